@@ -1,0 +1,1 @@
+"""LAION parquet shards as Dagster assets: DuckDB tables, exact counts, a versioned Lance table."""

@@ -1,0 +1,1 @@
+"""The assets, a module each; `definitions.py` collects them."""

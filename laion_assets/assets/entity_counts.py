@@ -1,0 +1,62 @@
+"""Images whose caption matches each name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import dagster as dg
+
+from laion_assets.page import describe_table, preview
+from laion_assets.resources import Warehouse
+from laion_assets.schemas import ENTITY_COUNTS
+
+
+def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
+    """Returns the asset that counts the names of these kinds."""
+    kinds = tuple(kinds)
+
+    @dg.asset(
+        deps=["images", *kinds],
+        group_name="counts",
+        kinds={"duckdb", "polars"},
+        code_version="1",
+        metadata=describe_table("entity_counts", ENTITY_COUNTS),
+    )
+    def entity_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:
+        """How many images of all shards have a caption that matches each name of the sheets.
+
+        A caption matches if it has the words of the name one after the other, in any case and with
+        or without accents: exactly what SQLite FTS5 answers for the name as a phrase. What is known of
+        a shard and a name is kept, so a refresh scans new shards and new names only.
+
+        ```sql
+        SELECT * FROM entity_counts WHERE kind = 'artists' ORDER BY image_count DESC LIMIT 20
+        ```
+        """
+        from laion_assets.lib.counts import refresh_entity_counts
+        from laion_assets.lib.sql import load_sql
+
+        started = time.monotonic()
+        report = refresh_entity_counts(warehouse.database, kinds)
+        with warehouse.database.read() as connection:
+            ((name_count, unmatched_count),) = connection.execute(
+                load_sql("summarize_entity_counts")
+            ).fetchall()
+            tops = {
+                f"top_{kind}": preview(connection.execute(load_sql("top_names"), {"kind": kind}))
+                for kind in kinds
+            }
+        return dg.MaterializeResult(
+            metadata={
+                **tops,
+                "dagster/row_count": name_count,
+                "without_match": unmatched_count,
+                "scanned_captions": report.scanned_captions,
+                "counted_pairs": report.counted_pairs,
+                "reused_pairs": report.reused_pairs,
+                "duration_s": round(time.monotonic() - started, 3),
+            },
+        )
+
+    return entity_counts

@@ -1,0 +1,65 @@
+"""The cleaned rows of each shard, in DuckDB."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from laion_assets.page import describe_table, preview
+from laion_assets.partitions import SHARDS
+from laion_assets.resources import ShardSource, Warehouse
+from laion_assets.schemas import IMAGES
+
+
+@dg.asset(
+    deps=["raw_shards"],
+    partitions_def=SHARDS,
+    group_name="shards",
+    kinds={"duckdb", "sql"},
+    code_version="1",
+    metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
+)
+def images(
+    context: dg.AssetExecutionContext, shards: ShardSource, warehouse: Warehouse
+) -> dg.MaterializeResult[None]:
+    """The usable rows of the shard, in the DuckDB table `images`.
+
+    A row is rejected only if its URL is missing or names no host, or its caption is missing; it then
+    stands in `rejected_images` with the reason, so that `images` and `rejected_images` together have
+    every row of the file. Repeated rows stay. The shard is replaced in one transaction: a reader sees
+    its old rows or its new ones.
+
+    ```sql
+    SELECT domain, count(*) FROM images WHERE aesthetic > 7 GROUP BY domain ORDER BY 2 DESC LIMIT 20
+    ```
+    """
+    from laion_assets.lib.images import load_shard
+    from laion_assets.lib.raw_shard import raw_path, read_raw_shard
+    from laion_assets.lib.sql import load_sql
+
+    started = time.monotonic()
+    raw_dir = Path(shards.raw_dir)
+    raw = read_raw_shard(context.partition_key, raw_dir)
+    with warehouse.database.write() as connection:
+        load = load_shard(connection, raw, raw_path(raw_dir, raw.shard), context.run_id)
+        shard = {"shard": raw.shard}
+        ((repeated_count, domain_count),) = connection.execute(
+            load_sql("summarize_shard"), shard
+        ).fetchall()
+        sample = preview(connection.execute(load_sql("preview_images"), shard))
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": load.image_count,
+            "rejected": sum(load.rejected.values()),
+            **{f"rejected_{reason}": count for reason, count in load.rejected.items()},
+            "repeated": repeated_count,
+            "domains": domain_count,
+            "file_rows": raw.file_rows,
+            "bytes": raw.file_bytes,
+            "sha256": raw.sha256,
+            "duration_s": round(time.monotonic() - started, 3),
+            "preview": sample,
+        },
+    )

@@ -1,0 +1,55 @@
+"""All that Dagster loads."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from laion_assets.assets.domain_counts import domain_counts
+from laion_assets.assets.entity_counts import build_entity_counts_asset
+from laion_assets.assets.images import images
+from laion_assets.assets.lance_images import lance_images
+from laion_assets.assets.names import build_names_asset
+from laion_assets.assets.raw_shards import raw_shards
+from laion_assets.assets.release import release
+from laion_assets.automation import INGEST_SHARDS, build_daily_refresh, build_refresh_job
+from laion_assets.resources import LanceStore, ShardSource, SheetSource, Warehouse
+from laion_assets.settings import Settings
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """Returns the assets, jobs, schedule and resources for these settings."""
+    kinds = tuple(settings.sheets)
+    refresh_counts = build_refresh_job(kinds)
+    return dg.Definitions(
+        assets=[
+            raw_shards,
+            images,
+            lance_images,
+            domain_counts,
+            *(build_names_asset(kind) for kind in kinds),
+            build_entity_counts_asset(kinds),
+            release,
+        ],
+        jobs=[INGEST_SHARDS, refresh_counts],
+        schedules=[build_daily_refresh(refresh_counts)],
+        resources=build_resources(settings),
+        # DuckDB and Lance use every core inside one process; a process a step would only add
+        # seconds of imports to each.
+        executor=dg.in_process_executor,
+    )
+
+
+def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[object]]:
+    """Returns what the assets ask for, by the name under which they ask."""
+    return {
+        "shards": ShardSource(locations=list(settings.shards), raw_dir=str(settings.raw_dir)),
+        "sheets": SheetSource(locations=dict(settings.sheets)),
+        "warehouse": Warehouse(path=str(settings.database)),
+        "lance_store": LanceStore(path=str(settings.lance_dir)),
+    }
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Returns the definitions for the settings of the environment."""
+    return build_defs(Settings.from_environment())

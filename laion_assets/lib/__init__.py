@@ -1,0 +1,1 @@
+"""Plain functions over files, DuckDB, Lance and text. Nothing here knows Dagster."""

@@ -1,0 +1,130 @@
+"""Counts the captions that hold a name, exactly as SQLite FTS5 with its `unicode61` tokenizer.
+
+FTS5 decides character by character: a character separates words, belongs to a word (as itself or
+folded to another), or is swallowed. No library has the same table (it is frozen at Unicode 6.1), so
+SQLite is asked about each character once. A caption becomes ` word word `, a name ` word `, and
+a name matches where its text stands in the caption's; one pass of Aho-Corasick finds all names.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from laion_assets.lib.sql import load_sql
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+SEPARATOR = " "
+# ASCII needs no asking (sqlite3Fts5 unicode61: letters and digits are words, letters are lowered).
+_ASCII_FOLDING = {
+    chr(code): chr(code).lower() if chr(code).isalnum() else SEPARATOR for code in range(128)
+}
+# Captions of ASCII alone, lowered: each run of separators but a single blank becomes one blank.
+_SEPARATORS_IN_ASCII = r" *[^a-z0-9 ][^a-z0-9]*|  +"
+_SEPARATORS = r"[\x00-\x2f\x3a-\x60\x7b-\x7f]+"
+
+
+class Folding:
+    """What FTS5 makes of each character, learnt from SQLite for the characters seen so far."""
+
+    def __init__(self) -> None:
+        self._folding = dict(_ASCII_FOLDING)
+
+    def learn(self, text: str) -> dict[str, str]:
+        """Returns the folding of each character of the text that is not ASCII."""
+        characters = {c for c in set(text) if not c.isascii()}
+        unknown = sorted(characters - self._folding.keys())
+        if unknown:
+            self._folding.update(_ask_fts5(unknown))
+        return {c: self._folding[c] for c in characters}
+
+    def phrase(self, name: str) -> str:
+        """Returns the words of a name with one blank between, '' where it has no word."""
+        self.learn(name)
+        folded = "".join(self._folding[c] for c in name)
+        return " ".join(word for word in folded.split(SEPARATOR) if word)
+
+
+def count_phrases(
+    captions: Iterable[pa.RecordBatch], phrases: Sequence[str], folding: Folding
+) -> dict[str, int]:
+    """Counts for each phrase the captions that hold it as whole consecutive words.
+
+    Args:
+        captions: batches with one column of text; memory is bounded by the largest.
+        phrases: as `Folding.phrase` gives them; the empty one matches nothing.
+        folding: what has been learnt so far, and takes what is new.
+
+    Returns:
+        The number of captions of every phrase, 0 included.
+    """
+    import polars as pl
+
+    patterns = pl.Series("phrase", [f" {p} " for p in phrases if p], dtype=pl.String).implode()
+    counts: Counter[str] = Counter()
+    for batch in captions:
+        texts = pl.Series(batch.column(0), dtype=pl.String)
+        for normalized in _normalize(texts, folding):
+            counts.update(_count_matches(normalized, patterns))
+    return {phrase: counts[f" {phrase} "] for phrase in phrases}
+
+
+def _count_matches(normalized: pl.Series, patterns: pl.Series) -> dict[str, int]:
+    import polars as pl
+
+    found = normalized.str.extract_many(patterns, overlapping=True)
+    found = found.filter(found.list.len() > 0).list.unique()
+    counted = found.explode().rename("phrase").value_counts()
+    return dict(zip(counted["phrase"].cast(pl.String), counted["count"], strict=True))
+
+
+def _normalize(captions: pl.Series, folding: Folding) -> tuple[pl.Series, pl.Series]:
+    """Returns the captions as ` word word `, in no order: those of ASCII alone, and the others."""
+    is_ascii = captions.str.len_bytes() == captions.str.len_chars()
+    ascii_text = captions.filter(is_ascii).str.to_lowercase()
+    return (
+        _pad(ascii_text.str.replace_all(_SEPARATORS_IN_ASCII, SEPARATOR)),
+        _pad(_fold(captions.filter(~is_ascii), folding)),
+    )
+
+
+def _fold(captions: pl.Series, folding: Folding) -> pl.Series:
+    learnt = folding.learn("".join(captions.to_list()))
+    mapping = {c: f for c, f in learnt.items() if c != f}
+    # Not to_lowercase: it would fold letters that FTS5 leaves alone.
+    mapping |= {c: f for c, f in _ASCII_FOLDING.items() if c.isupper()}
+    folded = captions.str.replace_many(list(mapping), list(mapping.values()))
+    return folded.str.replace_all(_SEPARATORS, SEPARATOR)
+
+
+def _pad(texts: pl.Series) -> pl.Series:
+    import polars as pl
+
+    padded = texts.to_frame("text").select(pl.concat_str(pl.lit(" "), "text", pl.lit(" ")))
+    # A text that began with a separator now has two blanks there; so may a swallowed character.
+    return padded.to_series()
+
+
+def _ask_fts5(characters: Sequence[str]) -> dict[str, str]:
+    """Tokenizes `q`, the character, `q` for each character, and reads what the words became."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute(load_sql("fts5_create_probe"))
+        connection.execute(load_sql("fts5_create_terms"))
+        rows = [(row, f"q{c}q") for row, c in enumerate(characters)]
+        connection.executemany(load_sql("fts5_insert_probe"), rows)
+        terms: defaultdict[int, list[str]] = defaultdict(list)
+        for row, term in connection.execute(load_sql("fts5_select_terms")):
+            terms[row].append(term)
+    finally:
+        connection.close()
+    return {c: _folded(terms[row]) for row, c in enumerate(characters)}
+
+
+def _folded(terms: Sequence[str]) -> str:
+    return SEPARATOR if len(terms) > 1 else terms[0][1:-1]

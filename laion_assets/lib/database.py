@@ -1,0 +1,168 @@
+"""Opens the DuckDB file for every process of the project, one writer at a time.
+
+DuckDB lets one process write a file, or several read it, and fails the others at once. Here they
+queue. Whoever wants to open the file first takes a lock file. A writer keeps that lock until it
+has closed the database; a reader gives it back as soon as it has opened, so that readers run side
+by side, and none slips in before a writer that waits for the last ones to finish. The lock is the
+kernel's and dies with its process. Programs that know nothing of the lock are waited for by trying
+again, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from laion_assets.lib.errors import DatabaseBusyError, LaionError
+from laion_assets.lib.sql import create_table
+from laion_assets.schemas import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Database:
+    """The DuckDB file of the project.
+
+    Attributes:
+        path: the file.
+        queue_wait_s: how long to queue behind other processes of the project. They hold the file
+            for seconds: the default is hundreds of shards.
+        stranger_wait_s: how long to wait for a program that knows nothing of the queue, such as a
+            notebook left open; somebody has to hear of that.
+    """
+
+    path: Path
+    queue_wait_s: float = 3600
+    stranger_wait_s: float = 120
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the database for the only writer, in a transaction; creates what is missing.
+
+        Leaving the block commits; an exception in it rolls everything back.
+
+        Raises:
+            DatabaseBusyError: the file was not free in time; the message names the holder.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._turn():
+            connection = self._connect(is_read_only=False)
+            try:
+                with _transaction(connection):
+                    for table, columns in TABLES.items():
+                        connection.execute(create_table(table, columns))
+                    yield connection
+            finally:
+                connection.close()
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the database to read what is committed. Writers wait until the block is left.
+
+        Raises:
+            LaionError: there is no database yet.
+            DatabaseBusyError: the file was not free in time; the message names the holder.
+        """
+        if not self.path.exists():
+            raise LaionError(f"{self.path}: no database yet; run `laion backfill` first")
+        with self._turn():
+            connection = self._connect(is_read_only=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        lock = FileLock(f"{self.path}.lock", timeout=self.queue_wait_s)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise _busy(self.path, _find_holder(self.path), self.queue_wait_s) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _connect(self, *, is_read_only: bool) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.stranger_wait_s
+        while True:
+            try:
+                return duckdb.connect(str(self.path), read_only=is_read_only)
+            except (duckdb.IOException, duckdb.ConnectionException) as error:
+                if not _is_lock_conflict(error):
+                    raise LaionError(f"{self.path}: {_first_line(error)}") from error
+                if time.monotonic() >= deadline:
+                    raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
+            # Jitter keeps several waiting processes from trying in step.
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _is_lock_conflict(error: duckdb.Error) -> bool:
+    return "Could not set lock on file" in str(error) or "different configuration" in str(error)
+
+
+def _find_holder(path: Path) -> str:
+    try:
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.Error as error:
+        return _holder(error)
+    return "other processes of this project"
+
+
+def _holder(error: duckdb.Error) -> str:
+    held = re.search(r"held in (.+? \(PID \d+\))", str(error))
+    return held[1] if held else "another process"
+
+
+def _busy(path: Path, holder: str, wait_s: float) -> DatabaseBusyError:
+    return DatabaseBusyError(
+        f"{path}: waited {wait_s:g} s for {holder}, which keeps the file open; "
+        "close it there, then try again"
+    )
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+@contextmanager
+def stream(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    batch_rows: int = 131_072,
+) -> Iterator[pa.RecordBatchReader]:
+    """Runs a query whose rows arrive in Arrow batches while it runs, in bounded memory.
+
+    The reader is closed on the way out: DuckDB 2.0 lets one that is not read to its end block
+    every other query on the database.
+    """
+    reader = connection.sql(query, params=parameters).to_arrow_reader(batch_rows)
+    try:
+        yield reader
+    finally:
+        reader.close()

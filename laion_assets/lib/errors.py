@@ -1,0 +1,21 @@
+"""The errors a user can do something about. Each message is one line: what, where, what to do."""
+
+
+class LaionError(Exception):
+    """Bad input or a place that cannot be used; the message says what to do about it."""
+
+
+class ShardError(LaionError):
+    """A shard's file cannot be used."""
+
+
+class SheetError(LaionError):
+    """A list of names cannot be used."""
+
+
+class DatabaseBusyError(LaionError):
+    """Another process kept the DuckDB file for longer than the bounded wait."""
+
+
+class StaleTableError(LaionError):
+    """Two tables do not tell of the same shards; something has to be materialized first."""

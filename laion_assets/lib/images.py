@@ -1,0 +1,123 @@
+"""Replaces one shard in the DuckDB tables `images` and `rejected_images`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from laion_assets.lib.errors import ShardError
+from laion_assets.lib.raw_shard import RawShard
+from laion_assets.lib.source_columns import select_list
+from laion_assets.lib.sql import load_sql, quote_path
+
+# In the order in which they use each other.
+MACROS = (
+    "is_blank",
+    "lower_host",
+    "host_of_host_and_port",
+    "host_of_authority",
+    "url_authority",
+    "url_host",
+    "rejection_reason",
+    "image_id",
+)
+# All that is derived from a shard's rows, so that nothing of the old content is left.
+DEPENDENT_TABLES = ("images", "rejected_images", "caption_matches", "shards")
+
+
+@dataclass(frozen=True)
+class ShardLoad:
+    """What became of a shard's rows.
+
+    Attributes:
+        load_id: names this load; the next one of the same shard has another.
+        image_count: rows in `images`.
+        rejected: rows in `rejected_images`, by reason.
+    """
+
+    load_id: str
+    image_count: int
+    rejected: Mapping[str, int]
+
+
+def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Defines the functions of the cleaning rules for this connection."""
+    for macro in MACROS:
+        connection.execute(load_sql(f"define_{macro}"))
+
+
+def load_shard(
+    connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Path, run_id: str
+) -> ShardLoad:
+    """Replaces the rows of a shard by those of its file, within the transaction of the caller.
+
+    Args:
+        connection: open for writing.
+        raw: what is known of the file.
+        path: the file.
+        run_id: the Dagster run, kept for provenance.
+
+    Raises:
+        ShardError: the file cannot be read to its end.
+    """
+    define_macros(connection)
+    for table in DEPENDENT_TABLES:
+        connection.execute(load_sql(f"delete_{table}"), {"shard": raw.shard})
+    try:
+        image_count = _insert_rows(connection, raw, path)
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ShardError(f"{raw.source}: {reason}; fetch the file again") from error
+    load = ShardLoad(str(uuid.uuid4()), image_count, _count_rejected(connection, raw.shard))
+    _check_accounting(raw, load)
+    _record(connection, raw, load, run_id)
+    return load
+
+
+def _insert_rows(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    view = load_sql("view_source").format(
+        columns=select_list(pq.read_schema(path).names), path=quote_path(str(path))
+    )
+    connection.execute(view)
+    connection.execute(load_sql("view_cleaned"))
+    shard = {"shard": raw.shard}
+    ((image_count,),) = connection.execute(load_sql("insert_images"), shard).fetchall()
+    if image_count < raw.file_rows:
+        connection.execute(load_sql("insert_rejected_images"), shard)
+    return int(image_count)
+
+
+def _count_rejected(connection: duckdb.DuckDBPyConnection, shard: str) -> dict[str, int]:
+    return dict(connection.execute(load_sql("count_rejected"), {"shard": shard}).fetchall())
+
+
+def _check_accounting(raw: RawShard, load: ShardLoad) -> None:
+    rejected_count = sum(load.rejected.values())
+    if load.image_count + rejected_count != raw.file_rows:
+        raise ShardError(
+            f"{raw.source}: {load.image_count} images and {rejected_count} rejected rows are not "
+            f"the {raw.file_rows} rows of its footer; fetch the file again"
+        )
+
+
+def _record(
+    connection: duckdb.DuckDBPyConnection, raw: RawShard, load: ShardLoad, run_id: str
+) -> None:
+    values = {
+        "shard": raw.shard,
+        "load_id": load.load_id,
+        "source": raw.source,
+        "sha256": raw.sha256,
+        "file_bytes": raw.file_bytes,
+        "file_rows": raw.file_rows,
+        "image_count": load.image_count,
+        "rejected_count": sum(load.rejected.values()),
+        "run_id": run_id,
+    }
+    connection.execute(load_sql("insert_shard"), values)

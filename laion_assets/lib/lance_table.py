@@ -1,0 +1,188 @@
+"""Replaces one shard of the Lance table `images` in one commit, whatever the size of the table.
+
+The new fragments are written first, unseen by any reader. One `Update` operation then takes the
+shard's old fragments out and puts the new ones in, so every version has each shard whole or not
+at all. Lance rebases commits of different shards onto each other by itself. Two writers of the
+same shard would both add their rows; a lock file a shard makes the second one wait, read again and
+replace. (`merge_insert` joins the whole table, and `delete` with `add` makes two commits.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from laion_assets.lib.errors import StaleTableError
+from laion_assets.lib.sql import quote_literal
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+    from lance.fragment import FragmentMetadata
+
+# Another commit between our look at the table and ours makes us look again, which takes
+# milliseconds; so many in a row means that something else is wrong.
+COMMIT_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The version of a Lance table in which a shard was replaced.
+
+    Attributes:
+        version: the table's version.
+        row_count: rows of the shard in it.
+        fragment_count: fragments that hold them.
+        data_bytes: size of their files.
+    """
+
+    version: int
+    row_count: int
+    fragment_count: int
+    data_bytes: int
+
+
+def table_path(lance_dir: Path, table: str) -> Path:
+    """Returns the folder of a table in a LanceDB database."""
+    return lance_dir / f"{table}.lance"
+
+
+@contextmanager
+def lock_shard(lance_dir: Path, shard: str) -> Iterator[None]:
+    """Lets one process at a time replace a shard; the others wait.
+
+    The lock dies with its process. Take it before reading the rows to write, or an older reading
+    could replace a newer one.
+    """
+    # A digest, because a shard's name with a suffix may be longer than a file's name can be.
+    digest = hashlib.sha256(shard.encode()).hexdigest()[:24]
+    with _lock(lance_dir, digest):
+        yield
+
+
+def ensure_table(path: Path, schema: pa.Schema) -> None:
+    """Creates the table, empty, unless it is there. Safe from several processes at once."""
+    import lance
+
+    if not path.exists():
+        with _lock(path.parent, path.stem):
+            if not path.exists():
+                lance.write_dataset(schema.empty_table(), path)
+
+
+def replace_shard(
+    path: Path,
+    shard: str,
+    rows: pa.RecordBatchReader,
+    *,
+    expected_count: int,
+    properties: Mapping[str, str],
+) -> Commit:
+    """Replaces all rows of a shard by others in one commit. Hold `lock_shard` meanwhile.
+
+    Args:
+        path: the table's folder.
+        shard: the shard, as all rows have it in the column `shard`.
+        rows: the new rows, in the table's schema; read to the end, once.
+        expected_count: how many they have to be.
+        properties: what the commit says of itself, for provenance.
+
+    Raises:
+        StaleTableError: the rows are not as many as expected; nothing was committed.
+    """
+    from lance.fragment import write_fragments
+
+    fragments = write_fragments(rows, path, schema=rows.schema, mode="append")
+    row_count = sum(fragment.physical_rows for fragment in fragments)
+    if row_count != expected_count:
+        raise StaleTableError(
+            f"shard {shard!r}: read {row_count} rows of {expected_count}; materialize `images` again"
+        )
+    version = _commit(path, shard, fragments, properties)
+    data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)
+    return Commit(version, row_count, len(fragments), data_bytes)
+
+
+def find_fragments(dataset: lance.LanceDataset, shard: str) -> list[int]:
+    """Returns the ids of the fragments with rows of a shard, at a cost that only they add to.
+
+    `replace_shard` gives a shard fragments of its own, and a compaction by somebody else joins
+    neighbours, so a fragment's first and last row tell which shards it can have: if both have the
+    same, then that one alone, else all between have to be looked at.
+    """
+    fragments = [f for f in dataset.get_fragments() if f.count_rows()]
+    if not fragments:
+        return []
+    ends = list(accumulate(f.count_rows() for f in fragments))
+    starts = [0, *ends[:-1]]
+    firsts = _shards_at(dataset, starts)
+    lasts = _shards_at(dataset, [end - 1 for end in ends])
+    return [
+        fragment.fragment_id
+        for fragment, first, last in zip(fragments, firsts, lasts, strict=True)
+        if shard in (first, last) or (first != last and fragment.count_rows(_is_shard(shard)))
+    ]
+
+
+def _shards_at(dataset: lance.LanceDataset, offsets: list[int]) -> list[str]:
+    shards: list[str] = dataset.take(offsets, columns=["shard"])["shard"].to_pylist()
+    return shards
+
+
+def _is_shard(shard: str) -> str:
+    return f"shard = {quote_literal(shard)}"
+
+
+def _commit(
+    path: Path, shard: str, fragments: list[FragmentMetadata], properties: Mapping[str, str]
+) -> int:
+    import lance
+    from lance.commit import CommitConflictError
+
+    for attempt in range(1, COMMIT_ATTEMPTS + 1):
+        dataset = lance.dataset(path)
+        removed, updated = _take_out(dataset, shard)
+        if not (fragments or removed or updated):
+            return dataset.version
+        operation = lance.LanceOperation.Update(
+            removed_fragment_ids=removed, updated_fragments=updated, new_fragments=fragments
+        )
+        transaction = lance.Transaction(
+            dataset.version, operation, transaction_properties=dict(properties)
+        )
+        try:
+            return lance.LanceDataset.commit(path, transaction).version
+        except CommitConflictError:
+            if attempt == COMMIT_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _take_out(
+    dataset: lance.LanceDataset, shard: str
+) -> tuple[list[int], list[FragmentMetadata]]:
+    removed: list[int] = []
+    updated: list[FragmentMetadata] = []
+    for fragment_id in find_fragments(dataset, shard):
+        fragment = dataset.get_fragment(fragment_id)
+        assert fragment is not None
+        rest = fragment.delete(_is_shard(shard))
+        if rest is None:
+            removed.append(fragment_id)
+        else:
+            updated.append(rest)
+    return removed, updated
+
+
+def _lock(lance_dir: Path, name: str) -> FileLock:
+    # Beside the database, not in it: LanceDB owns that folder.
+    folder = lance_dir.with_name("locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"lance-{name}.lock")

@@ -1,0 +1,56 @@
+"""Loads the statements of `laion_assets/sql` and quotes what cannot be bound.
+
+Values are bound as parameters. Only names of tables and columns, which SQL cannot bind, and the
+literals of a view, which DuckDB does not let bind, go through the quoting here.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from laion_assets.schemas import Column
+
+
+@cache
+def load_sql(name: str) -> str:
+    """Returns the statement in `sql/<name>.sql`."""
+    return files("laion_assets.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def quote_identifier(name: str) -> str:
+    """Returns the name as an SQL identifier, whatever it holds.
+
+    Raises:
+        ValueError: it is empty or has a NUL, which no identifier can hold.
+    """
+    if not name or "\0" in name:
+        raise ValueError(f"{name!r} cannot be an SQL identifier")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """Returns the text as an SQL string literal.
+
+    Raises:
+        ValueError: it has a NUL, at which a statement would end.
+    """
+    if "\0" in text:
+        raise ValueError(f"{text!r} cannot be an SQL literal")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quote_path(path: str) -> str:
+    """Returns a literal that DuckDB's readers take for this one file, not for a glob."""
+    return quote_literal(glob.escape(path))
+
+
+def create_table(name: str, columns: Iterable[Column]) -> str:
+    """Returns the statement that creates a table where it is missing."""
+    definitions = ", ".join(
+        f"{quote_identifier(c.name)} {c.type}{' NOT NULL' if c.is_required else ''}"
+        for c in columns
+    )
+    return load_sql("create_table").format(table=quote_identifier(name), columns=definitions)

@@ -1,0 +1,56 @@
+"""Metadata that Dagster shows on the page of an asset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from laion_assets.schemas import Column
+
+if TYPE_CHECKING:
+    import duckdb
+
+PREVIEW_ROWS = 8
+# A page with a 10,000-character caption is no page.
+MAX_CELL_LENGTH = 120
+
+
+def describe_table(name: str, columns: Iterable[Column]) -> dict[str, object]:
+    """Returns what an asset's definition says of its table: its name and its columns."""
+    schema = dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=c.name,
+                type=c.type,
+                description=c.description,
+                constraints=dg.TableColumnConstraints(nullable=not c.is_required),
+            )
+            for c in columns
+        ]
+    )
+    return {"dagster/table_name": name, "dagster/column_schema": schema}
+
+
+def preview(rows: duckdb.DuckDBPyConnection) -> dg.TableMetadataValue:
+    """Returns the rows of an executed query as a table."""
+    names = [description[0] for description in rows.description or ()]
+    records = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+    return show_table(records, names)
+
+
+def show_table(
+    records: Sequence[Mapping[str, object]], columns: Sequence[str]
+) -> dg.TableMetadataValue:
+    """Returns a table of text and numbers; long texts are cut."""
+    schema = dg.TableSchema(columns=[dg.TableColumn(name=name) for name in columns])
+    cells = [dg.TableRecord({name: _cell(record[name]) for name in columns}) for record in records]
+    return dg.MetadataValue.table(cells, schema)
+
+
+def _cell(value: object) -> str | int | float:
+    if isinstance(value, int | float):
+        return value
+    text = "" if value is None else str(value)
+    return text if len(text) <= MAX_CELL_LENGTH else text[: MAX_CELL_LENGTH - 1] + "…"

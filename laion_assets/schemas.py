@@ -1,0 +1,141 @@
+"""The columns of every table, written once: DuckDB and Arrow types, meaning, names in the sources.
+
+Source: the dataset cards of the LAION releases for the names of source columns; the meaning of the
+scores is that of the LAION-5B paper (Schuhmann et al., 2022) and of the aesthetic predictor V2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: its name in DuckDB and Lance.
+        type: its DuckDB type.
+        description: what a value means, with its unit or range.
+        sources: lower-cased names under which LAION releases have it; none: it is derived.
+        is_required: never NULL; a source without the column is refused.
+    """
+
+    name: str
+    type: str
+    description: str
+    sources: tuple[str, ...] = ()
+    is_required: bool = False
+
+
+IMAGES = (
+    Column(
+        "image_id",
+        "BIGINT",
+        "Identity of the pair of URL and caption: the same on every machine, run and version.",
+        is_required=True,
+    ),
+    Column("url", "VARCHAR", "Where the image was found.", ("url",), is_required=True),
+    Column(
+        "caption",
+        "VARCHAR",
+        "Text that stood beside the image, as in the source.",
+        ("text", "caption", "top_caption"),
+        is_required=True,
+    ),
+    Column("domain", "VARCHAR", "Host of the URL, lower case, no port.", is_required=True),
+    Column("width", "INTEGER", "Pixels.", ("width",)),
+    Column("height", "INTEGER", "Pixels.", ("height",)),
+    Column("similarity", "FLOAT", "CLIP cosine similarity of image and caption.", ("similarity",)),
+    Column("punsafe", "FLOAT", "Probability that the image is unsafe, 0 to 1.", ("punsafe",)),
+    Column(
+        "pwatermark", "FLOAT", "Probability that it bears a watermark, 0 to 1.", ("pwatermark",)
+    ),
+    Column(
+        "aesthetic",
+        "FLOAT",
+        "Predicted aesthetic score, 0 to 10.",
+        ("aesthetic_score", "aesthetic"),
+    ),
+    Column("nsfw", "VARCHAR", "Safety label, as in the source.", ("nsfw",)),
+    Column("license", "VARCHAR", "Licence label, as in the source.", ("license",)),
+    Column("language", "VARCHAR", "Language of the caption, as in the source.", ("language",)),
+    Column("hash", "BIGINT", "Hash of the row, as in the source.", ("hash",)),
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
+)
+
+REJECTED_IMAGES = (
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
+    Column("url", "VARCHAR", "As in the source."),
+    Column("caption", "VARCHAR", "As in the source."),
+    Column("reason", "VARCHAR", "missing_url, invalid_url or missing_caption.", is_required=True),
+)
+
+SHARDS = (
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column("load_id", "VARCHAR", "Names this load of the shard; another one has another.", (), True),
+    Column("source", "VARCHAR", "Where the file came from.", is_required=True),
+    Column("sha256", "VARCHAR", "SHA-256 of the file, in hexadecimal.", is_required=True),
+    Column("file_bytes", "BIGINT", "Size of the file.", is_required=True),
+    Column("file_rows", "BIGINT", "Rows in the file.", is_required=True),
+    Column("image_count", "BIGINT", "Rows of it in `images`.", is_required=True),
+    Column("rejected_count", "BIGINT", "Rows of it in `rejected_images`.", is_required=True),
+    Column("run_id", "VARCHAR", "The Dagster run that loaded it.", is_required=True),
+    Column("loaded_at", "TIMESTAMPTZ", "When it was loaded.", is_required=True),
+)
+
+CAPTION_MATCHES = (
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column("phrase", "VARCHAR", "A name as a phrase of FTS5 tokens.", is_required=True),
+    Column("image_count", "BIGINT", "Captions of the shard that hold the phrase.", (), True),
+)
+
+REFRESHES = (
+    Column("table_name", "VARCHAR", "A table of counts.", is_required=True),
+    Column("snapshot", "VARCHAR", "Digest of the loads of all shards it counts.", (), True),
+    Column("refreshed_at", "TIMESTAMPTZ", "When it was counted.", is_required=True),
+)
+
+DOMAIN_COUNTS = (
+    Column("domain", "VARCHAR", "Host of the image URLs.", is_required=True),
+    Column("image_count", "BIGINT", "Images from that host.", is_required=True),
+)
+
+ENTITY_COUNTS = (
+    Column("kind", "VARCHAR", "The sheet that the name stands in.", is_required=True),
+    Column("name", "VARCHAR", "The name as the sheet has it.", is_required=True),
+    Column("image_count", "BIGINT", "Images whose caption matches the name.", is_required=True),
+)
+
+# The tables that exist from the start, even when empty; sheets add one table a kind.
+TABLES = {
+    "images": IMAGES,
+    "rejected_images": REJECTED_IMAGES,
+    "shards": SHARDS,
+    "caption_matches": CAPTION_MATCHES,
+    "refreshes": REFRESHES,
+    "domain_counts": DOMAIN_COUNTS,
+    "entity_counts": ENTITY_COUNTS,
+}
+
+
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """Returns the Arrow schema of a table, as Lance stores it."""
+    import pyarrow as pa
+
+    types = {
+        "BIGINT": pa.int64(),
+        "FLOAT": pa.float32(),
+        "INTEGER": pa.int32(),
+        "VARCHAR": pa.string(),
+    }
+    return pa.schema(
+        [pa.field(c.name, types[c.type], nullable=not c.is_required) for c in columns]
+    )

@@ -1,0 +1,111 @@
+"""What a user can set, read once from the environment; nothing else reads environment variables.
+
+The names are those of the README's table of settings. Paths that are not absolute start at the
+repository root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUNDLED_SHEETS = REPOSITORY / "data" / "sheets"
+SHEET_PREFIX = "LAION_SHEET_"
+# A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these.
+RESERVED_NAMES = frozenset(
+    {
+        "caption_matches",
+        "domain_counts",
+        "entity_counts",
+        "images",
+        "lance_images",
+        "raw_shards",
+        "refreshes",
+        "rejected_images",
+        "release",
+        "shards",
+    }
+)
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names the variable and the remedy."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things come from and where they go.
+
+    Attributes:
+        data_dir: absolute folder of everything that the pipeline writes.
+        shards: locations of parquet shards, each a path, a glob or a URL.
+        sheets: location of the list of names of each kind, ordered by kind.
+    """
+
+    data_dir: Path
+    shards: tuple[str, ...]
+    sheets: Mapping[str, str]
+
+    @property
+    def raw_dir(self) -> Path:
+        """Folder of the verified parquet files."""
+        return self.data_dir / "raw"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB database file."""
+        return self.data_dir / "laion.duckdb"
+
+    @property
+    def lance_dir(self) -> Path:
+        """Folder of the LanceDB database."""
+        return self.data_dir / "lance"
+
+    @property
+    def history_dir(self) -> Path:
+        """Folder of Dagster's runs and events, as `.env` sets it."""
+        return self.data_dir / "dagster"
+
+    @classmethod
+    def default(cls, data_dir: Path) -> Settings:
+        """Returns the settings of an empty environment, but for the folder of the data."""
+        return cls(
+            data_dir=data_dir,
+            shards=(str(data_dir / "shards" / "*.parquet"),),
+            sheets=MappingProxyType({p.stem: str(p) for p in sorted(BUNDLED_SHEETS.glob("*.csv"))}),
+        )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Reads the settings from environment variables; blank ones count as not set.
+
+        Raises:
+            SettingsError: a variable holds what cannot be used.
+        """
+        data_dir = REPOSITORY / (environ.get("LAION_DATA_DIR", "").strip() or "data")
+        default = cls.default(data_dir)
+        shards = tuple(s.strip() for s in environ.get("LAION_SHARDS", "").split(",") if s.strip())
+        sheets = {**default.sheets, **_sheet_locations(environ)}
+        return cls(data_dir, shards or default.shards, MappingProxyType(dict(sorted(sheets.items()))))
+
+
+def _sheet_locations(environ: Mapping[str, str]) -> dict[str, str]:
+    locations = {}
+    for variable, value in environ.items():
+        if variable.startswith(SHEET_PREFIX) and value.strip():
+            kind = variable.removeprefix(SHEET_PREFIX).lower()
+            _check_kind(kind, variable)
+            locations[kind] = value.strip()
+    return locations
+
+
+def _check_kind(kind: str, variable: str) -> None:
+    if not (kind.isidentifier() and kind.isascii()) or kind in RESERVED_NAMES:
+        raise SettingsError(
+            f"{variable}: {kind!r} cannot name a table of names; use letters, digits and _ after "
+            f"{SHEET_PREFIX}, and none of {', '.join(sorted(RESERVED_NAMES))}"
+        )

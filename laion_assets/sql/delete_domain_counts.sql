@@ -1,0 +1,2 @@
+-- Out: no row in `domain_counts`.
+DELETE FROM domain_counts

@@ -1,0 +1,2 @@
+-- Out: no row in `entity_counts`.
+DELETE FROM entity_counts

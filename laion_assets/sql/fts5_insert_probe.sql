@@ -1,0 +1,2 @@
+-- For SQLite.  In: row number, text.
+INSERT INTO probe (rowid, text) VALUES (?, ?)
