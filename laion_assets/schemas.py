@@ -80,7 +80,9 @@ REJECTED_IMAGES = (
 
 SHARDS = (
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
-    Column("load_id", "VARCHAR", "Names this load of the shard; another one has another.", (), True),
+    Column(
+        "load_id", "VARCHAR", "Names this load of the shard; another one has another.", (), True
+    ),
     Column("source", "VARCHAR", "Where the file came from.", is_required=True),
     Column("sha256", "VARCHAR", "SHA-256 of the file, in hexadecimal.", is_required=True),
     Column("file_bytes", "BIGINT", "Size of the file.", is_required=True),
@@ -136,6 +138,4 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
         "INTEGER": pa.int32(),
         "VARCHAR": pa.string(),
     }
-    return pa.schema(
-        [pa.field(c.name, types[c.type], nullable=not c.is_required) for c in columns]
-    )
+    return pa.schema([pa.field(c.name, types[c.type], nullable=not c.is_required) for c in columns])

@@ -90,7 +90,9 @@ class Settings:
         default = cls.default(data_dir)
         shards = tuple(s.strip() for s in environ.get("LAION_SHARDS", "").split(",") if s.strip())
         sheets = {**default.sheets, **_sheet_locations(environ)}
-        return cls(data_dir, shards or default.shards, MappingProxyType(dict(sorted(sheets.items()))))
+        return cls(
+            data_dir, shards or default.shards, MappingProxyType(dict(sorted(sheets.items())))
+        )
 
 
 def _sheet_locations(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """Images of each domain."""
 
-from __future__ import annotations
-
 import time
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """Images whose caption matches each name."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 
@@ -27,8 +25,8 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         """How many images of all shards have a caption that matches each name of the sheets.
 
         A caption matches if it has the words of the name one after the other, in any case and with
-        or without accents: exactly what SQLite FTS5 answers for the name as a phrase. What is known of
-        a shard and a name is kept, so a refresh scans new shards and new names only.
+        or without accents: exactly what SQLite FTS5 answers for the name as a phrase. What is known
+        of a shard and a name is kept, so a refresh scans new shards and new names only.
 
         ```sql
         SELECT * FROM entity_counts WHERE kind = 'artists' ORDER BY image_count DESC LIMIT 20

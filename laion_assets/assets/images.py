@@ -1,7 +1,5 @@
 """The cleaned rows of each shard, in DuckDB."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -26,10 +24,10 @@ def images(
 ) -> dg.MaterializeResult[None]:
     """The usable rows of the shard, in the DuckDB table `images`.
 
-    A row is rejected only if its URL is missing or names no host, or its caption is missing; it then
-    stands in `rejected_images` with the reason, so that `images` and `rejected_images` together have
-    every row of the file. Repeated rows stay. The shard is replaced in one transaction: a reader sees
-    its old rows or its new ones.
+    A row is rejected only if its URL is missing or names no host, or its caption is missing; it
+    then stands in `rejected_images` with the reason, so that both tables together have every row of
+    the file. Repeated rows stay. The shard is replaced in one transaction: a reader sees its old
+    rows or its new ones.
 
     ```sql
     SELECT domain, count(*) FROM images WHERE aesthetic > 7 GROUP BY domain ORDER BY 2 DESC LIMIT 20

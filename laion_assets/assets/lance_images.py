@@ -1,7 +1,5 @@
 """The shard's rows in the versioned Lance table."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -26,8 +24,8 @@ def lance_images(
 ) -> dg.MaterializeResult[None]:
     """The shard's rows of `images` in the Lance table `images`, value for value, in the same order.
 
-    The shard is replaced in one commit, so every version of the table has it whole or not at all; the
-    commit says which load of which file it holds.
+    The shard is replaced in one commit, so every version of the table has it whole or not at all;
+    the commit says which load of which file it holds.
 
     ```python
     lancedb.connect("data/lance").open_table("images").search("lemur").limit(10).to_list()

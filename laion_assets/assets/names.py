@@ -1,7 +1,5 @@
 """The lists of names, one asset a kind."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from laion_assets.page import PREVIEW_ROWS, show_table
@@ -18,10 +16,10 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         code_version="1",
         metadata={"dagster/table_name": kind},
         description=(
-            f"The {kind} whose captions are counted: the list that `LAION_SHEET_{kind.upper()}` names, "
-            f"in its order, as the DuckDB table `{kind}`. The column `name` holds the names, trimmed "
-            "and each once; the other columns are kept as text. A sheet without any name is refused, "
-            f"and the table stays.\n\n```sql\nSELECT * FROM {kind}\n```"
+            f"The {kind} whose captions are counted: the list that `LAION_SHEET_{kind.upper()}` "
+            f"names, in its order, as the DuckDB table `{kind}`. The column `name` holds the names, "
+            "trimmed and each once; the other columns are kept as text. A sheet without any name is "
+            f"refused, and the table stays.\n\n```sql\nSELECT * FROM {kind}\n```"
         ),
     )
     def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult[None]:

@@ -1,7 +1,5 @@
 """The verified parquet file of each shard."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 
@@ -17,12 +15,14 @@ from laion_assets.resources import ShardSource
     kinds={"parquet", "file"},
     code_version="1",
 )
-def raw_shards(context: dg.AssetExecutionContext, shards: ShardSource) -> dg.MaterializeResult[None]:
+def raw_shards(
+    context: dg.AssetExecutionContext, shards: ShardSource
+) -> dg.MaterializeResult[None]:
     """The shard's parquet file, as `LAION_SHARDS` names it, at `<data dir>/raw/<shard>.parquet`.
 
-    It is a hard link to a local file where the file system allows one, a copy elsewhere. A file that
-    is no parquet, or has no URL or caption column, is refused, and the one before stays. The data
-    version is the SHA-256 of the content.
+    It is a hard link to a local file where the file system allows one, a copy elsewhere. A file
+    that is no parquet, or has no URL or caption column, is refused, and the one before stays. The
+    data version is the SHA-256 of the content.
     """
     from laion_assets.lib.raw_shard import fetch_shard, raw_path
     from laion_assets.lib.sources import find_shard

@@ -1,7 +1,5 @@
 """A version of everything that people can cite."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +18,9 @@ from laion_assets.resources import LanceStore, Warehouse
 def release(warehouse: Warehouse, lance_store: LanceStore) -> dg.MaterializeResult[None]:
     """One tag for a version of the Lance tables `images`, `domain_counts` and `entity_counts`.
 
-    The full-text index on `caption` covers every row of it. The tag is the day in UTC, with `.2`, `.3`
-    for more on one day. It is refused while Lance and DuckDB, or the counts and the shards, differ;
-    if nothing changed, the release before stays the newest.
+    The full-text index on `caption` covers every row of it. The tag is the day in UTC, with `.2`,
+    `.3` for more on one day. It is refused while Lance and DuckDB, or the counts and the shards,
+    differ; if nothing changed, the release before stays the newest.
 
     ```python
     lancedb.connect("data/lance").open_table("images", version="2026-11-20")

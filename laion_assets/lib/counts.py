@@ -113,6 +113,7 @@ def _count_gap(
         database.read() as connection,
         stream(connection, load_sql("select_captions"), {"load_id": gap.load_id}) as reader,
     ):
+
         def batches() -> Iterable[pa.RecordBatch]:
             for batch in reader:
                 report.scanned_captions += batch.num_rows

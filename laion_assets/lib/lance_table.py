@@ -103,7 +103,8 @@ def replace_shard(
     row_count = sum(fragment.physical_rows for fragment in fragments)
     if row_count != expected_count:
         raise StaleTableError(
-            f"shard {shard!r}: read {row_count} rows of {expected_count}; materialize `images` again"
+            f"shard {shard!r}: read {row_count} rows of {expected_count}; "
+            "materialize `images` again"
         )
     version = _commit(path, shard, fragments, properties)
     data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)
@@ -165,9 +166,7 @@ def _commit(
     raise AssertionError("unreachable")
 
 
-def _take_out(
-    dataset: lance.LanceDataset, shard: str
-) -> tuple[list[int], list[FragmentMetadata]]:
+def _take_out(dataset: lance.LanceDataset, shard: str) -> tuple[list[int], list[FragmentMetadata]]:
     removed: list[int] = []
     updated: list[FragmentMetadata] = []
     for fragment_id in find_fragments(dataset, shard):

@@ -1,8 +1,9 @@
 """Publishes what DuckDB and Lance hold as one release: indices, Lance tables of counts, one tag.
 
-The tag on the Lance table `images` is set last, so a release that can be seen is complete; a crash
-before leaves the one before the newest. What a release holds is told by its content digest: the
-checksums of its shards and the counts, however they came about. Equal content is not released twice.
+The tag on the Lance table `images` is set last, so a release that can be seen is complete; after a
+crash the one before is still the newest. What a release holds is told by its content digest: the
+checksums of its shards and the counts, however they came about. Equal content is not released
+twice.
 """
 
 from __future__ import annotations
@@ -178,10 +179,9 @@ def _check_same_rows(content: _Content, dataset: lance.LanceDataset) -> None:
         if shards.get(shard) != content.shards.get(shard)
     )
     if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise StaleTableError(
-            f"DuckDB and Lance differ for {', '.join(differing[:3])}{more}; "
-            "materialize `lance_images` of these shards first"
+            f"DuckDB and Lance differ for {len(differing)} shards, the first is {differing[0]}; "
+            "materialize `lance_images` of them first (`laion backfill --missing`)"
         )
 
 
@@ -192,9 +192,7 @@ def _next_tag(dataset: lance.LanceDataset, today: date) -> str:
     return f"{day}.{max(numbers) + 1}" if numbers else day
 
 
-def _publish(
-    lance_dir: Path, content: _Content, dataset: lance.LanceDataset, tag: str
-) -> Release:
+def _publish(lance_dir: Path, content: _Content, dataset: lance.LanceDataset, tag: str) -> Release:
     import lance
 
     metadata = {
@@ -203,7 +201,9 @@ def _publish(
         SHARDS_KEY: str(len(content.shards)),
     }
     for table, rows in content.counts.items():
-        published = lance.write_dataset(rows, table_path(lance_dir, table), mode="overwrite")
+        path = table_path(lance_dir, table)
+        mode = "overwrite" if path.exists() else "create"
+        published = lance.write_dataset(rows, path, mode=mode)
         _tag(published, tag, metadata)
     _tag(dataset, tag, metadata)
     return _describe(lance.dataset(table_path(lance_dir, "images"), version=tag), is_new=True)

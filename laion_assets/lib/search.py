@@ -48,7 +48,7 @@ def search_captions(
     dataset = open_release(lance_dir, tag)
     started = time.perf_counter()
     text = query.strip()
-    is_phrase = len(text) > 2 and text[0] == text[-1] == '"'
+    is_phrase = text.startswith('"') and text.endswith('"') and text.strip('"') != ""
     full_text_query = (
         PhraseQuery(text[1:-1], "caption")
         if is_phrase

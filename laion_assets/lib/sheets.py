@@ -51,7 +51,9 @@ def read_sheet(kind: str, location: str) -> Sheet:
     try:
         content = Path(location).read_bytes()
     except OSError as error:
-        raise SheetError(f"{location}: {error.strerror}; correct LAION_SHEET_{kind.upper()}") from error
+        raise SheetError(
+            f"{location}: {error.strerror}; correct LAION_SHEET_{kind.upper()}"
+        ) from error
     return parse_sheet(kind, location, content)
 
 
@@ -68,11 +70,17 @@ def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
         text = content.decode("utf-8-sig")
         header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     except UnicodeDecodeError as error:
-        raise SheetError(f"{location}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+        raise SheetError(
+            f"{location}: byte {error.start} is not UTF-8; save it as UTF-8"
+        ) from error
     except csv.Error as error:
-        raise SheetError(f"{location}: no readable CSV ({error}); export the sheet again") from error
+        raise SheetError(
+            f"{location}: no readable CSV ({error}); export the sheet again"
+        ) from error
     except ValueError:
-        raise SheetError(f"{location}: the sheet is empty; {kind} needs a header and names") from None
+        raise SheetError(
+            f"{location}: the sheet is empty; {kind} needs a header and names"
+        ) from None
     position = _find_name_column(header, kind)
     cells = [_name_first(_padded(line, len(header)), position) for line in lines]
     named = [row for row in cells if row[0]]

@@ -1,0 +1,104 @@
+"""Runs the project's jobs in this process: one run a shard, then counts and release once.
+
+No daemon is needed, one import of the libraries serves all runs, and a shard that fails leaves
+the others alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from laion_assets.partitions import SHARDS
+
+if TYPE_CHECKING:
+    from laion_assets.settings import Settings
+
+SHARDS_NAME = str(SHARDS.name)
+# The caller shows progress and the reason of a failure; everything else is in the event log.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run_id: the Dagster run.
+        reason: why it failed, in one line; None if it did not.
+        duration_s: how long it took.
+        metadata: of each asset that it materialized, by asset.
+    """
+
+    run_id: str
+    reason: str | None
+    duration_s: float
+    metadata: dict[str, dict[str, object]]
+
+
+def discover_shards(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
+    """Adds the shards that `LAION_SHARDS` names as partitions; returns those that are new.
+
+    A shard that is no longer there keeps its partition.
+    """
+    from laion_assets.lib.sources import list_shards
+
+    known = set(instance.get_dynamic_partitions(SHARDS_NAME))
+    new = [shard for shard in list_shards(settings.shards) if shard not in known]
+    if new:
+        instance.add_dynamic_partitions(SHARDS_NAME, new)
+    return new
+
+
+def find_missing(
+    settings: Settings, instance: dg.DagsterInstance, shards: Sequence[str]
+) -> list[str]:
+    """Returns those of the shards that DuckDB lacks, or an asset of which is not materialized."""
+    from laion_assets.status import read_loads, read_states
+
+    loads = read_loads(settings)
+    states = read_states(instance, shards)
+    return [shard for shard in shards if shard not in loads or states[shard] != "done"]
+
+
+def run_job(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, shard: str | None = None
+) -> Outcome:
+    """Runs a job to its end in this process; a failure is an outcome, not an exception."""
+    started = time.monotonic()
+    result = job.execute_in_process(
+        instance=instance, partition_key=shard, raise_on_error=False, run_config=QUIET
+    )
+    return Outcome(
+        run_id=result.run_id,
+        reason=None if result.success else _reason(result.all_events),
+        duration_s=time.monotonic() - started,
+        metadata=_metadata(result.all_events),
+    )
+
+
+def _metadata(events: Iterable[dg.DagsterEvent]) -> dict[str, dict[str, object]]:
+    materializations = [
+        event.step_materialization_data.materialization
+        for event in events
+        if event.is_step_materialization
+    ]
+    return {
+        m.asset_key.to_user_string(): {name: value.value for name, value in m.metadata.items()}
+        for m in materializations
+    }
+
+
+def _reason(events: Iterable[dg.DagsterEvent]) -> str:
+    """Returns the message of the first error, without the exceptions that Dagster wraps it in."""
+    for event in events:
+        if event.is_step_failure and (error := event.step_failure_data.error):
+            while error.cause:
+                error = error.cause
+            # "ShardError: /path: the reason\n": the class says nothing to the reader.
+            return " ".join(error.message.split()).removeprefix(f"{error.cls_name}: ")
+    return "the run failed before its first step; see it in the Dagster UI"

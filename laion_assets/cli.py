@@ -1,0 +1,190 @@
+"""The command line `laion`.
+
+Libraries are imported in the commands that use them, so that `laion --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from laion_assets.settings import Settings
+
+
+class OneLineErrors(click.Group):
+    """Says why a command failed in one line on standard error, with exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - a person gets a reason, never a traceback
+            reason = " ".join(str(error).split()) or "no reason given"
+            if not _is_ours(error):
+                reason = f"unexpected {type(error).__name__}: {reason}"
+            click.echo(f"laion: {reason}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=OneLineErrors)
+@click.version_option(package_name="laion-assets")
+def main() -> None:
+    """LAION parquet shards as a cleaned DuckDB table, exact counts and a searchable Lance table."""
+
+
+@main.command()
+def demo() -> None:
+    """Makes seven sample shards and materializes every asset over them."""
+    from laion_assets.demo.report import print_report
+    from laion_assets.demo.shards import write_sample_shards
+    from laion_assets.settings import Settings
+
+    settings = Settings.default(_load_settings().data_dir)
+    names = _read_sample_names(settings)
+    paths = write_sample_shards(settings.data_dir / "shards", names)
+    shards = [path.stem for path in paths]
+    with _open_instance() as instance:
+        _discover(settings, instance)
+        is_done = _backfill(settings, instance, shards, is_refreshing=True)
+    if not is_done:
+        sys.exit(1)
+    print_report(settings)
+
+
+@main.command()
+def discover() -> None:
+    """Registers the shards that LAION_SHARDS names as partitions."""
+    settings = _load_settings()
+    with _open_instance() as instance:
+        new = _discover(settings, instance)
+        known = instance.get_dynamic_partitions("shards")
+    for shard in new:
+        click.echo(shard)
+    click.echo(f"{len(new)} new shards, {len(known)} in all", err=True)
+
+
+@main.command()
+@click.argument("shards", nargs=-1, metavar="[SHARD]...")
+@click.option("--all", "is_all", is_flag=True, help="Every shard.")
+@click.option("--missing", "is_missing", is_flag=True, help="The shards that are not done.")
+@click.option("--no-refresh", is_flag=True, help="Leave counts and release as they are.")
+def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh: bool) -> None:
+    """Materializes shards, one run each, then counts and release once.
+
+    A shard that fails does not stop the others; the exit status is then 1.
+    """
+    if bool(shards) + is_all + is_missing != 1:
+        raise click.UsageError("name the shards, or give one of --all and --missing")
+    settings = _load_settings()
+    with _open_instance() as instance:
+        _discover(settings, instance)
+        chosen = _choose(settings, instance, shards, is_missing)
+        is_done = _backfill(settings, instance, chosen, is_refreshing=not no_refresh)
+    if not is_done:
+        sys.exit(1)
+
+
+@main.command()
+def status() -> None:
+    """Shows each shard, the counts and the last release."""
+    from laion_assets.report import print_status
+
+    settings = _load_settings()
+    with _open_instance() as instance:
+        print_status(settings, instance)
+
+
+@main.command()
+@click.argument("query")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 1000))
+def search(query: str, limit: int) -> None:
+    """Searches the captions of the newest release for all words of QUERY, or a "quoted phrase"."""
+    from laion_assets.lib.search import search_captions
+    from laion_assets.report import print_answer
+
+    settings = _load_settings()
+    print_answer(search_captions(settings.lance_dir, query, limit=limit))
+
+
+def _is_ours(error: Exception) -> bool:
+    from laion_assets.lib.errors import LaionError
+    from laion_assets.settings import SettingsError
+
+    return isinstance(error, LaionError | SettingsError)
+
+
+def _load_settings() -> Settings:
+    from laion_assets.instance import load_environment
+
+    return load_environment()
+
+
+@contextmanager
+def _open_instance() -> Iterator[dg.DagsterInstance]:
+    from laion_assets.instance import open_instance
+
+    with open_instance() as instance:
+        yield instance
+
+
+def _read_sample_names(settings: Settings) -> list[str]:
+    from laion_assets.lib.sheets import read_sheet
+
+    sheets = [read_sheet(kind, location) for kind, location in settings.sheets.items()]
+    return [row[0] for sheet in sheets for row in sheet.rows]
+
+
+def _discover(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
+    from laion_assets.backfill import discover_shards
+
+    return discover_shards(settings, instance)
+
+
+def _choose(
+    settings: Settings, instance: dg.DagsterInstance, named: tuple[str, ...], is_missing: bool
+) -> list[str]:
+    from laion_assets.backfill import find_missing
+
+    known = sorted(instance.get_dynamic_partitions("shards"))
+    unknown = [shard for shard in named if shard not in known]
+    if unknown:
+        raise click.UsageError(
+            f"no shard {unknown[0]!r}; `laion status` lists the {len(known)} that there are"
+        )
+    if is_missing:
+        return find_missing(settings, instance, known)
+    return list(dict.fromkeys(named)) or known
+
+
+def _backfill(
+    settings: Settings, instance: dg.DagsterInstance, shards: list[str], *, is_refreshing: bool
+) -> bool:
+    """Runs the shards and the refresh with a progress bar; returns whether all went well."""
+    from laion_assets.backfill import run_job
+    from laion_assets.definitions import build_defs
+    from laion_assets.report import show_progress
+
+    defs = build_defs(settings)
+    with show_progress(len(shards) + is_refreshing) as progress:
+        ingest = defs.resolve_job_def("ingest_shards")
+        outcomes = [
+            progress.follow(shard, partial(run_job, ingest, instance, shard)) for shard in shards
+        ]
+        if is_refreshing and (not shards or any(outcome.reason is None for outcome in outcomes)):
+            refresh = defs.resolve_job_def("refresh_counts")
+            outcomes.append(progress.follow("refresh_counts", partial(run_job, refresh, instance)))
+    return all(outcome.reason is None for outcome in outcomes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What `laion demo` says at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from laion_assets.lib.database import Database
+from laion_assets.lib.release import newest_release
+from laion_assets.lib.sql import load_sql
+
+if TYPE_CHECKING:
+    from laion_assets.settings import Settings
+
+
+def print_report(settings: Settings) -> None:
+    """Prints what was made, where it is, and what to do next."""
+    with Database(settings.database).read() as connection:
+        totals = dict(connection.execute(load_sql("select_totals")).fetchall())
+        domains = connection.execute(load_sql("top_domains")).fetchmany(3)
+    release = newest_release(settings.lance_dir)
+    assert release is not None
+    top = ", ".join(f"{domain} ({count:,})" for domain, count, _ in domains)
+    lines = (
+        "",
+        "What was made",
+        f"  images            {totals['images']:,} of {release.shard_count} shards, "
+        f"{totals['rejected rows']:,} rows rejected",
+        f"  domain_counts     {totals['domains']:,} domains: {top}",
+        f"  entity_counts     {totals['names']:,} names, "
+        f"{totals['names in a caption']:,} of them in a caption",
+        f"  release           {release.tag}, Lance version {release.version}",
+        "",
+        "Where it is",
+        f"  parquet files     {settings.raw_dir}",
+        f"  DuckDB            {settings.database}",
+        f"  Lance             {settings.lance_dir}",
+        f"  Dagster history   {settings.history_dir}",
+        "",
+        "What to do next",
+        "  make dev          opens the web UI at http://127.0.0.1:3000",
+        "  laion search lemur",
+        "  laion status",
+    )
+    console = Console()
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

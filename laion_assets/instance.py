@@ -1,0 +1,63 @@
+"""Opens this project's Dagster instance from any program, as Dagster's own commands do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from laion_assets.settings import REPOSITORY, Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+def load_environment() -> Settings:
+    """Reads `.env` of the repository as Dagster does, and returns the settings.
+
+    What the environment says of shards, sheets and the data folder wins over the file. The working
+    folder becomes the repository, where relative paths start.
+    """
+    from dotenv import dotenv_values
+
+    os.chdir(REPOSITORY)
+    # Dagster's commands get this from the shell that starts them.
+    os.environ["PWD"] = str(REPOSITORY)
+    set_by_user = {name for name, value in os.environ.items() if _is_setting(name) and value}
+    for name, value in dotenv_values(REPOSITORY / ".env").items():
+        if value is not None and name not in set_by_user:
+            os.environ[name] = value
+    settings = Settings.from_environment()
+    os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY))
+    os.environ.setdefault("LAION_HISTORY_DIR", str(settings.history_dir))
+    os.environ.setdefault("LAION_LOGS_DIR", str(settings.history_dir / "compute_logs"))
+    return settings
+
+
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """Opens the instance; call `load_environment` first.
+
+    Several processes that find an empty history at once would each create its tables, and break
+    it; the first one does it while the others wait.
+    """
+    from pathlib import Path
+
+    import dagster as dg
+    from filelock import FileLock
+
+    history_dir = Path(os.environ["LAION_HISTORY_DIR"])
+    history_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(history_dir / ".init.lock"):
+        instance = dg.DagsterInstance.get()
+        # Each of the three storages creates its tables when it is first asked.
+        instance.get_runs(limit=1)
+        instance.get_dynamic_partitions("shards")
+        instance.all_instigator_state()
+    with instance:
+        yield instance
+
+
+def _is_setting(name: str) -> bool:
+    return name in {"LAION_DATA_DIR", "LAION_SHARDS"} or name.startswith("LAION_SHEET_")
