@@ -17,9 +17,9 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         metadata={"dagster/table_name": kind},
         description=(
             f"The {kind} whose captions are counted: the list that `LAION_SHEET_{kind.upper()}` "
-            f"names, in its order, as the DuckDB table `{kind}`. The column `name` holds the names, "
-            "trimmed and each once; the other columns are kept as text. A sheet without any name is "
-            f"refused, and the table stays.\n\n```sql\nSELECT * FROM {kind}\n```"
+            f"names, in its order, as the DuckDB table `{kind}`. The column `name` holds the "
+            "names, trimmed and each once; the other columns are kept as text. A sheet without any "
+            f"name is refused, and the table stays.\n\n```sql\nSELECT * FROM {kind}\n```"
         ),
     )
     def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult[None]:
