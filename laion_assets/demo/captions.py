@@ -31,8 +31,8 @@ from laion_assets.demo.draws import (
 
 RARE_WORD_OCTAVES = tuple(range(18))
 RARE_WORD_COUNT = 1 << 18
-# Shares of 256: function words, common words, numbers; the rest are rare words.
-WORD_CLASS_BOUNDS = (46, 208, 216)
+# Of 256 words: function words, common words, numbers, rare words.
+WORD_CLASS_SHARES = (46, 162, 8, 40)
 # Shares of 10,000 captions.
 NAMED_SHARE = 400
 FOREIGN_SHARE = 320
@@ -50,15 +50,17 @@ def make_captions(seeds: Seeds, is_broken: Mask, name_forms: pa.Array) -> pa.Arr
         name_forms: what `list_name_forms` gives; may be empty.
     """
     captions = _join_words(seeds)
-    foreign = _join_phrases(seeds)
-    captions = replace_where(is_drawn(seeds, "is foreign", FOREIGN_SHARE), foreign, captions)
+    chosen = is_drawn(seeds, "is foreign", FOREIGN_SHARE)
+    captions = replace_where(captions, chosen, _join_phrases(seeds[chosen]))
     if len(name_forms):
-        named = _add_names(seeds, captions, name_forms)
-        captions = replace_where(is_drawn(seeds, "is named", NAMED_SHARE), named, captions)
-    decorated = _decorate(seeds, captions)
-    captions = replace_where(is_drawn(seeds, "is decorated", DECORATED_SHARE), decorated, captions)
-    broken = choose(seeds, "broken caption", vocabulary.BROKEN_CAPTIONS)
-    return replace_where(is_broken, broken, captions)
+        chosen = is_drawn(seeds, "is named", NAMED_SHARE)
+        named = _add_names(seeds[chosen], captions.filter(pa.array(chosen)), name_forms)
+        captions = replace_where(captions, chosen, named)
+    chosen = is_drawn(seeds, "is decorated", DECORATED_SHARE)
+    decorated = _decorate(seeds[chosen], captions.filter(pa.array(chosen)))
+    captions = replace_where(captions, chosen, decorated)
+    broken = choose(seeds[is_broken], "broken caption", vocabulary.BROKEN_CAPTIONS)
+    return replace_where(captions, is_broken, broken)
 
 
 def list_name_forms(names: Sequence[str], seed: int) -> pa.Array:
@@ -89,18 +91,18 @@ def _add_names(seeds: Seeds, captions: pa.Array, name_forms: pa.Array) -> pa.Arr
         take(name_forms, rank * NAME_FORMS + form),
         take(after, surrounding),
     )
-    beside = replace_where(
-        is_drawn(seeds, "is name last", 4_000),
+    beside = pc.if_else(
+        pa.array(is_drawn(seeds, "is name last", 4_000)),
         join_texts(captions, " ", name),
         join_texts(name, " ", captions),
     )
-    return replace_where(is_drawn(seeds, "is name alone", 1_000), name, beside)
+    return pc.if_else(pa.array(is_drawn(seeds, "is name alone", 1_000)), name, beside)
 
 
 def _decorate(seeds: Seeds, captions: pa.Array) -> pa.Array:
     decoration = choose(seeds, "decoration", vocabulary.DECORATIONS)
-    return replace_where(
-        is_drawn(seeds, "is decorated in front", 3_000),
+    return pc.if_else(
+        pa.array(is_drawn(seeds, "is decorated in front", 3_000)),
         join_texts(decoration, " ", captions),
         join_texts(captions, " ", decoration),
     )
@@ -110,8 +112,8 @@ def _join_phrases(seeds: Seeds) -> pa.Array:
     phrases = [phrase for language in vocabulary.PHRASES for phrase in language]
     per_language = len(vocabulary.PHRASES[0])
     first = draw_below(seeds, "language", len(vocabulary.PHRASES)) * per_language
-    ending = replace_where(
-        is_drawn(seeds, "is one phrase", 2_500),
+    ending = pc.if_else(
+        pa.array(is_drawn(seeds, "is one phrase", 2_500)),
         choose(seeds, "phrase number", vocabulary.NUMBER_WORDS),
         take(phrases, first + draw_below(seeds, "second phrase", per_language)),
     )
@@ -140,19 +142,20 @@ def _join_words(seeds: Seeds) -> pa.Array:
 
 def _draw_words(seeds: Seeds) -> Integers:
     """Returns indices of the lower-case words in `_list_words`."""
-    pools = (vocabulary.FUNCTION_WORDS, vocabulary.COMMON_WORDS, vocabulary.NUMBER_WORDS)
-    function_end, common_end, number_end = np.cumsum([len(pool) for pool in pools])
-    word_class = draw_below(seeds, "word class", 256)
-    function_bound, common_bound, number_bound = WORD_CLASS_BOUNDS
-    return np.select(
-        [word_class < function_bound, word_class < common_bound, word_class < number_bound],
-        [
-            draw_below(seeds, "function word", len(pools[0])),
-            function_end + draw_skewed_below(seeds, "common word", len(pools[1])),
-            common_end + draw_below(seeds, "number", len(pools[2])),
-        ],
-        number_end + draw_rank(seeds, "rare word", RARE_WORD_OCTAVES) - 1,
+    function, common, number = (
+        len(vocabulary.FUNCTION_WORDS),
+        len(vocabulary.COMMON_WORDS),
+        len(vocabulary.NUMBER_WORDS),
     )
+    word_class = np.repeat(np.arange(4), WORD_CLASS_SHARES)[draw_below(seeds, "word class", 256)]
+    is_function, is_common, is_number, is_rare = (word_class == each for each in range(4))
+    indices = np.empty(len(seeds), dtype=np.int64)
+    indices[is_function] = draw_below(seeds[is_function], "function word", function)
+    indices[is_common] = function + draw_skewed_below(seeds[is_common], "common word", common)
+    indices[is_number] = function + common + draw_below(seeds[is_number], "number", number)
+    rank = draw_rank(seeds[is_rare], "rare word", RARE_WORD_OCTAVES)
+    indices[is_rare] = function + common + number + rank - 1
+    return indices
 
 
 @cache
@@ -174,10 +177,10 @@ def _list_words() -> pa.Array:
 def _make_rare_words() -> pa.Array:
     seeds = np.arange(RARE_WORD_COUNT, dtype=np.uint64)
     syllables = vocabulary.SYLLABLES
-    third = choose(seeds, "third syllable", syllables)
+    is_long = pa.array(is_drawn(seeds, "is long", 4_000))
     return join_texts(
         choose(seeds, "first syllable", syllables),
         choose(seeds, "second syllable", syllables),
-        replace_where(is_drawn(seeds, "is long", 4_000), third, pa.repeat("", len(seeds))),
+        pc.if_else(is_long, choose(seeds, "third syllable", syllables), ""),
         choose(seeds, "last syllable", vocabulary.LAST_SYLLABLES),
     )

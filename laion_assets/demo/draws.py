@@ -1,4 +1,4 @@
-"""Random draws that are the same on every machine: a row's seed and a field's name give a number.
+"""Random draws that are the same everywhere: a row's seed and a field's name give a number.
 
 A row has one 64-bit seed, and each of its fields is a hash of seed and field name, so rows with one
 seed are equal, and neither chunk size nor the order of the fields matters.
@@ -34,9 +34,13 @@ def start_seeds(count: int, *parts: object) -> Seeds:
 
 def mix(values: Seeds) -> Seeds:
     """Returns a hash of each value: the finalizer of SplitMix64 (Steele et al., 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    # In place after the first step: new arrays cost more than the arithmetic.
+    mixed = values ^ (values >> np.uint64(30))
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def draw(seeds: Seeds, field: str) -> Seeds:
@@ -46,7 +50,7 @@ def draw(seeds: Seeds, field: str) -> Seeds:
 
 def draw_below(seeds: Seeds, field: str, bound: int) -> Integers:
     """Returns a number from 0 to `bound` - 1 for each seed, all equally likely."""
-    return (draw(seeds, field) % np.uint64(bound)).astype(np.int64)
+    return (draw(seeds, field) % np.uint64(bound)).view(np.int64)
 
 
 def draw_skewed_below(seeds: Seeds, field: str, bound: int) -> Integers:
@@ -104,9 +108,9 @@ def join_texts(*parts: pa.Array | str) -> pa.Array:
     return pc.binary_join_element_wise(*parts, "")
 
 
-def replace_where(mask: Mask, replacement: pa.Array, texts: pa.Array) -> pa.Array:
-    """Returns the texts, with the replacement where the mask says so."""
-    return pc.if_else(pa.array(mask), replacement, texts)
+def replace_where(texts: pa.Array, mask: Mask, replacements: pa.Array) -> pa.Array:
+    """Returns the texts, with the next of the replacements where the mask says so."""
+    return pc.replace_with_mask(texts, pa.array(mask), replacements)
 
 
 def format_numbers(numbers: Integers) -> pa.Array:

@@ -2,7 +2,7 @@
 
 The rows are invented, but have the habits of the real ones: sites and names with a long tail,
 several languages, repeats, gaps, broken URLs. The same `SampleSpec` and names give the same rows
-on every machine and with every version of NumPy.
+everywhere and with every version of NumPy.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
     ]
 )
 # Rows of a record batch and of a row group. It has no influence on the rows themselves.
-CHUNK_ROWS = 131_072
+CHUNK_ROWS = 65_536
 REPEATED_SHARE_PER_10_000 = 100
 # Numbers of 1,000: two rows have a broken URL, two a broken caption, and one has both.
 URL_FAULTS = (0, 1, 2)

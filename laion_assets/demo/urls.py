@@ -49,14 +49,18 @@ def make_urls(seeds: Seeds, is_broken: Mask) -> pa.Array:
         choose(seeds, "query", vocabulary.QUERIES),
         choose(seeds, "fragment", vocabulary.FRAGMENTS),
     )
-    bare = join_texts(origin, choose(seeds, "bare ending", vocabulary.BARE_ENDINGS))
-    urls = replace_where(is_drawn(seeds, "is bare", 10), bare, urls)
-    return replace_where(is_broken, choose(seeds, "broken url", vocabulary.BROKEN_URLS), urls)
+    is_bare = is_drawn(seeds, "is bare", 10)
+    ending = choose(seeds[is_bare], "bare ending", vocabulary.BARE_ENDINGS)
+    bare = join_texts(origin.filter(pa.array(is_bare)), ending)
+    urls = replace_where(urls, is_bare, bare)
+    broken = choose(seeds[is_broken], "broken url", vocabulary.BROKEN_URLS)
+    return replace_where(urls, is_broken, broken)
 
 
 def _make_hosts(seeds: Seeds) -> pa.Array:
     hosts = _name_sites(draw_rank(seeds, "site", SITE_OCTAVES))
-    return replace_where(is_drawn(seeds, "is upper", 50), pc.ascii_upper(hosts), hosts)
+    is_upper = is_drawn(seeds, "is upper", 50)
+    return replace_where(hosts, is_upper, pc.ascii_upper(hosts.filter(pa.array(is_upper))))
 
 
 def _name_sites(ranks: Integers) -> pa.Array:
@@ -74,25 +78,29 @@ def _name_sites(ranks: Integers) -> pa.Array:
         choose(rank_seeds, "top level", vocabulary.TOP_LEVELS),
     )
     is_famous = ranks <= len(vocabulary.FAMOUS_SITES)
-    famous = take(vocabulary.FAMOUS_SITES, np.where(is_famous, ranks - 1, 0))
-    return replace_where(is_famous, famous, sites)
+    return replace_where(sites, is_famous, take(vocabulary.FAMOUS_SITES, ranks[is_famous] - 1))
 
 
 def _make_file_names(seeds: Seeds) -> pa.Array:
     number = format_numbers(draw_below(seeds, "file number", 10_000_000))
-    worded = join_texts(
+    files = join_texts(
         choose(seeds, "file word", vocabulary.COMMON_WORDS),
         choose(seeds, "file joiner", ("-", "_", "-", "%20", "+", ".")),
         choose(seeds, "second file word", vocabulary.COMMON_WORDS),
         "-",
         number,
     )
-    hashed = join_texts(
-        *(choose(seeds, f"file digits {part}", _list_hex_digits()) for part in range(5))
-    )
-    camera = join_texts(choose(seeds, "camera", vocabulary.CAMERA_NAMES), number)
-    named = replace_where(is_drawn(seeds, "is from camera", 1_500), camera, worded)
-    return replace_where(is_drawn(seeds, "is hashed", 4_000), hashed, named)
+    is_camera = is_drawn(seeds, "is from camera", 1_500)
+    camera = choose(seeds[is_camera], "camera", vocabulary.CAMERA_NAMES)
+    camera_files = join_texts(camera, number.filter(pa.array(is_camera)))
+    files = replace_where(files, is_camera, camera_files)
+    is_hashed = is_drawn(seeds, "is hashed", 4_000)
+    return replace_where(files, is_hashed, _make_hashes(seeds[is_hashed]))
+
+
+def _make_hashes(seeds: Seeds) -> pa.Array:
+    digits = _list_hex_digits()
+    return join_texts(*(choose(seeds, f"file digits {part}", digits) for part in range(5)))
 
 
 @cache

@@ -38,6 +38,10 @@ def read_host(url: str | None) -> str | None:
     return urlsplit(url).hostname if url else None
 
 
+def count_matches(captions: list[str], name: str) -> int:
+    return sum(name.lower() in text.lower() for text in captions)
+
+
 def test_the_schema_is_that_of_the_dataset(sample: pa.Table) -> None:
     assert [(field.name, str(field.type)) for field in sample.schema] == [
         ("URL", "string"),
@@ -57,15 +61,29 @@ def test_the_same_spec_gives_the_same_rows(sample: pa.Table) -> None:
     assert make_table(SPEC).equals(sample)
 
 
-def test_the_rows_are_the_same_on_every_machine() -> None:
+def test_the_first_rows_never_change() -> None:
     rows = make_table(SampleSpec(rows_per_shard=3)).select(["URL", "TEXT", "hash"]).to_pylist()
 
-    assert rows == []
+    assert rows == [
+        {
+            "URL": "https://s3.hazelsigoods.example/gallery/256154289897037eff60.jpg",
+            "TEXT": "tree silver art voulwit ulniry /",
+            "hash": 3090582820163764569,
+        },
+        {
+            "URL": "https://images.summitvenotes.example/fotos/bbd68dab729b8ec630a5.jpg?from=anna@studio.example",
+            "TEXT": "Bear Fresh Jewelry and Natural Child Modern Natural Garden Art",
+            "hash": -7296468195983726002,
+        },
+        {
+            "URL": "http://render.wallcanvas.test/_next/image/chinese_pencil-6934398.jpg#photo?2",
+            "TEXT": "Print Bekrax Poster from Oil this Watercolor Steel Rose",
+            "hash": 1785617992113068060,
+        },
+    ]
 
 
-def test_a_chunk_is_not_seen_in_the_rows(
-    sample: pa.Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chunk_is_not_seen_in_the_rows(sample: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "CHUNK_ROWS", 999)
 
     assert make_table(SPEC).combine_chunks().equals(sample.combine_chunks())
@@ -116,14 +134,16 @@ def test_about_one_row_in_a_hundred_repeats_an_earlier_one(sample: pa.Table) -> 
     assert 0.005 < 1 - len(set(pairs)) / len(pairs) < 0.02
 
 
-def test_names_appear_in_some_captions_in_several_spellings(sample: pa.Table) -> None:
+def test_names_appear_with_a_long_tail_in_several_spellings(sample: pa.Table) -> None:
     captions = [caption or "" for caption in read_texts(sample, "TEXT")]
-    named = [text for text in captions if "vincent van gogh" in text.lower()]
-    all_named = [text for text in captions if any(name.lower() in text.lower() for name in NAMES)]
+    counts = Counter({name: count_matches(captions, name) for name in NAMES})
+    (favourite, most), *_, (_, least) = counts.most_common()
 
-    assert any("Vincent van Gogh" in text for text in named)
-    assert any("VINCENT VAN GOGH" in text for text in named)
-    assert 0.02 < len(all_named) / len(captions) < 0.06
+    assert 0.02 < sum(counts.values()) / len(captions) < 0.06
+    assert most > 10 * least
+    assert any(favourite in text for text in captions)
+    assert any(favourite.upper() in text for text in captions)
+    assert any(favourite.lower() in text for text in captions)
 
 
 def test_without_names_the_other_rows_stay_the_same(sample: pa.Table) -> None:
@@ -141,7 +161,7 @@ def test_captions_have_the_lengths_and_scripts_of_the_web(sample: pa.Table) -> N
     assert 55 < sum(lengths) / len(lengths) < 75
     assert lengths[len(lengths) // 50] < 25
     assert lengths[-1] > 200
-    assert 0.04 < sum(not text.isascii() for text in captions) / len(captions) < 0.08
+    assert 0.04 < sum(not text.isascii() for text in captions) / len(captions) < 0.1
     assert all(any(mark in text for text in captions) for mark in ("&amp;", "&#39;", "&quot;"))
 
 
@@ -194,9 +214,7 @@ def test_a_shard_that_is_there_is_left_untouched(tmp_path: Path) -> None:
     assert second.exists()
 
 
-def test_a_shard_that_fails_leaves_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> pa.RecordBatch:
         raise OSError("disk full")
 

@@ -1,0 +1,142 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from laion_assets.settings import BUNDLED_SHEETS, REPOSITORY, Settings, SettingsError
+
+BUNDLED_KINDS = ("artists", "celebrities", "characters")
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_environment({})
+
+    assert settings.data_dir == REPOSITORY / "data"
+    assert settings.shards == (str(REPOSITORY / "data" / "shards" / "*.parquet"),)
+    assert dict(settings.sheets) == {k: str(BUNDLED_SHEETS / f"{k}.csv") for k in BUNDLED_KINDS}
+
+
+def test_the_default_settings_are_those_of_an_empty_environment() -> None:
+    assert Settings.default(REPOSITORY / "data") == Settings.from_environment({})
+
+
+def test_everything_that_is_written_is_in_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings.default(tmp_path)
+
+    assert settings.raw_dir == tmp_path / "raw"
+    assert settings.database == tmp_path / "laion.duckdb"
+    assert settings.lance_dir == tmp_path / "lance"
+    assert settings.history_dir == tmp_path / "dagster"
+
+
+def test_the_bundled_sheets_are_there() -> None:
+    for location in Settings.from_environment({}).sheets.values():
+        assert Path(location).is_file()
+
+
+def test_the_process_environment_is_read_by_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LAION_DATA_DIR", str(tmp_path))
+
+    assert Settings.from_environment().data_dir == tmp_path
+
+
+def test_the_data_folder_brings_the_default_shards_with_it(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"LAION_DATA_DIR": f"  {tmp_path} "})
+
+    assert settings.data_dir == tmp_path
+    assert settings.shards == (str(tmp_path / "shards" / "*.parquet"),)
+
+
+def test_a_relative_data_folder_starts_at_the_repository() -> None:
+    assert Settings.from_environment({"LAION_DATA_DIR": "out"}).data_dir == REPOSITORY / "out"
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t \n"], ids=["empty", "blank", "tabs"])
+@pytest.mark.parametrize(
+    "variable", ["LAION_DATA_DIR", "LAION_SHARDS", "LAION_SHEET_ARTISTS", "LAION_SHEET_NEW"]
+)
+def test_a_blank_variable_counts_as_not_set(variable: str, blank: str) -> None:
+    assert Settings.from_environment({variable: blank}) == Settings.from_environment({})
+
+
+@pytest.mark.parametrize(
+    ("text", "shards"),
+    [
+        ("a.parquet", ("a.parquet",)),
+        ("a.parquet,/b/*.parquet", ("a.parquet", "/b/*.parquet")),
+        (" a b.parquet ,\n c.parquet ", ("a b.parquet", "c.parquet")),
+        (",a.parquet,,b.parquet, ,", ("a.parquet", "b.parquet")),
+    ],
+    ids=["one", "two", "blanks around", "empty entries"],
+)
+def test_several_shards_are_separated_by_commas(text: str, shards: tuple[str, ...]) -> None:
+    assert Settings.from_environment({"LAION_SHARDS": text}).shards == shards
+
+
+def test_only_commas_are_no_shards_and_leave_the_default() -> None:
+    assert Settings.from_environment({"LAION_SHARDS": " , ,"}) == Settings.from_environment({})
+
+
+def test_a_sheet_replaces_the_bundled_one_of_its_kind_alone() -> None:
+    sheets = dict(Settings.from_environment({"LAION_SHEET_ARTISTS": " my.csv "}).sheets)
+
+    assert sheets == {**Settings.from_environment({}).sheets, "artists": "my.csv"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "kind"),
+    [
+        ("LAION_SHEET_MUSEUMS", "museums"),
+        ("LAION_SHEET_Old_Masters", "old_masters"),
+        ("LAION_SHEET_TOP_100", "top_100"),
+    ],
+    ids=["upper", "mixed", "digits"],
+)
+def test_a_new_kind_is_lower_cased_and_takes_its_place_in_the_order(
+    variable: str, kind: str
+) -> None:
+    sheets = Settings.from_environment({variable: "list.csv"}).sheets
+
+    assert sheets[kind] == "list.csv"
+    assert list(sheets) == sorted({*BUNDLED_KINDS, kind})
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        "IMAGES",
+        "images",
+        "RAW_SHARDS",
+        "LANCE_IMAGES",
+        "DOMAIN_COUNTS",
+        "ENTITY_COUNTS",
+        "RELEASE",
+        "SHARDS",
+        "REJECTED_IMAGES",
+        "CAPTION_MATCHES",
+        "REFRESHES",
+        "OLD-MASTERS",
+        "OLD MASTERS",
+        "80S_BANDS",
+        "KÜNSTLER",
+        'A"; DROP TABLE images; --',
+        "",
+    ],
+)
+def test_a_refused_kind_names_the_variable_and_the_remedy(suffix: str) -> None:
+    variable = f"LAION_SHEET_{suffix}"
+
+    with pytest.raises(SettingsError, match=r"use letters, digits and _ after") as refusal:
+        Settings.from_environment({variable: "list.csv"})
+
+    assert str(refusal.value).startswith(f"{variable}: {suffix.lower()!r} ")
+    assert re.search(r"none of .*\bimages\b.*\brelease\b", str(refusal.value))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_foreign_variable_is_left_alone() -> None:
+    environ = {"LAION_SHEETS_X": "a", "SHEET_LAION_ARTISTS": "b", "laion_sheet_artists": "c"}
+
+    assert Settings.from_environment(environ) == Settings.from_environment({})
