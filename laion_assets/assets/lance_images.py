@@ -22,7 +22,7 @@ from laion_assets.schemas import IMAGES
 def lance_images(
     context: dg.AssetExecutionContext, warehouse: Warehouse, lance_store: LanceStore
 ) -> dg.MaterializeResult[None]:
-    """The shard's rows of `images` in the Lance table `images`, value for value, in the same order.
+    """The shard's rows of `images` in the Lance table `images`, value for value.
 
     The shard is replaced in one commit, so every version of the table has it whole or not at all;
     the commit says which load of which file it holds.

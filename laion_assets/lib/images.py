@@ -64,6 +64,7 @@ def load_shard(
     Raises:
         ShardError: the file cannot be read to its end.
     """
+    connection.execute(load_sql("set_order_free"))
     define_macros(connection)
     for table in DEPENDENT_TABLES:
         connection.execute(load_sql(f"delete_{table}"), {"shard": raw.shard})
@@ -85,7 +86,6 @@ def _insert_rows(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
         columns=select_list(pq.read_schema(path).names), path=quote_path(str(path))
     )
     connection.execute(view)
-    connection.execute(load_sql("view_cleaned"))
     shard = {"shard": raw.shard}
     ((image_count,),) = connection.execute(load_sql("insert_images"), shard).fetchall()
     if image_count < raw.file_rows:

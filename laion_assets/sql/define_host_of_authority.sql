@@ -5,5 +5,5 @@ CREATE OR REPLACE TEMP MACRO host_of_authority(authority) AS
     CASE
         WHEN regexp_matches(authority, '[⁇⁈⁉℀℁℅℆⩴︓︖﹕﹖﹟﹫＃／：？＠]') THEN NULL
         WHEN contains(authority, '[') <> contains(authority, ']') THEN NULL
-        ELSE host_of_host_and_port(regexp_extract(authority, '[^@]*$'))
+        ELSE list_transform([regexp_extract(authority, '[^@]*$')], lambda rest: host_of_host_and_port(rest))[1]
     END

@@ -1,5 +1,5 @@
--- In: $shard, the view `cleaned`.  Out: the good rows in `images`.
+-- In: $shard, the view `source`.  Out: its good rows in `images`.
 INSERT INTO images BY NAME
-SELECT * EXCLUDE (reason), image_id(url, caption) AS image_id, $shard AS shard
-FROM cleaned
-WHERE reason IS NULL
+SELECT *, image_id(url, caption) AS image_id, $shard AS shard
+FROM (SELECT *, url_host(url) AS domain FROM source)
+WHERE rejection_reason(url, domain, caption) IS NULL

@@ -1,5 +1,6 @@
--- In: $shard, the view `cleaned`.  Out: the other rows in `rejected_images`.
+-- In: $shard, the view `source`, and `images` with the shard's good rows.
+-- Out: every other row of the file in `rejected_images`, with the reason.
 INSERT INTO rejected_images BY NAME
-SELECT $shard AS shard, row_index, url, caption, reason
-FROM cleaned
-WHERE reason IS NOT NULL
+SELECT $shard AS shard, row_index, url, caption, rejection_reason(url, url_host(url), caption) AS reason
+FROM source
+ANTI JOIN (SELECT row_index FROM images WHERE shard = $shard) USING (row_index)

@@ -1,2 +1,2 @@
--- In: $shard.  Out: its rows in the order of the file, which is the order in which they were inserted.
+-- In: $shard.  Out: its rows, in no order; `row_index` tells it.
 SELECT * FROM images WHERE shard = $shard
