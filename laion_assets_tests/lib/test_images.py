@@ -1,7 +1,7 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -13,6 +13,8 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.images import ShardLoad, define_macros, load_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
+from laion_assets.lib.sql import create_table
+from laion_assets.schemas import TABLES
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard
 
@@ -72,19 +74,28 @@ def compute_image_id(url: str, caption: str) -> int:
     return int(hashlib.md5(b"%d:%s%s" % (len(head), head, tail)).hexdigest()[:16], 16) >> 1  # noqa: S324
 
 
-def load(settings: Settings, database: Database, source: Path, run_id: str = "run") -> ShardLoad:
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The tables in memory, which is quick; the transaction of a file has tests of its own."""
+    with duckdb.connect() as connection:
+        for table, columns in TABLES.items():
+            connection.execute(create_table(table, columns))
+        yield connection
+
+
+def load(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, source: Path, run_id: str = "run"
+) -> ShardLoad:
     shard = source.name.removesuffix(".parquet")
     raw = fetch_shard(shard, source, settings.raw_dir)
-    with database.write() as connection:
-        return load_shard(connection, raw, raw_path(settings.raw_dir, shard), run_id)
+    return load_shard(connection, raw, raw_path(settings.raw_dir, shard), run_id)
 
 
-def read(database: Database, query: str) -> list[Row]:
-    with database.read() as connection:
-        return connection.execute(query).fetchall()
+def read(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
+    return connection.execute(query).fetchall()
 
 
-def read_all(database: Database) -> dict[str, list[Row]]:
+def read_all(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
     """Returns all rows of the tables that loading a shard writes."""
     tables = {
         "images": "SELECT * FROM images ORDER BY shard, row_index",
@@ -92,7 +103,7 @@ def read_all(database: Database) -> dict[str, list[Row]]:
         "shards": "SELECT * FROM shards ORDER BY shard",
         "caption_matches": "SELECT * FROM caption_matches ORDER BY shard, phrase",
     }
-    return {table: read(database, query) for table, query in tables.items()}
+    return {table: read(connection, query) for table, query in tables.items()}
 
 
 def select_ids(pairs: Sequence[tuple[str, str]]) -> list[int]:
@@ -140,29 +151,32 @@ def test_the_id_never_changes() -> None:
 
 
 def test_the_loaded_rows_have_these_ids(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     pairs = [(f"{URL}?{url}", f"x{caption}") for url, caption in PAIRS.values()]
     load(
         settings, database, write_shard("s", URL=[p[0] for p in pairs], TEXT=[p[1] for p in pairs])
     )
 
-    rows = read(database, "SELECT image_id FROM images ORDER BY row_index")
+    rows = read(connection, "SELECT image_id FROM images ORDER BY row_index")
 
     assert rows == [(compute_image_id(url, caption),) for url, caption in pairs]
 
 
 @pytest.mark.parametrize("blank", BLANKS.values(), ids=list(BLANKS))
 def test_a_blank_is_missing(
-    settings: Settings, database: Database, write_shard: WriteShard, blank: str | None
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    write_shard: WriteShard,
+    blank: str | None,
 ) -> None:
     source = write_shard("s", URL=[blank, URL, blank], TEXT=["a", blank, blank])
 
-    loaded = load(settings, database, source)
+    loaded = load(settings, connection, source)
 
     assert loaded.image_count == 0
     assert loaded.rejected == {"missing_url": 2, "missing_caption": 1}
-    assert read(database, "SELECT * FROM rejected_images ORDER BY row_index") == [
+    assert read(connection, "SELECT * FROM rejected_images ORDER BY row_index") == [
         ("s", 0, blank, "a", "missing_url"),
         ("s", 1, URL, blank, "missing_caption"),
         ("s", 2, blank, blank, "missing_url"),
@@ -171,12 +185,12 @@ def test_a_blank_is_missing(
 
 @pytest.mark.parametrize("text", NOT_BLANKS.values(), ids=list(NOT_BLANKS))
 def test_what_only_looks_blank_is_not_missing(
-    settings: Settings, database: Database, write_shard: WriteShard, text: str
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard, text: str
 ) -> None:
-    loaded = load(settings, database, write_shard("s", URL=[URL, text], TEXT=[text, "a"]))
+    loaded = load(settings, connection, write_shard("s", URL=[URL, text], TEXT=[text, "a"]))
 
     assert (loaded.image_count, loaded.rejected) == (1, {"invalid_url": 1})
-    assert read(database, "SELECT caption FROM images") == [(text,)]
+    assert read(connection, "SELECT caption FROM images") == [(text,)]
 
 
 def test_a_blank_is_what_python_calls_white_space() -> None:
@@ -192,7 +206,7 @@ def test_a_blank_is_what_python_calls_white_space() -> None:
 
 
 def test_a_reason_of_the_url_goes_first(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     source = write_shard(
         "s",
@@ -200,9 +214,9 @@ def test_a_reason_of_the_url_goes_first(
         TEXT=[None, "a", None, "a", " ", "a"],
     )
 
-    loaded = load(settings, database, source)
+    loaded = load(settings, connection, source)
 
-    assert read(database, "SELECT row_index, reason FROM rejected_images ORDER BY row_index") == [
+    assert read(connection, "SELECT row_index, reason FROM rejected_images ORDER BY row_index") == [
         (0, "missing_url"),
         (1, "missing_url"),
         (2, "invalid_url"),
@@ -213,55 +227,55 @@ def test_a_reason_of_the_url_goes_first(
 
 
 def test_rows_and_positions_are_those_of_the_file(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     urls = ["http://A.example:80/", None, "//b.example/x", "nowhere", "http://u@c.example"]
     texts = ["one", "two", " three ", "four", "five"]
 
-    loaded = load(settings, database, write_shard("s", URL=urls, TEXT=texts))
+    loaded = load(settings, connection, write_shard("s", URL=urls, TEXT=texts))
 
     assert loaded.image_count + sum(loaded.rejected.values()) == len(urls)
     assert read(
-        database, "SELECT row_index, shard, url, caption, domain FROM images ORDER BY row_index"
+        connection, "SELECT row_index, shard, url, caption, domain FROM images ORDER BY row_index"
     ) == [
         (0, "s", urls[0], "one", "a.example"),
         (2, "s", urls[2], " three ", "b.example"),
         (4, "s", urls[4], "five", "c.example"),
     ]
-    assert read(database, "SELECT row_index FROM rejected_images ORDER BY 1") == [(1,), (3,)]
+    assert read(connection, "SELECT row_index FROM rejected_images ORDER BY 1") == [(1,), (3,)]
 
 
 def test_the_rows_stand_in_the_order_of_the_file(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     """`lance_images` relies on it, and several row groups are read side by side."""
     source = write_shard("s", URL=[URL], TEXT=["a"])
     urls = [f"https://a.example/{i}" if i % 7 else "none" for i in range(5_000)]
     pq.write_table(pa.table({"URL": urls, "TEXT": ["a"] * 5_000}), source, row_group_size=100)
 
-    load(settings, database, source)
+    load(settings, connection, source)
 
-    positions = [i for (i,) in read(database, "SELECT row_index FROM images WHERE shard = 's'")]
+    positions = [i for (i,) in read(connection, "SELECT row_index FROM images WHERE shard = 's'")]
     assert positions == [i for i in range(5_000) if i % 7]
 
 
 def test_no_good_row_is_no_error(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
-    loaded = load(settings, database, write_shard("s", URL=[None, "x"], TEXT=["a", "b"]))
+    loaded = load(settings, connection, write_shard("s", URL=[None, "x"], TEXT=["a", "b"]))
 
     assert (loaded.image_count, loaded.rejected) == (0, {"missing_url": 1, "invalid_url": 1})
 
 
 def test_a_file_without_rows_is_a_shard_without_rows(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     empty = pa.array([], pa.string())
 
-    loaded = load(settings, database, write_shard("s", URL=empty, TEXT=empty))
+    loaded = load(settings, connection, write_shard("s", URL=empty, TEXT=empty))
 
     assert (loaded.image_count, loaded.rejected) == (0, {})
-    assert read(database, "SELECT shard, file_rows FROM shards") == [("s", 0)]
+    assert read(connection, "SELECT shard, file_rows FROM shards") == [("s", 0)]
 
 
 FLOATS = pa.array([0.5, None], pa.float64())
@@ -368,26 +382,25 @@ SCHEMAS: dict[str, tuple[dict[str, object], dict[str, list[object]]]] = {
 
 @pytest.mark.parametrize("family", SCHEMAS)
 def test_the_columns_of_a_release_are_found_and_the_others_are_null(
-    settings: Settings, database: Database, write_shard: WriteShard, family: str
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard, family: str
 ) -> None:
     columns, expected = SCHEMAS[family]
     source = write_shard("s", URL=[URL], TEXT=["a"])
     pq.write_table(pa.table(columns), source)
 
-    load(settings, database, source)
+    load(settings, connection, source)
 
-    assert read(database, "SELECT url, caption FROM images ORDER BY row_index") == [
+    assert read(connection, "SELECT url, caption FROM images ORDER BY row_index") == [
         (URL, "a"),
         (URL, "b"),
     ]
-    with database.read() as connection:
-        table = connection.sql("SELECT * FROM images ORDER BY row_index").to_arrow_table()
+    table = connection.sql("SELECT * FROM images ORDER BY row_index").to_arrow_table()
     found = {name: table[name].to_pylist() for name in OPTIONAL}
     assert found == {name: expected.get(name, [None, None]) for name in OPTIONAL}
 
 
 def test_a_value_that_fits_no_column_is_null_and_the_row_stays(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     source = write_shard(
         "s",
@@ -398,9 +411,9 @@ def test_a_value_that_fits_no_column_is_null_and_the_row_stays(
         punsafe=["n/a", "", "1", "0.5"],
     )
 
-    load(settings, database, source)
+    load(settings, connection, source)
 
-    assert read(database, "SELECT width, height, punsafe FROM images ORDER BY row_index") == [
+    assert read(connection, "SELECT width, height, punsafe FROM images ORDER BY row_index") == [
         (None, None, None),
         (None, 1, None),
         (-1, 2, 1.0),
@@ -409,27 +422,27 @@ def test_a_value_that_fits_no_column_is_null_and_the_row_stays(
 
 
 def test_low_scores_odd_sizes_and_repeats_stay(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     source = write_shard(
         "s", URL=[URL] * 3, TEXT=["a"] * 3, WIDTH=[0, -1, 1], punsafe=[1.0, 1.0, 2.0]
     )
 
-    assert load(settings, database, source).image_count == 3
-    assert Counter(read(database, "SELECT url, caption, image_id FROM images")) == {
+    assert load(settings, connection, source).image_count == 3
+    assert Counter(read(connection, "SELECT url, caption, image_id FROM images")) == {
         (URL, "a", compute_image_id(URL, "a")): 3
     }
 
 
 def test_the_load_is_recorded(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     source = write_shard("s", URL=[URL, None, URL], TEXT=["a", "b", "c"])
 
-    loaded = load(settings, database, source, run_id="run-7")
+    loaded = load(settings, connection, source, run_id="run-7")
 
     content = source.read_bytes()
-    assert read(database, "SELECT * EXCLUDE (loaded_at) FROM shards") == [
+    assert read(connection, "SELECT * EXCLUDE (loaded_at) FROM shards") == [
         (
             "s",
             loaded.load_id,
@@ -445,15 +458,15 @@ def test_the_load_is_recorded(
 
 
 def test_loading_a_shard_twice_gives_the_same_rows_and_another_load(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     source = write_shard("s", URL=[URL, None, "x", URL], TEXT=["a", "b", "c", ""])
-    first = load(settings, database, source)
-    rows = read_all(database)
+    first = load(settings, connection, source)
+    rows = read_all(connection)
 
-    second = load(settings, database, source)
+    second = load(settings, connection, source)
 
-    again = read_all(database)
+    again = read_all(connection)
     assert again["images"] == rows["images"] != []
     assert again["rejected_images"] == rows["rejected_images"] != []
     assert len(again["shards"]) == 1
@@ -461,87 +474,83 @@ def test_loading_a_shard_twice_gives_the_same_rows_and_another_load(
 
 
 def test_replacing_one_shard_leaves_the_others(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     for shard in ("a", "b", "c"):
         urls = [f"https://{shard}.example/{i}" for i in range(4)]
-        load(settings, database, write_shard(shard, URL=[*urls, None], TEXT=["old"] * 5))
-    before = read_all(database)
+        load(settings, connection, write_shard(shard, URL=[*urls, None], TEXT=["old"] * 5))
+    before = read_all(connection)
 
-    load(settings, database, write_shard("b", URL=[URL, URL, ""], TEXT=["new", "", "new"]))
+    load(settings, connection, write_shard("b", URL=[URL, URL, ""], TEXT=["new", "", "new"]))
 
-    after = read_all(database)
+    after = read_all(connection)
     for table in ("images", "rejected_images", "shards"):
         position = {"images": 14, "rejected_images": 0, "shards": 0}[table]
         others = [row for row in before[table] if row[position] != "b"]
         assert len(others) >= 2
         assert [row for row in after[table] if row[position] != "b"] == others
-    assert read(database, "SELECT caption, row_index FROM images WHERE shard = 'b'") == [("new", 0)]
+    assert read(connection, "SELECT caption, row_index FROM images WHERE shard = 'b'") == [
+        ("new", 0)
+    ]
     assert read(
-        database,
+        connection,
         "SELECT row_index, reason FROM rejected_images WHERE shard = 'b' ORDER BY row_index",
     ) == [(1, "missing_caption"), (2, "missing_url")]
 
 
 @pytest.mark.parametrize("shard", ["x'; DROP TABLE images; --", 'a"b', "s[0]*", "%", "日本 🦊"])
 def test_a_shard_of_any_name_is_loaded(
-    settings: Settings, database: Database, write_shard: WriteShard, shard: str
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard, shard: str
 ) -> None:
-    load(settings, database, write_shard("s0", URL=[URL], TEXT=["other"]))
-    load(settings, database, write_shard(shard, URL=[URL], TEXT=["a"]))
-    load(settings, database, write_shard(shard, URL=[URL], TEXT=["b"]))
+    load(settings, connection, write_shard("s0", URL=[URL], TEXT=["other"]))
+    load(settings, connection, write_shard(shard, URL=[URL], TEXT=["a"]))
+    load(settings, connection, write_shard(shard, URL=[URL], TEXT=["b"]))
 
-    rows = read(database, "SELECT shard, caption FROM images")
+    rows = read(connection, "SELECT shard, caption FROM images")
     assert Counter(rows) == {("s0", "other"): 1, (shard, "b"): 1}
 
 
 def test_loading_forgets_what_was_counted_for_the_shard_alone(
-    settings: Settings, database: Database, write_shard: WriteShard
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     for shard in ("a", "b"):
-        load(settings, database, write_shard(shard, URL=[URL], TEXT=["fox"]))
-    with database.write() as connection:
-        connection.execute("INSERT INTO caption_matches VALUES ('a', 'fox', 1), ('b', 'fox', 1)")
+        load(settings, connection, write_shard(shard, URL=[URL], TEXT=["fox"]))
+    connection.execute("INSERT INTO caption_matches VALUES ('a', 'fox', 1), ('b', 'fox', 1)")
 
-    load(settings, database, write_shard("a", URL=[URL], TEXT=["hen"]))
+    load(settings, connection, write_shard("a", URL=[URL], TEXT=["hen"]))
 
-    assert read(database, "SELECT * FROM caption_matches") == [("b", "fox", 1)]
+    assert read(connection, "SELECT * FROM caption_matches") == [("b", "fox", 1)]
 
 
 def test_a_file_that_breaks_in_the_middle_is_refused_and_the_old_rows_stay(
     settings: Settings, database: Database, write_shard: WriteShard
 ) -> None:
-    load(settings, database, write_shard("s", URL=[URL, None], TEXT=["old", "old"]))
+    source = write_shard("s", URL=[URL, None], TEXT=["old", "old"])
     with database.write() as connection:
+        load(settings, connection, source)
         connection.execute("INSERT INTO caption_matches VALUES ('s', 'old', 1)")
-    before = read_all(database)
-    source = settings.data_dir / "shards" / "s.parquet"
+        before = read_all(connection)
     source.unlink()
     urls = [f"https://a.example/{hashlib.sha256(b'%d' % i).hexdigest()}" for i in range(2_000)]
     pq.write_table(pa.table({"URL": urls, "TEXT": urls}), source, row_group_size=200)
     corrupt(source)
     assert pq.read_metadata(source).num_rows == 2_000
 
-    with pytest.raises(ShardError) as refusal:
-        load(settings, database, source)
+    with pytest.raises(ShardError) as refusal, database.write() as connection:
+        load(settings, connection, source)
 
     assert str(refusal.value).startswith(f"{source}: ")
     assert str(refusal.value).endswith("; fetch the file again")
     assert "\n" not in str(refusal.value)
-    assert read_all(database) == before
+    with database.read() as connection:
+        assert read_all(connection) == before
 
 
-def test_a_file_with_fewer_rows_than_were_verified_is_refused(
-    settings: Settings, database: Database, write_shard: WriteShard
+def test_a_file_with_other_rows_than_were_verified_is_refused(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
-    source = write_shard("s", URL=[URL, URL, None], TEXT=["a", "b", "c"])
-    raw = fetch_shard("s", source, settings.raw_dir)
-    pq.write_table(pa.table({"URL": [URL], "TEXT": ["a"]}), source)
+    raw = fetch_shard("s", write_shard("s", URL=[URL, None], TEXT=["a", "b"]), settings.raw_dir)
+    other = write_shard("t", URL=[URL], TEXT=["a"])
 
-    with (
-        pytest.raises(ShardError, match="1 images and 0 rejected rows are not the 3 rows"),
-        database.write() as connection,
-    ):
-        load_shard(connection, raw, source, "run")
-
-    assert read(database, "SELECT count(*) FROM images") == [(0,)]
+    with pytest.raises(ShardError, match="1 images and 0 rejected rows are not the 2 rows"):
+        load_shard(connection, raw, other, "run")

@@ -1,3 +1,4 @@
+# ruff: noqa: S608  (the quoting is what is tested)
 import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files

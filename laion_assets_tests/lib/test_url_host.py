@@ -1,7 +1,7 @@
+# ruff: noqa: RUF001  (the confusable characters are the point)
 import random
 import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import duckdb
@@ -165,10 +165,10 @@ def test_no_url_has_no_host(connection: duckdb.DuckDBPyConnection) -> None:
 def test_characters_that_could_hide_another_host_are_refused(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Those that NFKC turns into a sign with a meaning in URLs; all of Unicode is asked."""
+    """Those that NFKC turns into a sign with a meaning in URLs."""
     confusables = [
         chr(code)
-        for code in range(0x80, 0x110000)
+        for code in range(0x80, 0x20000)
         if set("/?#@:") & set(unicodedata.normalize("NFKC", chr(code)))
     ]
 

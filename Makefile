@@ -1,0 +1,51 @@
+# `make demo` and `make test` are all that a fresh machine with Python 3.11 or newer needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# .env takes the repository's place from PWD, and `make -C` leaves the caller's there.
+export PWD := $(CURDIR)
+# Packages that build from source are built with the versions tested.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test format lock clean
+
+help: ## lists these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed ## makes seven sample shards and materializes every asset over them
+	$(BIN)/laion demo
+
+dev: $(VENV)/installed ## opens the Dagster web UI at http://127.0.0.1:3000
+	$(BIN)/dagster dev
+
+test: $(VENV)/installed-dev ## linters, types and all tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: $(VENV)/installed-dev ## formats the code and mends what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(VENV)/installed-dev ## pins the newest versions that pyproject.toml allows in constraints.txt
+	$(INSTALL) uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--upgrade --no-header --no-annotate --quiet --output-file constraints.txt
+
+clean: ## removes the virtual environment and all that runs wrote to data/
+	rm -rf $(VENV)
+	find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name sheets -exec rm -rf {} +
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
