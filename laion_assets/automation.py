@@ -6,12 +6,9 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from laion_assets.partitions import SHARDS
-
 INGEST_SHARDS = dg.define_asset_job(
     "ingest_shards",
     selection=["raw_shards", "images", "lance_images"],
-    partitions_def=SHARDS,
     description="Brings one shard from its source to Lance.",
 )
 

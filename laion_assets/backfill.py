@@ -6,6 +6,7 @@ the others alone.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -97,8 +98,8 @@ def _reason(events: Iterable[dg.DagsterEvent]) -> str:
     """Returns the message of the first error, without the exceptions that Dagster wraps it in."""
     for event in events:
         if event.is_step_failure and (error := event.step_failure_data.error):
-            while error.cause:
+            while error.cause and str(error.cls_name).startswith("Dagster"):
                 error = error.cause
-            # "ShardError: /path: the reason\n": the class says nothing to the reader.
-            return " ".join(error.message.split()).removeprefix(f"{error.cls_name}: ")
+            # "laion_assets.lib.errors.ShardError: /path: …": the class of ours says nothing.
+            return re.sub(r"^laion_assets\.[\w.]+: ", "", " ".join(error.message.split()))
     return "the run failed before its first step; see it in the Dagster UI"

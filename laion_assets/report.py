@@ -60,7 +60,7 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
     loads = read_loads(settings)
     states = read_states(instance, shards)
     table = Table("shard", "rows", "rejected", "when (UTC)", "state", box=None)
-    table.columns[0].overflow = "fold"
+    table.columns[0].no_wrap = True
     for number in (1, 2):
         table.columns[number].justify = "right"
     for shard in shards:
@@ -73,7 +73,7 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
             f"{load.loaded_at:%Y-%m-%d %H:%M:%S}" if load else "",
             f"[{style}]{states[shard]}[/]" if style else states[shard],
         )
-    console = Console()
+    console = _open_console()
     console.print(table)
     totals = ", ".join(f"{count:,} {what}" for what, count in read_totals(settings).items())
     console.print(f"\nTotal: {totals or 'nothing yet'}", highlight=False)
@@ -89,7 +89,7 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
 
 def print_answer(answer: SearchAnswer) -> None:
     """Prints the hits of a search, the best first."""
-    console = Console()
+    console = _open_console()
     console.print(
         f"{answer.total:,} captions in release {answer.release} ({answer.took_ms:.1f} ms)",
         highlight=False,
@@ -97,6 +97,14 @@ def print_answer(answer: SearchAnswer) -> None:
     for hit in answer.hits:
         console.print(f"\n{escape(str(hit['caption']))}", highlight=False, soft_wrap=True)
         console.print(f"  {escape(str(hit['url']))}", style="dim", highlight=False, soft_wrap=True)
+
+
+def _open_console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        # A program that reads a table wants a line for each row, however long.
+        console.width = 10_000
+    return console
 
 
 def _describe(name: str, outcome: Outcome) -> str:

@@ -72,6 +72,6 @@ def write_sheet(settings: Settings) -> WriteSheet:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of its own."""
-    with dg.instance_for_test() as instance:
+    """A Dagster instance of its own, in memory; the command line's tests have one on disk."""
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance

@@ -41,7 +41,7 @@ def images(
     raw_dir = Path(shards.raw_dir)
     raw = read_raw_shard(context.partition_key, raw_dir)
     with warehouse.database.write() as connection:
-        load = load_shard(connection, raw, raw_path(raw_dir, raw.shard), context.run_id)
+        load = load_shard(connection, raw, raw_path(raw_dir, raw.shard), context.run.run_id)
         shard = {"shard": raw.shard}
         ((repeated_count, domain_count),) = connection.execute(
             load_sql("summarize_shard"), shard

@@ -35,7 +35,7 @@ def lance_images(
 
     started = time.monotonic()
     commit = copy_shard(
-        warehouse.database, Path(lance_store.path), context.partition_key, context.run_id
+        warehouse.database, Path(lance_store.path), context.partition_key, context.run.run_id
     )
     return dg.MaterializeResult(
         metadata={

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,6 +11,7 @@ from rich.console import Console
 from laion_assets.lib.database import Database
 from laion_assets.lib.release import newest_release
 from laion_assets.lib.sql import load_sql
+from laion_assets.settings import REPOSITORY
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
@@ -21,6 +24,7 @@ def print_report(settings: Settings) -> None:
         domains = connection.execute(load_sql("top_domains")).fetchmany(3)
     release = newest_release(settings.lance_dir)
     assert release is not None
+    program = os.path.relpath(sys.argv[0], REPOSITORY)
     top = ", ".join(f"{domain} ({count:,})" for domain, count, _ in domains)
     lines = (
         "",
@@ -40,8 +44,8 @@ def print_report(settings: Settings) -> None:
         "",
         "What to do next",
         "  make dev          opens the web UI at http://127.0.0.1:3000",
-        "  laion search lemur",
-        "  laion status",
+        f"  {program} search lemur",
+        f"  {program} status",
     )
     console = Console()
     for line in lines:

@@ -38,7 +38,7 @@ class Folding:
     def learn(self, text: str) -> dict[str, str]:
         """Returns the folding of each character of the text that is not ASCII."""
         characters = {c for c in set(text) if not c.isascii()}
-        unknown = sorted(characters - self._folding.keys())
+        unknown = sorted(c for c in characters if c not in self._folding)
         if unknown:
             self._folding.update(_ask_fts5(unknown))
         return {c: self._folding[c] for c in characters}

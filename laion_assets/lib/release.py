@@ -149,8 +149,8 @@ def _index_captions(path: Path) -> lance.LanceDataset:
     import lance
 
     dataset = lance.dataset(path)
-    deltas = [index for index in dataset.list_indices() if index["name"] == CAPTION_INDEX]
-    if not deltas:
+    indices = {index.name: index for index in dataset.describe_indices()}
+    if CAPTION_INDEX not in indices:
         # Words as they stand: no stemming and no stop words, so that names can be found whole.
         dataset.create_scalar_index(
             "caption",
@@ -162,7 +162,8 @@ def _index_captions(path: Path) -> lance.LanceDataset:
             max_token_length=None,
         )
     else:
-        merged = len(deltas) if len(deltas) > MAX_INDEX_DELTAS else 0
+        deltas = len(indices[CAPTION_INDEX].segments)
+        merged = deltas if deltas > MAX_INDEX_DELTAS else 0
         dataset.optimize.optimize_indices(num_indices_to_merge=merged, index_names=[CAPTION_INDEX])
     return lance.dataset(path)
 

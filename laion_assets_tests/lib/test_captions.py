@@ -1,9 +1,9 @@
-# ruff: noqa: RUF001  (the confusable characters are the point)
 import random
 import sqlite3
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,8 +87,8 @@ SYNTAX = (
         "\\",
     ),
 )
-WITHOUT_TOKENS = ("", " ", "-", "…", '"', "''", "🦊", "\u00ad", "\u0301", "❤️", "\u200d\u200b", "・")
-NFX = ("NFC", "NFD", "NFKC", "NFKD")
+WITHOUT_TOKENS = ("", " ", "-", "…", '"', "''", "🎨", "\u00ad", "\u0301", "❤️", "\u200d\u200b", "・")
+NFX: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_names_count_as_fts5_counts_them(generator: random.Random) -> None:
     expected = count_with_fts5(captions, names)
 
     assert count_names(captions, names) == expected
-    assert sum(count > 0 for count in expected.values()) > NAMES / 2
+    assert sum(count > 0 for count in expected.values()) > NAMES / 3
     assert max(expected.values()) > 50
 
 
@@ -202,25 +202,34 @@ def test_names_in_real_captions_count_as_fts5_counts_them(generator: random.Rand
     assert sum(count > 0 for count in expected.values()) > 200
 
 
+def assert_folded_as_fts5(folding: Folding, texts: Sequence[str]) -> None:
+    oracle = Oracle(texts)
+    expected = oracle.phrases()
+    oracle.close()
+    found = {row: folding.phrase(text) for row, text in enumerate(texts, start=1)}
+    assert {row: phrase for row, phrase in found.items() if phrase != expected[row]} == {}
+
+
 def test_every_character_folds_as_fts5_folds_it() -> None:
-    """All of the BMP, assigned or not, and a sample of the rest: inside, around, doubled, alone."""
+    """All of the BMP, assigned or not, and a sample of the rest, inside a word."""
     codes = [*range(0x10000), *range(0x10000, 0x20000, 7), *range(0x20000, 0x110000, 4_001)]
     characters = [chr(code) for code in codes if not 0xD800 <= code < 0xE000]
     folding = Folding()
 
     for start in range(0, len(characters), CHUNK):
         chunk = characters[start : start + CHUNK]
-        texts = [f"q{c}q {c}q Q{c}{c} {c} 7" for c in chunk]
         folding.learn("".join(chunk))
-        oracle = Oracle(texts)
-        expected = oracle.phrases()
-        oracle.close()
-        found = {row: folding.phrase(text) for row, text in enumerate(texts, start=1)}
-        assert {row: p for row, p in found.items() if p != expected[row]} == {}
+        assert_folded_as_fts5(folding, [f"q{c}q" for c in chunk])
+
+
+def test_a_character_folds_alike_wherever_it_stands() -> None:
+    characters = [chr(code) for code in [*range(0x80, 0x3200), *range(0xF900, 0x10000, 5)]]
+
+    assert_folded_as_fts5(Folding(), [f"{c} {c}q Q{c}{c} {c}\u0301 7{c}" for c in characters[::3]])
 
 
 def test_every_character_in_a_caption_counts_as_fts5_tokenizes_it() -> None:
-    characters = [chr(code) for code in range(0, 0x20000, 3) if not 0xD800 <= code < 0xE000]
+    characters = [chr(code) for code in range(0, 0x20000, 11) if not 0xD800 <= code < 0xE000]
     captions = [f"q{c}q" for c in characters]
     oracle = Oracle(captions)
     expected = Counter(oracle.phrases().values())
@@ -229,7 +238,7 @@ def test_every_character_in_a_caption_counts_as_fts5_tokenizes_it() -> None:
     counts = count_phrases(batches(captions, 5_000), list(expected), Folding())
 
     assert counts == expected
-    assert 100 < expected["q q"] < len(captions) - 1_000
+    assert 100 < expected["q q"] < len(captions) / 2
 
 
 @pytest.mark.parametrize(
@@ -246,7 +255,8 @@ def test_every_character_in_a_caption_counts_as_fts5_tokenizes_it() -> None:
         ("葛飾・北斎", "葛飾 北斎"),
         ("snake_case", "snake case"),
         ("a\0b", "a b"),
-        ("🦊", ""),
+        ("🎨", ""),
+        ("🦊", "🦊"),
         ("", ""),
     ],
     ids=[
@@ -261,7 +271,8 @@ def test_every_character_in_a_caption_counts_as_fts5_tokenizes_it() -> None:
         "Japanese",
         "underscore",
         "NUL",
-        "emoji",
+        "old emoji",
+        "emoji newer than Unicode 6.1",
         "empty",
     ],
 )
@@ -340,7 +351,7 @@ def test_a_name_is_never_syntax(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITHOUT_TOKENS)
 def test_a_name_without_any_word_counts_0(name: str) -> None:
-    captions = ["", " ", "a - b", '"', "🦊 ❤️", "\u0301", "é \u00ad", name]
+    captions = ["", " ", "a - b", '"', "🎨 ❤️", "\u0301", "é \u00ad", name]
 
     assert count_names(captions, [name]) == {name: 0}
 

@@ -2,7 +2,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -138,6 +138,10 @@ def make_nothing(path: Path) -> None:
     assert not path.exists()
 
 
+def make_empty(path: Path) -> None:
+    path.touch()
+
+
 def make_html(path: Path) -> None:
     path.write_text("<!DOCTYPE html><title>404</title>" * 40, encoding="utf-8")
 
@@ -159,9 +163,9 @@ def make_wrong_type(path: Path) -> None:
     pq.write_table(pa.table({"URL": [1], "TEXT": ["t"]}), path)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no such file": (make_nothing, "No such file or directory; check the file and the disk"),
-    "empty": (Path.touch, "no readable parquet file"),
+    "empty": (make_empty, "no readable parquet file"),
     "html": (make_html, "no readable parquet file"),
     "truncated": (make_truncated, "no readable parquet file"),
     "directory": (make_directory, "Is a directory; check the file and the disk"),

@@ -1,4 +1,3 @@
-# ruff: noqa: S608  (the quoting is what is tested)
 from pathlib import Path
 
 import duckdb

@@ -1,4 +1,3 @@
-# ruff: noqa: S608  (the quoting is what is tested)
 import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files
@@ -112,16 +111,20 @@ def test_an_empty_identifier_is_refused() -> None:
         quote_identifier("")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files, each of which holds its name: for every one the others are decoys."""
+    folder = tmp_path_factory.mktemp("shards") / "shards [new]* ?"
+    folder.mkdir()
+    for name in {*DECOYS, *PATH_NAMES.values()}:
+        pq.write_table(pa.table({"x": [name]}), folder / name)
+    return folder
+
+
 @pytest.mark.parametrize("name", PATH_NAMES.values(), ids=list(PATH_NAMES))
 def test_a_path_reads_exactly_that_file(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path, name: str
+    connection: duckdb.DuckDBPyConnection, folder: Path, name: str
 ) -> None:
-    folder = tmp_path / "shards [new]* ?"
-    folder.mkdir()
-    for decoy in {*DECOYS, *PATH_NAMES.values()} - {name}:
-        pq.write_table(pa.table({"x": ["decoy"]}), folder / decoy)
-    pq.write_table(pa.table({"x": [name]}), folder / name)
-
     rows = connection.execute(
         f"SELECT x FROM read_parquet({quote_path(str(folder / name))})"
     ).fetchall()
@@ -170,8 +173,7 @@ def test_a_file_holds_one_statement(name: str) -> None:
     if {field for _, field, _, _ in Formatter().parse(text) if field} <= DUMMIES.keys():
         text = text.format_map(VIEW_DUMMIES if name.startswith("view_") else DUMMIES)
 
-    with duckdb.connect() as connection:
-        assert len(connection.extract_statements(text)) == 1
+    assert len(duckdb.extract_statements(text)) == 1
 
 
 def test_a_file_for_sqlite_holds_one_statement() -> None:

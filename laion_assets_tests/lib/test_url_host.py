@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001  (the confusable characters are the point)
 import random
 import unicodedata
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,234 @@
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from laion_assets.lib.errors import SheetError
+from laion_assets.lib.sheets import Sheet, parse_sheet, read_sheet, store_sheet
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        yield connection
+
+
+def parse(text: str, kind: str = "artists") -> Sheet:
+    return parse_sheet(kind, "list.csv", text.encode())
+
+
+def names(sheet: Sheet) -> list[str]:
+    return [row[0] for row in sheet.rows]
+
+
+@pytest.mark.parametrize(
+    ("kind", "header", "taken"),
+    [
+        ("artists", "name", "name"),
+        ("artists", "x,Name", "Name"),
+        ("artists", "x, NAME ", " NAME "),
+        ("artists", "x,artist", "artist"),
+        ("artists", "x,Artists", "Artists"),
+        ("celebrities", "x,celebrity", "celebrity"),
+        ("celebrities", "x,Celebrities", "Celebrities"),
+        ("characters", "x,Character", "Character"),
+        ("artists", "artist,name", "name"),
+        ("artists", "x,artist,artists", "artists"),
+        ("artists", "x,name,Name", "name"),
+        ("artists", "x,y", "x"),
+        ("artists", "full name,character", "full name"),
+    ],
+)
+def test_the_names_are_in_the_column_whose_header_says_so_else_in_the_first(
+    kind: str, header: str, taken: str
+) -> None:
+    columns = header.split(",")
+    cells = ",".join("A name" if column == taken else "other" for column in columns)
+
+    sheet = parse(f"{header}\n{cells}\n", kind)
+
+    assert sheet.name_header == taken
+    assert sheet.columns[0] == "name"
+    assert sheet.rows == (("A name", *["other"] * (len(columns) - 1)),)
+
+
+def test_the_other_columns_follow_as_the_sheet_has_them() -> None:
+    sheet = parse("born,name, Style \n1853,Vincent van Gogh,  Post-Impressionism \n")
+
+    assert sheet.columns == ("name", "born", "Style")
+    assert sheet.rows == (("Vincent van Gogh", "1853", "  Post-Impressionism "),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,born\nA,1\nB,2\n",
+        "\ufeffname,born\nA,1\nB,2\n",
+        "name,born\r\nA,1\r\nB,2\r\n",
+        "name,born\rA,1\rB,2",
+        "name,born\nA,1\nB,2",
+        '"name","born"\n"A","1"\n"B","2"\n',
+        '\ufeff"name",born\r\nA,1\r\n\r\nB,2\r\n',
+    ],
+    ids=["plain", "BOM", "CRLF", "CR", "no line break at the end", "quoted", "BOM, quotes, blank"],
+)
+def test_ways_to_write_a_sheet_mean_the_same(text: str) -> None:
+    sheet = parse(text)
+
+    assert sheet.columns == ("name", "born")
+    assert sheet.rows == (("A", "1"), ("B", "2"))
+
+
+def test_a_quoted_cell_keeps_line_breaks_commas_and_quotes() -> None:
+    sheet = parse('name,note\n"William ""Buffalo Bill"" Cody","one,\r\ntwo\nthree"\nB,\n')
+
+    assert sheet.rows == (
+        ('William "Buffalo Bill" Cody', "one,\r\ntwo\nthree"),
+        ("B", ""),
+    )
+
+
+def test_names_are_trimmed_and_kept_else_as_they_are() -> None:
+    sheet = parse('name\n"  D\'Artagnan\t"\n\u00a0葛飾 北斎\u3000\n van  Gogh \n')
+
+    assert names(sheet) == ["D'Artagnan", "葛飾 北斎", "van  Gogh"]
+
+
+def test_repeats_are_merged_into_the_first_and_reported() -> None:
+    sheet = parse("name,born\nB,1\nA,2\n B ,3\nC,4\nA,5\nB,6\nb,7\n")
+
+    assert sheet.rows == (("B", "1"), ("A", "2"), ("C", "4"), ("b", "7"))
+    assert sheet.repeated == ("B", "A")
+
+
+def test_rows_without_a_name_are_left_out_and_counted() -> None:
+    sheet = parse("born,name\n1,A\n2,\n\n3,   \n4,B\n5\n")
+
+    assert names(sheet) == ["A", "B"]
+    assert sheet.blank_count == 4
+    assert sheet.repeated == ()
+
+
+def test_ragged_rows_are_filled_or_cut() -> None:
+    assert parse("name,born,died\nA\nB,1\nC,1,2,3,4\n").rows == (
+        ("A", "", ""),
+        ("B", "1", ""),
+        ("C", "1", "2"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("name,born,born", ("name", "born", "born_3")),
+        ("name,Born,BORN", ("name", "Born", "BORN_3")),
+        ("name,,x, ", ("name", "column_2", "x", "column_4")),
+        ("name,Name,NAME", ("name", "Name_2", "NAME_3")),
+        (",", ("name", "column_2")),
+        ("name,column_3,", ("name", "column_3", "column_3_3")),
+    ],
+    ids=["repeated", "by case alone", "blank", "name again", "all blank", "made-up name taken"],
+)
+def test_no_column_is_blank_and_no_two_are_the_same(
+    connection: duckdb.DuckDBPyConnection, header: str, columns: tuple[str, ...]
+) -> None:
+    sheet = parse(f"{header}\n" + ",".join(["A"] * len(columns)) + "\n")
+
+    store_sheet(connection, sheet)
+
+    assert sheet.columns == columns
+    assert connection.sql("SELECT * FROM artists").columns == list(columns)
+
+
+def test_a_sheet_knows_where_it_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"name\r\nA\r\n")
+
+    sheet = read_sheet("artists", str(path))
+
+    assert (sheet.kind, sheet.location) == ("artists", str(path))
+    assert sheet.sha256 == hashlib.sha256(b"name\r\nA\r\n").hexdigest()
+
+
+REFUSED = {
+    "not UTF-8": ("name\nÉmile\n".encode("latin-1"), "byte 5 is not UTF-8; save it as UTF-8"),
+    "UTF-16": ("name\nA\n".encode("utf-16"), "byte 0 is not UTF-8; save it as UTF-8"),
+    "empty": (b"", "the sheet is empty; artists needs a header and names"),
+    "BOM alone": (b"\xef\xbb\xbf", "the sheet is empty; artists needs a header and names"),
+    "header alone": (b"x,name\n", "no name in column 'name'; put the names of artists there"),
+    "blank names": (b"name,x\n ,1\n,2\n", "no name in column 'name'; put the names of artists"),
+    "open quote": (b'name\n"A\nB\n', "no readable CSV (unexpected end of data); export"),
+    "huge cell": (b"name\n" + b"A" * 200_000, "no readable CSV (field larger than field limit"),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_a_refused_sheet_names_its_place_and_the_old_table_stays(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, refused: str
+) -> None:
+    content, reason = REFUSED[refused]
+    path = tmp_path / "list.csv"
+    path.write_bytes(content)
+    store_sheet(connection, parse("name,born\nB,1\nA,2\n"))
+
+    with pytest.raises(SheetError) as refusal:
+        store_sheet(connection, read_sheet("artists", str(path)))
+
+    assert str(refusal.value).startswith(f"{path}: {reason}")
+    assert "\n" not in str(refusal.value)
+    rows = connection.execute("SELECT * FROM artists ORDER BY rowid").fetchall()
+    assert rows == [("B", "1"), ("A", "2")]
+
+
+@pytest.mark.parametrize("place", ["none.csv", "."], ids=["missing", "folder"])
+def test_a_file_that_cannot_be_read_names_the_setting(tmp_path: Path, place: str) -> None:
+    location = str(tmp_path / place)
+
+    with pytest.raises(SheetError, match="correct LAION_SHEET_OLD_MASTERS") as refusal:
+        read_sheet("old_masters", location)
+
+    assert str(refusal.value).startswith(f"{location}: ")
+
+
+def test_the_table_has_the_names_in_the_order_of_the_sheet(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    store_sheet(connection, parse("born,name\n3,C\n1,A\n,B\n"))
+
+    relation = connection.sql("SELECT * FROM artists ORDER BY rowid")
+    assert relation.columns == ["name", "born"]
+    assert [str(t) for t in relation.types] == ["VARCHAR", "VARCHAR"]
+    assert relation.fetchall() == [("C", "3"), ("A", "1"), ("B", "")]
+
+
+def test_another_sheet_replaces_the_table_with_its_columns(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    store_sheet(connection, parse("name,born\nA,1\n"))
+    store_sheet(connection, parse("died,name\n2,B\n"))
+
+    relation = connection.sql("SELECT * FROM artists")
+    assert relation.columns == ["name", "died"]
+    assert relation.fetchall() == [("B", "2")]
+
+
+@pytest.mark.parametrize("kind", ["order", "sheet", "select", "source"])
+def test_a_kind_may_be_a_word_of_sql(connection: duckdb.DuckDBPyConnection, kind: str) -> None:
+    for name in ("A", "B"):
+        store_sheet(connection, parse(f"name\n{name}\n", kind))
+
+    rows = connection.execute(f'SELECT name FROM "{kind}"').fetchall()
+    assert rows == [("B",)]
+
+
+def test_nothing_but_the_table_is_left_in_the_database(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    store_sheet(connection, parse('name,"a ""b"""\n\'; DROP TABLE artists; --,1\n'))
+
+    assert connection.execute("SHOW TABLES").fetchall() == [("artists",)]
+    relation = connection.sql("SELECT * FROM artists")
+    assert relation.columns == ["name", 'a "b"']
+    assert relation.fetchall() == [("'; DROP TABLE artists; --", "1")]
