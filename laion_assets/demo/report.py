@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -24,7 +24,7 @@ def print_report(settings: Settings) -> None:
         domains = connection.execute(load_sql("top_domains")).fetchmany(3)
     release = newest_release(settings.lance_dir)
     assert release is not None
-    program = os.path.relpath(sys.argv[0], REPOSITORY)
+    program = _shorten(Path(sys.argv[0]))
     top = ", ".join(f"{domain} ({count:,})" for domain, count, _ in domains)
     lines = (
         "",
@@ -37,10 +37,10 @@ def print_report(settings: Settings) -> None:
         f"  release           {release.tag}, Lance version {release.version}",
         "",
         "Where it is",
-        f"  parquet files     {settings.raw_dir}",
-        f"  DuckDB            {settings.database}",
-        f"  Lance             {settings.lance_dir}",
-        f"  Dagster history   {settings.history_dir}",
+        f"  parquet files     {_shorten(settings.raw_dir)}",
+        f"  DuckDB            {_shorten(settings.database)}",
+        f"  Lance             {_shorten(settings.lance_dir)}",
+        f"  Dagster history   {_shorten(settings.history_dir)}",
         "",
         "What to do next",
         "  make dev          opens the web UI at http://127.0.0.1:3000",
@@ -50,3 +50,9 @@ def print_report(settings: Settings) -> None:
     console = Console()
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _shorten(path: Path) -> str:
+    """Returns the path as one would type it in the repository's root."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(REPOSITORY) if absolute.is_relative_to(REPOSITORY) else path)

@@ -74,13 +74,21 @@ def compute_image_id(url: str, caption: str) -> int:
     return int(hashlib.md5(b"%d:%s%s" % (len(head), head, tail)).hexdigest()[:16], 16) >> 1  # noqa: S324
 
 
-@pytest.fixture
-def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """The tables in memory, which is quick; the transaction of a file has tests of its own."""
-    with duckdb.connect() as connection:
+@pytest.fixture(scope="module")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The tables in memory, which is quick; the transaction of a file has a test of its own."""
+    with duckdb.connect() as engine:
         for table, columns in TABLES.items():
-            connection.execute(create_table(table, columns))
-        yield connection
+            engine.execute(create_table(table, columns))
+        yield engine
+
+
+@pytest.fixture
+def connection(engine: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The empty tables in a transaction, which the test leaves as it found them."""
+    engine.execute("BEGIN")
+    yield engine
+    engine.execute("ROLLBACK")
 
 
 def load(

@@ -9,10 +9,18 @@ from laion_assets.lib.errors import SheetError
 from laion_assets.lib.sheets import Sheet, parse_sheet, read_sheet, store_sheet
 
 
+@pytest.fixture(scope="module")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as engine:
+        yield engine
+
+
 @pytest.fixture
-def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
-        yield connection
+def connection(engine: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in a transaction, which the test leaves as empty as it found it."""
+    engine.execute("BEGIN")
+    yield engine
+    engine.execute("ROLLBACK")
 
 
 def parse(text: str, kind: str = "artists") -> Sheet:

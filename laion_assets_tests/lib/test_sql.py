@@ -59,11 +59,19 @@ PATH_NAMES = {
 DECOYS = ("a1.parquet", "a12.parquet", "ab.parquet", "a2.parquet", "a.parquet")
 
 
+@pytest.fixture(scope="module")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as engine:
+        yield engine
+
+
 @pytest.fixture
-def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
-        connection.execute("CREATE TABLE victim (x INTEGER)")
-        yield connection
+def connection(engine: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in a transaction, which the test leaves as empty as it found it."""
+    engine.execute("BEGIN")
+    engine.execute("CREATE TABLE victim (x INTEGER)")
+    yield engine
+    engine.execute("ROLLBACK")
 
 
 def has_victim(connection: duckdb.DuckDBPyConnection) -> bool:

@@ -1,0 +1,86 @@
+"""The command line and Dagster's own commands, run as a person runs them: from the repository root."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from laion_assets.settings import REPOSITORY, Settings
+
+SAMPLE_SHARD = "train-00003-of-00007-36440e2d83f7fb02"
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs commands against a data folder of their own."""
+
+    data_dir: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the commands find in their environment."""
+        bin_dir = Path(sys.executable).parent
+        return {
+            "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.data_dir),
+            "PWD": str(REPOSITORY),
+            "LAION_DATA_DIR": str(self.data_dir),
+            **self.variables,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the commands have."""
+        return Settings.from_environment(self.environment)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Runs one command to its end."""
+        return subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    def run_all(self, commands: Sequence[Sequence[str]]) -> list[subprocess.CompletedProcess[str]]:
+        """Runs commands at the same time, each to its end."""
+        processes = [
+            subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for command in commands
+        ]
+        outputs = [process.communicate(timeout=300) for process in processes]
+        return [
+            subprocess.CompletedProcess(process.args, process.returncode, *output)
+            for process, output in zip(processes, outputs, strict=True)
+        ]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A data folder after `laion demo`."""
+    shell = Shell(tmp_path_factory.mktemp("demo") / "data")
+    result = shell.run("laion", "demo")
+    assert result.returncode == 0, result.stderr
+    assert "What was made" in result.stdout
+    return shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """An empty data folder, with shards in a folder beside it."""
+    return Shell(tmp_path / "data", {"LAION_SHARDS": str(tmp_path / "source" / "*.parquet")})

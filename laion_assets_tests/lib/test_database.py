@@ -1,0 +1,126 @@
+"""One writer at a time, whoever it is, and readers that wait or go on."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from laion_assets.lib.database import Database, stream
+from laion_assets.lib.errors import DatabaseBusyError, LaionError
+from laion_assets.schemas import TABLES
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def hold_open(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that knows nothing of the queue keeps the file open for writing."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stdout.readline() == "open\n"
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_new_database_has_every_table(database: Database) -> None:
+    with database.write():
+        pass
+    with database.read() as connection:
+        tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+    assert tables == set(TABLES)
+
+
+def test_an_exception_rolls_everything_back(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute("INSERT INTO domain_counts VALUES ('a.test', 1)")
+    with pytest.raises(RuntimeError), database.write() as connection:
+        connection.execute("DELETE FROM domain_counts")
+        connection.execute("CREATE TABLE half (a INTEGER)")
+        raise RuntimeError
+    with database.read() as connection:
+        assert connection.execute("FROM domain_counts").fetchall() == [("a.test", 1)]
+        assert ("half",) not in connection.execute("SHOW TABLES").fetchall()
+
+
+def test_a_stranger_is_waited_for(database: Database) -> None:
+    with database.write():
+        pass
+    with hold_open(database.path) as stranger:
+        assert stranger.stdin
+        # The stranger closes when its input ends, which the waiting process sees by itself.
+        closer = subprocess.Popen(["sleep", "0.5"], stdout=stranger.stdin)
+        stranger.stdin.close()
+        with database.write() as connection:
+            connection.execute("INSERT INTO domain_counts VALUES ('a.test', 1)")
+        closer.wait()
+    with database.read() as connection:
+        assert connection.execute("SELECT count(*) FROM domain_counts").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_a_stranger_that_stays_is_named_in_one_line(database: Database, mode: str) -> None:
+    with database.write():
+        pass
+    impatient = Database(database.path, queue_wait_s=5, stranger_wait_s=0.2)
+    with hold_open(database.path) as stranger:
+        with pytest.raises(DatabaseBusyError) as error, getattr(impatient, mode)():
+            pass
+        assert str(database.path) in str(error.value)
+        assert f"(PID {stranger.pid})" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_readers_run_side_by_side(database: Database) -> None:
+    with database.write():
+        pass
+    with database.read() as one, database.read() as two:
+        for connection in (one, two):
+            assert connection.execute("SELECT count(*) FROM images").fetchall() == [(0,)]
+
+
+def test_a_reader_cannot_write(database: Database) -> None:
+    with database.write():
+        pass
+    with (
+        database.read() as connection,
+        pytest.raises(duckdb.InvalidInputException, match="read-only"),
+    ):
+        connection.execute("DELETE FROM images")
+
+
+def test_reading_without_a_database_says_what_to_do(database: Database) -> None:
+    with pytest.raises(LaionError, match="laion backfill"), database.read():
+        pass
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(database: Database) -> None:
+    database.path.parent.mkdir(parents=True)
+    database.path.write_bytes(b"something else" * 100)
+    with pytest.raises(LaionError, match="not a valid DuckDB"), database.write():
+        pass
+    assert database.path.read_bytes() == b"something else" * 100
+
+
+def test_a_stream_that_is_not_read_to_its_end_blocks_nothing(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(
+            "INSERT INTO domain_counts SELECT 'd' || i, i FROM range(300_000) AS numbers(i)"
+        )
+    with database.read() as connection:
+        with stream(connection, "FROM domain_counts", batch_rows=1000) as reader:
+            assert reader.read_next_batch().num_rows == 1000
+        assert connection.execute("SELECT count(*) FROM domain_counts").fetchall() == [(300_000,)]
