@@ -1,11 +1,13 @@
 """What a user can set, read once from the environment; nothing else reads environment variables.
 
-The names are those of the README's table of settings. Paths that are not absolute start at the
-repository root.
+The names are those of the README's table of settings. The data folder starts at the repository
+root unless it is absolute; other paths start where the program runs, which is there too.
 """
 
 from __future__ import annotations
 
+import glob
+import keyword
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +17,20 @@ from types import MappingProxyType
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED_SHEETS = REPOSITORY / "data" / "sheets"
 SHEET_PREFIX = "LAION_SHEET_"
-# A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these.
+# A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these: the
+# project's tables, assets and jobs, and what Dagster keeps for itself beside Python's keywords.
 RESERVED_NAMES = frozenset(
     {
+        *("conf", "config", "context", "input", "meta", "output", "result", "sheet", "type"),
+        *("arg_dict", "bool", "dict", "float", "input_arg_dict", "int", "output_arg_dict", "str"),
         "caption_matches",
         "domain_counts",
         "entity_counts",
         "images",
+        "ingest_shards",
         "lance_images",
         "raw_shards",
+        "refresh_counts",
         "refreshes",
         "rejected_images",
         "release",
@@ -75,7 +82,7 @@ class Settings:
         """Returns the settings of an empty environment, but for the folder of the data."""
         return cls(
             data_dir=data_dir,
-            shards=(str(data_dir / "shards" / "*.parquet"),),
+            shards=(f"{glob.escape(str(data_dir))}/shards/*.parquet",),
             sheets=MappingProxyType({p.stem: str(p) for p in sorted(BUNDLED_SHEETS.glob("*.csv"))}),
         )
 
@@ -106,8 +113,9 @@ def _sheet_locations(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_kind(kind: str, variable: str) -> None:
-    if not (kind.isidentifier() and kind.isascii()) or kind in RESERVED_NAMES:
+    is_name = kind.isidentifier() and kind.isascii() and not keyword.iskeyword(kind)
+    if not is_name or kind in RESERVED_NAMES:
         raise SettingsError(
             f"{variable}: {kind!r} cannot name a table of names; use letters, digits and _ after "
-            f"{SHEET_PREFIX}, and none of {', '.join(sorted(RESERVED_NAMES))}"
+            f"{SHEET_PREFIX}, no keyword of Python, and none of {', '.join(sorted(RESERVED_NAMES))}"
         )

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from laion_assets.definitions import build_defs
+from laion_assets.lib.sources import list_shards
 from laion_assets.settings import BUNDLED_SHEETS, REPOSITORY, Settings, SettingsError
 
 BUNDLED_KINDS = ("artists", "celebrities", "characters")
@@ -117,6 +119,11 @@ def test_a_new_kind_is_lower_cased_and_takes_its_place_in_the_order(
         "REJECTED_IMAGES",
         "CAPTION_MATCHES",
         "REFRESHES",
+        "REFRESH_COUNTS",
+        "INGEST_SHARDS",
+        "CLASS",
+        "CONTEXT",
+        "TYPE",
         "OLD-MASTERS",
         "OLD MASTERS",
         "80S_BANDS",
@@ -140,3 +147,16 @@ def test_a_foreign_variable_is_left_alone() -> None:
     environ = {"LAION_SHEETS_X": "a", "SHEET_LAION_ARTISTS": "b", "laion_sheet_artists": "c"}
 
     assert Settings.from_environment(environ) == Settings.from_environment({})
+
+
+def test_a_kind_that_is_accepted_is_one_that_dagster_accepts() -> None:
+    environ = {f"LAION_SHEET_{kind}": "x.csv" for kind in ("BRANDS", "MODEL", "NAMES", "ASSET")}
+    build_defs(Settings.from_environment(environ)).get_repository_def()
+
+
+def test_a_data_folder_with_the_signs_of_a_glob_is_taken_as_it_is(tmp_path: Path) -> None:
+    settings = Settings.default(tmp_path / "a[1]*")
+    shard = settings.data_dir / "shards" / "s.parquet"
+    shard.parent.mkdir(parents=True)
+    shard.touch()
+    assert list_shards(settings.shards) == {"s": shard}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -92,10 +93,15 @@ def _find_gaps(database: Database, kinds: tuple[str, ...]) -> tuple[_Names, list
 
 
 def _read_names(connection: duckdb.DuckDBPyConnection, kinds: tuple[str, ...]) -> _Names:
-    names = _Names([])
+    lists: dict[str, list[str]] = {}
     for kind in kinds:
         query = load_sql("select_names").format(table=quote_identifier(kind))
-        for position, (name,) in enumerate(connection.execute(query).fetchall()):
+        lists[kind] = [name for (name,) in connection.execute(query).fetchall()]
+    names = _Names([])
+    # SQLite is asked about all characters at once, which is most of the time that this takes.
+    names.folding.learn("".join(chain.from_iterable(lists.values())))
+    for kind, texts in lists.items():
+        for position, name in enumerate(texts):
             names.rows.append((kind, position, name, names.folding.phrase(name)))
     return names
 

@@ -70,7 +70,7 @@ def load_shard(
         connection.execute(load_sql(f"delete_{table}"), {"shard": raw.shard})
     try:
         image_count = _insert_rows(connection, raw, path)
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ShardError(f"{raw.source}: {reason}; fetch the file again") from error
     load = ShardLoad(str(uuid.uuid4()), image_count, _count_rejected(connection, raw.shard))

@@ -67,8 +67,10 @@ def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
         SheetError: it is not UTF-8 or not CSV, or has no usable name.
     """
     try:
-        text = content.decode("utf-8-sig")
-        header, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+        # A NUL is nothing that a person typed, and nothing that the name of a column can hold.
+        text = content.decode("utf-8-sig").replace("\0", "")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header, *lines = (line for line in reader if line)
     except UnicodeDecodeError as error:
         raise SheetError(
             f"{location}: byte {error.start} is not UTF-8; save it as UTF-8"
@@ -137,6 +139,7 @@ def _table_columns(header: list[str]) -> tuple[str, ...]:
     columns = ["name"]
     for number, cell in enumerate(header[1:], start=2):
         column = cell.strip() or f"column_{number}"
-        taken = {c.lower() for c in columns}
-        columns.append(f"{column}_{number}" if column.lower() in taken else column)
+        while column.lower() in {c.lower() for c in columns}:
+            column = f"{column}_{number}"
+        columns.append(column)
     return tuple(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from laion_assets.lib.errors import ShardError
 from laion_assets.lib.sql import quote_identifier
 from laion_assets.schemas import IMAGES, Column
 
+# DuckDB's name for the position of a row in its parquet file.
+ROW_NUMBER = "file_row_number"
 # What a source can have; the other columns of `images` are derived.
 SOURCED = tuple(column for column in IMAGES if column.sources)
 
@@ -35,6 +38,10 @@ def check_columns(path: Path, name: str) -> int:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ShardError(f"{name}: no readable parquet file ({reason}); fetch it again") from error
+    if repeated := [n for n, count in Counter(schema.names).items() if count > 1]:
+        raise ShardError(f"{name}: has two columns {repeated[0]}; rename one")
+    if ROW_NUMBER in schema.names:
+        raise ShardError(f"{name}: column {ROW_NUMBER} hides DuckDB's row number; rename it")
     for column in SOURCED:
         if column.is_required:
             _check_text_column(schema, column, name)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from laion_assets.lib.errors import ShardError
 
 SUFFIX = ".parquet"
+# Of a file system's 255, some are for the names of temporary files and records.
+MAX_NAME_BYTES = 220
 
 
 def list_shards(locations: Iterable[str]) -> dict[str, Path]:
@@ -50,14 +53,22 @@ def find_shard(locations: Iterable[str], shard: str) -> Path:
 def _list_location(location: str) -> list[Path]:
     if "://" in location:
         raise ShardError(f"{location}: only local files are read so far; download it first")
-    path = Path(location).absolute()
-    if path.is_file():
-        paths = [path]
+    if Path(location).is_file():
+        found = [location]
     elif glob.has_magic(location):
-        paths = sorted(Path(p).absolute() for p in glob.glob(location, recursive=True))  # noqa: PTH207
+        found = glob.glob(location, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
+    elif Path(location).is_dir():
+        raise ShardError(f"{location}: a folder; write {location}/*{SUFFIX} in LAION_SHARDS")
     else:
         raise ShardError(f"{location}: no such file; correct LAION_SHARDS")
-    for each in paths:
-        if each.suffix != SUFFIX:
-            raise ShardError(f"{each}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
+    paths = sorted(Path(os.path.abspath(path)) for path in found)  # noqa: PTH100 - removes ..
+    for path in paths:
+        _check_name(path)
     return paths
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix != SUFFIX:
+        raise ShardError(f"{path}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
+    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
+        raise ShardError(f"{path}: the name is longer than {MAX_NAME_BYTES} bytes; shorten it")

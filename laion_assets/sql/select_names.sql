@@ -1,2 +1,3 @@
--- In: {table} quoted, a kind's table.  Out: the names in the order of the sheet.
-SELECT name FROM {table} ORDER BY rowid
+-- In: {table} quoted, a kind's table.  Out: the names in the order of the sheet, which DuckDB keeps. (A sheet may have
+-- a column called rowid.)
+SELECT name FROM {table}

@@ -1,12 +1,15 @@
-"""The command line and Dagster's own commands, run as a person runs them: from the repository root."""
+"""`laion` and Dagster's own commands, run as a person runs them: from the repository root."""
 
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import duckdb
+import lance
 import pytest
 
 from laion_assets.settings import REPOSITORY, Settings
@@ -68,6 +71,14 @@ class Shell:
             subprocess.CompletedProcess(process.args, process.returncode, *output)
             for process, output in zip(processes, outputs, strict=True)
         ]
+
+
+def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
+    """Returns the rows of each shard in DuckDB and in Lance."""
+    with duckdb.connect(str(settings.database), read_only=True) as connection:
+        rows = connection.execute("SELECT shard, count(*) FROM images GROUP BY shard").fetchall()
+    shards = lance.dataset(settings.lance_dir / "images.lance").to_table(columns=["shard"])
+    return dict(rows), dict(Counter(shards["shard"].to_pylist()))
 
 
 @pytest.fixture(scope="session")

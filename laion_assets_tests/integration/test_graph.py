@@ -152,9 +152,8 @@ def test_entity_counts_equal_sqlite_fts5(
     write_sheet("artists", *NAMES)
     run_graph(settings, instance)
     captions = [str(c) for (c,) in read_duckdb(settings, "SELECT caption FROM images")]
-    counts = dict(
-        read_duckdb(settings, "SELECT name, image_count FROM entity_counts WHERE kind = 'artists'")  # type: ignore[arg-type]
-    )
+    query = "SELECT name, image_count FROM entity_counts WHERE kind = 'artists'"
+    counts = {str(name): count for name, count in read_duckdb(settings, query)}
     assert counts == {name: count_with_fts5(captions, name) for name in NAMES}
     assert counts["Claude Monet"] == 7
 
@@ -162,6 +161,7 @@ def test_entity_counts_equal_sqlite_fts5(
 def test_the_release_pins_images_and_counts_with_one_tag(released: Released) -> None:
     outcomes = released.outcomes
     tag = outcomes["refresh"].metadata["release"]["tag"]
+    assert isinstance(tag, str)
     for table in ("images", "domain_counts", "entity_counts"):
         dataset = lance.dataset(released.settings.lance_dir / f"{table}.lance", version=tag)
         (rows,) = read_duckdb(released.settings, f"SELECT count(*) FROM {table}")[0]

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 import lance
-import lancedb
 import pyarrow as pa
 import pytest
 from lance.query import MatchQuery
@@ -56,6 +55,8 @@ def read(path: Path, version: int | None = None) -> dict[str, list[str]]:
 
 
 def search(path: Path, word: str) -> list[str]:
+    import lancedb  # slow to import, and the processes of this module import all of it
+
     table = lancedb.connect(path.parent).open_table("images")
     return sorted(hit["caption"] for hit in table.search(word, query_type="fts").to_list())
 
@@ -152,7 +153,8 @@ def _replace_in_a_process(path: Path, shard: str, start: object) -> None:
 
 def test_many_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     path = table_path(tmp_path / "lance", "images")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     start = context.Event()
     shards = ["a", "b", "c", "d", "a", "a"]
     processes = [

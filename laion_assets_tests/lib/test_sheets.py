@@ -7,6 +7,7 @@ import pytest
 
 from laion_assets.lib.errors import SheetError
 from laion_assets.lib.sheets import Sheet, parse_sheet, read_sheet, store_sheet
+from laion_assets.lib.sql import load_sql
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +241,31 @@ def test_nothing_but_the_table_is_left_in_the_database(
     relation = connection.sql("SELECT * FROM artists")
     assert relation.columns == ["name", 'a "b"']
     assert relation.fetchall() == [("'; DROP TABLE artists; --", "1")]
+
+
+def test_blank_lines_before_the_header_are_passed_over() -> None:
+    assert names(parse("\n\nname\nA\n\nB\n")) == ["A", "B"]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\n\n"], ids=repr)
+def test_a_sheet_of_blank_lines_is_empty(text: str) -> None:
+    with pytest.raises(SheetError, match="is empty"):
+        parse(text)
+
+
+def test_no_two_columns_get_the_same_name() -> None:
+    columns = parse("name,a_4,a,a,A\nX,1,2,3,4\n").columns
+    assert len({column.lower() for column in columns}) == 5
+
+
+def test_a_column_called_rowid_does_not_change_the_order(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    store_sheet(connection, parse("name,rowid\nB,2\nA,1\n"))
+    query = load_sql("select_names").format(table="artists")
+    assert connection.execute(query).fetchall() == [("B",), ("A",)]
+
+
+def test_a_nul_is_left_out() -> None:
+    sheet = parse("name,a\0b\nX\0Y,1\n")
+    assert (sheet.columns, names(sheet)) == (("name", "ab"), ["XY"])

@@ -160,3 +160,17 @@ def test_what_is_no_parquet_is_refused_in_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(ShardError, match=r"^s: no readable parquet file \(.*\); fetch it again$"):
         check_columns(path, "s")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    columns = [pa.array(URL), pa.array(URL), pa.array(TEXT)]
+    pq.write_table(pa.Table.from_arrays(columns, names=["URL", "URL", "TEXT"]), path)
+    with pytest.raises(ShardError, match=r"s\.parquet: has two columns URL; rename one"):
+        check_columns(path, str(path))
+
+
+def test_a_column_that_hides_the_row_number_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.parquet", URL=URL, TEXT=TEXT, file_row_number=[1])
+    with pytest.raises(ShardError, match="file_row_number"):
+        check_columns(path, str(path))

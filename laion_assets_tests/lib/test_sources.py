@@ -107,3 +107,19 @@ def test_a_shard_that_is_not_there_names_where_it_was_looked_for(tmp_path: Path)
         find_shard((location for location in locations), "s")
 
     assert f"shard 's' is not among {', '.join(locations)}" in str(refusal.value)
+
+
+def test_one_file_by_two_ways_is_one_shard(tmp_path: Path) -> None:
+    path = make(tmp_path / "a" / "s.parquet")
+    assert list_shards([str(path), f"{tmp_path}/a/../a/*.parquet"]) == {"s": path}
+
+
+def test_a_folder_is_refused_with_the_glob_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"a folder; write .*/\*\.parquet"):
+        list_shards([str(tmp_path)])
+
+
+def test_a_name_that_leaves_no_room_for_ours_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / ("é" * 110 + ".parquet"))
+    with pytest.raises(ShardError, match="longer than 220 bytes"):
+        list_shards([str(path)])

@@ -1,0 +1,73 @@
+"""What `laion demo` leaves behind, and what can be asked of it."""
+
+import json
+import sqlite3
+
+import duckdb
+import lance
+import pytest
+
+from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
+
+# One worker runs all tests of the demo, so that it is made once.
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+def test_a_second_demo_changes_no_row(demo: Shell) -> None:
+    before = count_rows(demo.settings)
+    assert len(before[0]) == 7
+    result = demo.run("laion", "demo")
+    assert result.returncode == 0, result.stderr
+    assert count_rows(demo.settings) == before
+    assert before[0] == before[1]
+    assert len(lance.dataset(demo.settings.lance_dir / "images.lance").tags.list()) == 1
+
+
+def test_every_name_of_the_demo_counts_as_fts5_counts_it(demo: Shell) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE VIRTUAL TABLE images_fts USING fts5(caption)")
+    with duckdb.connect(str(demo.settings.database), read_only=True) as database:
+        captions = database.execute("SELECT caption FROM images").fetchall()
+        counts = database.execute("SELECT name, image_count FROM entity_counts").fetchall()
+    connection.executemany("INSERT INTO images_fts VALUES (?)", captions)
+    query = "SELECT count(*) FROM images_fts WHERE images_fts MATCH '\"' || ? || '\"'"
+    for name, count in counts:
+        ((expected,),) = connection.execute(query, (name.replace('"', '""'),)).fetchall()
+        assert (name, count) == (name, expected)
+    connection.close()
+    assert sum(count for _, count in counts) > 1000
+
+
+def test_dagster_and_laion_share_one_history(demo: Shell) -> None:
+    result = demo.run(
+        *("dagster", "asset", "materialize", "-m", "laion_assets.definitions"),
+        *("--select", "images", "--partition", SAMPLE_SHARD),
+    )
+    assert result.returncode == 0, result.stderr
+    runs = demo.run("dagster", "run", "list", "--limit", "20")
+    assert "ingest_shards" in runs.stdout
+    assert "refresh_counts" in runs.stdout
+    status = demo.run("laion", "status").stdout
+    assert status.count("done") == 7
+    assert "Last release: 20" in status
+
+
+def test_search_answers_with_all_words_or_with_a_phrase(demo: Shell) -> None:
+    words = demo.run("laion", "search", "red dress", "--limit", "2")
+    assert words.returncode == 0, words.stderr
+    for caption in words.stdout.split("\n\n")[1:]:
+        assert {"red", "dress"} <= set(caption.lower().split())
+    phrase = demo.run("laion", "search", '"sherlock holmes"')
+    assert "sherlock holmes" in phrase.stdout.lower()
+
+
+@pytest.mark.parametrize("query", ['"', "a AND (", "*", "", "caption:x OR", "'; DROP TABLE images"])
+def test_nothing_in_a_query_is_an_error(demo: Shell, query: str) -> None:
+    result = demo.run("laion", "search", query)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_raw_file_has_a_record_of_its_origin(demo: Shell) -> None:
+    record = json.loads((demo.settings.raw_dir / f"{SAMPLE_SHARD}.json").read_text())
+    assert record["source"] == str(demo.data_dir / "shards" / f"{SAMPLE_SHARD}.parquet")
+    assert record["file_rows"] == 20_000
