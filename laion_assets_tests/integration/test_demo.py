@@ -9,9 +9,6 @@ import pytest
 
 from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
 
-# One worker runs all tests of the demo, so that it is made once.
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def test_a_second_demo_changes_no_row(demo: Shell) -> None:
     before = count_rows(demo.settings)

@@ -9,9 +9,6 @@ import pytest
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell
 
-# One worker runs all tests of the demo, so that it is made once.
-pytestmark = pytest.mark.xdist_group("demo")
-
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 # These make or enter the place in which the tests already are; CI itself is `make test`.
 SET_UP = re.compile(r"git clone|cd |make (demo|dev|test|clean)")

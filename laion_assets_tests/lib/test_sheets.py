@@ -116,7 +116,7 @@ def test_rows_without_a_name_are_left_out_and_counted() -> None:
     sheet = parse("born,name\n1,A\n2,\n\n3,   \n4,B\n5\n")
 
     assert names(sheet) == ["A", "B"]
-    assert sheet.blank_count == 4
+    assert sheet.blank_count == 3
     assert sheet.repeated == ()
 
 
