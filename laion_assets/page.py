@@ -50,7 +50,9 @@ def show_table(
 
 
 def _cell(value: object) -> str | int | float:
-    if isinstance(value, int | float):
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, int):
         return value
     text = "" if value is None else str(value)
     return text if len(text) <= MAX_CELL_LENGTH else text[: MAX_CELL_LENGTH - 1] + "…"

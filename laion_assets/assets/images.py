@@ -33,7 +33,7 @@ def images(
     SELECT domain, count(*) FROM images WHERE aesthetic > 7 GROUP BY domain ORDER BY 2 DESC LIMIT 20
     ```
     """
-    from laion_assets.lib.images import load_shard
+    from laion_assets.lib.images import REASONS, load_shard
     from laion_assets.lib.raw_shard import raw_path, read_raw_shard
     from laion_assets.lib.sql import load_sql
 
@@ -51,7 +51,7 @@ def images(
         metadata={
             "dagster/row_count": load.image_count,
             "rejected": sum(load.rejected.values()),
-            **{f"rejected_{reason}": count for reason, count in load.rejected.items()},
+            **{f"rejected_{reason}": load.rejected.get(reason, 0) for reason in REASONS},
             "repeated": repeated_count,
             "domains": domain_count,
             "file_rows": raw.file_rows,

@@ -25,6 +25,8 @@ MACROS = (
     "rejection_reason",
     "image_id",
 )
+# Why a row is rejected, as define_rejection_reason.sql has it.
+REASONS = ("missing_url", "invalid_url", "missing_caption")
 # All that is derived from a shard's rows, so that nothing of the old content is left.
 DEPENDENT_TABLES = ("images", "rejected_images", "caption_matches", "shards")
 

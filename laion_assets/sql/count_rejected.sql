@@ -1,6 +1,5 @@
--- In: $shard.  Out: reason, rows; the most frequent first.
+-- In: $shard.  Out: reason, rows.
 SELECT reason, count(*) AS row_count
 FROM rejected_images
 WHERE shard = $shard
 GROUP BY reason
-ORDER BY row_count DESC, reason
