@@ -17,7 +17,7 @@ def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:
     """Returns the job that reads the sheets, counts, and releases."""
     return dg.define_asset_job(
         "refresh_counts",
-        selection=[*kinds, "domain_counts", "entity_counts", "release"],
+        selection=dg.AssetSelection.assets(*kinds, "domain_counts", "entity_counts", "release"),
         description="Reads the sheets, counts domains and names, and publishes a release.",
     )
 

@@ -58,18 +58,26 @@ def discover_shards(settings: Settings, instance: dg.DagsterInstance) -> list[st
 def find_missing(
     settings: Settings, instance: dg.DagsterInstance, shards: Sequence[str]
 ) -> list[str]:
-    """Returns those of the shards that DuckDB lacks, or an asset of which is not materialized."""
+    """Returns those of the shards that DuckDB or Lance lacks, and those that failed last."""
     from laion_assets.status import read_loads, read_states
 
     loads = read_loads(settings)
-    states = read_states(instance, shards)
-    return [shard for shard in shards if shard not in loads or states[shard] != "done"]
+    states = read_states(instance, shards, loads)
+    return [
+        shard
+        for shard in shards
+        if states[shard] == "failed" or shard not in loads or not loads[shard].is_copied
+    ]
 
 
 def run_job(
     job: dg.JobDefinition, instance: dg.DagsterInstance, shard: str | None = None
 ) -> Outcome:
-    """Runs a job to its end in this process; a failure is an outcome, not an exception."""
+    """Runs a job to its end in this process; a failure is an outcome, not an exception.
+
+    Raises:
+        KeyboardInterrupt: somebody stopped it, which Dagster notes as a failure.
+    """
     started = time.monotonic()
     result = job.execute_in_process(
         instance=instance, partition_key=shard, raise_on_error=False, run_config=QUIET
@@ -98,6 +106,8 @@ def _reason(events: Iterable[dg.DagsterEvent]) -> str:
     """Returns the message of the first error, without the exceptions that Dagster wraps it in."""
     for event in events:
         if event.is_step_failure and (error := event.step_failure_data.error):
+            if error.cls_name == "DagsterExecutionInterruptedError":
+                raise KeyboardInterrupt
             while error.cause and str(error.cls_name).startswith("Dagster"):
                 error = error.cause
             # "laion_assets.lib.errors.ShardError: /path: …": the class of ours says nothing.

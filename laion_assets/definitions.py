@@ -10,8 +10,9 @@ from laion_assets.assets.images import images
 from laion_assets.assets.lance_images import lance_images
 from laion_assets.assets.names import build_names_asset
 from laion_assets.assets.raw_shards import raw_shards
-from laion_assets.assets.release import release
+from laion_assets.assets.release import build_release_asset
 from laion_assets.automation import INGEST_SHARDS, build_daily_refresh, build_refresh_job
+from laion_assets.checks import build_checks
 from laion_assets.resources import LanceStore, ShardSource, SheetSource, Warehouse
 from laion_assets.settings import Settings
 
@@ -28,8 +29,9 @@ def build_defs(settings: Settings) -> dg.Definitions:
             domain_counts,
             *(build_names_asset(kind) for kind in kinds),
             build_entity_counts_asset(kinds),
-            release,
+            build_release_asset(kinds),
         ],
+        asset_checks=build_checks(kinds),
         jobs=[INGEST_SHARDS, refresh_counts],
         schedules=[build_daily_refresh(refresh_counts)],
         resources=build_resources(settings),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from laion_assets.settings import REPOSITORY, Settings
+from laion_assets.settings import REPOSITORY, Settings, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -48,7 +48,10 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     from filelock import FileLock
 
     history_dir = Path(os.environ["LAION_HISTORY_DIR"])
-    history_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        history_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"LAION_DATA_DIR: {history_dir}: {error.strerror}") from error
     with FileLock(history_dir / ".init.lock"):
         instance = dg.DagsterInstance.get()
         # Each of the three storages creates its tables when it is first asked.

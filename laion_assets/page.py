@@ -12,7 +12,6 @@ from laion_assets.schemas import Column
 if TYPE_CHECKING:
     import duckdb
 
-PREVIEW_ROWS = 8
 # A page with a 10,000-character caption is no page.
 MAX_CELL_LENGTH = 120
 

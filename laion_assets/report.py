@@ -58,7 +58,7 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
 
     shards = sorted(instance.get_dynamic_partitions(str(SHARDS.name)))
     loads = read_loads(settings)
-    states = read_states(instance, shards)
+    states = read_states(instance, shards, loads)
     table = Table("shard", "rows", "rejected", "when (UTC)", "state", box=None)
     table.columns[0].no_wrap = True
     for number in (1, 2):

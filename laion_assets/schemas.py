@@ -89,8 +89,22 @@ SHARDS = (
     Column("file_rows", "BIGINT", "Rows in the file.", is_required=True),
     Column("image_count", "BIGINT", "Rows of it in `images`.", is_required=True),
     Column("rejected_count", "BIGINT", "Rows of it in `rejected_images`.", is_required=True),
+    Column("lance_version", "BIGINT", "First version of Lance's `images` with it; NULL: none yet."),
     Column("run_id", "VARCHAR", "The Dagster run that loaded it.", is_required=True),
     Column("loaded_at", "TIMESTAMPTZ", "When it was loaded.", is_required=True),
+)
+
+SHEETS = (
+    Column("kind", "VARCHAR", "The kind of names, which is the name of their table.", (), True),
+    Column("location", "VARCHAR", "Where the sheet is, as it was set.", is_required=True),
+    Column("sha256", "VARCHAR", "SHA-256 of the CSV, in hexadecimal.", is_required=True),
+    Column("etag", "VARCHAR", "The server's name for this content."),
+    Column("name_header", "VARCHAR", "Header of the column of names.", is_required=True),
+    Column("name_count", "BIGINT", "Names in the table.", is_required=True),
+    Column("previous_count", "BIGINT", "Names in the table before this one."),
+    Column("repeated", "VARCHAR[]", "Names that stood there more than once.", is_required=True),
+    Column("blank_count", "BIGINT", "Rows without a name, left out.", is_required=True),
+    Column("changed_at", "TIMESTAMPTZ", "When this content was first read.", is_required=True),
 )
 
 CAPTION_MATCHES = (
@@ -102,6 +116,7 @@ CAPTION_MATCHES = (
 REFRESHES = (
     Column("table_name", "VARCHAR", "A table of counts.", is_required=True),
     Column("snapshot", "VARCHAR", "Digest of the loads of all shards it counts.", (), True),
+    Column("names_sha256", "VARCHAR", "Digest of the names it counts, if it counts names."),
     Column("refreshed_at", "TIMESTAMPTZ", "When it was counted.", is_required=True),
 )
 
@@ -121,6 +136,7 @@ TABLES = {
     "images": IMAGES,
     "rejected_images": REJECTED_IMAGES,
     "shards": SHARDS,
+    "sheets": SHEETS,
     "caption_matches": CAPTION_MATCHES,
     "refreshes": REFRESHES,
     "domain_counts": DOMAIN_COUNTS,

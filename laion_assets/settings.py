@@ -35,6 +35,7 @@ RESERVED_NAMES = frozenset(
         "rejected_images",
         "release",
         "shards",
+        "sheets",
     }
 )
 
@@ -93,7 +94,8 @@ class Settings:
         Raises:
             SettingsError: a variable holds what cannot be used.
         """
-        data_dir = REPOSITORY / (environ.get("LAION_DATA_DIR", "").strip() or "data")
+        folder = Path(environ.get("LAION_DATA_DIR", "").strip() or "data")
+        data_dir = REPOSITORY / folder.expanduser()
         default = cls.default(data_dir)
         shards = tuple(s.strip() for s in environ.get("LAION_SHARDS", "").split(",") if s.strip())
         sheets = {**default.sheets, **_sheet_locations(environ)}

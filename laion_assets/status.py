@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -19,32 +19,48 @@ SHARD_ASSETS = ("raw_shards", "images", "lance_images")
 
 @dataclass(frozen=True)
 class Load:
-    """A shard as DuckDB has it."""
+    """A shard as DuckDB has it; `is_copied` if Lance has it so too."""
 
     image_count: int
     rejected_count: int
     loaded_at: datetime
+    is_copied: bool
 
 
 def read_loads(settings: Settings) -> dict[str, Load]:
     """Returns the shards in DuckDB."""
     from laion_assets.lib.database import Database
+    from laion_assets.lib.lance_images import find_uncopied
+    from laion_assets.lib.lance_table import open_table, table_path
     from laion_assets.lib.sql import load_sql
 
     if not settings.database.exists():
         return {}
     with Database(settings.database).read() as connection:
         rows = connection.execute(load_sql("select_loads")).fetchall()
-    return {shard: Load(*load) for shard, *load in rows}
+        dataset = open_table(table_path(settings.lance_dir, "images"))
+        uncopied = set(find_uncopied(connection, dataset))
+    return {
+        shard: Load(images, rejected, loaded_at.astimezone(UTC), shard not in uncopied)
+        for shard, images, rejected, loaded_at in rows
+    }
 
 
-def read_states(instance: dg.DagsterInstance, shards: Sequence[str]) -> dict[str, str]:
-    """Returns the state of each shard: done, failed, running, part done or missing."""
+def read_states(
+    instance: dg.DagsterInstance, shards: Sequence[str], loads: Mapping[str, Load]
+) -> dict[str, str]:
+    """Returns the state of each shard: done, failed, running, part done or missing.
+
+    What is there is told by the tables; Dagster's history tells of the last attempt.
+    """
     by_asset = [
         instance.get_status_by_partition(dg.AssetKey(asset), shards, SHARDS) or {}
         for asset in SHARD_ASSETS
     ]
-    return {shard: _state([statuses.get(shard) for statuses in by_asset]) for shard in shards}
+    attempts = {
+        shard: frozenset(_name(statuses.get(shard)) for statuses in by_asset) for shard in shards
+    }
+    return {shard: _state(attempts[shard], loads.get(shard)) for shard in shards}
 
 
 def read_totals(settings: Settings) -> Mapping[str, int]:
@@ -58,12 +74,15 @@ def read_totals(settings: Settings) -> Mapping[str, int]:
         return dict(connection.execute(load_sql("select_totals")).fetchall())
 
 
-def _state(statuses: Sequence[object]) -> str:
-    names = [getattr(status, "name", "MISSING") for status in statuses]
-    if "FAILED" in names:
+def _name(status: object) -> str:
+    return str(getattr(status, "name", "MISSING"))
+
+
+def _state(attempts: frozenset[str], load: Load | None) -> str:
+    if "FAILED" in attempts:
         return "failed"
-    if "IN_PROGRESS" in names:
+    if "IN_PROGRESS" in attempts:
         return "running"
-    if set(names) == {"MATERIALIZED"}:
-        return "done"
-    return "part done" if "MATERIALIZED" in names else "missing"
+    if load is None:
+        return "missing"
+    return "done" if load.is_copied else "part done"

@@ -38,9 +38,7 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         started = time.monotonic()
         report = refresh_entity_counts(warehouse.database, kinds)
         with warehouse.database.read() as connection:
-            ((name_count, unmatched_count),) = connection.execute(
-                load_sql("summarize_entity_counts")
-            ).fetchall()
+            summary = connection.execute(load_sql("summarize_entity_counts")).fetchall()
             tops = {
                 f"top_{kind}": preview(connection.execute(load_sql("top_names"), {"kind": kind}))
                 for kind in kinds
@@ -48,8 +46,8 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={
                 **tops,
-                "dagster/row_count": name_count,
-                "without_match": unmatched_count,
+                **{f"{kind}_without_match": unmatched for kind, _, unmatched in summary},
+                "dagster/row_count": sum(names for _, names, _ in summary),
                 "scanned_captions": report.scanned_captions,
                 "counted_pairs": report.counted_pairs,
                 "reused_pairs": report.reused_pairs,

@@ -34,14 +34,15 @@ def images(
     ```
     """
     from laion_assets.lib.images import REASONS, load_shard
-    from laion_assets.lib.raw_shard import raw_path, read_raw_shard
+    from laion_assets.lib.raw_shard import check_unchanged, raw_path, read_raw_shard
     from laion_assets.lib.sql import load_sql
 
     started = time.monotonic()
     raw_dir = Path(shards.raw_dir)
-    raw = read_raw_shard(context.partition_key, raw_dir)
     with warehouse.database.write() as connection:
+        raw = read_raw_shard(context.partition_key, raw_dir)
         load = load_shard(connection, raw, raw_path(raw_dir, raw.shard), context.run.run_id)
+        check_unchanged(raw, raw_dir)
         shard = {"shard": raw.shard}
         ((repeated_count, domain_count),) = connection.execute(
             load_sql("summarize_shard"), shard

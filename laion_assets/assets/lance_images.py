@@ -43,6 +43,7 @@ def lance_images(
             "lance_version": commit.version,
             "fragments": commit.fragment_count,
             "bytes": commit.data_bytes,
+            "sha256": commit.properties["sha256"],
             "duration_s": round(time.monotonic() - started, 3),
         },
     )

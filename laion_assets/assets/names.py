@@ -1,8 +1,10 @@
 """The lists of names, one asset a kind."""
 
+import time
+
 import dagster as dg
 
-from laion_assets.page import PREVIEW_ROWS, show_table
+from laion_assets.page import preview
 from laion_assets.resources import SheetSource, Warehouse
 
 
@@ -23,28 +25,39 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         ),
     )
     def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult[None]:
-        from laion_assets.lib.sheets import read_sheet, store_sheet
+        from laion_assets.lib.sheets import refresh_sheet
+        from laion_assets.lib.sql import load_sql, quote_identifier
 
-        sheet = read_sheet(kind, sheets.locations[kind])
-        with warehouse.database.write() as connection:
-            store_sheet(connection, sheet)
-        records = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows[:PREVIEW_ROWS]]
-        schema = dg.TableSchema(
-            columns=[dg.TableColumn(name=column, type="VARCHAR") for column in sheet.columns]
-        )
+        started = time.monotonic()
+        record = refresh_sheet(warehouse.database, kind, sheets.locations[kind], sheets.rules)
+        with warehouse.database.read() as connection:
+            query = load_sql("preview_names").format(table=quote_identifier(kind))
+            rows = connection.execute(query)
+            columns = [description[0] for description in rows.description or ()]
+            sample = preview(rows)
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(sheet.sha256),
+            data_version=dg.DataVersion(record.sha256),
             metadata={
-                "dagster/row_count": len(sheet.rows),
-                "preview": show_table(records, sheet.columns),
-                "name_column": sheet.name_header,
-                "repeated": len(sheet.repeated),
-                "repeated_names": ", ".join(sheet.repeated[:20]),
-                "without_name": sheet.blank_count,
-                "sha256": sheet.sha256,
-                "source": dg.MetadataValue.path(sheet.location),
-                "dagster/column_schema": schema,
+                "preview": sample,
+                "dagster/row_count": record.name_count,
+                "is_changed": record.is_changed,
+                "name_column": record.name_header,
+                "repeated": len(record.repeated),
+                "repeated_names": ", ".join(record.repeated[:20]),
+                "without_name": record.blank_count,
+                "sha256": record.sha256,
+                "source": _link(record.location),
+                "duration_s": round(time.monotonic() - started, 3),
+                "dagster/column_schema": dg.TableSchema(
+                    columns=[dg.TableColumn(name=column, type="VARCHAR") for column in columns]
+                ),
             },
         )
 
     return names
+
+
+def _link(location: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:
+    from laion_assets.lib.sheet_download import is_link
+
+    return dg.MetadataValue.url(location) if is_link(location) else dg.MetadataValue.path(location)

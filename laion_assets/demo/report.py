@@ -25,7 +25,7 @@ def print_report(settings: Settings) -> None:
     release = newest_release(settings.lance_dir)
     assert release is not None
     program = _shorten(Path(sys.argv[0]))
-    top = ", ".join(f"{domain} ({count:,})" for domain, count, _ in domains)
+    top = ", ".join(f"{domain} ({count:,})" for domain, count, *_ in domains)
     lines = (
         "",
         "What was made",

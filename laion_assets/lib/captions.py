@@ -8,9 +8,11 @@ a name matches where its text stands in the caption's; one pass of Aho-Corasick 
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from laion_assets.lib.sql import load_sql
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SEPARATOR = " "
+# Up to here it is faster to let DuckDB find the captions that can match at all.
+MAX_FILTERED_PHRASES = 20
 # ASCII needs no asking (sqlite3Fts5 unicode61: letters and digits are words, letters are lowered).
 _ASCII_FOLDING = {
     chr(code): chr(code).lower() if chr(code).isalnum() else SEPARATOR for code in range(128)
@@ -50,13 +54,26 @@ class Folding:
         return " ".join(word for word in folded.split(SEPARATOR) if word)
 
 
+def caption_filter(phrases: Sequence[str]) -> str | None:
+    """Returns a regular expression that every ASCII caption with one of the phrases fits.
+
+    A caption of ASCII alone has only words of ASCII, and has them as they stand, in either case.
+    For many phrases looking at every caption once is faster: then None.
+    """
+    if len(phrases) > MAX_FILTERED_PHRASES:
+        return None
+    longest = {max(p.split(SEPARATOR), key=len) for p in phrases if p.isascii()}
+    # Without a phrase of ASCII no such caption can match: the empty class fits nothing.
+    return f"(?i){'|'.join(sorted(longest))}" if longest else r"[^\x00-\x{10FFFF}]"
+
+
 def count_phrases(
     captions: Iterable[pa.RecordBatch], phrases: Sequence[str], folding: Folding
 ) -> dict[str, int]:
     """Counts for each phrase the captions that hold it as whole consecutive words.
 
     Args:
-        captions: batches with one column of text; memory is bounded by the largest.
+        captions: batches with one column of text; memory is bounded by a few of them.
         phrases: as `Folding.phrase` gives them; the empty one matches nothing.
         folding: what has been learnt so far, and takes what is new.
 
@@ -67,18 +84,33 @@ def count_phrases(
 
     patterns = pl.Series("phrase", [f" {p} " for p in phrases if p], dtype=pl.String).implode()
     counts: Counter[str] = Counter()
-    for batch in captions:
-        texts = pl.Series(batch.column(0), dtype=pl.String)
-        for normalized in _normalize(texts, folding):
-            counts.update(_count_matches(normalized, patterns))
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        running: deque[Future[dict[str, int]]] = deque()
+        for batch in captions:
+            running.append(pool.submit(_count_batch, batch, patterns, folding))
+            # A batch waits for each that is counted, no more: the reader is faster than that.
+            while len(running) > 2 * workers:
+                counts.update(running.popleft().result())
+        for future in running:
+            counts.update(future.result())
     return {phrase: counts[f" {phrase} "] for phrase in phrases}
+
+
+def _count_batch(batch: pa.RecordBatch, patterns: pl.Series, folding: Folding) -> dict[str, int]:
+    import polars as pl
+
+    counts: Counter[str] = Counter()
+    for normalized in _normalize(pl.Series(batch.column(0), dtype=pl.String), folding):
+        counts.update(_count_matches(normalized, patterns))
+    return counts
 
 
 def _count_matches(normalized: pl.Series, patterns: pl.Series) -> dict[str, int]:
     import polars as pl
 
-    found = normalized.str.extract_many(patterns, overlapping=True)
-    found = found.filter(found.list.len() > 0).list.unique()
+    likely = normalized.filter(normalized.str.contains_any(patterns))
+    found = likely.str.extract_many(patterns, overlapping=True).list.unique()
     counted = found.explode().rename("phrase").value_counts()
     return dict(zip(counted["phrase"].cast(pl.String), counted["count"], strict=True))
 

@@ -7,14 +7,16 @@ snapshot, a digest of the loads of all shards, that its table tells of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from laion_assets.lib.captions import Folding, count_phrases
+from laion_assets.lib.captions import Folding, caption_filter, count_phrases
 from laion_assets.lib.database import Database, stream
 from laion_assets.lib.errors import StaleTableError
 from laion_assets.lib.sql import load_sql, quote_identifier
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 # Every round counts what was loaded during the one before; a shard loads slower than it is counted.
 ROUNDS = 10
+# Large enough that the automaton of the names is not built too often, small enough that a batch a
+# core and their copies stay far below the memory of a laptop.
+BATCH_ROWS = 65_536
 
 
 @dataclass
@@ -31,7 +36,7 @@ class CountReport:
     """What a refresh of the name counts had to do.
 
     Attributes:
-        scanned_captions: captions read, a shard's once for each round.
+        scanned_captions: captions read to count something new.
         counted_pairs: pairs of shard and phrase counted now.
         reused_pairs: pairs known from before.
     """
@@ -42,19 +47,7 @@ class CountReport:
 
 
 @dataclass(frozen=True)
-class _Names:
-    """The names of all kinds, as rows of kind, position, name and phrase."""
-
-    rows: list[tuple[str, int, str, str]]
-    folding: Folding = field(default_factory=Folding)
-
-    @property
-    def phrases(self) -> list[str]:
-        return sorted({phrase for *_, phrase in self.rows if phrase})
-
-
-@dataclass(frozen=True)
-class _Gap:
+class Gap:
     """The phrases not yet counted for a load of a shard."""
 
     shard: str
@@ -62,42 +55,104 @@ class _Gap:
     phrases: list[str]
 
 
+@dataclass(frozen=True)
+class _Names:
+    """The names of all kinds, as rows of kind, position, name and phrase."""
+
+    rows: list[tuple[str, int, str, str]]
+    digest: str
+    folding: Folding
+
+    @property
+    def phrases(self) -> list[str]:
+        return sorted({phrase for *_, phrase in self.rows if phrase})
+
+
 def refresh_domain_counts(database: Database) -> None:
     """Counts the images of each domain anew."""
     with database.write() as connection:
         connection.execute(load_sql("delete_domain_counts"))
         connection.execute(load_sql("insert_domain_counts"))
-        _note_refresh(connection, "domain_counts")
+        _note_refresh(connection, "domain_counts", None)
 
 
 def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountReport:
     """Counts for each name of these kinds the images whose caption matches it.
 
     Raises:
-        StaleTableError: shards were replaced faster than they could be counted.
+        StaleTableError: a kind has no table yet, or shards were replaced faster than counted.
     """
     kinds = tuple(kinds)
     report = CountReport()
     for _ in range(ROUNDS):
-        names, gaps = _find_gaps(database, kinds)
-        found = [_count_gap(database, names, gap, report) for gap in gaps]
-        if _publish(database, names, found, report):
-            return report
+        with database.read() as connection:
+            lists = _read_lists(connection, kinds)
+            if _is_fresh(connection, "entity_counts", _digest(lists)):
+                ((report.reused_pairs,),) = connection.execute(load_sql("count_pairs")).fetchall()
+                report.reused_pairs -= report.counted_pairs
+                return report
+            names = _fold_names(lists)
+            gaps = select_gaps(connection, names.phrases)
+        found = [_count_gap(database, names.folding, gap, report) for gap in gaps]
+        _store(database, names, found, report)
     raise StaleTableError("shards kept changing during the count; refresh the counts again")
 
 
-def _find_gaps(database: Database, kinds: tuple[str, ...]) -> tuple[_Names, list[_Gap]]:
+def is_domain_count_fresh(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Returns whether `domain_counts` tells of the shards as they are loaded now."""
+    return _is_fresh(connection, "domain_counts", None)
+
+
+def is_entity_count_fresh(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> bool:
+    """Returns whether `entity_counts` tells of the shards and the names as they are now."""
+    return _is_fresh(connection, "entity_counts", _digest(_read_lists(connection, tuple(kinds))))
+
+
+def select_gaps(connection: duckdb.DuckDBPyConnection, phrases: Sequence[str]) -> list[Gap]:
+    """Returns for each shard the phrases that are not counted for it, where there are any."""
+    parameters = {"phrases": list(phrases)}
+    rows = connection.execute(load_sql("select_gaps"), parameters).fetchall()
+    return [Gap(*row) for row in rows]
+
+
+def find_uncounted(database: Database, kinds: Iterable[str]) -> dict[str, int]:
+    """Returns how many phrases are not counted, for each shard where there are any."""
     with database.read() as connection:
-        names = _read_names(connection, kinds)
-        return names, _select_gaps(connection, names)
+        phrases = sorted({p for p in read_phrases(connection, kinds).values() if p})
+        return {gap.shard: len(gap.phrases) for gap in select_gaps(connection, phrases)}
 
 
-def _read_names(connection: duckdb.DuckDBPyConnection, kinds: tuple[str, ...]) -> _Names:
+def read_phrases(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> dict[str, str]:
+    """Returns the phrase of each name of these kinds, by name."""
+    names = _fold_names(_read_lists(connection, tuple(kinds)))
+    return {name: phrase for _, _, name, phrase in names.rows}
+
+
+def _read_lists(
+    connection: duckdb.DuckDBPyConnection, kinds: tuple[str, ...]
+) -> dict[str, list[str]]:
     lists: dict[str, list[str]] = {}
     for kind in kinds:
         query = load_sql("select_names").format(table=quote_identifier(kind))
-        lists[kind] = [name for (name,) in connection.execute(query).fetchall()]
-    names = _Names([])
+        try:
+            lists[kind] = [name for (name,) in connection.execute(query).fetchall()]
+        except duckdb.CatalogException:
+            raise StaleTableError(f"no table of {kind} yet; materialize `{kind}` first") from None
+    return lists
+
+
+def _digest(lists: Mapping[str, list[str]]) -> str:
+    return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
+
+
+def _is_fresh(connection: duckdb.DuckDBPyConnection, table: str, names_sha256: str | None) -> bool:
+    parameters = {"table_name": table, "names_sha256": names_sha256}
+    ((is_fresh,),) = connection.execute(load_sql("is_fresh"), parameters).fetchall()
+    return bool(is_fresh)
+
+
+def _fold_names(lists: Mapping[str, list[str]]) -> _Names:
+    names = _Names([], _digest(lists), Folding())
     # SQLite is asked about all characters at once, which is most of the time that this takes.
     names.folding.learn("".join(chain.from_iterable(lists.values())))
     for kind, texts in lists.items():
@@ -106,36 +161,33 @@ def _read_names(connection: duckdb.DuckDBPyConnection, kinds: tuple[str, ...]) -
     return names
 
 
-def _select_gaps(connection: duckdb.DuckDBPyConnection, names: _Names) -> list[_Gap]:
-    parameters = {"phrases": names.phrases}
-    rows = connection.execute(load_sql("select_gaps"), parameters).fetchall()
-    return [_Gap(*row) for row in rows]
-
-
 def _count_gap(
-    database: Database, names: _Names, gap: _Gap, report: CountReport
-) -> tuple[_Gap, Mapping[str, int]]:
+    database: Database, folding: Folding, gap: Gap, report: CountReport
+) -> tuple[Gap, Mapping[str, int]]:
+    filter_ = caption_filter(gap.phrases)
+    query = load_sql("select_captions" if filter_ is None else "select_likely_captions")
+    parameters = {"load_id": gap.load_id} | ({} if filter_ is None else {"filter": filter_})
     with (
         database.read() as connection,
-        stream(connection, load_sql("select_captions"), {"load_id": gap.load_id}) as reader,
+        stream(connection, query, parameters, batch_rows=BATCH_ROWS) as reader,
     ):
-
-        def batches() -> Iterable[pa.RecordBatch]:
-            for batch in reader:
-                report.scanned_captions += batch.num_rows
-                yield batch
-
-        counts = count_phrases(batches(), gap.phrases, names.folding)
+        counts = count_phrases(_tally(reader, report), gap.phrases, folding)
     return gap, counts
 
 
-def _publish(
+def _tally(batches: Iterable[pa.RecordBatch], report: CountReport) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        report.scanned_captions += batch.num_rows
+        yield batch
+
+
+def _store(
     database: Database,
     names: _Names,
-    found: list[tuple[_Gap, Mapping[str, int]]],
+    found: Sequence[tuple[Gap, Mapping[str, int]]],
     report: CountReport,
-) -> bool:
-    """Stores what was counted; refreshes `entity_counts` if that leaves no gap."""
+) -> None:
+    """Stores what was counted, and replaces `entity_counts` unless a shard changed meanwhile."""
     with database.write() as connection:
         for gap, counts in found:
             parameters = {
@@ -145,14 +197,8 @@ def _publish(
             }
             connection.execute(load_sql("insert_caption_matches"), parameters)
             report.counted_pairs += len(counts)
-        if _select_gaps(connection, names):
-            return False
-        _replace_entity_counts(connection, names)
-        ((pairs,),) = connection.execute(
-            load_sql("count_pairs"), {"phrases": names.phrases}
-        ).fetchall()
-        report.reused_pairs = max(0, pairs - report.counted_pairs)
-        return True
+        if not select_gaps(connection, names.phrases):
+            _replace_entity_counts(connection, names)
 
 
 def _replace_entity_counts(connection: duckdb.DuckDBPyConnection, names: _Names) -> None:
@@ -165,9 +211,12 @@ def _replace_entity_counts(connection: duckdb.DuckDBPyConnection, names: _Names)
     }
     connection.execute(load_sql("delete_entity_counts"))
     connection.execute(load_sql("insert_entity_counts"), parameters)
-    _note_refresh(connection, "entity_counts")
+    _note_refresh(connection, "entity_counts", names.digest)
 
 
-def _note_refresh(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+def _note_refresh(
+    connection: duckdb.DuckDBPyConnection, table: str, names_sha256: str | None
+) -> None:
     connection.execute(load_sql("delete_refresh"), {"table_name": table})
-    connection.execute(load_sql("insert_refresh"), {"table_name": table})
+    parameters = {"table_name": table, "names_sha256": names_sha256}
+    connection.execute(load_sql("insert_refresh"), parameters)

@@ -1,11 +1,9 @@
 """Opens the DuckDB file for every process of the project, one writer at a time.
 
 DuckDB lets one process write a file, or several read it, and fails the others at once. Here they
-queue. Whoever wants to open the file first takes a lock file. A writer keeps that lock until it
-has closed the database; a reader gives it back as soon as it has opened, so that readers run side
-by side, and none slips in before a writer that waits for the last ones to finish. The lock is the
-kernel's and dies with its process. Programs that know nothing of the lock are waited for by trying
-again, for a bounded time.
+queue: whoever opens the file first takes a lock beside it, which readers share and a writer has
+alone, until it has closed the database. The lock is the kernel's and dies with its process.
+Programs that know nothing of the lock are waited for by trying again, for a bounded time.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
-from filelock import FileLock, Timeout
+from filelock import ReadWriteLock, Timeout
 
 from laion_assets.lib.errors import DatabaseBusyError, LaionError
 from laion_assets.lib.sql import create_table
@@ -56,15 +54,10 @@ class Database:
             DatabaseBusyError: the file was not free in time; the message names the holder.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._turn():
-            connection = self._connect(is_read_only=False)
-            try:
-                with _transaction(connection):
-                    for table, columns in TABLES.items():
-                        connection.execute(create_table(table, columns))
-                    yield connection
-            finally:
-                connection.close()
+        with self._open(is_read_only=False) as connection, _transaction(connection):
+            for table, columns in TABLES.items():
+                connection.execute(create_table(table, columns))
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -76,37 +69,44 @@ class Database:
         """
         if not self.path.exists():
             raise LaionError(f"{self.path}: no database yet; run `laion backfill` first")
-        with self._turn():
-            connection = self._connect(is_read_only=True)
-        try:
+        with self._open(is_read_only=True) as connection:
             yield connection
-        finally:
-            connection.close()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        lock = FileLock(f"{self.path}.lock", timeout=self.queue_wait_s)
+    def _open(self, *, is_read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        deadline = time.monotonic() + self.stranger_wait_s
+        while True:
+            with self._turn(is_read_only=is_read_only):
+                try:
+                    connection = duckdb.connect(str(self.path), read_only=is_read_only)
+                except (duckdb.IOException, duckdb.ConnectionException) as error:
+                    if not _is_lock_conflict(error):
+                        raise LaionError(f"{self.path}: {_first_line(error)}") from error
+                    if time.monotonic() >= deadline:
+                        raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
+                else:
+                    try:
+                        yield connection
+                    finally:
+                        connection.close()
+                    return
+            # The turn is given back meanwhile: whom the stranger does not disturb goes on. Jitter
+            # keeps several waiting processes from trying in step.
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+
+    @contextmanager
+    def _turn(self, *, is_read_only: bool) -> Iterator[None]:
+        lock = ReadWriteLock(f"{self.path}.lock", timeout=self.queue_wait_s, is_singleton=False)
+        acquire = lock.acquire_read if is_read_only else lock.acquire_write
         try:
-            lock.acquire()
+            acquire()
         except Timeout:
             raise _busy(self.path, _find_holder(self.path), self.queue_wait_s) from None
         try:
             yield
         finally:
             lock.release()
-
-    def _connect(self, *, is_read_only: bool) -> duckdb.DuckDBPyConnection:
-        deadline = time.monotonic() + self.stranger_wait_s
-        while True:
-            try:
-                return duckdb.connect(str(self.path), read_only=is_read_only)
-            except (duckdb.IOException, duckdb.ConnectionException) as error:
-                if not _is_lock_conflict(error):
-                    raise LaionError(f"{self.path}: {_first_line(error)}") from error
-                if time.monotonic() >= deadline:
-                    raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
-            # Jitter keeps several waiting processes from trying in step.
-            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+            lock.close()
 
 
 @contextmanager

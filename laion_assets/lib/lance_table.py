@@ -41,12 +41,14 @@ class Commit:
         row_count: rows of the shard in it.
         fragment_count: fragments that hold them.
         data_bytes: size of their files.
+        properties: what the commit says of itself.
     """
 
     version: int
     row_count: int
     fragment_count: int
     data_bytes: int
+    properties: Mapping[str, str]
 
 
 def table_path(lance_dir: Path, table: str) -> Path:
@@ -63,17 +65,29 @@ def lock_shard(lance_dir: Path, shard: str) -> Iterator[None]:
     """
     # A digest, because a shard's name with a suffix may be longer than a file's name can be.
     digest = hashlib.sha256(shard.encode()).hexdigest()[:24]
-    with _lock(lance_dir, digest):
+    with lock(lance_dir, digest):
         yield
+
+
+def open_table(path: Path) -> lance.LanceDataset | None:
+    """Opens the newest version of a table; None if it has none.
+
+    A folder may be there without a version: a process was killed while it made the first one.
+    """
+    import lance
+
+    if not any(path.glob("_versions/*.manifest")):
+        return None
+    return lance.dataset(path)
 
 
 def ensure_table(path: Path, schema: pa.Schema) -> None:
     """Creates the table, empty, unless it is there. Safe from several processes at once."""
     import lance
 
-    if not path.exists():
-        with _lock(path.parent, path.stem):
-            if not path.exists():
+    if open_table(path) is None:
+        with lock(path.parent, path.stem):
+            if open_table(path) is None:
                 lance.write_dataset(schema.empty_table(), path)
 
 
@@ -108,7 +122,7 @@ def replace_shard(
         )
     version = _commit(path, shard, fragments, properties)
     data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)
-    return Commit(version, row_count, len(fragments), data_bytes)
+    return Commit(version, row_count, len(fragments), data_bytes, properties)
 
 
 def find_fragments(dataset: lance.LanceDataset, shard: str) -> list[int]:
@@ -180,7 +194,8 @@ def _take_out(dataset: lance.LanceDataset, shard: str) -> tuple[list[int], list[
     return removed, updated
 
 
-def _lock(lance_dir: Path, name: str) -> FileLock:
+def lock(lance_dir: Path, name: str) -> FileLock:
+    """Returns a lock on something in a LanceDB database, between processes of this machine."""
     # Beside the database, not in it: LanceDB owns that folder.
     folder = lance_dir.with_name("locks")
     folder.mkdir(parents=True, exist_ok=True)

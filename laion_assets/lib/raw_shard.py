@@ -82,6 +82,16 @@ def read_raw_shard(shard: str, raw_dir: Path) -> RawShard:
     return record
 
 
+def check_unchanged(raw: RawShard, raw_dir: Path) -> None:
+    """Checks that the file is still the one of the record, after it was read.
+
+    Raises:
+        ShardError: another file was fetched meanwhile.
+    """
+    if read_raw_shard(raw.shard, raw_dir) != raw:
+        raise ShardError(f"{raw.source}: fetched anew while it was loaded; materialize it again")
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     try:
@@ -93,10 +103,11 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _verify(shard: str, source: Path, path: Path) -> RawShard:
+    # The time is taken first: what is written into a linked file from here on shows by it.
+    status = path.stat()
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     file_rows = check_columns(path, str(source))
-    status = path.stat()
     return RawShard(shard, str(source), sha256, status.st_size, file_rows, status.st_mtime_ns)
 
 

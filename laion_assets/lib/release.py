@@ -11,18 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
-from filelock import FileLock
 
+from laion_assets.lib.counts import is_domain_count_fresh, is_entity_count_fresh
 from laion_assets.lib.database import Database
 from laion_assets.lib.errors import LaionError, StaleTableError
-from laion_assets.lib.lance_table import table_path
+from laion_assets.lib.lance_images import find_uncopied
+from laion_assets.lib.lance_table import lock, open_table, table_path
 from laion_assets.lib.sql import load_sql
 
 if TYPE_CHECKING:
@@ -65,23 +66,31 @@ class _Content:
     """What DuckDB has to release."""
 
     digest: str
-    shards: Mapping[str, tuple[int, int]]
+    shard_count: int
     counts: Mapping[str, pa.Table]
 
 
-def publish_release(database: Database, lance_dir: Path, today: date) -> Release:
+def publish_release(
+    database: Database, lance_dir: Path, kinds: Iterable[str], today: date
+) -> Release:
     """Indexes, publishes and tags what there is; returns the newest release if nothing changed.
+
+    Args:
+        database: the tables to release.
+        lance_dir: the LanceDB database.
+        kinds: the kinds of names that are counted.
+        today: the day that names the release, in UTC.
 
     Raises:
         StaleTableError: the counts or the Lance table tell of other shards than `images` does.
         LaionError: there is nothing to release.
     """
-    if not table_path(lance_dir, "images").exists():
+    path = table_path(lance_dir, "images")
+    if open_table(path) is None:
         raise LaionError("nothing to release; materialize `lance_images` first")
-    with FileLock(lance_dir / ".release.lock"):
-        content = _read_content(database)
-        dataset = _index_captions(table_path(lance_dir, "images"))
-        _check_same_rows(content, dataset)
+    with lock(lance_dir, "release"):
+        dataset = _index_captions(path)
+        content = _read_content(database, dataset, kinds)
         newest = newest_release(lance_dir)
         if newest and newest.content_sha256 == content.digest:
             return newest
@@ -89,60 +98,59 @@ def publish_release(database: Database, lance_dir: Path, today: date) -> Release
 
 
 def newest_release(lance_dir: Path) -> Release | None:
-    """Returns the newest release, if there is one."""
-    import lance
-
-    path = table_path(lance_dir, "images")
-    if not path.exists():
+    """Returns the newest release, if there is one; tags of others are no releases."""
+    dataset = open_table(table_path(lance_dir, "images"))
+    if dataset is None:
         return None
-    dataset = lance.dataset(path)
-    versions = {tag["version"]: name for name, tag in dataset.tags.list().items()}
-    for version in sorted(versions, reverse=True):
+    tags = [(tag["version"], name) for name, tag in dataset.tags.list().items()]
+    for version, name in sorted(tags, reverse=True):
         released = dataset.checkout_version(version)
-        if released.metadata.get(RELEASE_KEY) == versions[version]:
+        if released.metadata.get(RELEASE_KEY) == name:
             return _describe(released, is_new=False)
     return None
 
 
-def open_release(lance_dir: Path, tag: str | None = None) -> lance.LanceDataset:
-    """Opens the Lance table `images` at a release, the newest if none is named.
+def open_release(lance_dir: Path) -> lance.LanceDataset:
+    """Opens the Lance table `images` at the newest release.
 
     Raises:
-        LaionError: there is no such release.
+        LaionError: there is none.
     """
     import lance
 
     newest = newest_release(lance_dir)
     if newest is None:
         raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
-    path = table_path(lance_dir, "images")
-    tags = lance.dataset(path).tags.list()
-    name = tag or newest.tag
-    if name not in tags:
-        raise LaionError(f"no release {name!r}; there are {', '.join(sorted(tags))}")
-    return lance.dataset(path, version=name)
+    return lance.dataset(table_path(lance_dir, "images"), version=newest.tag)
 
 
-def _read_content(database: Database) -> _Content:
+def _read_content(
+    database: Database, dataset: lance.LanceDataset, kinds: Iterable[str]
+) -> _Content:
     with database.read() as connection:
-        _check_counts_fresh(connection)
-        rows = connection.execute(load_sql("select_checksums")).fetchall()
+        _check_counts(connection, kinds)
+        if uncopied := find_uncopied(connection, dataset):
+            raise StaleTableError(
+                f"DuckDB and Lance differ for {len(uncopied)} shards, the first is {uncopied[0]}; "
+                "materialize `lance_images` of them first (`laion backfill --missing`)"
+            )
         described = connection.execute(load_sql("select_content")).fetchall()
+        shard_count = len(connection.execute(load_sql("select_shards")).fetchall())
         counts = {
             table: connection.sql(load_sql(f"select_{table}")).to_arrow_table()
             for table in COUNT_TABLES
         }
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
-    return _Content(digest, {shard: (count, total) for shard, count, total in rows}, counts)
+    return _Content(digest, shard_count, counts)
 
 
-def _check_counts_fresh(connection: duckdb.DuckDBPyConnection) -> None:
-    stale = connection.execute(
-        load_sql("select_stale_counts"), {"tables": list(COUNT_TABLES)}
-    ).fetchall()
-    if stale:
-        names = " and ".join(f"`{table}`" for (table,) in stale)
-        raise StaleTableError(f"{names} counted before the last shard was loaded; refresh first")
+def _check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> None:
+    if not is_domain_count_fresh(connection):
+        raise StaleTableError("a shard changed since the count; materialize `domain_counts` first")
+    if not is_entity_count_fresh(connection, kinds):
+        raise StaleTableError(
+            "a shard or a name changed since the count; materialize `entity_counts` first"
+        )
 
 
 def _index_captions(path: Path) -> lance.LanceDataset:
@@ -168,24 +176,6 @@ def _index_captions(path: Path) -> lance.LanceDataset:
     return lance.dataset(path)
 
 
-def _check_same_rows(content: _Content, dataset: lance.LanceDataset) -> None:
-    reader = dataset.scanner(columns=["shard", "image_id"]).to_reader()
-    with duckdb.connect() as connection:
-        connection.register("images", reader)
-        rows = connection.execute(load_sql("select_checksums")).fetchall()
-    shards = {shard: (count, total) for shard, count, total in rows}
-    differing = sorted(
-        shard
-        for shard in shards.keys() | content.shards.keys()
-        if shards.get(shard) != content.shards.get(shard)
-    )
-    if differing:
-        raise StaleTableError(
-            f"DuckDB and Lance differ for {len(differing)} shards, the first is {differing[0]}; "
-            "materialize `lance_images` of them first (`laion backfill --missing`)"
-        )
-
-
 def _next_tag(dataset: lance.LanceDataset, today: date) -> str:
     day = today.isoformat()
     pattern = re.compile(rf"{re.escape(day)}(?:\.(\d+))?")
@@ -199,11 +189,11 @@ def _publish(lance_dir: Path, content: _Content, dataset: lance.LanceDataset, ta
     metadata = {
         RELEASE_KEY: tag,
         DIGEST_KEY: content.digest,
-        SHARDS_KEY: str(len(content.shards)),
+        SHARDS_KEY: str(content.shard_count),
     }
     for table, rows in content.counts.items():
         path = table_path(lance_dir, table)
-        mode = "overwrite" if path.exists() else "create"
+        mode = "create" if open_table(path) is None else "overwrite"
         published = lance.write_dataset(rows, path, mode=mode)
         _tag(published, tag, metadata)
     _tag(dataset, tag, metadata)

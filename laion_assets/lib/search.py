@@ -29,23 +29,20 @@ class SearchAnswer:
     hits: tuple[Mapping[str, object], ...]
 
 
-def search_captions(
-    lance_dir: Path, query: str, *, limit: int = 10, tag: str | None = None
-) -> SearchAnswer:
+def search_captions(lance_dir: Path, query: str, *, limit: int = 10) -> SearchAnswer:
     """Finds the captions with all words of the query, or with the phrase if it is in quotes.
 
     Args:
         lance_dir: the LanceDB database.
         query: words; nothing in it is syntax but the double quotes around a phrase.
         limit: how many hits to return at most.
-        tag: the release to search; the newest if None.
 
     Raises:
-        LaionError: there is no such release.
+        LaionError: there is no release.
     """
     from lance.query import FullTextOperator, MatchQuery, PhraseQuery
 
-    dataset = open_release(lance_dir, tag)
+    dataset = open_release(lance_dir)
     started = time.perf_counter()
     text = query.strip()
     is_phrase = text.startswith('"') and text.endswith('"') and text.strip('"') != ""

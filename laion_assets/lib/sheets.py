@@ -6,13 +6,18 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
+from laion_assets.lib.database import Database
 from laion_assets.lib.errors import SheetError
+from laion_assets.lib.sheet_download import Download, DownloadRules, download_csv, is_link
 from laion_assets.lib.sql import load_sql, quote_identifier
+
+DEFAULT_RULES = DownloadRules()
 
 
 @dataclass(frozen=True)
@@ -40,21 +45,87 @@ class Sheet:
     blank_count: int
 
 
-def read_sheet(kind: str, location: str) -> Sheet:
-    """Reads a CSV file of names.
+@dataclass(frozen=True)
+class SheetRecord:
+    """What is known of the table of a kind; see `schemas.SHEETS`."""
+
+    location: str
+    sha256: str
+    etag: str | None
+    name_header: str
+    name_count: int
+    previous_count: int | None
+    repeated: Sequence[str]
+    blank_count: int
+    is_changed: bool = False
+
+
+def refresh_sheet(
+    database: Database, kind: str, location: str, rules: DownloadRules = DEFAULT_RULES
+) -> SheetRecord:
+    """Reads a sheet, and replaces the table of its kind if the sheet has changed.
 
     Raises:
-        SheetError: it cannot be read, or has no usable name.
+        SheetError: it cannot be read, or has no usable name; the table stays as it was.
     """
-    if "://" in location:
-        raise SheetError(f"{location}: only local CSV files are read so far; export the sheet")
+    known = read_record(database, kind)
+    if known and known.location != location:
+        known = None
+    fetched = fetch_sheet(kind, location, rules, known.etag if known else None)
+    if known and (fetched.content is None or _sha256(fetched.content) == known.sha256):
+        return known
+    assert fetched.content is not None
+    sheet = parse_sheet(kind, location, fetched.content)
+    with database.write() as connection:
+        store_sheet(connection, sheet, fetched.etag)
+    record = read_record(database, kind)
+    assert record is not None
+    return replace(record, is_changed=True)
+
+
+def fetch_sheet(
+    kind: str,
+    location: str,
+    rules: DownloadRules = DEFAULT_RULES,
+    known_etag: str | None = None,
+) -> Download:
+    """Returns the CSV at a location: a path, a Google Sheets link or another URL.
+
+    Raises:
+        SheetError: it cannot be had.
+    """
+    if is_link(location):
+        return download_csv(location, rules, known_etag)
     try:
-        content = Path(location).read_bytes()
+        return Download(Path(location).read_bytes(), None)
     except OSError as error:
         raise SheetError(
             f"{location}: {error.strerror}; correct LAION_SHEET_{kind.upper()}"
         ) from error
+
+
+def read_sheet(kind: str, location: str) -> Sheet:
+    """Reads the names at a location.
+
+    Raises:
+        SheetError: it cannot be read, or has no usable name.
+    """
+    content = fetch_sheet(kind, location).content
+    assert content is not None
     return parse_sheet(kind, location, content)
+
+
+def read_record(database: Database, kind: str) -> SheetRecord | None:
+    """Returns what is known of a kind's table; None if there is none."""
+    if not database.path.exists():
+        return None
+    with database.read() as connection:
+        try:
+            rows = connection.execute(load_sql("select_sheet"), {"kind": kind}).fetchall()
+        except duckdb.CatalogException:
+            # A first load that failed left a database without tables; writing creates them.
+            return None
+    return SheetRecord(*rows[0]) if rows else None
 
 
 def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
@@ -97,7 +168,7 @@ def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
     return Sheet(
         kind=kind,
         location=location,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=_sha256(content),
         name_header=header[position],
         columns=_table_columns(_name_first(header, position)),
         rows=tuple(first_rows.values()),
@@ -106,7 +177,9 @@ def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
     )
 
 
-def store_sheet(connection: duckdb.DuckDBPyConnection, sheet: Sheet) -> None:
+def store_sheet(
+    connection: duckdb.DuckDBPyConnection, sheet: Sheet, etag: str | None = None
+) -> None:
     """Replaces the table of the sheet's kind, within the transaction of the caller."""
     import pyarrow as pa
 
@@ -118,6 +191,23 @@ def store_sheet(connection: duckdb.DuckDBPyConnection, sheet: Sheet) -> None:
         connection.execute(statement)
     finally:
         connection.unregister("sheet")
+    values = {
+        "kind": sheet.kind,
+        "location": sheet.location,
+        "sha256": sheet.sha256,
+        "etag": etag,
+        "name_header": sheet.name_header,
+        "name_count": len(sheet.rows),
+        "repeated": list(sheet.repeated),
+        "blank_count": sheet.blank_count,
+    }
+    rows = connection.execute(load_sql("delete_sheet"), {"kind": sheet.kind}).fetchall()
+    values["previous_count"] = rows[0][0] if rows else None
+    connection.execute(load_sql("insert_sheet"), values)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _find_name_column(header: list[str], kind: str) -> int:

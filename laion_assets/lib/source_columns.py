@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.sql import quote_identifier
 from laion_assets.schemas import IMAGES, Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # DuckDB's name for the position of a row in its parquet file.
 ROW_NUMBER = "file_row_number"
@@ -68,10 +72,9 @@ def _expression(name: str | None, column: Column) -> str:
     return f"TRY_CAST({'NULL' if name is None else quote_identifier(name)} AS {column.type})"
 
 
-def _check_text_column(schema: object, column: Column, name: str) -> None:
+def _check_text_column(schema: pa.Schema, column: Column, name: str) -> None:
     import pyarrow as pa
 
-    assert isinstance(schema, pa.Schema)
     found = find_column(schema.names, column)
     if found is None:
         raise ShardError(
@@ -80,5 +83,7 @@ def _check_text_column(schema: object, column: Column, name: str) -> None:
         )
     type_ = schema.field(found).type
     text = type_.value_type if pa.types.is_dictionary(type_) else type_
-    if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
+    is_text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    # A column of nothing but NULL has no type; its rows are rejected one by one.
+    if not any(is_one(text) for is_one in (*is_text, pa.types.is_null)):
         raise ShardError(f"{name}: column {found} is {type_}, and {column.name} has to be text")

@@ -70,5 +70,7 @@ def _list_location(location: str) -> list[Path]:
 def _check_name(path: Path) -> None:
     if path.suffix != SUFFIX:
         raise ShardError(f"{path}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
+    if "..." in path.name or not path.name.isprintable():
+        raise ShardError(f"{str(path)!r}: Dagster takes no partition with ... or a control sign")
     if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
         raise ShardError(f"{path}: the name is longer than {MAX_NAME_BYTES} bytes; shorten it")

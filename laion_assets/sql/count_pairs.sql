@@ -1,2 +1,2 @@
--- In: $phrases.  Out: the pairs of shard and phrase that are counted.
-SELECT count(*) FROM caption_matches WHERE phrase IN (SELECT unnest($phrases::VARCHAR[]))
+-- Out: the pairs of shard and phrase that are counted.
+SELECT count(*) FROM caption_matches

@@ -1,5 +1,6 @@
 -- Defines url_host(url): the host that Python's urlsplit(url).hostname gives, NULL where it gives none or refuses.
--- Source: CPython urllib.parse. A malformed IPv6 address in brackets is not told from a good one.
+-- Source: CPython urllib.parse. Two differences: a malformed IPv6 address in brackets is not told from a good
+-- one, and Σ is lowered to σ, also at the end of a word.
 -- A list of one and a lambda bind what would otherwise be computed again at every mention.
 CREATE OR REPLACE TEMP MACRO url_host(url) AS
     CASE

@@ -1,5 +1,7 @@
 """`laion` and `dagster`, run as separate processes."""
 
+import signal
+import subprocess
 from pathlib import Path
 
 import duckdb
@@ -7,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell, count_rows
 
 
@@ -101,3 +104,26 @@ def test_a_kind_of_names_needs_no_code(shell: Shell, tmp_path: Path) -> None:
     with duckdb.connect(str(shell.settings.database), read_only=True) as connection:
         query = "SELECT name, image_count FROM entity_counts WHERE kind = 'brands'"
         assert connection.execute(query).fetchall() == [("Acme", 3)]
+
+
+def test_one_interrupt_stops_a_backfill(shell: Shell) -> None:
+    shards = [f"s{number}" for number in range(6)]
+    for shard in shards:
+        write_source(shell, shard, rows=200)
+    process = subprocess.Popen(
+        ["laion", "backfill", "--all"],
+        cwd=REPOSITORY,
+        env=shell.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    with process:
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert first.startswith("done   s0")
+    assert process.returncode == 1
+    assert rest.splitlines()[-1] == "laion: stopped; `laion backfill --missing` goes on from here"
+    assert "s5" not in rest
+    assert "Traceback" not in rest

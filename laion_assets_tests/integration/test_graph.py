@@ -1,5 +1,6 @@
 """The whole graph, from parquet files to a release, in a Dagster instance of its own."""
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from laion_assets.backfill import Outcome, discover_shards, run_job
+from laion_assets.backfill import Outcome, discover_shards, find_missing, run_job
 from laion_assets.definitions import build_defs
 from laion_assets.demo.shards import SampleSpec, write_sample_shards
+from laion_assets.lib.release import newest_release
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 
@@ -256,3 +258,80 @@ def test_each_materialization_carries_what_an_operator_wants_to_see(released: Re
     assert sum(rejected) == images["rejected"]
     assert copied["dagster/row_count"] == images["dagster/row_count"]
     assert {"lance_version", "bytes", "duration_s"} <= copied.keys()
+
+
+def test_a_release_is_refused_while_lance_has_an_older_load_with_the_same_ids(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    write_shard("one", url=["https://a.test/1"], caption=["one"], aesthetic=[6.0])
+    run_graph(settings, instance)
+    write_shard("one", url=["https://a.test/1"], caption=["one"], aesthetic=[7.5])
+    defs = build_defs(settings)
+    dg.materialize(
+        [defs.get_assets_def("raw_shards"), defs.get_assets_def("images")],
+        instance=instance,
+        resources=defs.resources,
+        partition_key="one",
+    )
+    refresh = defs.resolve_job_def("refresh_counts")
+    assert "lance_images" in str(run_job(refresh, instance).reason)
+    assert find_missing(settings, instance, ["one"]) == ["one"]
+    run_job(defs.resolve_job_def("ingest_shards"), instance, "one")
+    assert find_missing(settings, instance, ["one"]) == []
+    assert run_job(refresh, instance).reason is None
+    assert read_lance(settings)["aesthetic"].to_pylist() == [7.5]
+
+
+def test_what_was_deleted_is_missing(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    write_shard("one", url=["https://a.test/1"], caption=["one"])
+    run_graph(settings, instance)
+    shutil.rmtree(settings.lance_dir)
+    assert find_missing(settings, instance, ["one"]) == ["one"]
+    outcomes = run_graph(settings, instance)
+    assert [outcome.reason for outcome in outcomes.values()] == [None, None]
+    settings.database.unlink()
+    assert find_missing(settings, instance, ["one"]) == ["one"]
+
+
+def test_a_release_is_refused_while_a_list_of_names_is_not_counted(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    write_sheet: WriteSheet,
+) -> None:
+    write_shard("one", url=["https://a.test/1"], caption=["one"])
+    run_graph(settings, instance)
+    write_sheet("artists", "Somebody Else")
+    defs = build_defs(settings)
+    result = dg.materialize(
+        [defs.get_assets_def("artists"), defs.get_assets_def("release")],
+        instance=instance,
+        resources=defs.resources,
+        raise_on_error=False,
+    )
+    assert not result.success
+
+
+def test_a_tag_of_somebody_else_hides_no_release(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    write_shard("one", url=["https://a.test/1"], caption=["one"])
+    tag = run_graph(settings, instance)["refresh"].metadata["release"]["tag"]
+    dataset = lance.dataset(settings.lance_dir / "images.lance")
+    dataset.tags.create("paper", dataset.version)
+    release = newest_release(settings.lance_dir)
+    assert release is not None
+    assert release.tag == tag
+    assert run_graph(settings, instance)["refresh"].metadata["release"]["is_new"] is False
+
+
+def test_a_shard_without_a_good_row_is_part_of_the_release(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    write_shard("good", url=["https://a.test/1"], caption=["one"])
+    write_shard("none", url=pa.nulls(2), caption=["one", "two"])
+    outcomes = run_graph(settings, instance)
+    assert outcomes["none"].metadata["images"]["rejected_missing_url"] == 2
+    assert outcomes["refresh"].metadata["release"]["shards"] == 2

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,10 @@ sys.stdin.read()
 
 
 @contextmanager
-def hold_open(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A program that knows nothing of the queue keeps the file open for writing."""
+def hold_open(path: Path, program: str = HOLD) -> Iterator[subprocess.Popen[str]]:
+    """A program keeps the file open: by default one that knows nothing of the queue, to write."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)],
+        [sys.executable, "-c", program, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -132,3 +133,50 @@ def test_a_stream_that_is_not_read_to_its_end_blocks_nothing(database: Database)
         with stream(connection, "FROM domain_counts", batch_rows=1000) as reader:
             assert reader.read_next_batch().num_rows == 1000
         assert connection.execute("SELECT count(*) FROM domain_counts").fetchall() == [(300_000,)]
+
+
+READ = """
+import sys
+from pathlib import Path
+from laion_assets.lib.database import Database
+with Database(Path(sys.argv[1])).read():
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+HOLD_READ_ONLY = HOLD.replace("sys.argv[1]", "sys.argv[1], read_only=True")
+
+
+def test_a_reader_of_the_project_is_no_stranger_to_its_writers(database: Database) -> None:
+    with database.write():
+        pass
+    impatient = Database(database.path, queue_wait_s=60, stranger_wait_s=0)
+    with hold_open(database.path, READ) as reader:
+        assert reader.stdin
+        closer = subprocess.Popen(["sleep", "0.5"], stdout=reader.stdin)
+        reader.stdin.close()
+        with impatient.write():
+            pass
+        closer.wait()
+
+
+def test_a_writer_that_waits_for_a_stranger_keeps_no_reader_waiting(database: Database) -> None:
+    with database.write():
+        pass
+    write = f"from pathlib import Path\n{WRITE}"
+    with (
+        hold_open(database.path, HOLD_READ_ONLY),
+        subprocess.Popen([sys.executable, "-c", write, str(database.path)]) as writer,
+    ):
+        for _ in range(20):
+            with Database(database.path, queue_wait_s=5, stranger_wait_s=0).read() as connection:
+                assert connection.execute("SELECT count(*) FROM images").fetchall() == [(0,)]
+            time.sleep(0.05)
+        writer.kill()
+
+
+WRITE = """
+import sys
+from laion_assets.lib.database import Database
+with Database(Path(sys.argv[1])).write():
+    pass
+"""

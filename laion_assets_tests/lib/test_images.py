@@ -465,6 +465,7 @@ def test_the_load_is_recorded(
             3,
             2,
             1,
+            None,
             "run-7",
         )
     ]

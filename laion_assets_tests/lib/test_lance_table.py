@@ -15,6 +15,7 @@ from laion_assets.lib.lance_table import (
     ensure_table,
     find_fragments,
     lock_shard,
+    open_table,
     replace_shard,
     table_path,
 )
@@ -168,3 +169,16 @@ def test_many_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0] * len(shards)
     counts = Counter(lance.dataset(path).to_table(columns=["shard"])["shard"].to_pylist())
     assert counts == dict.fromkeys("abcd", 50)
+
+
+@pytest.mark.parametrize("left", ["", "_transactions/0-x.txn", "_versions/x.tmp"], ids=repr)
+def test_a_table_whose_creation_was_cut_off_is_created_again(tmp_path: Path, left: str) -> None:
+    path = table_path(tmp_path / "lance", "images")
+    path.mkdir(parents=True)
+    if left:
+        (path / left).parent.mkdir()
+        (path / left).touch()
+    assert open_table(path) is None
+    ensure_table(path, SCHEMA)
+    replace(path, "a", ["one"])
+    assert read(path) == {"a": ["one"]}

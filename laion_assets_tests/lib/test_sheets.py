@@ -1,13 +1,24 @@
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from laion_assets.lib.database import Database
 from laion_assets.lib.errors import SheetError
-from laion_assets.lib.sheets import Sheet, parse_sheet, read_sheet, store_sheet
-from laion_assets.lib.sql import load_sql
+from laion_assets.lib.sheets import (
+    Sheet,
+    parse_sheet,
+    read_record,
+    read_sheet,
+    refresh_sheet,
+    store_sheet,
+)
+from laion_assets.lib.sql import create_table, load_sql
+from laion_assets.schemas import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +29,23 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @pytest.fixture
 def connection(engine: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in a transaction, which the test leaves as empty as it found it."""
+    """A database with the project's tables in a transaction, which the test leaves empty."""
     engine.execute("BEGIN")
+    for table, columns in TABLES.items():
+        engine.execute(create_table(table, columns))
     yield engine
     engine.execute("ROLLBACK")
 
 
 def parse(text: str, kind: str = "artists") -> Sheet:
     return parse_sheet(kind, "list.csv", text.encode())
+
+
+def read_changed_at(database: Database) -> datetime:
+    with database.read() as connection:
+        ((changed_at,),) = connection.execute("SELECT changed_at FROM sheets").fetchall()
+    assert isinstance(changed_at, datetime)
+    return changed_at
 
 
 def names(sheet: Sheet) -> list[str]:
@@ -181,6 +201,7 @@ def test_a_refused_sheet_names_its_place_and_the_old_table_stays(
     path = tmp_path / "list.csv"
     path.write_bytes(content)
     store_sheet(connection, parse("name,born\nB,1\nA,2\n"))
+    record = connection.execute("FROM sheets").fetchall()
 
     with pytest.raises(SheetError) as refusal:
         store_sheet(connection, read_sheet("artists", str(path)))
@@ -189,6 +210,7 @@ def test_a_refused_sheet_names_its_place_and_the_old_table_stays(
     assert "\n" not in str(refusal.value)
     rows = connection.execute("SELECT * FROM artists ORDER BY rowid").fetchall()
     assert rows == [("B", "1"), ("A", "2")]
+    assert connection.execute("FROM sheets").fetchall() == record
 
 
 @pytest.mark.parametrize("place", ["none.csv", "."], ids=["missing", "folder"])
@@ -232,12 +254,103 @@ def test_a_kind_may_be_a_word_of_sql(connection: duckdb.DuckDBPyConnection, kind
     assert rows == [("B",)]
 
 
+def test_what_was_read_is_noted_beside_the_table(connection: duckdb.DuckDBPyConnection) -> None:
+    query = "SELECT * EXCLUDE (sha256, changed_at) FROM sheets ORDER BY kind"
+    first = parse("name\nA\nB\nC\n")
+    second = parse("born, Artist\n1,B\n2,A\n3,B\n4,\n,\n")
+
+    store_sheet(connection, first)
+    store_sheet(connection, parse("name\nX\n", "characters"))
+    store_sheet(connection, second, '"v2"')
+
+    assert connection.execute(query).fetchall() == [
+        ("artists", "list.csv", '"v2"', " Artist", 2, 3, ["B"], 2),
+        ("characters", "list.csv", None, "name", 1, None, [], 0),
+    ]
+    noted = connection.execute("SELECT sha256 FROM sheets WHERE kind = 'artists'").fetchall()
+    assert noted == [(second.sha256,)]
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_table(database: Database) -> None:
+    with database.write() as connection:
+        store_sheet(connection, parse("name\nA\n"))
+    broken = replace(parse("name\nB\n"), sha256=None)  # type: ignore[arg-type]
+
+    with pytest.raises(duckdb.ConstraintException), database.write() as connection:
+        store_sheet(connection, broken)
+
+    with database.read() as connection:
+        assert connection.execute("FROM artists").fetchall() == [("A",)]
+        assert connection.execute("SELECT name_count FROM sheets").fetchall() == [(1,)]
+
+
+def test_a_file_that_has_not_changed_is_not_stored_again(
+    database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("name\nA\n", encoding="utf-8")
+    first = refresh_sheet(database, "artists", str(path))
+    changed_at = read_changed_at(database)
+
+    second = refresh_sheet(database, "artists", str(path))
+
+    assert (first.is_changed, second) == (True, replace(first, is_changed=False))
+    assert read_changed_at(database) == changed_at
+    path.write_text("name\nB\n", encoding="utf-8")
+    assert refresh_sheet(database, "artists", str(path)).is_changed
+    assert read_changed_at(database) > changed_at
+
+
+def test_a_database_without_any_table_takes_a_sheet(database: Database, tmp_path: Path) -> None:
+    """A first load that failed leaves one, and an older version has no records of sheets."""
+    path = tmp_path / "list.csv"
+    path.write_text("name\nA\n", encoding="utf-8")
+    with (
+        pytest.raises(duckdb.ConversionException),
+        database.write() as connection,
+    ):
+        connection.execute("SELECT 'no number'::INTEGER").fetchall()
+
+    assert read_record(database, "artists") is None
+    assert refresh_sheet(database, "artists", str(path)).is_changed
+
+
+def test_the_same_list_elsewhere_is_stored_with_its_place(
+    database: Database, tmp_path: Path
+) -> None:
+    for name in ("one.csv", "two.csv"):
+        path = tmp_path / name
+        path.write_text("name\nA\n", encoding="utf-8")
+        record = refresh_sheet(database, "artists", str(path))
+
+        assert (record.location, record.is_changed) == (str(path), True)
+
+
+@pytest.mark.parametrize("content", [c for c, _ in REFUSED.values()], ids=[*REFUSED])
+def test_a_refused_file_changes_neither_the_table_nor_what_is_known(
+    database: Database, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("name\nB\nA\n", encoding="utf-8")
+    refresh_sheet(database, "artists", str(path))
+    before = read_record(database, "artists")
+    path.write_bytes(content)
+
+    with pytest.raises(SheetError):
+        refresh_sheet(database, "artists", str(path))
+
+    assert read_record(database, "artists") == before
+    with database.read() as connection:
+        assert connection.execute("FROM artists").fetchall() == [("B",), ("A",)]
+
+
 def test_nothing_but_the_table_is_left_in_the_database(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     store_sheet(connection, parse('name,"a ""b"""\n\'; DROP TABLE artists; --,1\n'))
 
-    assert connection.execute("SHOW TABLES").fetchall() == [("artists",)]
+    tables = [table for (table,) in connection.execute("SHOW TABLES").fetchall()]
+    assert tables == sorted([*TABLES, "artists"])
     relation = connection.sql("SELECT * FROM artists")
     assert relation.columns == ["name", 'a "b"']
     assert relation.fetchall() == [("'; DROP TABLE artists; --", "1")]
@@ -269,3 +382,15 @@ def test_a_column_called_rowid_does_not_change_the_order(
 def test_a_nul_is_left_out() -> None:
     sheet = parse("name,a\0b\nX\0Y,1\n")
     assert (sheet.columns, names(sheet)) == (("name", "ab"), ["XY"])
+
+
+def test_a_table_that_somebody_dropped_is_made_again(
+    settings: Settings, database: Database
+) -> None:
+    location = settings.sheets["artists"]
+    refresh_sheet(database, "artists", location)
+    with database.write() as connection:
+        connection.execute("DROP TABLE artists")
+    assert refresh_sheet(database, "artists", location).is_changed
+    with database.read() as connection:
+        assert connection.execute("SELECT name FROM artists").fetchall() == [("Some artists",)]

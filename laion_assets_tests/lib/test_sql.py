@@ -186,8 +186,16 @@ def test_a_file_holds_one_statement(name: str) -> None:
 
 def test_a_file_for_sqlite_holds_one_statement() -> None:
     """`execute` refuses several; each one needs those before it."""
-    order = ("fts5_create_probe", "fts5_create_terms", "fts5_insert_probe", "fts5_select_terms")
-    parameters: dict[str, tuple[object, ...]] = {"fts5_insert_probe": (1, "One two")}
+    order = (
+        *("fts5_create_probe", "fts5_create_terms", "fts5_insert_probe", "fts5_select_terms"),
+        *("fts5_create_captions", "fts5_set_hash_size", "fts5_insert_captions"),
+        "fts5_count_matches",
+    )
+    parameters: dict[str, tuple[object, ...]] = {
+        "fts5_insert_probe": (1, "One two"),
+        "fts5_insert_captions": (1, "One two"),
+        "fts5_count_matches": ("one",),
+    }
     connection = sqlite3.connect(":memory:")
     try:
         found = [connection.execute(load_sql(n), parameters.get(n, ())).fetchall() for n in order]
@@ -195,4 +203,5 @@ def test_a_file_for_sqlite_holds_one_statement() -> None:
         connection.close()
 
     assert sorted(order) == [s for s in STATEMENTS if s.startswith("fts5_")]
-    assert found[-1] == [(1, "one"), (1, "two")]
+    assert found[3] == [(1, "one"), (1, "two")]
+    assert found[-1] == [(1,)]

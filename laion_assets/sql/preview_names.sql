@@ -1,0 +1,2 @@
+-- In: {table} quoted, a kind's table.  Out: its first rows.
+SELECT * FROM {table} LIMIT 8

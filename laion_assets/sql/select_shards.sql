@@ -1,0 +1,2 @@
+-- Out: the shards that are loaded.
+SELECT shard FROM shards
