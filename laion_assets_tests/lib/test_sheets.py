@@ -19,6 +19,7 @@ from laion_assets.lib.sheets import (
 )
 from laion_assets.lib.sql import create_table, load_sql
 from laion_assets.schemas import TABLES
+from laion_assets.settings import Settings
 
 
 @pytest.fixture(scope="module")
