@@ -108,7 +108,7 @@ def choose_names(captions: Sequence[str], bundled: Sequence[str], count: int) ->
     names = dict.fromkeys(bundled)
     for caption in captions:
         words = folding.phrase(caption).split()
-        pairs = [f"{a} {b}" for a, b in pairwise(words) if len(a) > 5 and len(b) > 5]
+        pairs = [f"{a} {b}" for a, b in pairwise(words) if len(a) > 7 and len(b) > 7]
         names.update(dict.fromkeys(pairs[:1]))
         if len(names) >= count:
             break

@@ -100,46 +100,37 @@ def count_phrases(
 def _count_batch(batch: pa.RecordBatch, patterns: pl.Series, folding: Folding) -> dict[str, int]:
     import polars as pl
 
-    counts: Counter[str] = Counter()
-    for normalized in _normalize(pl.Series(batch.column(0), dtype=pl.String), folding):
-        counts.update(_count_matches(normalized, patterns))
-    return counts
-
-
-def _count_matches(normalized: pl.Series, patterns: pl.Series) -> dict[str, int]:
-    import polars as pl
-
-    likely = normalized.filter(normalized.str.contains_any(patterns))
-    found = likely.str.extract_many(patterns, overlapping=True).list.unique()
+    normalized = _normalize(pl.Series(batch.column(0), dtype=pl.String), folding)
+    found = normalized.str.extract_many(patterns, overlapping=True)
+    found = found.filter(found.list.len() > 0).list.unique()
     counted = found.explode().rename("phrase").value_counts()
     return dict(zip(counted["phrase"].cast(pl.String), counted["count"], strict=True))
 
 
-def _normalize(captions: pl.Series, folding: Folding) -> tuple[pl.Series, pl.Series]:
-    """Returns the captions as ` word word `, in no order: those of ASCII alone, and the others."""
+def _normalize(captions: pl.Series, folding: Folding) -> pl.Series:
+    """Returns the captions as ` word word `, in no order."""
+    import polars as pl
+
     is_ascii = captions.str.len_bytes() == captions.str.len_chars()
     ascii_text = captions.filter(is_ascii).str.to_lowercase()
+    words = pl.concat(
+        [
+            ascii_text.str.replace_all(_SEPARATORS_IN_ASCII, SEPARATOR),
+            _fold(captions.filter(~is_ascii), folding),
+        ]
+    )
     return (
-        _pad(ascii_text.str.replace_all(_SEPARATORS_IN_ASCII, SEPARATOR)),
-        _pad(_fold(captions.filter(~is_ascii), folding)),
+        words.to_frame("text").select(pl.concat_str(pl.lit(" "), "text", pl.lit(" "))).to_series()
     )
 
 
 def _fold(captions: pl.Series, folding: Folding) -> pl.Series:
-    learnt = folding.learn("".join(captions.to_list()))
+    learnt = folding.learn("".join(captions.str.replace_all("[ -~]+", "").to_list()))
     mapping = {c: f for c, f in learnt.items() if c != f}
     # Not to_lowercase: it would fold letters that FTS5 leaves alone.
     mapping |= {c: f for c, f in _ASCII_FOLDING.items() if c.isupper()}
     folded = captions.str.replace_many(list(mapping), list(mapping.values()))
     return folded.str.replace_all(_SEPARATORS, SEPARATOR)
-
-
-def _pad(texts: pl.Series) -> pl.Series:
-    import polars as pl
-
-    padded = texts.to_frame("text").select(pl.concat_str(pl.lit(" "), "text", pl.lit(" ")))
-    # A text that began with a separator now has two blanks there; so may a swallowed character.
-    return padded.to_series()
 
 
 def _ask_fts5(characters: Sequence[str]) -> dict[str, str]:

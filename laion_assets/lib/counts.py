@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 # Every round counts what was loaded during the one before; a shard loads slower than it is counted.
 ROUNDS = 10
-# Large enough that the automaton of the names is not built too often, small enough that a batch a
-# core and their copies stay far below the memory of a laptop.
-BATCH_ROWS = 65_536
+# The automaton of the names is built for each batch, which is worth it for a large one; and some
+# batches and their copies are in memory at once, some 10 MB each.
+BATCH_ROWS = 131_072
+# Few captions are left where few names are looked for: small batches give every core some.
+LIKELY_ROWS = 16_384
 
 
 @dataclass
@@ -165,11 +167,14 @@ def _count_gap(
     database: Database, folding: Folding, gap: Gap, report: CountReport
 ) -> tuple[Gap, Mapping[str, int]]:
     filter_ = caption_filter(gap.phrases)
-    query = load_sql("select_captions" if filter_ is None else "select_likely_captions")
-    parameters = {"load_id": gap.load_id} | ({} if filter_ is None else {"filter": filter_})
+    if filter_ is None:
+        query, batch_rows, parameters = "select_captions", BATCH_ROWS, {}
+    else:
+        query, batch_rows, parameters = "select_likely_captions", LIKELY_ROWS, {"filter": filter_}
+    parameters["load_id"] = gap.load_id
     with (
         database.read() as connection,
-        stream(connection, query, parameters, batch_rows=BATCH_ROWS) as reader,
+        stream(connection, load_sql(query), parameters, batch_rows=batch_rows) as reader,
     ):
         counts = count_phrases(_tally(reader, report), gap.phrases, folding)
     return gap, counts
