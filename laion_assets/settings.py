@@ -50,7 +50,7 @@ class Settings:
 
     Attributes:
         data_dir: absolute folder of everything that the pipeline writes.
-        shards: locations of parquet shards, each a path, a glob or a URL.
+        shards: locations of parquet shards, each a path or a glob.
         sheets: location of the list of names of each kind, ordered by kind.
     """
 
