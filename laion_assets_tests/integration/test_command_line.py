@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -106,6 +107,15 @@ def test_a_kind_of_names_needs_no_code(shell: Shell, tmp_path: Path) -> None:
         assert connection.execute(query).fetchall() == [("Acme", 3)]
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """Programs started here heed SIGINT, even if the tests run in a background that ignores it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_one_interrupt_stops_a_backfill(shell: Shell) -> None:
     shards = [f"s{number}" for number in range(6)]
     for shard in shards:
