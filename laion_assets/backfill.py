@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from laion_assets.partitions import SHARDS
+from laion_assets.partitions import SHARDS_NAME
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
 
-SHARDS_NAME = str(SHARDS.name)
 # The caller shows progress and the reason of a failure; everything else is in the event log.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -29,13 +28,11 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        run_id: the Dagster run.
         reason: why it failed, in one line; None if it did not.
         duration_s: how long it took.
         metadata: of each asset that it materialized, by asset.
     """
 
-    run_id: str
     reason: str | None
     duration_s: float
     metadata: dict[str, dict[str, object]]
@@ -83,7 +80,6 @@ def run_job(
         instance=instance, partition_key=shard, raise_on_error=False, run_config=QUIET
     )
     return Outcome(
-        run_id=result.run_id,
         reason=None if result.success else _reason(result.all_events),
         duration_s=time.monotonic() - started,
         metadata=_metadata(result.all_events),

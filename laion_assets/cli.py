@@ -67,10 +67,12 @@ def demo() -> None:
 @main.command()
 def discover() -> None:
     """Registers the shards that LAION_SHARDS names as partitions."""
+    from laion_assets.partitions import SHARDS_NAME
+
     settings = _load_settings()
     with _open_instance() as instance:
         new = _discover(settings, instance)
-        known = instance.get_dynamic_partitions("shards")
+        known = instance.get_dynamic_partitions(SHARDS_NAME)
     for shard in new:
         click.echo(shard)
     click.echo(f"{len(new)} new shards, {len(known)} in all", err=True)
@@ -157,8 +159,9 @@ def _choose(
     settings: Settings, instance: dg.DagsterInstance, named: tuple[str, ...], is_missing: bool
 ) -> list[str]:
     from laion_assets.backfill import find_missing
+    from laion_assets.partitions import SHARDS_NAME
 
-    known = sorted(instance.get_dynamic_partitions("shards"))
+    known = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
     unknown = [shard for shard in named if shard not in known]
     if unknown:
         raise click.UsageError(

@@ -47,6 +47,8 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     import dagster as dg
     from filelock import FileLock
 
+    from laion_assets.partitions import SHARDS_NAME
+
     history_dir = Path(os.environ["LAION_HISTORY_DIR"])
     try:
         history_dir.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,7 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         instance = dg.DagsterInstance.get()
         # Each of the three storages creates its tables when it is first asked.
         instance.get_runs(limit=1)
-        instance.get_dynamic_partitions("shards")
+        instance.get_dynamic_partitions(SHARDS_NAME)
         instance.all_instigator_state()
     with instance:
         yield instance

@@ -6,4 +6,5 @@ while the code runs: `laion discover` adds what `LAION_SHARDS` names.
 
 import dagster as dg
 
-SHARDS = dg.DynamicPartitionsDefinition(name="shards")
+SHARDS_NAME = "shards"
+SHARDS = dg.DynamicPartitionsDefinition(name=SHARDS_NAME)

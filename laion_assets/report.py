@@ -53,10 +53,10 @@ def show_progress(total: int) -> Iterator[RunProgress]:
 def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
     """Prints a table of the shards, and below it the counts and the last release."""
     from laion_assets.lib.release import newest_release
-    from laion_assets.partitions import SHARDS
+    from laion_assets.partitions import SHARDS_NAME
     from laion_assets.status import read_loads, read_states, read_totals
 
-    shards = sorted(instance.get_dynamic_partitions(str(SHARDS.name)))
+    shards = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
     loads = read_loads(settings)
     states = read_states(instance, shards, loads)
     table = Table("shard", "rows", "rejected", "when (UTC)", "state", box=None)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import duckdb
 from filelock import ReadWriteLock, Timeout
 
-from laion_assets.lib.errors import DatabaseBusyError, LaionError
+from laion_assets.lib.errors import DatabaseBusyError, LaionError, first_line
 from laion_assets.lib.sql import create_table
 from laion_assets.schemas import TABLES
 
@@ -81,7 +81,7 @@ class Database:
                     connection = duckdb.connect(str(self.path), read_only=is_read_only)
                 except (duckdb.IOException, duckdb.ConnectionException) as error:
                     if not _is_lock_conflict(error):
-                        raise LaionError(f"{self.path}: {_first_line(error)}") from error
+                        raise LaionError(f"{self.path}: {first_line(error)}") from error
                     if time.monotonic() >= deadline:
                         raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
                 else:
@@ -142,10 +142,6 @@ def _busy(path: Path, holder: str, wait_s: float) -> DatabaseBusyError:
         f"{path}: waited {wait_s:g} s for {holder}, which keeps the file open; "
         "close it there, then try again"
     )
-
-
-def _first_line(error: duckdb.Error) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """The errors a user can do something about. Each message is one line: what, where, what to do."""
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of a library's error message, to be part of one of ours."""
+    return str(error).strip().splitlines()[0]
+
+
 class LaionError(Exception):
     """Bad input or a place that cannot be used; the message says what to do about it."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from laion_assets.lib.errors import LaionError, ShardError
+from laion_assets.lib.errors import LaionError, ShardError, first_line
 from laion_assets.lib.raw_shard import RawShard
 from laion_assets.lib.source_columns import select_list
 from laion_assets.lib.sql import load_sql, quote_path
@@ -73,9 +73,9 @@ def load_shard(
     try:
         image_count = _insert_rows(connection, raw, path)
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        raise LaionError(f"{raw.source}: {_first_line(error)}; see to disk and memory") from error
+        raise LaionError(f"{raw.source}: {first_line(error)}; see to disk and memory") from error
     except (duckdb.Error, OSError) as error:
-        raise ShardError(f"{raw.source}: {_first_line(error)}; fetch the file again") from error
+        raise ShardError(f"{raw.source}: {first_line(error)}; fetch the file again") from error
     load = ShardLoad(str(uuid.uuid4()), image_count, _count_rejected(connection, raw.shard))
     _check_accounting(raw, load)
     _record(connection, raw, load, run_id)
@@ -94,10 +94,6 @@ def _insert_rows(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
     if image_count < raw.file_rows:
         connection.execute(load_sql("insert_rejected_images"), shard)
     return int(image_count)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 def _count_rejected(connection: duckdb.DuckDBPyConnection, shard: str) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_assets.lib.errors import ShardError
+from laion_assets.lib.errors import ShardError, first_line
 from laion_assets.lib.sql import quote_identifier
 from laion_assets.schemas import IMAGES, Column
 
@@ -40,7 +40,7 @@ def check_columns(path: Path, name: str) -> int:
         with pq.ParquetFile(path) as file:
             schema, file_rows = file.schema_arrow, file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ShardError(f"{name}: no readable parquet file ({reason}); fetch it again") from error
     if repeated := [n for n, count in Counter(schema.names).items() if count > 1]:
         raise ShardError(f"{name}: has two columns {repeated[0]}; rename one")
