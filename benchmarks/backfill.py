@@ -28,9 +28,10 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.images import load_shard
 from laion_assets.lib.lance_images import copy_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
+from laion_assets.lib.sources.files import describe_file
 
 source, data_dir = map(Path, sys.argv[1:])
-raw = fetch_shard(source.stem, source, data_dir / "raw")
+raw = fetch_shard(describe_file(source), data_dir / "raw")
 database = Database(data_dir / "laion.duckdb")
 with database.write() as connection:
     load_shard(connection, raw, raw_path(data_dir / "raw", raw.shard), "none")

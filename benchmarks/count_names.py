@@ -23,6 +23,7 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.images import load_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
 from laion_assets.lib.sheets import parse_sheet, read_sheet, store_sheet
+from laion_assets.lib.sources.files import describe_file
 from laion_assets.settings import Settings
 
 TINY_SHARDS = 50
@@ -87,7 +88,7 @@ def measure(settings: Settings, rows: int, name_count: int, rounds: int) -> None
 
 def load(settings: Settings, database: Database, paths: Sequence[Path]) -> None:
     for path in paths:
-        raw = fetch_shard(path.stem, path, settings.raw_dir)
+        raw = fetch_shard(describe_file(path), settings.raw_dir)
         with database.write() as connection:
             load_shard(connection, raw, raw_path(settings.raw_dir, raw.shard), "none")
 

@@ -1,16 +1,49 @@
-"""Jobs and the schedule. Everything here is off until somebody turns it on."""
+"""Jobs, the schedule and the sensor. Everything here is off until somebody turns it on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import dagster as dg
 
+from laion_assets.lib.errors import ShardError
+from laion_assets.partitions import SHARDS, SHARDS_NAME
+from laion_assets.resources import ShardSource
+
+# A web server is asked for the version of each of its files every time.
+DISCOVERY_INTERVAL_S = 300
 INGEST_SHARDS = dg.define_asset_job(
     "ingest_shards",
     selection=["raw_shards", "images", "lance_images"],
     description="Brings one shard from its source to Lance.",
 )
+
+
+@dg.sensor(job=INGEST_SHARDS, minimum_interval_seconds=DISCOVERY_INTERVAL_S)
+def discover_shards(context: dg.SensorEvaluationContext, shards: ShardSource) -> dg.SensorResult:
+    """Adds a partition for each new shard, and ingests new and changed shards, each once.
+
+    A shard that no source has any more stays as it is; the log of the tick names it, and what
+    could not be listed.
+    """
+    from laion_assets.lib.discovery import discover
+
+    partitions = context.instance.get_dynamic_partitions(SHARDS_NAME)
+    found = discover(shards.locations, Path(shards.raw_dir), shards.rules, partitions)
+    for line in (*found.warnings, *found.problems):
+        context.log.warning(line)
+    for shard in found.gone:
+        context.log.warning(f"no source has {shard} any more; what is here of it stays")
+    if found.problems and not (found.due or found.new):
+        raise ShardError("; ".join(found.problems))
+    return dg.SensorResult(
+        dynamic_partitions_requests=[SHARDS.build_add_request(found.new)] if found.new else [],
+        run_requests=[
+            dg.RunRequest(run_key=change, partition_key=shard)
+            for shard, change in found.due.items()
+        ],
+    )
 
 
 def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import dagster as dg
 from laion_assets.partitions import SHARDS_NAME
 
 if TYPE_CHECKING:
+    from laion_assets.lib.discovery import Discovery
     from laion_assets.settings import Settings
 
 # The caller shows progress and the reason of a failure; everything else is in the event log.
@@ -38,24 +39,38 @@ class Outcome:
     metadata: dict[str, dict[str, object]]
 
 
-def discover_shards(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
-    """Adds the shards that `LAION_SHARDS` names as partitions; returns those that are new.
+def discover_shards(
+    settings: Settings, instance: dg.DagsterInstance, *, is_asking: bool = True
+) -> Discovery:
+    """Adds the shards that `LAION_SHARDS` names as partitions; returns what else was found.
 
-    A shard that is no longer there keeps its partition.
+    A shard that is no longer there keeps its partition. Whether a plain URL has another file than
+    was fetched is known only by asking its server.
     """
-    from laion_assets.lib.sources import list_shards
+    from laion_assets.lib.discovery import discover
+    from laion_assets.resources import ShardSource
 
-    known = set(instance.get_dynamic_partitions(SHARDS_NAME))
-    new = [shard for shard in list_shards(settings.shards) if shard not in known]
-    if new:
-        instance.add_dynamic_partitions(SHARDS_NAME, new)
-    return new
+    source = ShardSource.build(settings).process_config_and_initialize()
+    partitions = instance.get_dynamic_partitions(SHARDS_NAME)
+    found = discover(
+        source.locations, settings.raw_dir, source.rules, partitions, is_asking=is_asking
+    )
+    if found.new:
+        instance.add_dynamic_partitions(SHARDS_NAME, found.new)
+    return found
 
 
 def find_missing(
-    settings: Settings, instance: dg.DagsterInstance, shards: Sequence[str]
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    shards: Sequence[str],
+    changed: Collection[str] = (),
 ) -> list[str]:
-    """Returns those of the shards that DuckDB or Lance lacks, and those that failed last."""
+    """Returns those of the shards that are not done.
+
+    They are those that DuckDB or Lance lacks, those that failed last, and the changed ones, of
+    which the source has another file.
+    """
     from laion_assets.status import read_loads, read_states
 
     loads = read_loads(settings)
@@ -63,7 +78,10 @@ def find_missing(
     return [
         shard
         for shard in shards
-        if states[shard] == "failed" or shard not in loads or not loads[shard].is_copied
+        if states[shard] == "failed"
+        or shard not in loads
+        or not loads[shard].is_copied
+        or shard in changed
     ]
 
 

@@ -16,6 +16,7 @@ import click
 if TYPE_CHECKING:
     import dagster as dg
 
+    from laion_assets.lib.discovery import Discovery
     from laion_assets.settings import Settings
 
 
@@ -66,16 +67,29 @@ def demo() -> None:
 
 @main.command()
 def discover() -> None:
-    """Registers the shards that LAION_SHARDS names as partitions."""
+    """Registers the shards that LAION_SHARDS names as partitions.
+
+    Prints the new ones, then on standard error the changed ones, which `laion backfill --missing`
+    fetches again, and those that no source has any more, which stay.
+    """
     from laion_assets.partitions import SHARDS_NAME
 
     settings = _load_settings()
     with _open_instance() as instance:
-        new = _discover(settings, instance)
+        found = _discover(settings, instance)
         known = instance.get_dynamic_partitions(SHARDS_NAME)
-    for shard in new:
+    for shard in found.new:
         click.echo(shard)
-    click.echo(f"{len(new)} new shards, {len(known)} in all", err=True)
+    for state, shards in (("changed", found.changed), ("gone from the source", found.gone)):
+        for shard in shards:
+            click.echo(f"{state}: {shard}", err=True)
+    click.echo(
+        f"{len(found.new)} new shards, {len(found.changed)} changed, {len(found.gone)} gone, "
+        f"{len(known)} in all",
+        err=True,
+    )
+    if found.problems:
+        sys.exit(1)
 
 
 @main.command()
@@ -92,10 +106,10 @@ def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh
         raise click.UsageError("name the shards, or give one of --all and --missing")
     settings = _load_settings()
     with _open_instance() as instance:
-        _discover(settings, instance)
-        chosen = _choose(settings, instance, shards, is_missing)
+        found = _discover(settings, instance, is_asking=is_missing)
+        chosen = _choose(settings, instance, shards, found if is_missing else None)
         is_done = _backfill(settings, instance, chosen, is_refreshing=not no_refresh)
-    if not is_done:
+    if not is_done or found.problems:
         sys.exit(1)
 
 
@@ -149,14 +163,23 @@ def _read_sample_names(settings: Settings) -> list[str]:
     return [row[0] for sheet in sheets for row in sheet.rows]
 
 
-def _discover(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
+def _discover(
+    settings: Settings, instance: dg.DagsterInstance, *, is_asking: bool = True
+) -> Discovery:
+    """Registers the shards, and says what is wrong with the sources."""
     from laion_assets.backfill import discover_shards
 
-    return discover_shards(settings, instance)
+    found = discover_shards(settings, instance, is_asking=is_asking)
+    for line in (*found.warnings, *found.problems):
+        click.echo(f"laion: {line}", err=True)
+    return found
 
 
 def _choose(
-    settings: Settings, instance: dg.DagsterInstance, named: tuple[str, ...], is_missing: bool
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    named: tuple[str, ...],
+    missing_by: Discovery | None,
 ) -> list[str]:
     from laion_assets.backfill import find_missing
     from laion_assets.partitions import SHARDS_NAME
@@ -167,8 +190,8 @@ def _choose(
         raise click.UsageError(
             f"no shard {unknown[0]!r}; `laion status` lists the {len(known)} that there are"
         )
-    if is_missing:
-        return find_missing(settings, instance, known)
+    if missing_by:
+        return find_missing(settings, instance, known, missing_by.changed)
     return list(dict.fromkeys(named)) or known
 
 

@@ -11,14 +11,19 @@ from laion_assets.assets.lance_images import lance_images
 from laion_assets.assets.names import build_names_asset
 from laion_assets.assets.raw_shards import raw_shards
 from laion_assets.assets.release import build_release_asset
-from laion_assets.automation import INGEST_SHARDS, build_daily_refresh, build_refresh_job
+from laion_assets.automation import (
+    INGEST_SHARDS,
+    build_daily_refresh,
+    build_refresh_job,
+    discover_shards,
+)
 from laion_assets.checks import build_checks
 from laion_assets.resources import LanceStore, ShardSource, SheetSource, Warehouse
 from laion_assets.settings import Settings
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
-    """Returns the assets, jobs, schedule and resources for these settings."""
+    """Returns the assets, jobs, schedule, sensor and resources for these settings."""
     kinds = tuple(settings.sheets)
     refresh_counts = build_refresh_job(kinds)
     return dg.Definitions(
@@ -34,6 +39,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         asset_checks=build_checks(kinds),
         jobs=[INGEST_SHARDS, refresh_counts],
         schedules=[build_daily_refresh(refresh_counts)],
+        sensors=[discover_shards],
         resources=build_resources(settings),
         # DuckDB and Lance use every core inside one process; a process a step would only add
         # seconds of imports to each.
@@ -44,7 +50,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
 def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[object]]:
     """Returns what the assets ask for, by the name under which they ask."""
     return {
-        "shards": ShardSource(locations=list(settings.shards), raw_dir=str(settings.raw_dir)),
+        "shards": ShardSource.build(settings),
         "sheets": SheetSource(locations=dict(settings.sheets)),
         "warehouse": Warehouse(path=str(settings.database)),
         "lance_store": LanceStore(path=str(settings.lance_dir)),

@@ -32,6 +32,13 @@ def describe_table(name: str, columns: Iterable[Column]) -> dict[str, object]:
     return {"dagster/table_name": name, "dagster/column_schema": schema}
 
 
+def describe_place(place: str) -> dg.MetadataValue[str]:
+    """Returns a path or URL so that the page shows what it is; a browser follows only its own."""
+    if place.startswith(("http://", "https://")):
+        return dg.MetadataValue.url(place)
+    return dg.MetadataValue.text(place) if "://" in place else dg.MetadataValue.path(place)
+
+
 def preview(rows: duckdb.DuckDBPyConnection) -> dg.TableMetadataValue:
     """Returns the rows of an executed query as a table."""
     names = [description[0] for description in rows.description or ()]

@@ -50,13 +50,21 @@ class Settings:
 
     Attributes:
         data_dir: absolute folder of everything that the pipeline writes.
-        shards: locations of parquet shards, each a path or a glob.
+        shards: locations of parquet shards, each a path, a glob or a URL.
         sheets: location of the list of names of each kind, ordered by kind.
+        hub_endpoint: where the Hugging Face Hub is.
+        has_hub_token: whether HF_TOKEN is set; its value is read by who sends it.
+        bucket_endpoint: where the buckets of `s3://` are; None: Amazon's.
+        is_anonymous: whether buckets are asked without credentials.
     """
 
     data_dir: Path
     shards: tuple[str, ...]
     sheets: Mapping[str, str]
+    hub_endpoint: str = "https://huggingface.co"
+    has_hub_token: bool = False
+    bucket_endpoint: str | None = None
+    is_anonymous: bool = False
 
     @property
     def raw_dir(self) -> Path:
@@ -94,13 +102,21 @@ class Settings:
         Raises:
             SettingsError: a variable holds what cannot be used.
         """
-        folder = Path(environ.get("LAION_DATA_DIR", "").strip() or "data")
+        values = {name: value.strip() for name, value in environ.items()}
+        folder = Path(values.get("LAION_DATA_DIR") or "data")
         data_dir = REPOSITORY / folder.expanduser()
         default = cls.default(data_dir)
-        shards = tuple(s.strip() for s in environ.get("LAION_SHARDS", "").split(",") if s.strip())
+        shards = tuple(s.strip() for s in values.get("LAION_SHARDS", "").split(",") if s.strip())
         sheets = {**default.sheets, **_sheet_locations(environ)}
+        endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
         return cls(
-            data_dir, shards or default.shards, MappingProxyType(dict(sorted(sheets.items())))
+            data_dir=data_dir,
+            shards=shards or default.shards,
+            sheets=MappingProxyType(dict(sorted(sheets.items()))),
+            hub_endpoint=(values.get("HF_ENDPOINT") or default.hub_endpoint).rstrip("/"),
+            has_hub_token=bool(values.get("HF_TOKEN")),
+            bucket_endpoint=endpoint or None,
+            is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
         )
 
 

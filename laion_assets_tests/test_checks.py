@@ -9,6 +9,7 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.images import load_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
 from laion_assets.lib.sheets import refresh_sheet
+from laion_assets.lib.sources.files import describe_file
 from laion_assets.resources import Warehouse
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard, WriteSheet
@@ -23,7 +24,8 @@ def counted(
     for shard in "ab":
         captions = [f"{shard} by claude monet", "É", "nothing"]
         urls = [f"https://a.test/{shard}/{n}" for n in range(len(captions))]
-        raw = fetch_shard(shard, write_shard(shard, url=urls, caption=captions), settings.raw_dir)
+        source = write_shard(shard, url=urls, caption=captions)
+        raw = fetch_shard(describe_file(source), settings.raw_dir)
         with database.write() as connection:
             load_shard(connection, raw, raw_path(settings.raw_dir, shard), "run")
     for kind, location in settings.sheets.items():

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from laion_assets.definitions import build_defs
-from laion_assets.lib.sources import list_shards
+from laion_assets.lib.sources.listing import list_shards
 from laion_assets.settings import BUNDLED_SHEETS, REPOSITORY, Settings, SettingsError
 
 BUNDLED_KINDS = ("artists", "celebrities", "characters")
@@ -159,4 +159,4 @@ def test_a_data_folder_with_the_signs_of_a_glob_is_taken_as_it_is(tmp_path: Path
     shard = settings.data_dir / "shards" / "s.parquet"
     shard.parent.mkdir(parents=True)
     shard.touch()
-    assert list_shards(settings.shards) == {"s": shard}
+    assert list_shards(settings.shards).sources["s"].place == str(shard)

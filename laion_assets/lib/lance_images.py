@@ -9,7 +9,8 @@ import duckdb
 
 from laion_assets.lib.database import Database, stream
 from laion_assets.lib.errors import StaleTableError
-from laion_assets.lib.lance_table import Commit, ensure_table, lock_shard, replace_shard, table_path
+from laion_assets.lib.lance_table import Commit, ensure_table, replace_shard, table_path
+from laion_assets.lib.locks import lock_shard
 from laion_assets.lib.sql import load_sql
 from laion_assets.schemas import IMAGES, arrow_schema
 

@@ -9,17 +9,14 @@ replace. (`merge_insert` joins the whole table, and `delete` with `add` makes tw
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from laion_assets.lib.errors import StaleTableError
+from laion_assets.lib.locks import lock
 from laion_assets.lib.sql import quote_literal
 
 if TYPE_CHECKING:
@@ -54,19 +51,6 @@ class Commit:
 def table_path(lance_dir: Path, table: str) -> Path:
     """Returns the folder of a table in a LanceDB database."""
     return lance_dir / f"{table}.lance"
-
-
-@contextmanager
-def lock_shard(lance_dir: Path, shard: str) -> Iterator[None]:
-    """Lets one process at a time replace a shard; the others wait.
-
-    The lock dies with its process. Take it before reading the rows to write, or an older reading
-    could replace a newer one.
-    """
-    # A digest, because a shard's name with a suffix may be longer than a file's name can be.
-    digest = hashlib.sha256(shard.encode()).hexdigest()[:24]
-    with lock(lance_dir, digest):
-        yield
 
 
 def open_table(path: Path) -> lance.LanceDataset | None:
@@ -192,11 +176,3 @@ def _take_out(dataset: lance.LanceDataset, shard: str) -> tuple[list[int], list[
         else:
             updated.append(rest)
     return removed, updated
-
-
-def lock(lance_dir: Path, name: str) -> FileLock:
-    """Returns a lock on something in a LanceDB database, between processes of this machine."""
-    # Beside the database, not in it: LanceDB owns that folder.
-    folder = lance_dir.with_name("locks")
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"lance-{name}.lock")

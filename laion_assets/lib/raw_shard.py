@@ -1,20 +1,29 @@
 """Brings a shard's parquet file into the raw folder, verified, and remembers what it is.
 
-The file is a hard link where the file system allows one, and a copy elsewhere. Beside it stands a
-record in JSON of its origin and checksum.
+A local file is hard-linked where the file system allows it, and copied elsewhere; one that is far
+away is downloaded. Beside the file stands a record in JSON of its origin and checksum.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from errno import ENOSPC
 from pathlib import Path
 
-from laion_assets.lib.errors import ShardError
+from laion_assets.lib.errors import ShardError, first_line
+from laion_assets.lib.locks import lock_shard
 from laion_assets.lib.source_columns import check_columns
+from laion_assets.lib.sources.bucket import download_object
+from laion_assets.lib.sources.files import link_file
+from laion_assets.lib.sources.part import Part
+from laion_assets.lib.sources.source import Report, Source, SourceRules, hide_secrets, tell_nobody
+from laion_assets.lib.sources.urls import SCHEMES, download_url
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class RawShard:
         file_bytes: size.
         file_rows: rows, by the footer.
         modified_ns: time of the last change; another one means another content.
+        version: what the source called this content; None if it has no word for it.
+        fetched_at: when it came, or was found unchanged in another place; ISO 8601, UTC.
     """
 
     shard: str
@@ -36,6 +47,8 @@ class RawShard:
     file_bytes: int
     file_rows: int
     modified_ns: int
+    version: str | None = None
+    fetched_at: str = field(default="", compare=False)
 
 
 def raw_path(raw_dir: Path, shard: str) -> Path:
@@ -43,26 +56,58 @@ def raw_path(raw_dir: Path, shard: str) -> Path:
     return raw_dir / f"{shard}.parquet"
 
 
-def fetch_shard(shard: str, source: Path, raw_dir: Path) -> RawShard:
-    """Puts the source file in place, once it has proved to be a LAION-style parquet file.
+def fetch_shard(
+    source: Source,
+    raw_dir: Path,
+    rules: SourceRules | None = None,
+    report: Report = tell_nobody,
+) -> RawShard:
+    """Puts the file in place, once it has proved to be a LAION-style parquet file.
+
+    A remote file that is unchanged is not fetched again, as long as the one that is here is whole.
+
+    Args:
+        source: where the file is.
+        raw_dir: folder of the verified files.
+        rules: how to talk to servers.
+        report: is told how far a download has come.
+
+    Returns:
+        Its record; that of before, itself, if nothing was fetched.
 
     Raises:
-        ShardError: it cannot be read, is no parquet file, or lacks a column; the file that was
-            there before stays.
+        ShardError: it cannot be had, is no parquet file, lacks a column, or is another file than
+            was promised; the file that was there before stays.
     """
-    raw_dir.mkdir(parents=True, exist_ok=True)
-    temporary = raw_dir / f".{shard}.{os.getpid()}.tmp"
+    with _name_disk_errors(source, raw_dir):
+        raw_dir.mkdir(parents=True, exist_ok=True)
+        # One process at a time: the others find what it brought.
+        with lock_shard(raw_dir, source.shard):
+            if source.scheme:
+                return _fetch_remote(source, raw_dir, rules or SourceRules(), report)
+            return _fetch_local(source, raw_dir)
+
+
+def keep_shard(shard: str, raw_dir: Path, locations: Iterable[str]) -> RawShard:
+    """Returns the record of a file that no source has any more, if it still is whole.
+
+    Raises:
+        ShardError: it is not, or was never fetched.
+    """
+    if known := _find_whole(shard, raw_dir):
+        return known
+    places = ", ".join(hide_secrets(location) for location in locations)
+    raise ShardError(
+        f"shard {shard!r} is not among {places}; put its file there or set LAION_SHARDS"
+    )
+
+
+def find_raw_shard(shard: str, raw_dir: Path) -> RawShard | None:
+    """Returns what `fetch_shard` recorded; None if there is no such file as it recorded."""
     try:
-        _link_or_copy(source, temporary)
-        record = _verify(shard, source, temporary)
-        temporary.replace(raw_path(raw_dir, shard))
-        _write_record(raw_dir, record)
-    except OSError as error:
-        raise ShardError(f"{source}: {error.strerror}; check the file and the disk") from error
-    finally:
-        # A rename onto another link of the same file does nothing, and leaves the first name.
-        temporary.unlink(missing_ok=True)
-    return record
+        return read_raw_shard(shard, raw_dir)
+    except ShardError:
+        return None
 
 
 def read_raw_shard(shard: str, raw_dir: Path) -> RawShard:
@@ -77,6 +122,9 @@ def read_raw_shard(shard: str, raw_dir: Path) -> RawShard:
         status = path.stat()
     except FileNotFoundError:
         raise ShardError(f"{path}: not fetched yet; materialize `raw_shards` first") from None
+    except (ValueError, TypeError):
+        reason = "its record cannot be read"
+        raise ShardError(f"{path}: {reason}; materialize `raw_shards` again") from None
     if (status.st_size, status.st_mtime_ns) != (record.file_bytes, record.modified_ns):
         raise ShardError(f"{path}: changed after it was verified; materialize `raw_shards` again")
     return record
@@ -88,27 +136,102 @@ def check_unchanged(raw: RawShard, raw_dir: Path) -> None:
     Raises:
         ShardError: another file was fetched meanwhile.
     """
-    if read_raw_shard(raw.shard, raw_dir) != raw:
+    if read_raw_shard(raw.shard, raw_dir).sha256 != raw.sha256:
         raise ShardError(f"{raw.source}: fetched anew while it was loaded; materialize it again")
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
+def _fetch_local(source: Source, raw_dir: Path) -> RawShard:
+    temporary = raw_dir / f".{source.shard}.link"
     try:
-        os.link(source.resolve(strict=True), target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
+        link_file(source, temporary)
+        return _install(source, temporary, raw_dir, find_raw_shard(source.shard, raw_dir))
+    finally:
+        # A rename onto another link of the same file does nothing, and leaves the first name.
+        temporary.unlink(missing_ok=True)
 
 
-def _verify(shard: str, source: Path, path: Path) -> RawShard:
+def _fetch_remote(source: Source, raw_dir: Path, rules: SourceRules, report: Report) -> RawShard:
+    known = _find_whole(source.shard, raw_dir)
+    if known and is_same_content(known, source):
+        return known
+    part = Part(raw_dir, source.shard)
+    if source.scheme in SCHEMES:
+        is_same_place = known is not None and known.source == source.name
+        known_version = known.version if known and is_same_place else None
+        answer = download_url(source, part, rules, known_version, report)
+    else:
+        answer = download_object(source, part, rules, report)
+    if answer is None and known:
+        return known
+    try:
+        return _install(answer or source, part.path, raw_dir, known)
+    finally:
+        part.remove()
+
+
+def is_same_content(known: RawShard, source: Source) -> bool:
+    """Returns whether the source says that it has the very file that is here."""
+    if source.sha256:
+        return source.sha256 == known.sha256
+    return source.version is not None and (source.version, source.name) == (
+        known.version,
+        known.source,
+    )
+
+
+def _find_whole(shard: str, raw_dir: Path) -> RawShard | None:
+    """Returns the record of a file whose content still is what was verified."""
+    known = find_raw_shard(shard, raw_dir)
+    return known if known and _sha256(raw_path(raw_dir, shard)) == known.sha256 else None
+
+
+def _install(source: Source, path: Path, raw_dir: Path, known: RawShard | None) -> RawShard:
+    """Verifies a file and renames it to its place."""
     # The time is taken first: what is written into a linked file from here on shows by it.
     status = path.stat()
+    with ThreadPoolExecutor(1) as pool:
+        hashing = pool.submit(_sha256, path)
+        # What was verified before is the same still, if its checksum is.
+        if known and hashing.result() == known.sha256:
+            file_rows = known.file_rows
+        else:
+            file_rows = check_columns(path, source.name)
+        sha256 = hashing.result()
+    if source.sha256 and sha256 != source.sha256:
+        raise ShardError(
+            f"{source.name}: SHA-256 is {sha256}, and should be {source.sha256}; "
+            "fetch it again or correct LAION_SHARDS"
+        )
+    record = RawShard(
+        shard=source.shard,
+        source=source.name,
+        sha256=sha256,
+        file_bytes=status.st_size,
+        file_rows=file_rows,
+        modified_ns=status.st_mtime_ns,
+        version=source.version,
+        fetched_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+    )
+    path.replace(raw_path(raw_dir, source.shard))
+    _write_record(raw_dir, record)
+    return record
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    file_rows = check_columns(path, str(source))
-    return RawShard(shard, str(source), sha256, status.st_size, file_rows, status.st_mtime_ns)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _name_disk_errors(source: Source, raw_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == ENOSPC:
+            # A full disk stops everything else too; what came is the least that can be given back.
+            Part(raw_dir, source.shard).remove()
+        reason = error.strerror or first_line(error)
+        raise ShardError(f"{source.name}: {reason}; check the file and the disk") from error
 
 
 def _record_path(raw_dir: Path, shard: str) -> Path:
@@ -116,7 +239,6 @@ def _record_path(raw_dir: Path, shard: str) -> Path:
 
 
 def _write_record(raw_dir: Path, record: RawShard) -> None:
-    path = _record_path(raw_dir, record.shard)
-    temporary = raw_dir / f".{record.shard}.{os.getpid()}.json.tmp"
+    temporary = raw_dir / f".{record.shard}.json.tmp"
     temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
-    temporary.replace(path)
+    temporary.replace(_record_path(raw_dir, record.shard))

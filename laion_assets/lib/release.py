@@ -23,7 +23,8 @@ from laion_assets.lib.counts import is_domain_count_fresh, is_entity_count_fresh
 from laion_assets.lib.database import Database
 from laion_assets.lib.errors import LaionError, StaleTableError
 from laion_assets.lib.lance_images import find_uncopied
-from laion_assets.lib.lance_table import lock, open_table, table_path
+from laion_assets.lib.lance_table import open_table, table_path
+from laion_assets.lib.locks import lock
 from laion_assets.lib.sql import load_sql
 
 if TYPE_CHECKING:

@@ -12,22 +12,26 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit, urlunsplit
 
 from laion_assets.lib.errors import SheetError
+from laion_assets.lib.web import (
+    MAX_REDIRECTS,
+    name_failures,
+    open_session,
+    refuse_status,
+    retry,
+    send,
+)
 
 if TYPE_CHECKING:
     import requests
 
 GOOGLE_HOST = "docs.google.com"
 DRIVE_HOST = "drive.google.com"
-MAX_REDIRECTS = 5
 HTTP_OK = 200
 HTTP_NOT_MODIFIED = 304
-RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 REMEDIES = {
     400: "no such tab; copy the link again with the tab open",
     401: "not shared; share it with anyone who has the link",
@@ -74,14 +78,6 @@ class Download:
 
     content: bytes | None
     etag: str | None
-
-
-class _PassingError(SheetError):
-    """Something that may be gone at the next attempt."""
-
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 def is_link(location: str) -> bool:
@@ -133,22 +129,16 @@ def download_csv(link: str, rules: DownloadRules, known_etag: str | None = None)
     Raises:
         SheetError: it cannot be had; the message says why, and what to do.
     """
-    import requests
-
     url = export_url(link, rules)
     deadline = time.monotonic() + rules.deadline_s
-    with requests.Session() as session:
-        session.headers["User-Agent"] = "laion-assets"
-        for attempt in range(1, rules.attempts + 1):
-            try:
-                return _download(session, link, url, rules, known_etag, deadline)
-            except _PassingError as error:
-                pause_s = max(error.retry_after_s or 0, rules.backoff_s * 2 ** (attempt - 1))
-                if attempt == rules.attempts or time.monotonic() + pause_s > deadline:
-                    tries = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-                    raise SheetError(f"{error} ({tries})") from error
-                time.sleep(pause_s)
-    raise AssertionError("unreachable")
+    with open_session() as session:
+        return retry(
+            lambda: _download(session, link, url, rules, known_etag, deadline),
+            SheetError,
+            attempts=rules.attempts,
+            backoff_s=rules.backoff_s,
+            deadline=deadline,
+        )
 
 
 def _download(
@@ -160,10 +150,14 @@ def _download(
     deadline: float,
 ) -> Download:
     headers = {"If-None-Match": known_etag} if known_etag else {}
-    with _passing_errors(link), _follow(session, link, url, rules, headers, deadline) as response:
+    with (
+        name_failures(link, SheetError),
+        _follow(session, link, url, rules, headers, deadline) as response,
+    ):
         if response.status_code == HTTP_NOT_MODIFIED and known_etag:
             return Download(None, known_etag)
-        _check_status(link, response)
+        if response.status_code != HTTP_OK:
+            refuse_status(link, response, REMEDIES, SheetError)
         content = _read_body(link, response, rules, deadline)
         _check_is_csv(link, response, content)
         return Download(content, response.headers.get("ETag"))
@@ -182,7 +176,7 @@ def _follow(
     is_google = url.startswith(f"{rules.google_origin}/")
     for _ in range(MAX_REDIRECTS + 1):
         timeout_s = max(0.001, min(rules.timeout_s, deadline - time.monotonic()))
-        with _get(session, url, headers, timeout_s) as response:
+        with send(session, "GET", url, headers, timeout_s) as response:
             location = session.get_redirect_target(response)
             if location is None:
                 yield response
@@ -191,20 +185,6 @@ def _follow(
         _check_redirect(link, url, target, rules.google_hosts if is_google else None)
         url = target
     raise SheetError(f"{link}: redirected more than {MAX_REDIRECTS} times; check the link")
-
-
-def _get(
-    session: requests.Session, url: str, headers: dict[str, str], timeout_s: float
-) -> requests.Response:
-    """Requests a URL. `Session.get` would read the whole body of a redirect, however long."""
-    import requests
-    from requests.cookies import extract_cookies_to_jar
-
-    request = session.prepare_request(requests.Request("GET", url, headers=headers))
-    settings = session.merge_environment_settings(url, {}, True, None, None)
-    response = session.get_adapter(url).send(request, timeout=timeout_s, **settings)
-    extract_cookies_to_jar(session.cookies, request, response.raw)
-    return response
 
 
 def _check_redirect(link: str, url: str, target: str, hosts: tuple[str, ...] | None) -> None:
@@ -217,50 +197,6 @@ def _check_redirect(link: str, url: str, target: str, hosts: tuple[str, ...] | N
     host = there.hostname or ""
     if hosts is not None and not any(host == h or host.endswith(f".{h}") for h in hosts):
         raise SheetError(f"{link}: redirected to {place}, which is not Google's; check the link")
-
-
-@contextmanager
-def _passing_errors(link: str) -> Iterator[None]:
-    from requests import exceptions
-    from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, TimeoutError
-
-    try:
-        yield
-    except (exceptions.Timeout, TimeoutError) as error:
-        raise _PassingError(f"{link}: the server does not answer; try again later") from error
-    except ValueError as error:
-        raise SheetError(f"{link}: no usable URL; correct the link") from error
-    except (ProtocolError, DecodeError) as error:
-        reason = "the connection broke off"
-        raise _PassingError(f"{link}: {reason}; check the network and the link") from error
-    except (exceptions.RequestException, HTTPError) as error:
-        raise _PassingError(f"{link}: no connection; check the network and the link") from error
-
-
-def _check_status(link: str, response: requests.Response) -> None:
-    status = response.status_code
-    if status == HTTP_OK:
-        return
-    remedy = REMEDIES.get(status, "the server failed; try again later")
-    message = f"{link}: status {status}, {remedy}"
-    if status in RETRIED_STATUSES:
-        raise _PassingError(message, _retry_after_s(response.headers.get("Retry-After")))
-    raise SheetError(message)
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Returns the seconds that a Retry-After header asks for (RFC 9110: a number, or a date)."""
-    if header is None:
-        return None
-    if header.isascii() and header.strip().isdigit():
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(tz=UTC)).total_seconds())
 
 
 def _read_body(

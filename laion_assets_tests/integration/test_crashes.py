@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.images import load_shard
 from laion_assets.lib.lance_images import copy_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
+from laion_assets.lib.sources.files import describe_file
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard
 
@@ -25,7 +27,7 @@ ROWS = 3000
 
 
 def load(settings: Settings, shard: str, source: Path) -> None:
-    raw = fetch_shard(shard, source, settings.raw_dir)
+    raw = fetch_shard(replace(describe_file(source), shard=shard), settings.raw_dir)
     with Database(settings.database).write() as connection:
         load_shard(connection, raw, raw_path(settings.raw_dir, shard), "run")
 

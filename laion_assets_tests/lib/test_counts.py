@@ -13,6 +13,7 @@ from laion_assets.lib.errors import StaleTableError
 from laion_assets.lib.images import load_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
 from laion_assets.lib.sheets import parse_sheet, store_sheet
+from laion_assets.lib.sources.files import describe_file
 from laion_assets.lib.sql import load_sql
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard
@@ -33,7 +34,7 @@ class Catalogue:
     def load(self, shard: str, *captions: str | None, urls: Sequence[str] = ()) -> None:
         urls = urls or ["https://a.example/"] * len(captions)
         source = self._write_shard(shard, URL=urls, TEXT=captions)
-        raw = fetch_shard(shard, source, self._settings.raw_dir)
+        raw = fetch_shard(describe_file(source), self._settings.raw_dir)
         with self.database.write() as connection:
             load_shard(connection, raw, raw_path(self._settings.raw_dir, shard), "run")
 

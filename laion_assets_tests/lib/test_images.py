@@ -13,6 +13,7 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.images import ShardLoad, define_macros, load_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
+from laion_assets.lib.sources.files import describe_file
 from laion_assets.lib.sql import create_table
 from laion_assets.schemas import TABLES
 from laion_assets.settings import Settings
@@ -95,7 +96,7 @@ def load(
     settings: Settings, connection: duckdb.DuckDBPyConnection, source: Path, run_id: str = "run"
 ) -> ShardLoad:
     shard = source.name.removesuffix(".parquet")
-    raw = fetch_shard(shard, source, settings.raw_dir)
+    raw = fetch_shard(describe_file(source), settings.raw_dir)
     return load_shard(connection, raw, raw_path(settings.raw_dir, shard), run_id)
 
 
@@ -563,7 +564,8 @@ def test_a_file_that_breaks_in_the_middle_is_refused_and_the_old_rows_stay(
 def test_a_file_with_other_rows_than_were_verified_is_refused(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
-    raw = fetch_shard("s", write_shard("s", URL=[URL, None], TEXT=["a", "b"]), settings.raw_dir)
+    source = write_shard("s", URL=[URL, None], TEXT=["a", "b"])
+    raw = fetch_shard(describe_file(source), settings.raw_dir)
     other = write_shard("t", URL=[URL], TEXT=["a"])
 
     with pytest.raises(ShardError, match="1 images and 0 rejected rows are not the 2 rows"):

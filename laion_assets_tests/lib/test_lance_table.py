@@ -14,11 +14,11 @@ from laion_assets.lib.lance_table import (
     Commit,
     ensure_table,
     find_fragments,
-    lock_shard,
     open_table,
     replace_shard,
     table_path,
 )
+from laion_assets.lib.locks import lock_shard
 
 SCHEMA = pa.schema(
     [pa.field("shard", pa.string(), nullable=False), ("caption", pa.string()), ("row", pa.int64())]

@@ -3,6 +3,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pytest
 
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.raw_shard import RawShard, fetch_shard, raw_path, read_raw_shard
+from laion_assets.lib.sources.files import describe_file
+from laion_assets.lib.sources.source import Source
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
@@ -52,7 +55,13 @@ def expected_record(source: Path, rows: int) -> RawShard:
         file_bytes=len(content),
         file_rows=rows,
         modified_ns=status.st_mtime_ns,
+        version=f"{status.st_size}-{status.st_mtime_ns}",
     )
+
+
+def file_of(shard: str, path: Path) -> Source:
+    """A file that makes a shard, whatever its name."""
+    return replace(describe_file(path), shard=shard)
 
 
 def list_names(folder: Path) -> list[str]:
@@ -60,7 +69,7 @@ def list_names(folder: Path) -> list[str]:
 
 
 def test_the_file_is_linked_and_recorded(source: Path, raw_dir: Path) -> None:
-    record = fetch_shard("s", source, raw_dir)
+    record = fetch_shard(file_of("s", source), raw_dir)
 
     assert record == expected_record(source, rows=3)
     assert raw_path(raw_dir, "s") == raw_dir / "s.parquet"
@@ -73,7 +82,7 @@ def test_the_file_is_linked_and_recorded(source: Path, raw_dir: Path) -> None:
 def test_a_file_on_another_file_system_is_copied(far_folder: Path, raw_dir: Path) -> None:
     source = write_source(far_folder / "s.parquet", rows=4)
 
-    record = fetch_shard("s", source, raw_dir)
+    record = fetch_shard(file_of("s", source), raw_dir)
 
     assert not raw_path(raw_dir, "s").samefile(source)
     assert raw_path(raw_dir, "s").read_bytes() == source.read_bytes()
@@ -91,7 +100,7 @@ def test_a_symbolic_link_brings_the_file_it_leads_to(
     link = tmp_path / "link.parquet"
     link.symlink_to(source)
 
-    fetch_shard("s", link, raw_dir)
+    fetch_shard(file_of("s", link), raw_dir)
 
     assert not raw_path(raw_dir, "s").is_symlink()
     assert raw_path(raw_dir, "s").samefile(source)
@@ -100,27 +109,27 @@ def test_a_symbolic_link_brings_the_file_it_leads_to(
 def test_fetching_the_same_file_twice_leaves_no_temporary_files(
     source: Path, raw_dir: Path
 ) -> None:
-    first = fetch_shard("s", source, raw_dir)
+    first = fetch_shard(file_of("s", source), raw_dir)
 
-    assert fetch_shard("s", source, raw_dir) == first
+    assert fetch_shard(file_of("s", source), raw_dir) == first
     assert list_names(raw_dir) == ["s.json", "s.parquet"]
 
 
 def test_the_raw_file_itself_can_be_the_source(source: Path, raw_dir: Path) -> None:
-    fetch_shard("s", source, raw_dir)
+    fetch_shard(file_of("s", source), raw_dir)
     source.unlink()
     raw = raw_path(raw_dir, "s")
 
-    assert fetch_shard("s", raw, raw_dir) == expected_record(raw, rows=3)
+    assert fetch_shard(file_of("s", raw), raw_dir) == expected_record(raw, rows=3)
     assert list_names(raw_dir) == ["s.json", "s.parquet"]
 
 
 def test_another_content_replaces_file_and_record(source: Path, raw_dir: Path) -> None:
-    fetch_shard("s", source, raw_dir)
+    fetch_shard(file_of("s", source), raw_dir)
     source.unlink()
     write_source(source, rows=7)
 
-    record = fetch_shard("s", source, raw_dir)
+    record = fetch_shard(file_of("s", source), raw_dir)
 
     assert record == expected_record(source, rows=7)
     assert read_raw_shard("s", raw_dir) == record
@@ -128,8 +137,8 @@ def test_another_content_replaces_file_and_record(source: Path, raw_dir: Path) -
 
 
 def test_shards_are_kept_apart(source: Path, raw_dir: Path, tmp_path: Path) -> None:
-    first = fetch_shard("s", source, raw_dir)
-    second = fetch_shard("t", write_source(tmp_path / "t.parquet", rows=5), raw_dir)
+    first = fetch_shard(file_of("s", source), raw_dir)
+    second = fetch_shard(describe_file(write_source(tmp_path / "t.parquet", rows=5)), raw_dir)
 
     assert (read_raw_shard("s", raw_dir), read_raw_shard("t", raw_dir)) == (first, second)
 
@@ -182,12 +191,12 @@ def test_a_refusal_names_the_source_and_the_old_file_stays(
     source: Path, raw_dir: Path, tmp_path: Path, refused: str
 ) -> None:
     make, reason = REFUSED[refused]
-    old = fetch_shard("s", source, raw_dir)
+    old = fetch_shard(file_of("s", source), raw_dir)
     bad = tmp_path / "bad.parquet"
     make(bad)
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard("s", bad, raw_dir)
+        fetch_shard(file_of("s", bad), raw_dir)
 
     message = str(refusal.value)
     assert message.startswith(f"{bad}: ")
@@ -205,7 +214,7 @@ def test_a_first_refusal_leaves_nothing(raw_dir: Path, tmp_path: Path, refused: 
     make(bad)
 
     with pytest.raises(ShardError):
-        fetch_shard("s", bad, raw_dir)
+        fetch_shard(file_of("s", bad), raw_dir)
 
     assert list_names(raw_dir) == []
 
@@ -216,7 +225,7 @@ def test_a_shard_that_was_not_fetched_says_what_to_do(raw_dir: Path) -> None:
 
 
 def test_a_raw_file_that_was_removed_says_what_to_do(source: Path, raw_dir: Path) -> None:
-    fetch_shard("s", source, raw_dir)
+    fetch_shard(file_of("s", source), raw_dir)
     raw_path(raw_dir, "s").unlink()
 
     with pytest.raises(ShardError, match=r"not fetched yet; materialize `raw_shards` first"):
@@ -224,7 +233,7 @@ def test_a_raw_file_that_was_removed_says_what_to_do(source: Path, raw_dir: Path
 
 
 def test_a_longer_file_than_was_verified_is_detected(source: Path, raw_dir: Path) -> None:
-    record = fetch_shard("s", source, raw_dir)
+    record = fetch_shard(file_of("s", source), raw_dir)
     with source.open("ab") as file:
         file.write(b"more")
     os.utime(source, ns=(record.modified_ns, record.modified_ns))
@@ -237,7 +246,7 @@ def test_a_file_changed_in_place_after_verification_is_detected(
     source: Path, raw_dir: Path
 ) -> None:
     """The raw file is a link to the source: who writes into that one writes into both."""
-    record = fetch_shard("s", source, raw_dir)
+    record = fetch_shard(file_of("s", source), raw_dir)
     with source.open("r+b") as file:
         file.seek(4)
         file.write(b"\xff")
@@ -246,4 +255,4 @@ def test_a_file_changed_in_place_after_verification_is_detected(
     with pytest.raises(ShardError, match=r"s\.parquet: changed after it was verified"):
         read_raw_shard("s", raw_dir)
 
-    assert fetch_shard("s", source, raw_dir) == read_raw_shard("s", raw_dir)
+    assert fetch_shard(file_of("s", source), raw_dir) == read_raw_shard("s", raw_dir)

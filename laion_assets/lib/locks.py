@@ -1,0 +1,24 @@
+"""Locks between processes of one machine; the kernel holds them, so they die with a process."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from filelock import FileLock
+
+
+def lock(folder: Path, name: str) -> FileLock:
+    """Returns a lock on something in a folder of the data; it waits as long as it takes.
+
+    It lies beside the folder, in `locks`: what is in the folder is the data's alone.
+    """
+    locks = folder.with_name("locks")
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{folder.name}-{name}.lock")
+
+
+def lock_shard(folder: Path, shard: str) -> FileLock:
+    """Returns a lock on one shard's data in a folder."""
+    # A digest, because a shard's name with a suffix may be longer than a file's name can be.
+    return lock(folder, hashlib.sha256(shard.encode()).hexdigest()[:24])
