@@ -165,9 +165,12 @@ def _normalize(captions: pl.Series, sieve: Sieve, folding: Folding) -> pl.Series
 def _fold(captions: pl.Series, folding: Folding) -> pl.Series:
     import polars as pl
 
-    lines = captions.str.replace_all("\n", SEPARATOR, literal=True).to_list()
-    folded = folding.fold("\n".join(lines)).split("\n") if lines else []
-    return pl.Series(folded, dtype=pl.String)
+    if captions.is_empty():
+        return captions
+    text = captions.str.join("\n").item()
+    if text.count("\n") >= len(captions):
+        return _fold(captions.str.replace_all("\n", SEPARATOR, literal=True), folding)
+    return pl.Series([folding.fold(text)]).str.split("\n").explode()
 
 
 def _ask_fts5(characters: Sequence[str]) -> dict[str, str]:

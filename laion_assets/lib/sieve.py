@@ -79,9 +79,8 @@ class Sieve:
         import numpy as np
 
         bits = (numbers >> (64 - self._table_bits)).view(np.int64)
-        return np.bitwise_and(
-            table.take(bits >> 3) >> (bits.astype(np.uint8) & 7), 1, dtype=np.uint8
-        )
+        bit = np.uint8(1)
+        return (table.take(bits >> 3) >> (bits.astype(np.uint8) & np.uint8(7))) & bit
 
     def _find(self, text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the indices of the captions that can hold a phrase, some of them repeatedly."""
