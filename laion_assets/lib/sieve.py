@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # bits, let 1 % of the captions through by chance.
 TABLE_BITS = 22
 # The arrays made of so much text stay in the cache of one core.
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 17
 # A word's number is made of as many bytes as an integer holds.
 KEY_BYTES = 8
 ASCII_MAX = 0x7F
