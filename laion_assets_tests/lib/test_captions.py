@@ -289,6 +289,28 @@ def test_what_has_been_learnt_stays_and_more_is_added() -> None:
     assert folding.learn("ascii only") == {}
 
 
+@pytest.mark.parametrize(
+    ("lines", "folded"),
+    [
+        ("Émile\nZOLA", "emile\nzola"),
+        ("- é -\n-", " e \n "),
+        ("a \u0327 b\u0327", "a b"),
+        ("\0a\t\r\x7f—b", " a b"),
+        ("\n\n", "\n\n"),
+        ("", ""),
+    ],
+    ids=["lines", "separators", "swallowed between separators", "control", "empty lines", "empty"],
+)
+def test_lines_fold_by_themselves(lines: str, folded: str) -> None:
+    assert Folding().fold(lines) == folded
+
+
+def test_captions_with_line_ends_stay_apart() -> None:
+    captions = ["é\nfox", "\né\n", "é", "fox\n", "fox é\n\nfox", "é fo", "x é"]
+
+    assert count_names(captions, ["fox", "é fox", "fox é"]) == {"fox": 3, "é fox": 2, "fox é": 1}
+
+
 @pytest.mark.parametrize("batch_rows", [1, 2, 3, 100], ids=lambda n: f"{n} rows")
 def test_the_size_of_the_batches_does_not_change_the_counts(batch_rows: int) -> None:
     captions = ["A fox", "Émile's fox", "", "fox fox", "🦊", "foxes", "The FOX, Emile", "a-fox"]
