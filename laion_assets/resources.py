@@ -84,6 +84,7 @@ class SheetSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     timeout_s: float = Field(default=30, description="Seconds that a server may be silent.")
     deadline_s: float = Field(default=180, description="Seconds for all attempts together.")
+    attempts: int = Field(default=4, description="How often to try what may pass.")
     backoff_s: float = Field(
         default=1, description="Seconds before the second attempt; it doubles with each."
     )
@@ -100,6 +101,7 @@ class SheetSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             max_bytes=self.max_bytes,
             timeout_s=self.timeout_s,
             deadline_s=self.deadline_s,
+            attempts=self.attempts,
             backoff_s=self.backoff_s,
         )
 

@@ -105,7 +105,7 @@ def export_url(link: str, rules: DownloadRules) -> str:
     sheet = _GOOGLE_SHEET.match(parts.path)
     if sheet is None:
         raise SheetError(f"{link}: no link to a Google sheet; copy it from the browser")
-    if "/gviz/" in parts.path:
+    if "/gviz/" in parts.path and "out:csv" in parts.query:
         return f"{rules.google_origin}{parts.path}?{parts.query}"
     # The tab stands after the #, in the query, or in both; the browser shows the one after the #.
     values = {**parse_qs(parts.query), **parse_qs(parts.fragment)}

@@ -72,9 +72,11 @@ def refresh_sheet(
     if known and known.location != location:
         known = None
     fetched = fetch_sheet(kind, location, rules, known.etag if known else None)
-    if known and (fetched.content is None or _sha256(fetched.content) == known.sha256):
+    if known and fetched.content is None:
         return known
     assert fetched.content is not None
+    if known and _sha256(fetched.content) == known.sha256:
+        return _note_etag(database, kind, known, fetched.etag)
     sheet = parse_sheet(kind, location, fetched.content)
     with database.write() as connection:
         store_sheet(connection, sheet, fetched.etag)
@@ -204,6 +206,15 @@ def store_sheet(
     rows = connection.execute(load_sql("delete_sheet"), {"kind": sheet.kind}).fetchall()
     values["previous_count"] = rows[0][0] if rows else None
     connection.execute(load_sql("insert_sheet"), values)
+
+
+def _note_etag(database: Database, kind: str, known: SheetRecord, etag: str | None) -> SheetRecord:
+    """Remembers the server's new name for the same content, so that it need not send it again."""
+    if etag == known.etag:
+        return known
+    with database.write() as connection:
+        connection.execute(load_sql("update_sheet_etag"), {"kind": kind, "etag": etag})
+    return replace(known, etag=etag)
 
 
 def _sha256(content: bytes) -> str:

@@ -120,6 +120,8 @@ CSV_OF_PUBLISHED = f"{PUBLISHED}/pub?output=csv"
         (f"{SHEET}/export?gid=3&format=csv", f"{CSV_OF_SHEET}&gid=3"),
         (f"{SHEET}/export?format=xlsx&gid=3", f"{CSV_OF_SHEET}&gid=3"),
         (f"{SHEET}/export?format=pdf", CSV_OF_SHEET),
+        (f"{SHEET}/gviz/tq?tqx=out:csv&sheet=A", f"{SHEET}/gviz/tq?tqx=out:csv&sheet=A"),
+        (f"{SHEET}/gviz/tq?tqx=out:html&gid=3", f"{CSV_OF_SHEET}&gid=3"),
         (
             "https://docs.google.com/spreadsheets/u/1/d/1aB-c_D/edit#gid=3",
             f"{CSV_OF_SHEET}&gid=3",
@@ -410,11 +412,13 @@ def test_the_same_content_is_recognised_whatever_its_etag(
     etags: tuple[str | None, str | None],
 ) -> None:
     google.answer(*(send_csv("A", **({"ETag": etag} if etag else {})) for etag in etags))
-    refresh_sheet(database, "artists", LINK, rules)
-    before = records(database)
+    first = refresh_sheet(database, "artists", LINK, rules)
 
-    assert not refresh_sheet(database, "artists", LINK, rules).is_changed
-    assert records(database) == before
+    second = refresh_sheet(database, "artists", LINK, rules)
+
+    assert second == replace(first, is_changed=False, etag=etags[1])
+    assert read_record(database, "artists") == second
+    assert rows(database) == [("A",)]
 
 
 def test_changed_content_replaces_the_table_and_remembers_the_number_of_names(
