@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from laion_assets.lib.errors import ShardError
-from laion_assets.lib.source_columns import check_columns
+from laion_assets.lib.parquet_file import verify_parquet
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _verify(shard: str, source: Path, path: Path) -> RawShard:
     status = path.stat()
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    file_rows = check_columns(path, str(source))
+    file_rows = verify_parquet(path, str(source))
     return RawShard(shard, str(source), sha256, status.st_size, file_rows, status.st_mtime_ns)
 
 
