@@ -81,7 +81,7 @@ def verify_parquet(path: Path, name: str) -> int:
             _check_chunks(footer, columns, name)
             _check_pages(file, path, columns, name)
             _check_checksums(file, path, footer, columns, name)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise _unreadable_footer(name, error) from error
     except OSError as error:
         # pyarrow has its own words for a footer that leads nowhere, and no error number.

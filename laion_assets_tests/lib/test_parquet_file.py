@@ -110,6 +110,12 @@ def claim_more_rows(path: Path) -> None:
     replace_once(path, b"\x16\xb0\x09\x19\x3c", b"\x16\xb4\x09\x19\x3c")
 
 
+def spoil_a_name(path: Path) -> None:
+    table = pa.table({"URL": ["u"], "TEXT": ["t"], "extra": [1]})
+    pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"extra", b"ex\xedra"))
+
+
 NOT_PARQUET = "and not a parquet file; correct the address, or fetch it again"
 CUT_OFF = "is cut off, its end is no parquet footer; fetch it again"
 UNREADABLE = "which cannot be read; write the file again with zstd or snappy"
@@ -164,6 +170,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "more rows than row groups have": (
         claim_more_rows,
         "is damaged: its row groups have 600 rows, its footer says 602; fetch it again",
+    ),
+    "a column name that is no text": (
+        spoil_a_name,
+        f"{NO_FOOTER} ('utf-8' codec can't decode byte 0xed in position 2: "
+        "invalid continuation byte); fetch it again",
     ),
     "encrypted": (lambda path: encrypt(path, plaintext_footer=False), "is encrypted; decrypt it"),
     "encrypted columns": (
@@ -230,11 +241,11 @@ def test_a_column_that_is_not_read_may_be_spoilt(path: Path, codec: str) -> None
 def list_flips(path: Path) -> list[int]:
     """Returns places in the pages that are read, spread evenly over one row group."""
     places = [range(*find_pages(path, column, group=2)) for column in ("URL", "TEXT", "hash")]
-    return [places[i][k * len(places[i]) // 7] for i in range(3) for k in range(1, 7)]
+    return [places[i][k * len(places[i]) // 7] for i in range(3) for k in (2, 4, 6)]
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"], ids=["page v1", "page v2"])
-@pytest.mark.parametrize("codec", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("codec", ["none", "zstd"])
 def test_every_flip_in_a_page_with_a_checksum_is_found(
     path: Path, codec: str, version: str
 ) -> None:
@@ -281,14 +292,13 @@ def test_a_flip_that_makes_other_data_is_not_found(path: Path) -> None:
     assert verify_parquet(path, "s") == ROWS
 
 
-@pytest.mark.parametrize("codec", CODECS)
-def test_a_flip_in_the_footer_never_ends_the_process(path: Path, codec: str) -> None:
+def test_a_flip_in_the_footer_never_ends_the_process(path: Path) -> None:
     table = pa.table({"URL": ["https://a.example"], "TEXT": ["t"]})
-    pq.write_table(table, path, compression=codec, store_schema=False)
+    pq.write_table(table, path, store_schema=False)
     content = path.read_bytes()
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
 
-    for place in range(footer, len(content) - 8, 11):
+    for place in range(footer, len(content) - 8, 7):
         overwrite(path, place, bytes([content[place] ^ 16]))
         try:
             assert verify_parquet(path, "s") >= 0
