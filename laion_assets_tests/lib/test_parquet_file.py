@@ -387,7 +387,7 @@ def test_the_footer_says_what_pyarrow_says(path: Path) -> None:
                 column.num_values,
                 column.total_compressed_size,
             )
-            assert chunk.offset == column.dictionary_page_offset or column.data_page_offset
+            assert chunk.offset == (column.dictionary_page_offset or column.data_page_offset)
 
 
 @pytest.mark.parametrize("head", [b"", b"\x15", b"\x15\x80", b"\xff" * 64, b"\x15\0\0"], ids=repr)
