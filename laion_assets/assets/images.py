@@ -53,6 +53,7 @@ def images(
             "dagster/row_count": load.image_count,
             "rejected": sum(load.rejected.values()),
             **{f"rejected_{reason}": load.rejected.get(reason, 0) for reason in REASONS},
+            "repaired": load.repaired_count,
             "repeated": repeated_count,
             "domains": domain_count,
             "file_rows": raw.file_rows,

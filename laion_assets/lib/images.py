@@ -10,9 +10,11 @@ from pathlib import Path
 import duckdb
 
 from laion_assets.lib.errors import LaionError, ShardError, first_line
+from laion_assets.lib.parquet_file import plain_path
 from laion_assets.lib.raw_shard import RawShard
 from laion_assets.lib.source_columns import select_list
 from laion_assets.lib.sql import load_sql, quote_path
+from laion_assets.lib.text_repair import repair_file
 
 # In the order in which they use each other.
 MACROS = (
@@ -39,11 +41,14 @@ class ShardLoad:
         load_id: names this load; the next one of the same shard has another.
         image_count: rows in `images`.
         rejected: rows in `rejected_images`, by reason.
+        repaired_count: rows in either table that had bytes that are no UTF-8, each such piece now
+            U+FFFD.
     """
 
     load_id: str
     image_count: int
     rejected: Mapping[str, int]
+    repaired_count: int = 0
 
 
 def define_macros(connection: duckdb.DuckDBPyConnection) -> None:
@@ -66,33 +71,55 @@ def load_shard(
     Raises:
         ShardError: the file cannot be read to its end.
     """
+    import pyarrow as pa
+
     connection.execute(load_sql("set_order_free"))
     define_macros(connection)
     for table in DEPENDENT_TABLES:
         connection.execute(load_sql(f"delete_{table}"), {"shard": raw.shard})
     try:
-        image_count = _insert_rows(connection, raw, path)
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        raise LaionError(f"{raw.source}: {first_line(error)}; see to disk and memory") from error
-    except (duckdb.Error, OSError) as error:
+        image_count, repaired_count = _insert_rows(connection, raw, path)
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if _is_about_the_machine(error):
+            raise LaionError(
+                f"{raw.source}: {first_line(error)}; see to disk and memory"
+            ) from error
         raise ShardError(f"{raw.source}: {first_line(error)}; fetch the file again") from error
-    load = ShardLoad(str(uuid.uuid4()), image_count, _count_rejected(connection, raw.shard))
+    rejected = _count_rejected(connection, raw.shard)
+    load = ShardLoad(str(uuid.uuid4()), image_count, rejected, repaired_count)
     _check_accounting(raw, load)
     _record(connection, raw, load, run_id)
     return load
 
 
-def _insert_rows(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Path) -> int:
+def _is_about_the_machine(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        # pyarrow raises it without a number where the content of a file is wrong.
+        return error.errno is not None
+    return isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException)
+
+
+def _insert_rows(
+    connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Path
+) -> tuple[int, int]:
+    if not raw.is_utf8:
+        with repair_file(path) as (copy, repaired_count):
+            return _insert_file(connection, raw, copy), repaired_count
+    return _insert_file(connection, raw, path), 0
+
+
+def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Path) -> int:
     import pyarrow.parquet as pq
 
-    view = load_sql("view_source").format(
-        columns=select_list(pq.read_schema(path).names), path=quote_path(str(path))
-    )
-    connection.execute(view)
-    shard = {"shard": raw.shard}
-    ((image_count,),) = connection.execute(load_sql("insert_images"), shard).fetchall()
-    if image_count < raw.file_rows:
-        connection.execute(load_sql("insert_rejected_images"), shard)
+    with plain_path(path) as readable:
+        view = load_sql("view_source").format(
+            columns=select_list(pq.read_schema(readable).names), path=quote_path(str(readable))
+        )
+        connection.execute(view)
+        shard = {"shard": raw.shard}
+        ((image_count,),) = connection.execute(load_sql("insert_images"), shard).fetchall()
+        if image_count < raw.file_rows:
+            connection.execute(load_sql("insert_rejected_images"), shard)
     return int(image_count)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from laion_assets.lib.errors import ShardError, first_line
 from laion_assets.lib.locks import lock_shard
-from laion_assets.lib.source_columns import check_columns
+from laion_assets.lib.parquet_file import ParquetFacts, verify_parquet
 from laion_assets.lib.sources.bucket import download_object
 from laion_assets.lib.sources.files import link_file
 from laion_assets.lib.sources.part import Part
@@ -37,6 +37,7 @@ class RawShard:
         file_bytes: size.
         file_rows: rows, by the footer.
         modified_ns: time of the last change; another one means another content.
+        is_utf8: whether its texts are UTF-8; if not they are repaired as they are loaded.
         version: what the source called this content; None if it has no word for it.
         fetched_at: when it came, or was found unchanged in another place; ISO 8601, UTC.
     """
@@ -47,6 +48,7 @@ class RawShard:
     file_bytes: int
     file_rows: int
     modified_ns: int
+    is_utf8: bool = True
     version: str | None = None
     fetched_at: str = field(default="", compare=False)
 
@@ -193,9 +195,9 @@ def _install(source: Source, path: Path, raw_dir: Path, known: RawShard | None) 
         hashing = pool.submit(_sha256, path)
         # What was verified before is the same still, if its checksum is.
         if known and hashing.result() == known.sha256:
-            file_rows = known.file_rows
+            facts = ParquetFacts(known.file_rows, known.is_utf8)
         else:
-            file_rows = check_columns(path, source.name)
+            facts = verify_parquet(path, source.name)
         sha256 = hashing.result()
     if source.sha256 and sha256 != source.sha256:
         raise ShardError(
@@ -207,7 +209,8 @@ def _install(source: Source, path: Path, raw_dir: Path, known: RawShard | None) 
         source=source.name,
         sha256=sha256,
         file_bytes=status.st_size,
-        file_rows=file_rows,
+        file_rows=facts.row_count,
+        is_utf8=facts.is_utf8,
         modified_ns=status.st_mtime_ns,
         version=source.version,
         fetched_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_assets.lib.errors import ShardError, first_line
+from laion_assets.lib.errors import ShardError
 from laion_assets.lib.sql import quote_identifier
 from laion_assets.schemas import IMAGES, Column
 
@@ -20,36 +19,40 @@ ROW_NUMBER = "file_row_number"
 SOURCED = tuple(column for column in IMAGES if column.sources)
 
 
-def check_columns(path: Path, name: str) -> int:
-    """Checks that the file is parquet and has a URL and a caption column of text.
+def check_columns(schema: pa.Schema, name: str) -> None:
+    """Checks that a file of this schema has a URL and a caption column of text.
 
     Args:
-        path: the file.
-        name: what to call it in an error.
-
-    Returns:
-        The number of its rows.
+        schema: of the file.
+        name: what to call the file in an error.
 
     Raises:
-        ShardError: it is not, or has not.
+        ShardError: it has not, or another column is none that can be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, file_rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        reason = first_line(error)
-        raise ShardError(f"{name}: no readable parquet file ({reason}); fetch it again") from error
     if repeated := [n for n, count in Counter(schema.names).items() if count > 1]:
         raise ShardError(f"{name}: has two columns {repeated[0]}; rename one")
     if ROW_NUMBER in schema.names:
         raise ShardError(f"{name}: column {ROW_NUMBER} hides DuckDB's row number; rename it")
     for column in SOURCED:
-        if column.is_required:
-            _check_text_column(schema, column, name)
-    return int(file_rows)
+        found = find_column(schema.names, column)
+        if found is not None:
+            _check_type(schema.field(found), column, name)
+        elif column.is_required:
+            raise ShardError(
+                f"{name}: no {column.name} column among {', '.join(schema.names)}; "
+                f"accepted names are {', '.join(column.sources)} in any case"
+            )
+
+
+def list_read_columns(file_columns: Iterable[str]) -> list[str]:
+    """Returns the file's names of the columns that are read; the others are left alone."""
+    present = tuple(file_columns)
+    return [name for c in SOURCED if (name := find_column(present, c)) is not None]
+
+
+def list_text_columns(schema: pa.Schema) -> list[str]:
+    """Returns the names of the columns that are read and hold text."""
+    return [n for n in list_read_columns(schema.names) if is_text(schema.field(n).type)]
 
 
 def select_list(file_columns: Iterable[str]) -> str:
@@ -67,23 +70,30 @@ def find_column(file_columns: Iterable[str], column: Column) -> str | None:
     return next((by_lower_name[s] for s in column.sources if s in by_lower_name), None)
 
 
+def is_text(type_: pa.DataType) -> bool:
+    """Tells whether the type is text, or bytes, as which some exports have their texts."""
+    import pyarrow as pa
+
+    text = type_.value_type if pa.types.is_dictionary(type_) else type_
+    kinds = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+    return any(getattr(pa.types, f"is_{kind}")(text) for kind in kinds)
+
+
 def _expression(name: str | None, column: Column) -> str:
     # A size of 1e300 or a score of 'n/a' is no number of ours: NULL, while the row stays.
     return f"TRY_CAST({'NULL' if name is None else quote_identifier(name)} AS {column.type})"
 
 
-def _check_text_column(schema: pa.Schema, column: Column, name: str) -> None:
+def _check_type(field: pa.Field, column: Column, name: str) -> None:
     import pyarrow as pa
 
-    found = find_column(schema.names, column)
-    if found is None:
-        raise ShardError(
-            f"{name}: no {column.name} column among {', '.join(schema.names)}; "
-            f"accepted names are {', '.join(column.sources)} in any case"
-        )
-    type_ = schema.field(found).type
-    text = type_.value_type if pa.types.is_dictionary(type_) else type_
-    is_text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     # A column of nothing but NULL has no type; its rows are rejected one by one.
-    if not any(is_one(text) for is_one in (*is_text, pa.types.is_null)):
-        raise ShardError(f"{name}: column {found} is {type_}, and {column.name} has to be text")
+    if column.is_required and not (is_text(field.type) or pa.types.is_null(field.type)):
+        raise ShardError(
+            f"{name}: column {field.name} is {field.type}, and {column.name} has to be text"
+        )
+    if pa.types.is_nested(field.type):
+        raise ShardError(
+            f"{name}: column {field.name} is {field.type}, and {column.name} has to be a single "
+            "value; rename that column"
+        )

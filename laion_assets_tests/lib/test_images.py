@@ -548,11 +548,13 @@ def test_a_file_that_breaks_in_the_middle_is_refused_and_the_old_rows_stay(
     source.unlink()
     urls = [f"https://a.example/{hashlib.sha256(b'%d' % i).hexdigest()}" for i in range(2_000)]
     pq.write_table(pa.table({"URL": urls, "TEXT": urls}), source, row_group_size=200)
-    corrupt(source)
-    assert pq.read_metadata(source).num_rows == 2_000
+    raw = fetch_shard(describe_file(source), settings.raw_dir)
+    path = raw_path(settings.raw_dir, "s")
+    corrupt(path)
+    assert pq.read_metadata(path).num_rows == 2_000
 
     with pytest.raises(ShardError) as refusal, database.write() as connection:
-        load(settings, connection, source)
+        load_shard(connection, raw, path, "run")
 
     assert str(refusal.value).startswith(f"{source}: ")
     assert str(refusal.value).endswith("; fetch the file again")

@@ -174,9 +174,9 @@ def make_wrong_type(path: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no such file": (make_nothing, "No such file or directory; check the file and the disk"),
-    "empty": (make_empty, "no readable parquet file"),
-    "html": (make_html, "no readable parquet file"),
-    "truncated": (make_truncated, "no readable parquet file"),
+    "empty": (make_empty, "is empty; fetch it again"),
+    "html": (make_html, "is a web page and not a parquet file"),
+    "truncated": (make_truncated, "is cut off"),
     "directory": (make_directory, "Is a directory; check the file and the disk"),
     "no url column": (
         make_without_url,
@@ -247,9 +247,10 @@ def test_a_file_changed_in_place_after_verification_is_detected(
 ) -> None:
     """The raw file is a link to the source: who writes into that one writes into both."""
     record = fetch_shard(file_of("s", source), raw_dir)
+    author = source.read_bytes().index(b"parquet-cpp")
     with source.open("r+b") as file:
-        file.seek(4)
-        file.write(b"\xff")
+        file.seek(author)
+        file.write(b"P")
     os.utime(source, ns=(record.modified_ns + 1, record.modified_ns + 1))
 
     with pytest.raises(ShardError, match=r"s\.parquet: changed after it was verified"):

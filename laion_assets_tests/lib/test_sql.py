@@ -23,7 +23,13 @@ STATEMENTS = sorted(
     for path in files("laion_assets.sql").iterdir()
     if path.name.endswith(".sql")
 )
-DUMMIES = {"table": '"t"', "columns": '"c" VARCHAR', "path": "'p'"}
+DUMMIES = {
+    "table": '"t"',
+    "columns": '"c" VARCHAR',
+    "path": "'p'",
+    "counts": "count(c)",
+    "validation": "'strict'",
+}
 VIEW_DUMMIES = {**DUMMIES, "columns": '"c"'}
 NASTY_TEXTS = {
     "plain": "plain",

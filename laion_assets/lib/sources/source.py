@@ -106,8 +106,8 @@ def shard_of(file_name: str, place: str) -> str:
         raise ShardError(f"{place}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
     if "..." in shard or not shard.isprintable():
         raise ShardError(f"{place!r}: Dagster takes no partition with ... or a control sign")
-    if "/" in shard or "\\" in shard:
-        raise ShardError(f"{place}: a shard's name has no slash or backslash; rename the file")
+    if "/" in shard:
+        raise ShardError(f"{place}: a shard's name has no slash; rename the file")
     if len(os.fsencode(file_name)) > MAX_NAME_BYTES:
         raise ShardError(f"{place}: the name is longer than {MAX_NAME_BYTES} bytes; shorten it")
     return shard
