@@ -20,7 +20,11 @@ INGEST_SHARDS = dg.define_asset_job(
 )
 
 
-@dg.sensor(job=INGEST_SHARDS, minimum_interval_seconds=DISCOVERY_INTERVAL_S)
+@dg.sensor(
+    job=INGEST_SHARDS,
+    minimum_interval_seconds=DISCOVERY_INTERVAL_S,
+    description="Looks every five minutes for new and changed shards, and ingests each once.",
+)
 def discover_shards(context: dg.SensorEvaluationContext, shards: ShardSource) -> dg.SensorResult:
     """Adds a partition for each new shard, and ingests new and changed shards, each once.
 
