@@ -65,7 +65,7 @@ def download_object(source: Source, part: Part, rules: SourceRules, report: Repo
         OSError: it cannot be written.
     """
     path = source.place.partition("://")[2]
-    begun = part.find_origin(source.name)
+    begun = part.find_origin(source)
     if begun is None or begun.validator != source.version:
         part.start(Origin(source.name, source.version, source.sha256, source.version))
     with _name_failures(source.name):
@@ -114,7 +114,8 @@ def _open(bucket: str, rules: SourceRules) -> pyarrow.fs.S3FileSystem:
 def _describe(info: pyarrow.fs.FileInfo) -> Source:
     place = f"s3://{info.path}"
     shard = shard_of(str(info.path).rpartition("/")[2], place)
-    return Source(shard, place, place, f"{info.size}-{info.mtime_ns}")
+    # Some servers list fractions of a second, and leave them out where one object is asked for.
+    return Source(shard, place, place, f"{info.size}-{info.mtime_ns // 1_000_000_000}")
 
 
 @contextmanager
