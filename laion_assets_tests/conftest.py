@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: settings in a temporary folder, small parquet files, servers."""
+"""Fixtures that every test may use: settings in a temporary folder, small shards, servers."""
 
 import io
 import random

@@ -38,7 +38,7 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
     Raises:
         ShardError: the bucket does not list them, or has no such object.
     """
-    from pyarrow.fs import FileSelector
+    from pyarrow.fs import FileSelector, FileType
 
     pattern = location.partition("://")[2]
     bucket = pattern.partition("/")[0]
@@ -51,6 +51,8 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
             is_deep = has_glob("/".join(pattern.split("/")[:-1]))
             folder = FileSelector(fixed_folder(pattern), recursive=is_deep, allow_not_found=True)
             infos = files.get_file_info(folder)
+            if not infos and files.get_file_info(bucket).type == FileType.NotFound:
+                raise ShardError(f"{location}: no such bucket; correct LAION_SHARDS")
     found = [i for i in infos if i.is_file and is_match(i.path.split("/"), pattern.split("/"))]
     if not found and not has_glob(pattern):
         raise ShardError(f"{location}: no such object; correct LAION_SHARDS")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -26,7 +27,7 @@ class Request:
     method: str
     path: str
     query: str
-    headers: Mapping[str, str]
+    headers: Message
     sent_bytes: int = 0
 
 
@@ -35,18 +36,20 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: _Server
-    request_line: Request
+    request_seen: Request
 
     def do_GET(self) -> None:
         """Answers; a client may leave before the end."""
         self.close_connection = True
         path, _, query = self.path.partition("?")
-        self.request_line = Request(self.command, path, query, dict(self.headers.items()))
+        self.request_seen = Request(self.command, path, query, self.headers)
         files = self.server.files
         with suppress(OSError):
-            files.take(self.request_line)(self)
+            files.take(self.request_seen)(self)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        """Answers without a body."""
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         """Keeps quiet."""
@@ -68,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         """Sends a piece of the body, unless only the headers were asked for."""
         if self.command != "HEAD":
             self.wfile.write(data)
-            self.request_line.sent_bytes += len(data)
+            self.request_seen.sent_bytes += len(data)
 
 
 Answer = Callable[[Handler], None]
@@ -228,13 +231,13 @@ class Serve:
         found = {"ETag": self._etag, "Last-Modified": self.modified}
         return {name: value for name, value in found.items() if value}
 
-    def _is_known(self, headers: Mapping[str, str]) -> bool:
+    def _is_known(self, headers: Message) -> bool:
         known = headers.get("If-None-Match")
         if known is not None:
             return bool(self._etag) and self._etag.removeprefix("W/") == known.removeprefix("W/")
         return bool(self.modified) and headers.get("If-Modified-Since") == self.modified
 
-    def _find_first(self, headers: Mapping[str, str]) -> int:
+    def _find_first(self, headers: Message) -> int:
         """Returns where to begin; a weak ETag does not allow a part (RFC 9110, 13.1.5)."""
         asked = _RANGE.fullmatch(headers.get("Range", ""))
         strong = {self.modified, self._etag if self._etag.startswith('"') else ""} - {""}
@@ -248,7 +251,8 @@ class Serve:
         for at in range(first, last, CHUNK_BYTES):
             piece = self.content[at : min(at + CHUNK_BYTES, last)]
             handler.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self.is_chunked else piece)
-            time.sleep(self.pause_s)
+            if self.pause_s:
+                time.sleep(self.pause_s)
         if self.stall_bytes is not None:
             handler.closing.wait(STALL_S)
         elif self.is_chunked and self.cut_bytes is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote
 
 from laion_assets_tests.lib.sources.file_server import (
@@ -99,7 +99,7 @@ class Hub:
         entries.sort(key=lambda entry: str(entry["path"]))
 
         def answer(handler: Handler) -> None:
-            query = parse_qs(handler.request_line.query)
+            query = parse_qs(handler.request_seen.query)
             is_deep = query.get("recursive") == ["true"]
             deep = [e for e in entries if is_deep or "/" not in str(e["path"])[len(inside) :]]
             first = int(query.get("cursor", ["0"])[0])
@@ -107,7 +107,7 @@ class Hub:
             headers = {}
             if after < len(deep):
                 more = f"?{'recursive=true&' if is_deep else ''}cursor={after}"
-                url = f"{self.server.origin}{handler.request_line.path}{more}"
+                url = f"{self.server.origin}{handler.request_seen.path}{more}"
                 headers["Link"] = f'<{url}>; rel="next"'
             send(200, json.dumps(deep[first:after]).encode(), **headers)(handler)
 
@@ -132,7 +132,7 @@ def _git_id(content: bytes) -> str:
 
 def _send_on(target: str) -> Answer:
     def answer(handler: Handler) -> None:
-        query = handler.request_line.query
+        query = handler.request_seen.query
         redirect(f"{target}?{query}" if query else target, 307)(handler)
 
     return answer

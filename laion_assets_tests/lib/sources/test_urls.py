@@ -13,6 +13,7 @@ from laion_assets.lib.sources.urls import describe_url, download_url, read_versi
 from laion_assets.lib.web import parse_retry_after
 from laion_assets_tests.lib.google_server import find_closed_port
 from laion_assets_tests.lib.sources.file_server import (
+    Answer,
     FileServer,
     Serve,
     date,
@@ -43,7 +44,7 @@ def download(source: Source, part: Part, rules: SourceRules) -> Source:
 
 # --- Versions ------------------------------------------------------------------------------------
 
-VERSIONS = {
+VERSIONS: dict[str, tuple[Answer, str | None]] = {
     "etag": (Serve(CONTENT), f"etag:{tag(CONTENT)}"),
     "weak etag": (Serve(CONTENT, etag='W/"v1"'), 'etag:W/"v1"'),
     "time": (Serve(CONTENT, etag=""), f"modified:{date()}"),
