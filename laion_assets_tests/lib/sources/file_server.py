@@ -14,7 +14,9 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HTML = b"<!DOCTYPE html><html><head><title>Not found</title></head></html>"
-CHUNK_BYTES = 1 << 16
+PIECE_BYTES = 1 << 20
+# Of a server that takes its time.
+SLOW_PIECE_BYTES = 1 << 16
 # How long a silent answer lasts, if the test does not end before.
 STALL_S = 20
 _RANGE = re.compile(r"bytes=(\d+)-")
@@ -248,8 +250,9 @@ class Serve:
         last = len(self.content)
         for limit in (self.cut_bytes, self.stall_bytes):
             last = last if limit is None else min(last, first + limit)
-        for at in range(first, last, CHUNK_BYTES):
-            piece = self.content[at : min(at + CHUNK_BYTES, last)]
+        piece_bytes = SLOW_PIECE_BYTES if self.pause_s else PIECE_BYTES
+        for at in range(first, last, piece_bytes):
+            piece = self.content[at : min(at + piece_bytes, last)]
             handler.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self.is_chunked else piece)
             if self.pause_s:
                 time.sleep(self.pause_s)
