@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from laion_assets.lib.search import SearchAnswer
     from laion_assets.settings import Settings
 
+# The parent of every logger of the package.
+LOGGER = logging.getLogger("laion_assets")
 STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow"}
 
 
@@ -36,6 +39,39 @@ class RunProgress:
         self._progress.console.print(_describe(name, outcome), highlight=False, soft_wrap=True)
         return outcome
 
+    def tell(self, record: logging.LogRecord) -> None:
+        """Shows how far the run has come in place of its name, and a warning as a line."""
+        text = escape(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            self._progress.console.print(text, highlight=False, soft_wrap=True)
+        else:
+            self._progress.update(self._task, description=text)
+
+
+class _Listener(logging.Handler):
+    """Passes on what is logged."""
+
+    def __init__(self, tell: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.INFO)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Passes on a record."""
+        self._tell(record)
+
+
+@contextmanager
+def listen(tell: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Tells what the package logs, until the block is left."""
+    listener, level = _Listener(tell), LOGGER.level
+    LOGGER.addHandler(listener)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+        LOGGER.removeHandler(listener)
+
 
 @contextmanager
 def show_progress(total: int) -> Iterator[RunProgress]:
@@ -47,7 +83,9 @@ def show_progress(total: int) -> Iterator[RunProgress]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield RunProgress(progress, total)
+        runs = RunProgress(progress, total)
+        with listen(runs.tell):
+            yield runs
 
 
 def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:

@@ -1,5 +1,7 @@
-"""Fixtures that every test may use: settings in a temporary folder, small parquet files."""
+"""Fixtures that every test may use: settings in a temporary folder, small shards, servers."""
 
+import io
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.lib.database import Database
+from laion_assets.lib.sources.source import SourceRules
 from laion_assets.settings import Settings
+from laion_assets_tests.lib.sources.file_server import FileServer, run_file_server
+from laion_assets_tests.lib.sources.hub_server import Hub
 
 
 class WriteShard(Protocol):
@@ -25,6 +30,39 @@ class WriteSheet(Protocol):
     """Writes the CSV file of a kind of names and returns its path."""
 
     def __call__(self, kind: str, *names: str) -> Path: ...
+
+
+def make_shard(caption: str = "a fox", rows: int = 3, image_bytes: int = 0) -> bytes:
+    """Returns a parquet file, with a column of noise that makes it as large as a test wants."""
+    noise = random.Random(caption)  # noqa: S311
+    columns = {
+        "URL": [f"https://a.test/{row}.jpg" for row in range(rows)],
+        "TEXT": [caption] * rows,
+        "image": [noise.randbytes(image_bytes) for _ in range(rows)],
+    }
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file, compression="none")
+    return file.getvalue()
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    """A web server that has nothing yet."""
+    with run_file_server() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(server: FileServer) -> Iterator[Hub]:
+    """The Hugging Face Hub without any dataset, at the server; the bytes are on another one."""
+    with run_file_server() as cdn:
+        yield Hub(server, cdn)
+
+
+@pytest.fixture
+def rules(server: FileServer) -> SourceRules:
+    """The Hub is the server, and all is short."""
+    return SourceRules(hub_endpoint=server.origin, timeout_s=0.3, attempts=3, backoff_s=0.01)
 
 
 @pytest.fixture

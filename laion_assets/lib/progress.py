@@ -20,12 +20,14 @@ class Progress:
     def __init__(self, name: str) -> None:
         self.transferred_bytes = 0
         self._name = name
-        self._done_bytes = 0
+        self._done_bytes: int | None = None
         self._step = 0
 
     def __call__(self, done_bytes: int, total_bytes: int | None) -> None:
         """Takes how many bytes are there; fewer than before mean that it began anew."""
-        self.transferred_bytes += max(0, done_bytes - self._done_bytes)
+        # What is there at the first call came in an earlier run.
+        before = done_bytes if self._done_bytes is None else self._done_bytes
+        self.transferred_bytes += max(0, done_bytes - before)
         self._done_bytes = done_bytes
         step = done_bytes * STEPS // total_bytes if total_bytes else done_bytes // STEP_BYTES
         if step != self._step:

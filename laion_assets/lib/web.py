@@ -18,6 +18,8 @@ MAX_REDIRECTS = 5
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 # An attempt that brought so much is no failure: a server that cuts every connection still serves.
 PROGRESS_BYTES = 1_000_000
+# Who is asked to come back later than this does so in another run.
+MAX_PAUSE_S = 300
 
 Result = TypeVar("Result")
 
@@ -85,7 +87,8 @@ def retry(
             is_further = count_bytes() >= reached + PROGRESS_BYTES
             failures, reached = (0 if is_further else failures) + 1, count_bytes()
             pause_s = max(error.retry_after_s or 0, backoff_s * 2 ** (failures - 1))
-            if failures >= attempts or time.monotonic() + pause_s > deadline:
+            is_too_late = pause_s > MAX_PAUSE_S or time.monotonic() + pause_s > deadline
+            if failures >= attempts or is_too_late:
                 tries = "1 attempt" if failures == 1 else f"{failures} attempts"
                 raise error_type(f"{error} ({tries})") from error
             time.sleep(pause_s)

@@ -38,7 +38,7 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
     Raises:
         ShardError: the bucket does not list them, or has no such object.
     """
-    from pyarrow.fs import FileSelector
+    from pyarrow.fs import FileSelector, FileType
 
     pattern = location.partition("://")[2]
     bucket = pattern.partition("/")[0]
@@ -51,6 +51,8 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
             is_deep = has_glob("/".join(pattern.split("/")[:-1]))
             folder = FileSelector(fixed_folder(pattern), recursive=is_deep, allow_not_found=True)
             infos = files.get_file_info(folder)
+            if not infos and files.get_file_info(bucket).type == FileType.NotFound:
+                raise ShardError(f"{location}: no such bucket; correct LAION_SHARDS")
     found = [i for i in infos if i.is_file and is_match(i.path.split("/"), pattern.split("/"))]
     if not found and not has_glob(pattern):
         raise ShardError(f"{location}: no such object; correct LAION_SHARDS")
@@ -65,7 +67,7 @@ def download_object(source: Source, part: Part, rules: SourceRules, report: Repo
         OSError: it cannot be written.
     """
     path = source.place.partition("://")[2]
-    begun = part.find_origin(source.name)
+    begun = part.find_origin(source)
     if begun is None or begun.validator != source.version:
         part.start(Origin(source.name, source.version, source.sha256, source.version))
     with _name_failures(source.name):
@@ -114,7 +116,8 @@ def _open(bucket: str, rules: SourceRules) -> pyarrow.fs.S3FileSystem:
 def _describe(info: pyarrow.fs.FileInfo) -> Source:
     place = f"s3://{info.path}"
     shard = shard_of(str(info.path).rpartition("/")[2], place)
-    return Source(shard, place, place, f"{info.size}-{info.mtime_ns}")
+    # Some servers list fractions of a second, and leave them out where one object is asked for.
+    return Source(shard, place, place, f"{info.size}-{info.mtime_ns // 1_000_000_000}")
 
 
 @contextmanager

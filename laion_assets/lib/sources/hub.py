@@ -124,7 +124,9 @@ def _read_page(
         following = response.links.get("next", {}).get("url")
     try:
         entries = json.loads(body)
-        is_list = all(isinstance(entry, dict) and "path" in entry for entry in entries)
+        is_list = all(
+            isinstance(entry, dict) and {"path", "oid"} <= entry.keys() for entry in entries
+        )
     except (ValueError, TypeError):
         is_list = False
     if not is_list:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from laion_assets.lib.sources.source import Source
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -47,13 +49,15 @@ class Part:
         except FileNotFoundError:
             return 0
 
-    def find_origin(self, name: str) -> Origin | None:
-        """Returns what there is a part of, if it can be resumed and comes from that place."""
+    def find_origin(self, source: Source) -> Origin | None:
+        """Returns what there is a part of, if it can be resumed and is of what is asked for."""
         try:
             origin = Origin(**json.loads(self._origin_path.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        is_usable = origin.name == name and origin.is_resumable and self.count_bytes() > 0
+        # A promise that was not made when the part began could not be kept.
+        is_asked_for = origin.name == source.name and source.sha256 in (None, origin.sha256)
+        is_usable = is_asked_for and origin.is_resumable and self.count_bytes() > 0
         return origin if is_usable else None
 
     def start(self, origin: Origin) -> None:

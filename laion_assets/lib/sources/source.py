@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -66,7 +66,7 @@ class SourceRules:
     """
 
     hub_endpoint: str = HUB_ENDPOINT
-    hub_token: str | None = None
+    hub_token: str | None = field(default=None, repr=False)
     bucket_endpoint: str | None = None
     is_anonymous: bool = False
     timeout_s: float = 30

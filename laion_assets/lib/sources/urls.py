@@ -40,6 +40,8 @@ HTTP_OK = 200
 HTTP_PARTIAL = 206
 HTTP_NOT_MODIFIED = 304
 HTTP_RANGE_NOT_SATISFIABLE = 416
+# What a server says that answers GET, and not HEAD: as one does to a URL that was signed for GET.
+NO_HEAD = (403, 405, 501)
 CHUNK_BYTES = 1 << 20
 REMEDIES = {
     401: "not allowed; set HF_TOKEN for the Hub, or a login in .netrc for another server",
@@ -111,14 +113,12 @@ def read_version(source: Source, rules: SourceRules) -> str | None:
     """
 
     def ask() -> str | None:
-        with (
-            name_failures(source.name, ShardError),
-            open_session() as session,
-            follow(session, "HEAD", source, {}, rules) as answer,
-        ):
-            if answer.response.status_code != HTTP_OK and not answer.sha256:
-                refuse_status(source.name, answer.response, REMEDIES, ShardError)
-            return _version(answer)
+        with name_failures(source.name, ShardError), open_session() as session:
+            with follow(session, "HEAD", source, {}, rules) as answer:
+                if answer.response.status_code not in NO_HEAD or answer.sha256:
+                    return _read_version(source, answer)
+            with follow(session, "GET", source, {"Range": "bytes=0-0"}, rules) as answer:
+                return _read_version(source, answer)
 
     return retry(ask, ShardError, attempts=rules.attempts, backoff_s=rules.backoff_s)
 
@@ -166,7 +166,7 @@ def _attempt(
     known: str | None,
     report: Report,
 ) -> Origin:
-    begun = part.find_origin(source.name)
+    begun = part.find_origin(source)
     headers = _conditions(begun, part) if begun else _known_headers(known)
     with (
         name_failures(source.name, ShardError),
@@ -273,6 +273,12 @@ def _check_promise(source: Source, answer: Answer) -> None:
         raise ShardError(f"{source.name}: sent with coding {coding}; have it sent as it is")
 
 
+def _read_version(source: Source, answer: Answer) -> str | None:
+    if answer.response.status_code not in (HTTP_OK, HTTP_PARTIAL) and not answer.sha256:
+        refuse_status(source.name, answer.response, REMEDIES, ShardError)
+    return _version(answer)
+
+
 def _version(answer: Answer) -> str | None:
     headers = answer.response.headers
     if answer.sha256:
@@ -292,20 +298,36 @@ def _receive(source: Source, response: requests.Response, part: Part, report: Re
     done, total = _measure(source, response, part)
     report(done, total)
     with part.open() as file:
-        # Unlike `iter_content`, which waits for as many bytes, this returns with what has come, so
-        # that a broken connection loses nothing.
-        while chunk := response.raw.read1(CHUNK_BYTES):
+        for chunk in _read_body(source, response, part, total):
             file.write(chunk)
             done += len(chunk)
             report(done, total)
     if total is not None and done < total:
-        raise PassingError(
-            f"{source.name}: the connection broke off at byte {done:,} of {total:,}; "
-            "check the network and try again"
-        )
+        raise _name_break(source, part, total, "the connection broke off")
     if total is not None and done > total:
         part.remove()
         raise PassingError(f"{source.name}: {done:,} bytes came instead of {total:,}; try again")
+
+
+def _read_body(
+    source: Source, response: requests.Response, part: Part, total: int | None
+) -> Iterator[bytes]:
+    from urllib3.exceptions import ProtocolError, ReadTimeoutError
+
+    try:
+        # Unlike `iter_content`, which waits for as many bytes, this returns with what has come, so
+        # that a broken connection loses nothing.
+        while chunk := response.raw.read1(CHUNK_BYTES):
+            yield chunk
+    except ReadTimeoutError as error:
+        raise _name_break(source, part, total, "the server fell silent") from error
+    except ProtocolError as error:
+        raise _name_break(source, part, total, "the connection broke off") from error
+
+
+def _name_break(source: Source, part: Part, total: int | None, reason: str) -> PassingError:
+    place = f"{part.count_bytes():,}" + (f" of {total:,}" if total else "")
+    return PassingError(f"{source.name}: {reason} at byte {place}; check the network and try again")
 
 
 def _measure(source: Source, response: requests.Response, part: Part) -> tuple[int, int | None]:
