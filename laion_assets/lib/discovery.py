@@ -14,7 +14,7 @@ from laion_assets.lib.sources.source import Source, SourceRules
 from laion_assets.lib.sources.urls import SCHEMES, read_version
 
 # A server that is asked for the versions of thousands of files sees so many requests at once.
-REQUESTS_AT_ONCE = 8
+REQUESTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ def discover(
         raw_dir: folder of the verified files.
         rules: how to talk to servers.
         partitions: the shards that are known.
-        is_asking: whether to ask the server of each plain URL if its file has changed.
+        is_asking: whether to ask the server of each plain URL which file it has now.
     """
     listing = list_shards(locations, rules)
     known = {shard: find_raw_shard(shard, raw_dir) for shard in listing.sources}
     fetched = {shard: record for shard, record in known.items() if record}
-    asked = fetched if is_asking else ()
-    sources, problems = _ask_versions(listing.sources, asked, rules)
+    sources, problems = listing.sources, list[str]()
+    if is_asking:
+        sources, problems = _ask_versions(sources, rules)
     changed = [shard for shard, record in fetched.items() if _is_changed(record, sources[shard])]
     due = [shard for shard in sources if shard not in fetched or shard in changed]
     gone = sorted(set(partitions) - set(sources)) if not listing.problems else []
@@ -75,13 +76,11 @@ def discover(
 
 
 def _ask_versions(
-    sources: dict[str, Source], asked: Collection[str], rules: SourceRules
+    sources: dict[str, Source], rules: SourceRules
 ) -> tuple[dict[str, Source], list[str]]:
     """Returns the sources with their versions, and why some are not known."""
     unknown = [
-        source
-        for shard, source in sources.items()
-        if shard in asked and source.version is None and source.scheme in SCHEMES
+        source for source in sources.values() if source.version is None and source.scheme in SCHEMES
     ]
 
     def ask(source: Source) -> tuple[Source, str | None]:

@@ -20,10 +20,11 @@ from laion_assets.lib.errors import ShardError, first_line
 from laion_assets.lib.locks import lock_shard
 from laion_assets.lib.parquet_file import ParquetFacts, verify_parquet
 from laion_assets.lib.sources.bucket import download_object
+from laion_assets.lib.sources.download import download_url
 from laion_assets.lib.sources.files import link_file
 from laion_assets.lib.sources.part import Part
 from laion_assets.lib.sources.source import Report, Source, SourceRules, hide_secrets, tell_nobody
-from laion_assets.lib.sources.urls import SCHEMES, download_url
+from laion_assets.lib.sources.urls import SCHEMES
 
 
 @dataclass(frozen=True)

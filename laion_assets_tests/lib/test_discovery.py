@@ -49,10 +49,30 @@ def test_a_new_shard_is_due_until_it_is_fetched(
     assert is_quiet(discover(locations, raw_dir, rules, partitions))
 
 
-def test_a_new_url_is_not_asked_for(server: FileServer, rules: SourceRules, raw_dir: Path) -> None:
-    discover([server.put("/s{0..9}.parquet", Serve(OLD))], raw_dir, rules, [])
+def test_no_server_is_asked_if_nobody_wants_to_know(
+    server: FileServer, rules: SourceRules, raw_dir: Path
+) -> None:
+    locations = [server.put("/s{0..9}.parquet", Serve(OLD))]
 
+    found = discover(locations, raw_dir, rules, [], is_asking=False)
+
+    assert len(found.new) == 10
     assert server.requests == []
+
+
+def test_a_file_that_was_missing_is_due_again_once_it_is_there(
+    server: FileServer, rules: SourceRules, raw_dir: Path
+) -> None:
+    locations = [server.put("/s.parquet", send(404))]
+    missing = discover(locations, raw_dir, rules, [])
+    server.put("/s.parquet", Serve(OLD))
+
+    there = discover(locations, raw_dir, rules, ["s"])
+
+    assert list(missing.due) == list(there.due) == ["s"]
+    assert missing.due != there.due
+    assert missing.problems == [f"{locations[0]}: status 404, no such file; correct LAION_SHARDS"]
+    assert there.problems == []
 
 
 CHANGES = {

@@ -80,10 +80,7 @@ def retried(answer: Answer, reason: str, *, is_part_kept: bool = False) -> Failu
 
 SIZE = len(NEW)
 NETWORK = "check the network and try again"
-NO_PARQUET = (
-    "no readable parquet file (Parquet magic bytes not found in footer. "
-    "Either the file is corrupted or this is not a parquet file.); fetch it again"
-)
+CUT_OFF = "is cut off, its end is no parquet footer; fetch it again"
 FAILED = "the server failed; try again later"
 FAILURES = {
     "401": Failure(
@@ -110,13 +107,13 @@ FAILURES = {
     "error page with status 404": Failure(
         [send(404, HTML)], "status 404, no such file; correct LAION_SHARDS"
     ),
-    "error page with status 200": Failure([send(200, HTML)], NO_PARQUET),
-    "empty": Failure(
-        [send(200)],
-        "no readable parquet file (Parquet file size is 0 bytes); fetch it again",
+    "error page with status 200": Failure(
+        [send(200, HTML)],
+        "is a web page and not a parquet file; correct the address, or fetch it again",
     ),
-    "truncated at the server": Failure([Serve(NEW[:-20])], NO_PARQUET),
-    "less announced than sent": Failure([Serve(NEW, announced_bytes=SIZE - 20)], NO_PARQUET),
+    "empty": Failure([send(200)], "is empty; fetch it again"),
+    "truncated at the server": Failure([Serve(NEW[:-20])], CUT_OFF),
+    "less announced than sent": Failure([Serve(NEW, announced_bytes=SIZE - 20)], CUT_OFF),
     "more announced than sent": retried(
         Serve(NEW, announced_bytes=SIZE + 9, etag="", modified=""),
         f"the connection broke off at byte {SIZE:,} of {SIZE + 9:,}; {NETWORK}",

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from laion_assets.lib.errors import ShardError
+from laion_assets.lib.sources.download import download_url
 from laion_assets.lib.sources.part import Part
 from laion_assets.lib.sources.source import Source, SourceRules, tell_nobody
-from laion_assets.lib.sources.urls import describe_url, download_url, read_version
+from laion_assets.lib.sources.urls import describe_url, read_version
 from laion_assets.lib.web import parse_retry_after
 from laion_assets_tests.lib.google_server import find_closed_port
 from laion_assets_tests.lib.sources.file_server import (
