@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from laion_assets.lib.errors import ShardError
 from laion_assets.partitions import SHARDS, SHARDS_NAME
-from laion_assets.resources import ShardSource
+from laion_assets.resources import LanceStore, ShardSource, Warehouse
+
+if TYPE_CHECKING:
+    from laion_assets.lib.discovery import Discovery
 
 # A web server is asked for the version of each of its files every time.
-DISCOVERY_INTERVAL_S = 300
+DISCOVERY_INTERVAL_S = 120
+# A run that was killed says for ever that it runs; none takes so long.
+LONGEST_RUN = timedelta(hours=12)
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+# A file that was touched and has the same content stops at `raw_shards`.
+ONLY_IF_CHANGED = {"ops": {"raw_shards": {"config": {"only_if_changed": True}}}}
 INGEST_SHARDS = dg.define_asset_job(
     "ingest_shards",
     selection=["raw_shards", "images", "lance_images"],
     description="Brings one shard from its source to Lance.",
 )
-
-
-@dg.sensor(
-    job=INGEST_SHARDS,
-    minimum_interval_seconds=DISCOVERY_INTERVAL_S,
-    description="Looks every five minutes for new and changed shards, and ingests each once.",
-)
-def discover_shards(context: dg.SensorEvaluationContext, shards: ShardSource) -> dg.SensorResult:
-    """Adds a partition for each new shard, and ingests new and changed shards, each once.
-
-    A shard that no source has any more stays as it is; the log of the tick names it, and what
-    could not be listed.
-    """
-    from laion_assets.lib.discovery import discover
-
-    partitions = context.instance.get_dynamic_partitions(SHARDS_NAME)
-    found = discover(shards.locations, Path(shards.raw_dir), shards.rules, partitions)
-    for line in (*found.warnings, *found.problems):
-        context.log.warning(line)
-    for shard in found.gone:
-        context.log.warning(f"no source has {shard} any more; what is here of it stays")
-    if found.problems and not (found.due or found.new):
-        raise ShardError("; ".join(found.problems))
-    return dg.SensorResult(
-        dynamic_partitions_requests=[SHARDS.build_add_request(found.new)] if found.new else [],
-        run_requests=[
-            dg.RunRequest(run_key=change, partition_key=shard)
-            for shard, change in found.due.items()
-        ],
-    )
 
 
 def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:
@@ -67,4 +53,84 @@ def build_daily_refresh(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefi
         cron_schedule="0 6 * * *",
         execution_timezone="UTC",
         description="Refreshes names, counts and release every day at 06:00 UTC.",
+    )
+
+
+def build_discover_shards(
+    refresh: dg.UnresolvedAssetJobDefinition, kinds: Iterable[str]
+) -> dg.SensorDefinition:
+    """Returns the sensor that keeps everything up to date with the sources.
+
+    It asks the tables whether a refresh is due, not Dagster's automation conditions: runs that a
+    sensor starts are no backfill, so conditions would refresh between them, and would not see what
+    `laion backfill` loaded while the daemon was down.
+    """
+    kinds = tuple(kinds)
+
+    @dg.sensor(
+        name="discover_shards",
+        jobs=[INGEST_SHARDS, refresh],
+        minimum_interval_seconds=DISCOVERY_INTERVAL_S,
+        description=(
+            "Looks every two minutes for new and changed shards and ingests each once; when no run "
+            "is left, refreshes counts and release once for all of them. A shard that no source "
+            "has any more stays; the log of the tick names it, and what could not be listed."
+        ),
+    )
+    def discover_shards(
+        context: dg.SensorEvaluationContext,
+        shards: ShardSource,
+        warehouse: Warehouse,
+        lance_store: LanceStore,
+    ) -> dg.SensorResult:
+        from laion_assets.lib.release import find_unreleased
+
+        found = _discover(context, shards)
+        # Shards that failed stay due; what was asked for is not asked for again.
+        requested = set(json.loads(context.cursor or "[]"))
+        runs = [
+            dg.RunRequest(
+                run_key=change,
+                job_name=INGEST_SHARDS.name,
+                partition_key=shard,
+                run_config=ONLY_IF_CHANGED,
+            )
+            for shard, change in found.due.items()
+            if change not in requested
+        ]
+        if not runs and not _is_busy(context.instance):
+            state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
+            runs = [dg.RunRequest(run_key=state, job_name=refresh.name)] if state else []
+        return dg.SensorResult(
+            skip_reason="; ".join(found.problems) if found.problems and not runs else None,
+            run_requests=runs,
+            dynamic_partitions_requests=(
+                [SHARDS.build_add_request(found.new)] if found.new else []
+            ),
+            cursor=json.dumps(sorted(found.due.values())),
+        )
+
+    return discover_shards
+
+
+def _discover(context: dg.SensorEvaluationContext, shards: ShardSource) -> Discovery:
+    from laion_assets.lib.discovery import discover
+
+    partitions = context.instance.get_dynamic_partitions(SHARDS_NAME)
+    found = discover(shards.locations, Path(shards.raw_dir), shards.rules, partitions)
+    for line in (*found.warnings, *found.problems):
+        context.log.warning(line)
+    for shard in found.gone:
+        context.log.warning(f"no source has {shard} any more; what is here of it stays")
+    return found
+
+
+def _is_busy(instance: dg.DagsterInstance) -> bool:
+    """Returns whether a run or a backfill is on its way, of whatever kind."""
+    since = datetime.now(tz=UTC) - LONGEST_RUN
+    if instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, created_after=since)):
+        return True
+    return any(
+        backfill.status.name in {"REQUESTED", "CANCELING"}
+        for backfill in instance.get_backfills(limit=100)
     )

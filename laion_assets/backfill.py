@@ -6,7 +6,6 @@ the others alone.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -122,8 +121,9 @@ def _reason(events: Iterable[dg.DagsterEvent]) -> str:
         if event.is_step_failure and (error := event.step_failure_data.error):
             if error.cls_name == "DagsterExecutionInterruptedError":
                 raise KeyboardInterrupt
+            if (told := event.step_failure_data.user_failure_data) and told.description:
+                return " ".join(told.description.split())
             while error.cause and str(error.cls_name).startswith("Dagster"):
                 error = error.cause
-            # "laion_assets.lib.errors.ShardError: /path: …": the class of ours says nothing.
-            return re.sub(r"^laion_assets\.[\w.]+: ", "", " ".join(error.message.split()))
+            return " ".join(error.message.split())
     return "the run failed before its first step; see it in the Dagster UI"

@@ -14,8 +14,8 @@ from laion_assets.assets.release import build_release_asset
 from laion_assets.automation import (
     INGEST_SHARDS,
     build_daily_refresh,
+    build_discover_shards,
     build_refresh_job,
-    discover_shards,
 )
 from laion_assets.checks import build_checks
 from laion_assets.resources import LanceStore, ShardSource, SheetSource, Warehouse
@@ -39,7 +39,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         asset_checks=build_checks(kinds),
         jobs=[INGEST_SHARDS, refresh_counts],
         schedules=[build_daily_refresh(refresh_counts)],
-        sensors=[discover_shards],
+        sensors=[build_discover_shards(refresh_counts, kinds)],
         resources=build_resources(settings),
         # DuckDB and Lance use every core inside one process; a process a step would only add
         # seconds of imports to each.

@@ -4,6 +4,7 @@ import time
 
 import dagster as dg
 
+from laion_assets.failures import RETRIES, explain_failures
 from laion_assets.page import describe_table, preview
 from laion_assets.resources import Warehouse
 from laion_assets.schemas import DOMAIN_COUNTS
@@ -14,8 +15,10 @@ from laion_assets.schemas import DOMAIN_COUNTS
     group_name="counts",
     kinds={"duckdb", "sql"},
     code_version="1",
+    retry_policy=RETRIES,
     metadata=describe_table("domain_counts", DOMAIN_COUNTS),
 )
+@explain_failures
 def domain_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """How many images of all shards come from each domain, the largest first.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from laion_assets.failures import RETRIES, explain_failures
 from laion_assets.page import describe_table, preview
 from laion_assets.resources import Warehouse
 from laion_assets.schemas import ENTITY_COUNTS
@@ -19,8 +20,10 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         group_name="counts",
         kinds={"duckdb", "polars"},
         code_version="1",
+        retry_policy=RETRIES,
         metadata=describe_table("entity_counts", ENTITY_COUNTS),
     )
+    @explain_failures
     def entity_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:
         """How many images of all shards have a caption that matches each name of the sheets.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from laion_assets.failures import RETRIES, explain_failures
 from laion_assets.page import describe_table, preview
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource, Warehouse
@@ -17,8 +18,10 @@ from laion_assets.schemas import IMAGES
     group_name="shards",
     kinds={"duckdb", "sql"},
     code_version="1",
+    retry_policy=RETRIES,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
 )
+@explain_failures
 def images(
     context: dg.AssetExecutionContext, shards: ShardSource, warehouse: Warehouse
 ) -> dg.MaterializeResult[None]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from laion_assets.failures import RETRIES, explain_failures
 from laion_assets.page import describe_table
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import LanceStore, Warehouse
@@ -17,8 +18,10 @@ from laion_assets.schemas import IMAGES
     group_name="shards",
     kinds={"lance", "arrow"},
     code_version="1",
+    retry_policy=RETRIES,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
 )
+@explain_failures
 def lance_images(
     context: dg.AssetExecutionContext, warehouse: Warehouse, lance_store: LanceStore
 ) -> dg.MaterializeResult[None]:

@@ -4,6 +4,7 @@ import time
 
 import dagster as dg
 
+from laion_assets.failures import RETRIES, explain_failures
 from laion_assets.page import preview
 from laion_assets.resources import SheetSource, Warehouse
 
@@ -16,6 +17,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         group_name="names",
         kinds={"googlesheets", "duckdb"},
         code_version="1",
+        retry_policy=RETRIES,
         metadata={"dagster/table_name": kind},
         description=(
             f"The {kind} whose captions are counted: the list that `LAION_SHEET_{kind.upper()}` "
@@ -24,6 +26,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
             f"name is refused, and the table stays.\n\n```sql\nSELECT * FROM {kind}\n```"
         ),
     )
+    @explain_failures
     def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult[None]:
         from laion_assets.lib.sheets import refresh_sheet
         from laion_assets.lib.sql import load_sql, quote_identifier

@@ -1,13 +1,25 @@
 """The verified parquet file of each shard."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
+from laion_assets.failures import RETRIES, explain_failures
 from laion_assets.page import describe_place
 from laion_assets.partitions import SHARDS
-from laion_assets.resources import ShardSource
+from laion_assets.resources import ShardSource, Warehouse
+
+
+class FetchConfig(dg.Config):
+    """How a run treats a shard that has not changed."""
+
+    only_if_changed: bool = Field(
+        default=False,
+        description="Stop here, and run nothing downstream, if this content is loaded already.",
+    )
 
 
 @dg.asset(
@@ -15,10 +27,16 @@ from laion_assets.resources import ShardSource
     group_name="shards",
     kinds={"parquet", "file"},
     code_version="1",
+    retry_policy=RETRIES,
+    output_required=False,
 )
+@explain_failures
 def raw_shards(
-    context: dg.AssetExecutionContext, shards: ShardSource
-) -> dg.MaterializeResult[None]:
+    context: dg.AssetExecutionContext,
+    config: FetchConfig,
+    shards: ShardSource,
+    warehouse: Warehouse,
+) -> Iterator[dg.MaterializeResult[None]]:
     """The shard's parquet file, as `LAION_SHARDS` names it, at `<data dir>/raw/<shard>.parquet`.
 
     A local file is linked where the file system allows it; one from a web server, the Hugging Face
@@ -27,6 +45,7 @@ def raw_shards(
     one before stays; so does one that no source has any more. The data version is the SHA-256 of
     the content.
     """
+    from laion_assets.lib.images import is_loaded
     from laion_assets.lib.progress import Progress
     from laion_assets.lib.raw_shard import fetch_shard, keep_shard, raw_path
     from laion_assets.lib.sources.listing import find_shard
@@ -40,7 +59,10 @@ def raw_shards(
     else:
         raw = keep_shard(shard, raw_dir, shards.locations)
         context.log.warning(f"no source has {shard} any more; the file from {raw.source} stays")
-    return dg.MaterializeResult(
+    if config.only_if_changed and is_loaded(warehouse.database, raw):
+        context.log.info(f"{shard} has the content that is loaded; nothing downstream runs")
+        return
+    yield dg.MaterializeResult(
         data_version=dg.DataVersion(raw.sha256),
         metadata={
             "dagster/row_count": raw.file_rows,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from laion_assets.failures import RETRIES, explain_failures
 from laion_assets.resources import LanceStore, Warehouse
 
 
@@ -19,7 +20,9 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         group_name="release",
         kinds={"lance"},
         code_version="1",
+        retry_policy=RETRIES,
     )
+    @explain_failures
     def release(warehouse: Warehouse, lance_store: LanceStore) -> dg.MaterializeResult[None]:
         """One tag for a version of the Lance tables `images`, `domain_counts` and `entity_counts`.
 

@@ -140,7 +140,8 @@ def _holder(error: duckdb.Error) -> str:
 def _busy(path: Path, holder: str, wait_s: float) -> DatabaseBusyError:
     return DatabaseBusyError(
         f"{path}: waited {wait_s:g} s for {holder}, which keeps the file open; "
-        "close it there, then try again"
+        "close it there, then try again",
+        is_passing=True,
     )
 
 

@@ -7,7 +7,15 @@ def first_line(error: Exception) -> str:
 
 
 class LaionError(Exception):
-    """Bad input or a place that cannot be used; the message says what to do about it."""
+    """Bad input or a place that cannot be used; the message says what to do about it.
+
+    Attributes:
+        is_passing: whether it may be gone at another time, without anybody doing anything.
+    """
+
+    def __init__(self, message: str, *, is_passing: bool = False) -> None:
+        super().__init__(message)
+        self.is_passing = is_passing
 
 
 class ShardError(LaionError):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from laion_assets.lib.database import Database
 from laion_assets.lib.errors import LaionError, ShardError, first_line
 from laion_assets.lib.parquet_file import plain_path
 from laion_assets.lib.raw_shard import RawShard
@@ -90,6 +91,16 @@ def load_shard(
     _check_accounting(raw, load)
     _record(connection, raw, load, run_id)
     return load
+
+
+def is_loaded(database: Database, raw: RawShard) -> bool:
+    """Returns whether the rows of this very file are in DuckDB, and in Lance."""
+    if not database.path.exists():
+        return False
+    parameters = {"shard": raw.shard, "sha256": raw.sha256}
+    with database.read() as connection:
+        ((is_there,),) = connection.execute(load_sql("is_loaded"), parameters).fetchall()
+    return bool(is_there)
 
 
 def _is_about_the_machine(error: Exception) -> bool:

@@ -98,6 +98,27 @@ def publish_release(
         return _publish(lance_dir, content, dataset, _next_tag(dataset, today))
 
 
+def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -> str | None:
+    """Returns a word for the shards as they are, if counts or release do not tell of them yet.
+
+    None if they do, or if there is no shard.
+    """
+    if not database.path.exists():
+        return None
+    with database.read() as connection:
+        ((state, lance_version),) = connection.execute(load_sql("select_state")).fetchall()
+        if state is None:
+            return None
+        try:
+            _check_counts(connection, kinds)
+        except StaleTableError:
+            return str(state)
+    newest = newest_release(lance_dir)
+    # Every shard that was copied to Lance made a version of the table.
+    is_released = newest is not None and newest.version > (lance_version or 0)
+    return None if is_released else str(state)
+
+
 def newest_release(lance_dir: Path) -> Release | None:
     """Returns the newest release, if there is one; tags of others are no releases."""
     dataset = open_table(table_path(lance_dir, "images"))
@@ -205,7 +226,9 @@ def _tag(dataset: lance.LanceDataset, tag: str, metadata: Mapping[str, str]) -> 
     checked_version = dataset.version
     dataset.update_metadata(dict(metadata))
     if dataset.version != checked_version + 1:
-        raise StaleTableError("a shard was replaced while it was released; release again")
+        raise StaleTableError(
+            "a shard was replaced while it was released; release again", is_passing=True
+        )
     if tag in dataset.tags.list():
         # Left by a release that was cut off before its last tag.
         dataset.tags.update(tag, dataset.version)

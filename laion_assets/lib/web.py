@@ -28,7 +28,7 @@ class PassingError(LaionError):
     """Something that may be gone at the next attempt."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, is_passing=True)
         self.retry_after_s = retry_after_s
 
 
@@ -90,7 +90,7 @@ def retry(
             is_too_late = pause_s > MAX_PAUSE_S or time.monotonic() + pause_s > deadline
             if failures >= attempts or is_too_late:
                 tries = "1 attempt" if failures == 1 else f"{failures} attempts"
-                raise error_type(f"{error} ({tries})") from error
+                raise error_type(f"{error} ({tries})", is_passing=True) from error
             time.sleep(pause_s)
 
 

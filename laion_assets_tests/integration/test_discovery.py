@@ -1,21 +1,23 @@
 """Shards that turn up, change and go: the sensor, and `laion` against servers on loopback."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pytest
 
-from laion_assets.automation import discover_shards
-from laion_assets.definitions import build_defs
-from laion_assets.lib.errors import ShardError
+from laion_assets.backfill import discover_shards, run_job
+from laion_assets.definitions import build_defs, build_resources
+from laion_assets.lib.raw_shard import fetch_shard
+from laion_assets.lib.sources.files import describe_file
 from laion_assets.partitions import SHARDS_NAME
-from laion_assets.resources import ShardSource
 from laion_assets.settings import REPOSITORY, Settings
-from laion_assets_tests.conftest import make_shard
+from laion_assets_tests.conftest import WriteShard, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.lib.sources.file_server import HTML, FileServer, Serve, send
 from laion_assets_tests.lib.sources.hub_server import Hub
@@ -32,16 +34,18 @@ class Pipeline:
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.instance = instance
         self._defs = build_defs(settings)
-        self._shards = ShardSource.build(settings)
+        self._resources = build_resources(settings)
+        self._cursor: str | None = None
 
     def evaluate(self) -> dg.SensorResult:
         """Returns what a tick asks for."""
         context = dg.build_sensor_context(
             instance=self.instance,
-            resources={"shards": self._shards},
+            resources=self._resources,
+            cursor=self._cursor,
             sensor_name="discover_shards",
         )
-        result = discover_shards(context)
+        result = self._defs.resolve_sensor_def("discover_shards")(context)
         assert isinstance(result, dg.SensorResult)
         return result
 
@@ -49,25 +53,28 @@ class Pipeline:
         """Does what a tick asked for, as the daemon does."""
         for request in result.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(SHARDS_NAME, list(request.partition_keys))
-        job = self._defs.resolve_job_def("ingest_shards")
+        self._cursor = result.cursor
         for run in result.run_requests or ():
-            job.execute_in_process(
-                instance=self.instance, partition_key=run.partition_key, raise_on_error=False
+            self._defs.resolve_job_def(str(run.job_name)).execute_in_process(
+                instance=self.instance,
+                partition_key=run.partition_key,
+                run_config=run.run_config,
+                raise_on_error=False,
             )
 
     def tick(self) -> list[str]:
-        """Evaluates and heeds; returns the shards that were ingested."""
+        """Evaluates and heeds; returns what ran: shards, by name, and the job `refresh_counts`."""
         result = self.evaluate()
         self.heed(result)
-        return list_shards(result)
+        return [run.partition_key or str(run.job_name) for run in result.run_requests or ()]
 
 
 def list_shards(result: dg.SensorResult) -> list[str]:
-    return [str(request.partition_key) for request in result.run_requests or ()]
+    return [run.partition_key for run in result.run_requests or () if run.partition_key]
 
 
 def list_keys(result: dg.SensorResult) -> list[str]:
-    return [str(request.run_key) for request in result.run_requests or ()]
+    return [str(run.run_key) for run in result.run_requests or () if run.partition_key]
 
 
 def list_added(result: dg.SensorResult) -> list[str]:
@@ -101,7 +108,7 @@ def test_each_shard_is_ingested_once_for_each_content(
     assert set(list_keys(changed)).isdisjoint(list_keys(first))
     pipeline.heed(changed)
     assert count_rows(settings) == ({"a": 3, "b": 5}, {"a": 3, "b": 5})
-    assert pipeline.tick() == []
+    assert list_shards(pipeline.evaluate()) == []
 
 
 def test_a_content_that_comes_back_is_ingested_again(pipeline: Pipeline, hub: Hub) -> None:
@@ -129,9 +136,9 @@ def test_a_shard_that_fails_is_not_started_again_before_it_changes(
     hub.publish(DATASET, {"a.parquet": NEW, "b.parquet": OLD})
     third = pipeline.evaluate()
 
-    assert list_shards(second) == list_shards(third) == ["a"]
-    # Dagster starts one run for a key.
-    assert set(list_keys(second)) < set(list_keys(first))
+    assert list_shards(second) == []
+    assert list_shards(third) == ["a"]
+    # Dagster starts one run for a key, also after somebody has reset the cursor.
     assert set(list_keys(third)).isdisjoint(list_keys(first))
 
 
@@ -142,7 +149,7 @@ def test_a_shard_that_is_gone_is_reported_and_stays(
     pipeline.tick()
     hub.publish(DATASET, {"a.parquet": OLD})
 
-    assert pipeline.tick() == []
+    assert list_shards(pipeline.evaluate()) == []
 
     assert "no source has b any more; what is here of it stays" in capsys.readouterr().err
     assert pipeline.instance.get_dynamic_partitions(SHARDS_NAME) == ["a", "b"]
@@ -168,14 +175,94 @@ def test_two_sources_of_one_name_are_named_and_the_others_go_on(
     assert count_rows(settings)[0] == {"a": 3}
 
 
-def test_a_tick_that_finds_only_problems_fails_with_them(pipeline: Pipeline) -> None:
+def test_a_tick_that_finds_only_problems_says_so(pipeline: Pipeline) -> None:
     """No dataset was published."""
-    with pytest.raises(ShardError) as failure:
-        pipeline.evaluate()
+    result = pipeline.evaluate()
 
-    assert str(failure.value) == (
-        f"{LOCATION}: status 404, no such dataset, revision or folder; correct LAION_SHARDS"
+    assert not result.run_requests
+    assert str(result.skip_reason) == (
+        f"SkipReason(skip_message='{LOCATION}: status 404, no such dataset, revision or folder; "
+        "correct LAION_SHARDS')"
     )
+
+
+@pytest.fixture
+def local(settings: Settings, instance: dg.DagsterInstance) -> Pipeline:
+    return Pipeline(settings, instance)
+
+
+def test_a_batch_of_shards_is_refreshed_once(local: Pipeline, write_shard: WriteShard) -> None:
+    shards = [f"s{number}" for number in range(8)]
+    for shard in shards:
+        write_shard(shard, url=[f"https://a.test/{shard}"], caption=[shard])
+
+    assert [local.tick() for _ in range(3)] == [shards, ["refresh_counts"], []]
+    write_shard("s8", url=["https://a.test/s8"], caption=["s8"])
+    assert [local.tick() for _ in range(3)] == [["s8"], ["refresh_counts"], []]
+
+
+def test_nothing_is_refreshed_while_a_shard_is_on_its_way(
+    local: Pipeline, write_shard: WriteShard
+) -> None:
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.tick()
+    waiting = dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.STARTED)
+    local.instance.add_run(waiting)
+
+    assert local.tick() == []
+
+    local.instance.report_run_canceled(waiting)
+    assert local.tick() == ["refresh_counts"]
+
+
+def test_a_touched_file_runs_nothing_downstream(local: Pipeline, write_shard: WriteShard) -> None:
+    path = write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.tick()
+    local.tick()
+    images = dg.AssetKey("images")
+    loaded = local.instance.get_latest_materialization_event(images)
+    os.utime(path, ns=(1, 1))
+
+    assert [local.tick(), local.tick()] == [["a"], []]
+    assert local.instance.get_latest_materialization_event(images) == loaded
+
+
+def test_a_touched_file_that_was_never_loaded_is_loaded(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    path = write_shard("a", url=["https://a.test/a"], caption=["a"])
+    fetch_shard(describe_file(path), settings.raw_dir)
+    os.utime(path, ns=(1, 1))
+
+    assert local.tick() == ["a"]
+    assert count_rows(settings) == ({"a": 1}, {"a": 1})
+
+
+def test_what_was_loaded_by_hand_is_refreshed_too(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    """The tables are asked, not the history: here nothing was in it when the sensor came."""
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    with dg.DagsterInstance.ephemeral() as another:
+        discover_shards(settings, another)
+        ingest = build_defs(settings).resolve_job_def("ingest_shards")
+        assert run_job(ingest, another, "a").reason is None
+
+    assert [local.tick(), local.tick()] == [["refresh_counts"], []]
+
+
+def test_a_refresh_that_fails_is_not_tried_again_for_the_same_shards(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.tick()
+    Path(settings.sheets["artists"]).unlink()
+    first, second = local.evaluate(), local.evaluate()
+    local.heed(first)
+
+    (key,) = {run.run_key for result in (first, second) for run in result.run_requests or ()}
+    (again,) = local.evaluate().run_requests or ()
+    assert again.run_key == key
 
 
 # --- The command line ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from laion_assets.lib.errors import LaionError, ShardError
+from laion_assets.lib.errors import ShardError
 from laion_assets.lib.sources.part import Origin, Part
 from laion_assets.lib.sources.source import Report, Source, SourceRules
 from laion_assets.lib.sources.urls import (
@@ -37,7 +37,7 @@ CHUNK_BYTES = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
-class _Unchanged(LaionError):  # noqa: N818 - no error, but the way out of a request
+class _Unchanged(Exception):  # noqa: N818 - no error, but the way out of a request
     """The server has what is known already."""
 
 
