@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import cast
+
+from laion_assets_tests.lib.loopback import PatientServer, QuietHandler, serve
 
 CSV = MappingProxyType({"Content-Type": "text/csv; charset=utf-8"})
 HTML = MappingProxyType({"Content-Type": "text/html; charset=utf-8"})
@@ -31,22 +32,19 @@ class Request:
     at: float
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Gives the next answer to each request."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
         """Answers; a client may leave before the end."""
         self.close_connection = True
         google = self.server.google
         google.requests.append(Request(self.path, dict(self.headers.items()), time.time()))
         with suppress(OSError):
             google.next_answer()(self)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keeps quiet."""
 
     @property
     def closing(self) -> threading.Event:
@@ -58,20 +56,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         self.server.google.sent_bytes += len(data)
 
-    def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Sends the status and the headers."""
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Connection", "close")
-        self.end_headers()
-
 
 Answer = Callable[[Handler], None]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
+class _Server(PatientServer):
     google: GoogleServer
 
 
@@ -123,15 +112,8 @@ def run_google_server(tls: ssl.SSLContext | None = None) -> Iterator[GoogleServe
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.google = GoogleServer(server.server_address[1], "https" if tls else "http")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve(server, server.google.closing):
         yield server.google
-    finally:
-        server.google.closing.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def find_closed_port() -> int:

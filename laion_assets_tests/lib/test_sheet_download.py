@@ -901,7 +901,7 @@ def test_a_sheet_that_fails_fails_its_asset_and_the_table_stays(
 
     assert not result.success
     reason = failure_message(result).strip()
-    assert reason == f"laion_assets.lib.errors.SheetError: {LINK}: {NO_PAGE}"
+    assert reason == f"dagster._core.definitions.events.Failure: {LINK}: {NO_PAGE}"
     assert rows(database) == [("B",), ("A",)]
     assert records(database) == before
     google.answer(send_csv("C"))

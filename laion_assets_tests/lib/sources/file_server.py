@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from laion_assets_tests.lib.loopback import PatientServer, QuietHandler, serve
 
 HTML = b"<!DOCTYPE html><html><head><title>Not found</title></head></html>"
 PIECE_BYTES = 1 << 20
@@ -33,14 +34,14 @@ class Request:
     sent_bytes: int = 0
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Gives each request the next answer of its path."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
     request_seen: Request
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
         """Answers; a client may leave before the end."""
         self.close_connection = True
         path, _, query = self.path.partition("?")
@@ -49,25 +50,14 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             files.take(self.request_seen)(self)
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 - the name that http.server looks for
         """Answers without a body."""
         self.do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keeps quiet."""
 
     @property
     def closing(self) -> threading.Event:
         """Set when the server is to end."""
         return self.server.files.closing
-
-    def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Sends the status and the headers."""
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Connection", "close")
-        self.end_headers()
 
     def write(self, data: bytes) -> None:
         """Sends a piece of the body, unless only the headers were asked for."""
@@ -79,8 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 Answer = Callable[[Handler], None]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
+class _Server(PatientServer):
     files: FileServer
 
 
@@ -135,15 +124,8 @@ def run_file_server() -> Iterator[FileServer]:
     """Runs a server until the block is left."""
     server = _Server(("127.0.0.1", 0), Handler)
     server.files = FileServer(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve(server, server.files.closing):
         yield server.files
-    finally:
-        server.files.closing.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def tag(content: bytes) -> str:
