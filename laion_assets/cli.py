@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -126,13 +126,23 @@ def status() -> None:
 @main.command()
 @click.argument("query")
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 1000))
-def search(query: str, limit: int) -> None:
-    """Searches the captions of the newest release for all words of QUERY, or a "quoted phrase"."""
-    from laion_assets.lib.search import search_captions
-    from laion_assets.report import print_answer
+@click.option("--domain", help="The whole host of the image.")
+@click.option("--shard", help="The shard that it came from.")
+@click.option("--min-aesthetic", type=float, help="Aesthetic score, 0 to 10.")
+@click.option("--max-punsafe", type=float, help="Probability of being unsafe, 0 to 1.")
+@click.option("--min-width", type=int, help="Pixels.")
+@click.option("--release", help="A tag; the newest if none is named.")
+@click.option("--json", "is_json", is_flag=True, help="Print an object: total, took_ms, hits, ….")
+def search(query: str, limit: int, release: str | None, is_json: bool, **only: Any) -> None:
+    """Searches the captions of a release for all words of QUERY, or a "quoted phrase"."""
+    from laion_assets.lib.search import SearchFilter, search_captions
+    from laion_assets.report import print_answer, print_answer_json
 
     settings = _load_settings()
-    print_answer(search_captions(settings.lance_dir, query, limit=limit))
+    answer = search_captions(
+        settings.lance_dir, query, only=SearchFilter(**only), release=release, limit=limit
+    )
+    (print_answer_json if is_json else print_answer)(answer)
 
 
 def _is_ours(error: Exception) -> bool:

@@ -128,13 +128,22 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
 def print_answer(answer: SearchAnswer) -> None:
     """Prints the hits of a search, the best first."""
     console = _open_console()
+    more = "more than " if answer.is_more else ""
     console.print(
-        f"{answer.total:,} captions in release {answer.release} ({answer.took_ms:.1f} ms)",
+        f"{more}{answer.total:,} captions in release {answer.release} ({answer.took_ms:.1f} ms)",
         highlight=False,
     )
     for hit in answer.hits:
         console.print(f"\n{escape(str(hit['caption']))}", highlight=False, soft_wrap=True)
         console.print(f"  {escape(str(hit['url']))}", style="dim", highlight=False, soft_wrap=True)
+
+
+def print_answer_json(answer: SearchAnswer) -> None:
+    """Prints the answer as one JSON object."""
+    import json
+    from dataclasses import asdict
+
+    print(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
 
 
 def _open_console() -> Console:

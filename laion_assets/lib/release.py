@@ -132,18 +132,25 @@ def newest_release(lance_dir: Path) -> Release | None:
     return None
 
 
-def open_release(lance_dir: Path) -> lance.LanceDataset:
-    """Opens the Lance table `images` at the newest release.
+def open_release(lance_dir: Path, tag: str | None = None) -> lance.LanceDataset:
+    """Opens the Lance table `images` at a release, the newest if none is named.
 
     Raises:
-        LaionError: there is none.
+        LaionError: there is no such release.
     """
     import lance
 
     newest = newest_release(lance_dir)
     if newest is None:
         raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
-    return lance.dataset(table_path(lance_dir, "images"), version=newest.tag)
+    path = table_path(lance_dir, "images")
+    if tag is None:
+        return lance.dataset(path, version=newest.tag)
+    if tag in lance.dataset(path).tags.list():
+        released = lance.dataset(path, version=tag)
+        if released.metadata.get(RELEASE_KEY) == tag:
+            return released
+    raise LaionError(f"no release {tag!r}; the newest is {newest.tag}")
 
 
 def _read_content(

@@ -1,0 +1,151 @@
+"""The search over captions, on a release of a few rows."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from laion_assets.backfill import discover_shards, run_job
+from laion_assets.definitions import build_defs
+from laion_assets.lib import search
+from laion_assets.lib.errors import LaionError
+from laion_assets.lib.search import SearchFilter, search_captions
+from laion_assets.settings import Settings
+
+CAPTIONS = [
+    "A red dress",
+    "red, red DRESS code",
+    "dress in red",
+    'the "Mona Lisa"',
+    "it's 50% off!",
+    "nothing",
+]
+
+
+def release(settings: Settings, instance: dg.DagsterInstance) -> str:
+    """Ingests what there is; returns the tag of the release."""
+    discover_shards(settings, instance)
+    defs = build_defs(settings)
+    for shard in instance.get_dynamic_partitions("shards"):
+        assert run_job(defs.resolve_job_def("ingest_shards"), instance, shard).reason is None
+    outcome = run_job(defs.resolve_job_def("refresh_counts"), instance)
+    assert outcome.reason is None
+    return str(outcome.metadata["release"]["tag"])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.default(tmp_path_factory.mktemp("search"))
+
+
+@pytest.fixture(scope="module")
+def tag(settings: Settings) -> str:
+    """A release of one shard, and after it another release with one more."""
+    write(
+        settings,
+        "one",
+        url=[f"https://{'a' if i % 2 else 'b'}.test/{i}" for i in range(len(CAPTIONS))],
+        caption=CAPTIONS,
+        width=[100, 200, 300, None, 500, 600],
+        punsafe=[0.1, 0.9, None, 0.5, 0.5, 0.5],
+        aesthetic=[5.0, 6.0, 7.0, None, 5.5, 5.5],
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = release(settings, instance)
+        write(settings, "two", url=["https://c.test/"], caption=["red again"])
+        release(settings, instance)
+    return first
+
+
+def write(settings: Settings, shard: str, **columns: Sequence[object]) -> None:
+    folder = settings.data_dir / "shards"
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table(dict(columns)), folder / f"{shard}.parquet")
+
+
+def find(
+    settings: Settings, tag: str, query: str, only: SearchFilter = search.EVERYTHING
+) -> set[int]:
+    """The positions of the captions that are found, whose number is the total."""
+    answer = search_captions(settings.lance_dir, query, only=only, release=tag)
+    found = {int(str(hit["row_index"])) for hit in answer.hits}
+    assert (answer.total, answer.is_more) == (len(found), False)
+    return found
+
+
+QUERIES = {
+    "one word": ("RED", {0, 1, 2}),
+    "all words": ("red dress", {0, 1, 2}),
+    "a phrase": ('"red dress"', {0, 1}),
+    "signs between": ('"mona lisa"', {3}),
+    "an apostrophe": ("it's", {4}),
+    "no such word": ("lemur", set()),
+    "syntax of SQL": ("' OR 1=1 --", set()),
+    "syntax of FTS5": ("red NOT dress", set()),
+    "an open quote": ('"red dress', {0, 1, 2}),
+    "no letter": ("!!! ***", set()),
+    "nothing": ("", set()),
+    "quotes alone": ('""', set()),
+}
+
+
+@pytest.mark.parametrize("case", QUERIES)
+def test_a_query_is_words_or_a_phrase_and_never_an_error(
+    settings: Settings, tag: str, case: str
+) -> None:
+    settings: Settings, tag: str, case: str
+) -> None:
+    query, expected = QUERIES[case]
+    assert find(settings, tag, query) == expected
+
+
+FILTERS = {
+    "domain": (SearchFilter(domain="B.test"), {0, 2}),
+    "shard": (SearchFilter(shard="one"), {0, 1, 2}),
+    "another shard": (SearchFilter(shard="o'ne"), set()),
+    "unsafe or unknown": (SearchFilter(max_punsafe=0.5), {0}),
+    "aesthetic": (SearchFilter(min_aesthetic=6), {1, 2}),
+    "width": (SearchFilter(min_width=200), {1, 2}),
+    "two": (SearchFilter(min_width=200, domain="a.test"), {1}),
+}
+
+
+@pytest.mark.parametrize("case", FILTERS)
+def test_a_filter_leaves_what_fits(settings: Settings, tag: str, case: str) -> None:
+    only, expected = FILTERS[case]
+    assert find(settings, tag, "red", only) == expected
+
+
+def test_the_best_come_first_and_the_total_counts_all(settings: Settings, tag: str) -> None:
+    answer = search_captions(settings.lance_dir, "red", release=tag, limit=1)
+
+    assert [hit["caption"] for hit in answer.hits] == ["red, red DRESS code"]
+    assert answer.total == 3
+
+
+def test_more_than_the_bound_is_said(
+    settings: Settings, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_TOTAL", 2)
+
+    answer = search_captions(settings.lance_dir, "red", release=tag)
+
+    assert (answer.total, answer.is_more, len(answer.hits)) == (2, True, 3)
+
+
+def test_the_newest_release_is_searched_unless_another_is_named(
+    settings: Settings, tag: str
+) -> None:
+    newest, old = (search_captions(settings.lance_dir, "red", release=r) for r in (None, tag))
+
+    assert (old.total, old.release) == (3, tag)
+    assert (newest.total, newest.release) == (4, f"{tag}.2")
+
+
+def test_a_release_that_is_not_there_names_the_newest(settings: Settings, tag: str) -> None:
+    with pytest.raises(LaionError) as refusal:
+        search_captions(settings.lance_dir, "red", release="1999-01-01")
+
+    assert str(refusal.value) == f"no release '1999-01-01'; the newest is {tag}.2"
