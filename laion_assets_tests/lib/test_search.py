@@ -95,8 +95,6 @@ QUERIES = {
 def test_a_query_is_words_or_a_phrase_and_never_an_error(
     settings: Settings, tag: str, case: str
 ) -> None:
-    settings: Settings, tag: str, case: str
-) -> None:
     query, expected = QUERIES[case]
     assert find(settings, tag, query) == expected
 
