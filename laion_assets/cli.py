@@ -16,6 +16,7 @@ import click
 if TYPE_CHECKING:
     import dagster as dg
 
+    from laion_assets.backfill import Outcome
     from laion_assets.lib.discovery import Discovery
     from laion_assets.settings import Settings
 
@@ -30,7 +31,7 @@ class OneLineErrors(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo("laion: stopped; `laion backfill --missing` goes on from here", err=True)
+            click.echo("laion: stopped; `laion backfill --missing` does what is left", err=True)
             ctx.exit(1)
         except Exception as error:  # noqa: BLE001 - a person gets a reason, never a traceback
             reason = " ".join(str(error).split()) or "no reason given"
@@ -109,7 +110,8 @@ def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh
         found = _discover(settings, instance, is_asking=is_missing)
         chosen = _choose(settings, instance, shards, found if is_missing else None)
         is_done = _backfill(settings, instance, chosen, is_refreshing=not no_refresh)
-    if not is_done or found.problems:
+    # Who names shards asks for no others.
+    if not is_done or (found.problems and not shards):
         sys.exit(1)
 
 
@@ -219,10 +221,21 @@ def _backfill(
         outcomes = [
             progress.follow(shard, partial(run_job, ingest, instance, shard)) for shard in shards
         ]
-        if is_refreshing and (not shards or any(outcome.reason is None for outcome in outcomes)):
+        if is_refreshing and _is_refresh_due(settings, outcomes):
             refresh = defs.resolve_job_def("refresh_counts")
             outcomes.append(progress.follow("refresh_counts", partial(run_job, refresh, instance)))
     return all(outcome.reason is None for outcome in outcomes)
+
+
+def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
+    """Returns whether a shard was done, or one of before is not counted or released yet."""
+    from laion_assets.lib.database import Database
+    from laion_assets.lib.release import find_unreleased
+
+    if outcomes:
+        return any(outcome.reason is None for outcome in outcomes)
+    kinds = tuple(settings.sheets)
+    return find_unreleased(Database(settings.database), settings.lance_dir, kinds) is not None
 
 
 if __name__ == "__main__":

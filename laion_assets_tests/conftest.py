@@ -62,7 +62,7 @@ def hub(server: FileServer) -> Iterator[Hub]:
 @pytest.fixture
 def rules(server: FileServer) -> SourceRules:
     """The Hub is the server, and all is short."""
-    return SourceRules(hub_endpoint=server.origin, timeout_s=0.3, attempts=3, backoff_s=0.01)
+    return SourceRules(hub_endpoint=server.origin, timeout_s=2, attempts=3, backoff_s=0.01)
 
 
 @pytest.fixture

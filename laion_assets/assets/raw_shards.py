@@ -47,17 +47,13 @@ def raw_shards(
     """
     from laion_assets.lib.images import is_loaded
     from laion_assets.lib.progress import Progress
-    from laion_assets.lib.raw_shard import fetch_shard, keep_shard, raw_path
-    from laion_assets.lib.sources.listing import find_shard
+    from laion_assets.lib.raw_shard import bring_shard, raw_path
 
     started = time.monotonic()
     shard, raw_dir = context.partition_key, Path(shards.raw_dir)
     progress = Progress(shard)
-    source = find_shard(shards.locations, shard, shards.rules)
-    if source:
-        raw = fetch_shard(source, raw_dir, shards.rules, progress)
-    else:
-        raw = keep_shard(shard, raw_dir, shards.locations)
+    raw, is_gone = bring_shard(shards.locations, shard, raw_dir, shards.rules, progress)
+    if is_gone:
         context.log.warning(f"no source has {shard} any more; the file from {raw.source} stays")
     if config.only_if_changed and is_loaded(warehouse.database, raw):
         context.log.info(f"{shard} has the content that is loaded; nothing downstream runs")
@@ -70,7 +66,7 @@ def raw_shards(
             "transferred_bytes": progress.transferred_bytes,
             "sha256": raw.sha256,
             "source": describe_place(raw.source),
-            "is_source_gone": source is None,
+            "is_source_gone": is_gone,
             "fetched_at": raw.fetched_at,
             "file": dg.MetadataValue.path(raw_path(raw_dir, raw.shard)),
             "duration_s": round(time.monotonic() - started, 3),

@@ -54,7 +54,7 @@ class Database:
             DatabaseBusyError: the file was not free in time; the message names the holder.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open(is_read_only=False) as connection, _transaction(connection):
+        with self._open(is_read_only=False) as connection, _transaction(connection, self.path):
             for table, columns in TABLES.items():
                 connection.execute(create_table(table, columns))
             yield connection
@@ -110,14 +110,17 @@ class Database:
 
 
 @contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _transaction(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
     connection.execute("BEGIN")
     try:
         yield
     except BaseException:
         connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+    try:
+        connection.execute("COMMIT")
+    except duckdb.Error as error:
+        raise LaionError(f"{path}: {first_line(error)}; see that the disk has room") from error
 
 
 def _is_lock_conflict(error: duckdb.Error) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from laion_assets.lib.errors import ShardError
+from laion_assets.lib.errors import GoneError, ShardError
 from laion_assets.lib.raw_shard import RawShard, find_raw_shard, is_same_content
 from laion_assets.lib.sources.listing import list_shards
 from laion_assets.lib.sources.source import Source, SourceRules
@@ -15,6 +16,9 @@ from laion_assets.lib.sources.urls import SCHEMES, read_version
 
 # A server that is asked for the versions of thousands of files sees so many requests at once.
 REQUESTS_AT_ONCE = 16
+# A tick of a sensor may take a minute: for the answer of one server, and for all of them.
+ANSWER_S = 10
+ASKING_S = 25
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ class Discovery:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What servers said: sources with versions, and why others have none, by shard."""
+
+    sources: dict[str, Source]
+    gone: dict[str, str]
+    failures: dict[str, str]
+
+
 def discover(
     locations: Iterable[str],
     raw_dir: Path,
@@ -59,42 +72,49 @@ def discover(
     listing = list_shards(locations, rules)
     known = {shard: find_raw_shard(shard, raw_dir) for shard in listing.sources}
     fetched = {shard: record for shard, record in known.items() if record}
-    sources, problems = listing.sources, list[str]()
-    if is_asking:
-        sources, problems = _ask_versions(sources, rules)
+    asked = _ask_versions(listing.sources, rules) if is_asking else _Answers({}, {}, {})
+    sources = listing.sources | asked.sources
     changed = [shard for shard, record in fetched.items() if _is_changed(record, sources[shard])]
     due = [shard for shard in sources if shard not in fetched or shard in changed]
-    gone = sorted(set(partitions) - set(sources)) if not listing.problems else []
+    unnamed = [] if listing.unlisted else set(partitions) - sources.keys() - listing.refused.keys()
+    # A URL that was never there is a mistake; one whose file is here is gone.
+    failures = {s: why for s, why in asked.gone.items() if s not in fetched} | asked.failures
     return Discovery(
         new=[shard for shard in sources if shard not in partitions],
         changed=changed,
-        gone=gone,
+        gone=sorted({*unnamed, *(asked.gone.keys() & fetched.keys())}),
         due={shard: _name_change(sources[shard], fetched.get(shard)) for shard in due},
-        problems=[*listing.problems, *problems],
+        problems=[*listing.problems, *_sum_up(list(failures.values()))],
         warnings=listing.warnings,
     )
 
 
-def _ask_versions(
-    sources: dict[str, Source], rules: SourceRules
-) -> tuple[dict[str, Source], list[str]]:
-    """Returns the sources with their versions, and why some are not known."""
-    unknown = [
-        source for source in sources.values() if source.version is None and source.scheme in SCHEMES
-    ]
+def _ask_versions(sources: dict[str, Source], rules: SourceRules) -> _Answers:
+    """Asks the servers of plain URLs; one that is silent is not waited for long."""
+    deadline = time.monotonic() + ASKING_S
+    quick = replace(rules, attempts=1, timeout_s=min(rules.timeout_s, ANSWER_S))
+    answers = _Answers({}, {}, {})
 
-    def ask(source: Source) -> tuple[Source, str | None]:
+    def ask(source: Source) -> None:
         try:
-            return replace(source, version=read_version(source, rules)), None
+            if time.monotonic() > deadline:
+                raise ShardError(f"{source.name}: not asked, the others took too long")
+            version = read_version(source, quick)
+            answers.sources[source.shard] = replace(source, version=version)
+        except GoneError as error:
+            answers.gone[source.shard] = str(error)
         except ShardError as error:
-            return source, str(error)
+            answers.failures[source.shard] = str(error)
 
+    unknown = [s for s in sources.values() if s.version is None and s.scheme in SCHEMES]
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        answers = list(pool.map(ask, unknown))
-    failures = [failure for _, failure in answers if failure]
+        list(pool.map(ask, unknown))
+    return answers
+
+
+def _sum_up(failures: list[str]) -> list[str]:
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    problems = [f"{failures[0]}{more}"] if failures else []
-    return sources | {source.shard: source for source, _ in answers}, problems
+    return [f"{failures[0]}{more}"] if failures else []
 
 
 def _is_changed(record: RawShard, source: Source) -> bool:

@@ -22,6 +22,10 @@ class ShardError(LaionError):
     """A shard's file cannot be used."""
 
 
+class GoneError(ShardError):
+    """A server says that it has no such file."""
+
+
 class SheetError(LaionError):
     """A list of names cannot be used."""
 

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from errno import ENOSPC
 from pathlib import Path
 
-from laion_assets.lib.errors import ShardError, first_line
+from laion_assets.lib.errors import GoneError, ShardError, first_line
 from laion_assets.lib.locks import lock_shard
 from laion_assets.lib.parquet_file import ParquetFacts, verify_parquet
 from laion_assets.lib.sources.bucket import download_object
 from laion_assets.lib.sources.download import download_url
 from laion_assets.lib.sources.files import link_file
+from laion_assets.lib.sources.listing import find_shard
 from laion_assets.lib.sources.part import Part
 from laion_assets.lib.sources.source import Report, Source, SourceRules, hide_secrets, tell_nobody
 from laion_assets.lib.sources.urls import SCHEMES
@@ -91,18 +92,34 @@ def fetch_shard(
             return _fetch_local(source, raw_dir)
 
 
-def keep_shard(shard: str, raw_dir: Path, locations: Iterable[str]) -> RawShard:
-    """Returns the record of a file that no source has any more, if it still is whole.
+def bring_shard(
+    locations: Iterable[str],
+    shard: str,
+    raw_dir: Path,
+    rules: SourceRules,
+    report: Report = tell_nobody,
+) -> tuple[RawShard, bool]:
+    """Fetches a shard from wherever the locations have it; one that is gone everywhere stays.
+
+    Returns:
+        Its record, and whether no source has it any more.
 
     Raises:
-        ShardError: it is not, or was never fetched.
+        ShardError: it cannot be had, and never was; or the sources do not agree.
     """
-    if known := _find_whole(shard, raw_dir):
-        return known
-    places = ", ".join(hide_secrets(location) for location in locations)
-    raise ShardError(
-        f"shard {shard!r} is not among {places}; put its file there or set LAION_SHARDS"
-    )
+    locations = tuple(locations)
+    source = find_shard(locations, shard, rules)
+    try:
+        if source is not None:
+            return fetch_shard(source, raw_dir, rules, report), False
+        places = ", ".join(map(hide_secrets, locations))
+        raise GoneError(
+            f"shard {shard!r} is not among {places}; put its file there or set LAION_SHARDS"
+        )
+    except GoneError:
+        if known := _find_whole(shard, raw_dir):
+            return known, True
+        raise
 
 
 def find_raw_shard(shard: str, raw_dir: Path) -> RawShard | None:
@@ -160,7 +177,9 @@ def _fetch_remote(source: Source, raw_dir: Path, rules: SourceRules, report: Rep
     part = Part(raw_dir, source.shard)
     if source.scheme in SCHEMES:
         is_same_place = known is not None and known.source == source.name
-        known_version = known.version if known and is_same_place else None
+        # A server that has the known file still cannot be told so if another one was promised.
+        is_wanted = source.sha256 is None
+        known_version = known.version if known and is_same_place and is_wanted else None
         answer = download_url(source, part, rules, known_version, report)
     else:
         answer = download_object(source, part, rules, report)
@@ -216,8 +235,7 @@ def _install(source: Source, path: Path, raw_dir: Path, known: RawShard | None) 
         version=source.version,
         fetched_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
     )
-    path.replace(raw_path(raw_dir, source.shard))
-    _write_record(raw_dir, record)
+    _put_in_place(raw_dir, record, path)
     return record
 
 
@@ -242,7 +260,10 @@ def _record_path(raw_dir: Path, shard: str) -> Path:
     return raw_dir / f"{shard}.json"
 
 
-def _write_record(raw_dir: Path, record: RawShard) -> None:
-    temporary = raw_dir / f".{record.shard}.json.tmp"
+def _put_in_place(raw_dir: Path, record: RawShard, path: Path) -> None:
+    """Puts a verified file and its record in place."""
+    temporary = raw_dir / f".{record.shard}.record"
+    # First what may fail on a full disk; then two renames.
     temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+    path.replace(raw_path(raw_dir, record.shard))
     temporary.replace(_record_path(raw_dir, record.shard))

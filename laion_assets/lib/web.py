@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from laion_assets.lib.errors import LaionError
 
@@ -51,7 +51,9 @@ def send(
     import requests
     from requests.cookies import extract_cookies_to_jar
 
-    request = session.prepare_request(requests.Request(method, url, headers=headers))
+    # Without an authorization of its own, requests would replace ours by one of ~/.netrc.
+    keep = (lambda prepared: prepared) if "Authorization" in headers else None
+    request = session.prepare_request(requests.Request(method, url, headers=headers, auth=keep))
     settings = session.merge_environment_settings(url, {}, True, None, None)
     response = session.get_adapter(url).send(request, timeout=timeout_s, **settings)
     extract_cookies_to_jar(session.cookies, request, response.raw)
@@ -79,13 +81,15 @@ def retry(
         count_bytes: says how far the work has come; an attempt that got further starts the count of
             failures again.
     """
-    failures, reached = 0, count_bytes()
+    failures, furthest = 0, count_bytes()
     while True:
         try:
             return work()
         except PassingError as error:
-            is_further = count_bytes() >= reached + PROGRESS_BYTES
-            failures, reached = (0 if is_further else failures) + 1, count_bytes()
+            # Further than ever: work that begins anew again and again comes to an end too.
+            is_further = count_bytes() >= furthest + PROGRESS_BYTES
+            failures = (0 if is_further else failures) + 1
+            furthest = max(furthest, count_bytes())
             pause_s = max(error.retry_after_s or 0, backoff_s * 2 ** (failures - 1))
             is_too_late = pause_s > MAX_PAUSE_S or time.monotonic() + pause_s > deadline
             if failures >= attempts or is_too_late:
@@ -118,7 +122,7 @@ def refuse_status(
     response: requests.Response,
     remedies: Mapping[int, str],
     error_type: type[LaionError],
-) -> None:
+) -> NoReturn:
     """Raises what a status that is no success means.
 
     Args:

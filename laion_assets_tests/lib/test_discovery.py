@@ -215,12 +215,13 @@ def test_servers_that_do_not_answer_are_one_line(
     locations = [f"{server.origin}/s{{0..2}}.parquet"]
     partitions = fetch_all(locations, raw_dir, rules)
     server.put("/s0.parquet", send(500))
+    server.put("/s1.parquet", send(500))
     server.put("/s2.parquet", send(404))
 
     found = discover(locations, raw_dir, rules, partitions)
 
     assert found.problems == [
         f"{server.origin}/s0.parquet: status 500, the server failed; try again later "
-        "(3 attempts) (and 1 more)"
+        "(1 attempt) (and 1 more)"
     ]
-    assert (found.new, found.changed, found.gone, found.due) == ([], [], [], {})
+    assert (found.new, found.changed, found.gone, found.due) == ([], [], ["s2"], {})

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.progress import Progress
-from laion_assets.lib.raw_shard import fetch_shard, read_raw_shard
+from laion_assets.lib.raw_shard import bring_shard, fetch_shard, read_raw_shard
 from laion_assets.lib.sources.files import describe_file
 from laion_assets.lib.sources.source import SourceRules
 from laion_assets.lib.sources.urls import describe_url
@@ -438,7 +439,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_download_onto_a_full_disk_leaves_the_old_file_and_no_part(
     server: FileServer, rules: SourceRules, small_disk: Path
 ) -> None:
-    url = server.put(PATH, Serve(OLD), Serve(LARGE))
+    url = server.put(PATH, Serve(OLD), Serve(LARGE, is_chunked=True))
     old = fetch_shard(describe_url(url, None), small_disk, rules)
     before = read_folder(small_disk)
 
@@ -449,6 +450,48 @@ def test_a_download_onto_a_full_disk_leaves_the_old_file_and_no_part(
     assert read_folder(small_disk) == before
     assert sorted(path.name for path in small_disk.iterdir()) == ["s.json", "s.parquet"]
     assert read_raw_shard("s", small_disk) == old
+
+
+def test_a_file_that_has_no_room_is_not_begun(
+    server: FileServer, rules: SourceRules, small_disk: Path
+) -> None:
+    url = server.put(PATH, Serve(LARGE))
+
+    with pytest.raises(ShardError) as refusal:
+        fetch_shard(describe_url(url, None), small_disk, rules)
+
+    assert re.fullmatch(
+        rf"{re.escape(url)}: needs {len(LARGE):,} bytes, and the disk has [\d,]+ left; "
+        "make room, what has come stays",
+        str(refusal.value),
+    )
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_wrong_promise_is_refused_though_the_server_has_what_is_here(
+    server: FileServer, rules: SourceRules, raw_dir: Path
+) -> None:
+    url = server.put(PATH, Serve(OLD))
+    old = fetch_shard(describe_url(url, None), raw_dir, rules)
+
+    with pytest.raises(ShardError, match=f"and should be {'0' * 64}; fetch it again"):
+        fetch_shard(describe_url(url, "0" * 64), raw_dir, rules)
+
+    assert read_raw_shard("s", raw_dir) == old
+
+
+def test_a_file_that_is_gone_from_its_server_stays(
+    server: FileServer, rules: SourceRules, raw_dir: Path
+) -> None:
+    url = server.put(PATH, Serve(OLD))
+    assert bring_shard([url], "s", raw_dir, rules)[1] is False
+    server.put(PATH, send(404))
+
+    raw, is_gone = bring_shard([url], "s", raw_dir, rules)
+
+    assert (raw, is_gone) == (read_raw_shard("s", raw_dir), True)
+    with pytest.raises(ShardError, match="status 404, no such file"):
+        bring_shard([server.put("/t.parquet", send(404))], "t", raw_dir, rules)
 
 
 def test_a_copy_onto_a_full_disk_leaves_the_old_file(small_disk: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Credentials and region come from where every AWS program takes them: AWS_ACCESS_
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from laion_assets.lib.sources.source import (
     describe_each,
     fixed_folder,
     has_glob,
+    hide_secrets,
+    is_deep,
     is_match,
     shard_of,
 )
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 # Each is one request.
 CHUNK_BYTES = 8 << 20
+_BUCKET = re.compile(r"[A-Za-z0-9][\w.-]+")
 REMEDY = "check LAION_SHARDS, the credentials and the network"
 
 
@@ -41,15 +45,17 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
     from pyarrow.fs import FileSelector, FileType
 
     pattern = location.partition("://")[2]
+    location = hide_secrets(location)
     bucket = pattern.partition("/")[0]
-    if not bucket or has_glob(bucket) or not pattern.partition("/")[2]:
+    if not _BUCKET.fullmatch(bucket) or not pattern.partition("/")[2]:
         raise ShardError(f"{location}: not of the form s3://<bucket>/<path or glob>; correct it")
     with _name_failures(location):
         files = _open(bucket, rules)
         infos = [files.get_file_info(pattern)]
         if has_glob(pattern):
-            is_deep = has_glob("/".join(pattern.split("/")[:-1]))
-            folder = FileSelector(fixed_folder(pattern), recursive=is_deep, allow_not_found=True)
+            is_recursive = is_deep(pattern)
+            place = fixed_folder(pattern)
+            folder = FileSelector(place, recursive=is_recursive, allow_not_found=True)
             infos = files.get_file_info(folder)
             if not infos and files.get_file_info(bucket).type == FileType.NotFound:
                 raise ShardError(f"{location}: no such bucket; correct LAION_SHARDS")
@@ -124,5 +130,6 @@ def _describe(info: pyarrow.fs.FileInfo) -> Source:
 def _name_failures(name: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    # What Arrow calls invalid is a ValueError.
+    except (OSError, ValueError) as error:
         raise ShardError(f"{name}: {first_line(error)}; {REMEDY}") from error

@@ -7,6 +7,7 @@ same one, and sends all of it otherwise.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,15 +18,14 @@ from laion_assets.lib.sources.source import Report, Source, SourceRules
 from laion_assets.lib.sources.urls import (
     HTTP_OK,
     HTTP_PARTIAL,
-    REMEDIES,
     Answer,
     follow,
+    refuse_answer,
 )
 from laion_assets.lib.web import (
     PassingError,
     name_failures,
     open_session,
-    refuse_status,
     retry,
 )
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HTTP_RANGE_NOT_SATISFIABLE = 416
 CHUNK_BYTES = 1 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 class _Unchanged(Exception):  # noqa: N818 - no error, but the way out of a request
@@ -96,7 +96,7 @@ def _attempt(
         if begun and response.status_code == HTTP_RANGE_NOT_SATISFIABLE:
             return _check_whole(source, response, part, begun)
         if response.status_code not in (HTTP_OK, HTTP_PARTIAL):
-            refuse_status(source.name, response, REMEDIES, ShardError)
+            refuse_answer(source, answer)
         _check_promise(source, answer)
         if response.status_code == HTTP_OK or begun is None:
             begun = Origin(
@@ -106,8 +106,18 @@ def _attempt(
                 _validator(response),
             )
             part.start(begun)
+        else:
+            _check_same(source, response, part, begun)
         _receive(source, response, part, report)
         return begun
+
+
+def _check_same(source: Source, response: requests.Response, part: Part, begun: Origin) -> None:
+    """Checks that what a server sends is the rest of what has come; some ignore If-Range."""
+    validator = _validator(response)
+    if begun.validator and validator and validator != begun.validator:
+        part.remove()
+        raise PassingError(f"{source.name}: the file changed while it came; try again")
 
 
 def _check_whole(source: Source, response: requests.Response, part: Part, begun: Origin) -> Origin:
@@ -148,6 +158,7 @@ def _validator(response: requests.Response) -> str | None:
 
 def _receive(source: Source, response: requests.Response, part: Part, report: Report) -> None:
     done, total = _measure(source, response, part)
+    _check_room(source, part, (total or 0) - done)
     report(done, total)
     with part.open() as file:
         for chunk in _read_body(source, response, part, total):
@@ -159,6 +170,17 @@ def _receive(source: Source, response: requests.Response, part: Part, report: Re
     if total is not None and done > total:
         part.remove()
         raise PassingError(f"{source.name}: {done:,} bytes came instead of {total:,}; try again")
+
+
+def _check_room(source: Source, part: Part, missing_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(part.path.parent).free
+    if missing_bytes > free_bytes:
+        if not part.count_bytes():
+            part.remove()
+        raise ShardError(
+            f"{source.name}: needs {missing_bytes:,} bytes, and the disk has {free_bytes:,} left; "
+            "make room, what has come stays"
+        )
 
 
 def _read_body(
@@ -191,4 +213,5 @@ def _measure(source: Source, response: requests.Response, part: Part) -> tuple[i
     if place is None or int(place[1]) != part.count_bytes():
         part.remove()
         raise PassingError(f"{source.name}: the server sent another part than asked for; try again")
-    return int(place[1]), int(place[2])
+    # A server may not say how long the whole is; this part goes to its end all the same.
+    return int(place[1]), int(place[2]) + 1 if place[3] == "*" else int(place[3])

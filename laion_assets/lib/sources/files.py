@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.sources.source import SUFFIX, Source, describe_each, shard_of
@@ -42,6 +43,8 @@ def describe_file(path: Path) -> Source:
     except OSError:
         # Who reads the file says why that cannot be done.
         return Source(shard, absolute, absolute)
+    if not S_ISREG(status.st_mode):
+        raise ShardError(f"{absolute}: is no regular file; leave it out of LAION_SHARDS")
     return Source(shard, absolute, absolute, f"{status.st_size}-{status.st_mtime_ns}")
 
 

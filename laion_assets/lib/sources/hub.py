@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urljoin
 
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.sources.source import (
@@ -20,6 +20,8 @@ from laion_assets.lib.sources.source import (
     describe_each,
     fixed_folder,
     has_glob,
+    hide_secrets,
+    is_deep,
     is_match,
     shard_of,
 )
@@ -61,6 +63,7 @@ def list_hub(location: str, rules: SourceRules) -> list[Source | ShardError]:
         ShardError: the location is not of this form, or the Hub does not list it.
     """
     match = _LOCATION.fullmatch(location)
+    location = hide_secrets(location)
     if match is None:
         raise ShardError(f"{location}: not of the form {FORM}; correct LAION_SHARDS")
     dataset = _Dataset(location, match[1], unquote(match[2] or "main"), match[3])
@@ -79,7 +82,7 @@ def list_hub(location: str, rules: SourceRules) -> list[Source | ShardError]:
 def _describe(dataset: _Dataset, rules: SourceRules, entry: dict[str, object]) -> Source:
     path = str(entry["path"])
     lfs = entry.get("lfs")
-    sha256 = str(lfs["oid"]) if isinstance(lfs, dict) else None
+    sha256 = str(lfs["oid"]) if isinstance(lfs, dict) and "oid" in lfs else None
     revision = quote(dataset.revision, safe="")
     name = f"hf://datasets/{dataset.name}@{revision}/{path}"
     url = f"{rules.hub_endpoint}/datasets/{dataset.name}/resolve/{revision}/{quote(path)}"
@@ -91,7 +94,7 @@ def _list_tree(dataset: _Dataset, rules: SourceRules) -> Iterator[dict[str, obje
     folder = fixed_folder(dataset.pattern)
     tree = f"tree/{quote(dataset.revision, safe='')}/{quote(folder)}".rstrip("/")
     url: str | None = f"{rules.hub_endpoint}/api/datasets/{dataset.name}/{tree}"
-    if has_glob("/".join(dataset.pattern.split("/")[:-1])):
+    if is_deep(dataset.pattern):
         url = f"{url}?recursive=true"
     with open_session() as session:
         for _ in range(MAX_PAGES):
@@ -131,4 +134,4 @@ def _read_page(
         is_list = False
     if not is_list:
         raise ShardError(f"{location}: the Hub sent no list of files; check HF_ENDPOINT")
-    return entries, following
+    return entries, urljoin(url, following) if following else None

@@ -34,14 +34,21 @@ class Listing:
     Attributes:
         sources: the file of each shard, by shard, in the order of their names.
         refused: why a shard cannot be told, by shard: two files would make it.
-        problems: why a location cannot be listed, a line each.
+        unlisted: why a location cannot be listed, a line each.
+        misnamed: why a file cannot be a shard, a line each.
         warnings: what is dangerous, a line each.
     """
 
     sources: dict[str, Source] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+    misnamed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """All that somebody has to see to, a line each."""
+        return [*self.unlisted, *self.misnamed, *self.refused.values()]
 
 
 def list_shards(locations: Iterable[str], rules: SourceRules | None = None) -> Listing:
@@ -59,10 +66,9 @@ def list_shards(locations: Iterable[str], rules: SourceRules | None = None) -> L
             for found in _list_location(location, rules):
                 _add(listing, found)
         except LaionError as error:
-            listing.problems.append(str(error))
+            listing.unlisted.append(str(error))
     for shard in listing.refused:
         del listing.sources[shard]
-    listing.problems += listing.refused.values()
     listing.sources = dict(sorted(listing.sources.items()))
     return listing
 
@@ -78,8 +84,8 @@ def find_shard(
     listing = list_shards(locations, rules)
     if shard in listing.refused:
         raise ShardError(listing.refused[shard])
-    if shard not in listing.sources and listing.problems:
-        raise ShardError(listing.problems[0])
+    if shard not in listing.sources and listing.unlisted:
+        raise ShardError(listing.unlisted[0])
     return listing.sources.get(shard)
 
 
@@ -124,8 +130,10 @@ def _list_location(location: str, rules: SourceRules) -> Iterator[Source | Shard
 
 
 def _split_checksum(location: str) -> tuple[str, str | None]:
-    """Splits `#sha256=…` off; any other fragment has no meaning for a file, and goes."""
+    """Splits `#sha256=…` off; for a web server any other fragment has no meaning, and goes."""
     url, _, fragment = location.partition("#")
+    if split_scheme(location) not in SCHEMES and not fragment.lower().startswith("sha256="):
+        return location, None
     checksum = _CHECKSUM.fullmatch(fragment)
     if fragment.lower().startswith("sha256=") and not checksum:
         raise ShardError(
@@ -145,10 +153,15 @@ def _promise(found: list[Source | ShardError], sha256: str | None) -> Iterator[S
 
 def _add(listing: Listing, source: Source | ShardError) -> None:
     if isinstance(source, ShardError):
-        listing.problems.append(str(source))
+        listing.misnamed.append(str(source))
         return
     other = listing.sources.setdefault(source.shard, source)
-    if other.place != source.place:
+    if other.place != source.place and other.name == source.name:
+        listing.refused[source.shard] = (
+            f"shard {source.shard!r} comes from two URLs of {source.name}; "
+            "leave one out of LAION_SHARDS"
+        )
+    elif other.place != source.place:
         listing.refused[source.shard] = (
             f"shard {source.shard!r} comes from both {other.name} and {source.name}; "
             "rename one of the files or leave it out of LAION_SHARDS"

@@ -40,7 +40,7 @@ class Part:
 
     def __init__(self, raw_dir: Path, shard: str) -> None:
         self.path = raw_dir / f".{shard}.part"
-        self._origin_path = raw_dir / f".{shard}.part.json"
+        self._origin_path = raw_dir / f".{shard}.part-origin"
 
     def count_bytes(self) -> int:
         """Returns how much is there."""

@@ -129,6 +129,12 @@ def has_glob(path: str) -> bool:
     return any(sign in path for sign in "*?[")
 
 
+def is_deep(pattern: str) -> bool:
+    """Returns whether what matches may lie in folders below the fixed one."""
+    *folders, last = pattern.split("/")
+    return last == "**" or has_glob("/".join(folders))
+
+
 def fixed_folder(pattern: str) -> str:
     """Returns the folder that everything that the pattern matches lies in; '' is the root."""
     folders = pattern.split("/")[:-1]

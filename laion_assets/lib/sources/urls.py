@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urljoin, urlsplit
 
-from laion_assets.lib.errors import ShardError
+from laion_assets.lib.errors import GoneError, ShardError
 from laion_assets.lib.sources.source import (
     Source,
     SourceRules,
@@ -36,6 +36,7 @@ SCHEMES = ("http", "https")
 HTTP_OK = 200
 HTTP_PARTIAL = 206
 HTTP_NOT_MODIFIED = 304
+GONE = (404, 410)
 # What a server says that answers GET, and not HEAD: as one does to a URL that was signed for GET.
 NO_HEAD = (403, 405, 501)
 REMEDIES = {
@@ -116,9 +117,9 @@ def read_version(source: Source, rules: SourceRules) -> str | None:
         with name_failures(source.name, ShardError), open_session() as session:
             with follow(session, "HEAD", source, {}, rules) as answer:
                 if answer.response.status_code not in NO_HEAD or answer.sha256:
-                    return _read_version(source, answer)
+                    return _check_version(source, answer)
             with follow(session, "GET", source, {"Range": "bytes=0-0"}, rules) as answer:
-                return _read_version(source, answer)
+                return _check_version(source, answer)
 
     return retry(ask, ShardError, attempts=rules.attempts, backoff_s=rules.backoff_s)
 
@@ -174,7 +175,13 @@ def _linked_sha256(response: requests.Response) -> str | None:
     return etag if _SHA256.fullmatch(etag) else None
 
 
-def _read_version(source: Source, answer: Answer) -> str | None:
+def refuse_answer(source: Source, answer: Answer) -> NoReturn:
+    """Raises what a status that is no success means: GoneError where there is no such file."""
+    is_gone = answer.response.status_code in GONE
+    refuse_status(source.name, answer.response, REMEDIES, GoneError if is_gone else ShardError)
+
+
+def _check_version(source: Source, answer: Answer) -> str | None:
     if answer.response.status_code not in (HTTP_OK, HTTP_PARTIAL) and not answer.sha256:
-        refuse_status(source.name, answer.response, REMEDIES, ShardError)
+        refuse_answer(source, answer)
     return answer.version

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,16 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
 
     assert problems(str(path)) == [
         f"{path}: a shard's file name ends in .parquet; correct LAION_SHARDS"
+    ]
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    """A pipe would never end."""
+    pipe = tmp_path / "s.parquet"
+    os.mkfifo(pipe)
+
+    assert problems(str(tmp_path / "*.parquet")) == [
+        f"{pipe}: is no regular file; leave it out of LAION_SHARDS"
     ]
 
 
@@ -250,6 +261,15 @@ REFUSED = {
     "hub model": (
         "hf://models/a/b/s.parquet",
         "hf://models/a/b/s.parquet: not of the form "
+        "hf://datasets/<org>/<name>[@revision]/<path or glob>; correct LAION_SHARDS",
+    ),
+    "secrets of a bucket": (
+        "s3://key:secret@bucket/s.parquet?x=secret",
+        "s3://bucket/s.parquet: not of the form s3://<bucket>/<path or glob>; correct it",
+    ),
+    "secrets of the Hub": (
+        "hf://me:secret@datasets/a/b/s.parquet",
+        "hf://datasets/a/b/s.parquet: not of the form "
         "hf://datasets/<org>/<name>[@revision]/<path or glob>; correct LAION_SHARDS",
     ),
     "no bucket": (

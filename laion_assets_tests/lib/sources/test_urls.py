@@ -162,7 +162,7 @@ def test_redirects_are_followed_to_another_server(
         assert [request.path for request in other.requests] == ["/b", "/c"]
     assert part.path.read_bytes() == CONTENT
     assert found.name == f"{server.origin}{PATH}"
-    assert "secret" not in (part.path.parent / ".s.part.json").read_text(encoding="utf-8")
+    assert "secret" not in (part.path.parent / ".s.part-origin").read_text(encoding="utf-8")
 
 
 def test_the_token_goes_to_the_hub_and_no_further(
@@ -209,7 +209,7 @@ def test_the_token_is_in_no_representation_log_or_record(
     with pytest.raises(ShardError) as refusal:
         download(describe_url(f"{url}?key=hidden", None), part, with_token)
 
-    record = (part.path.parent / ".s.part.json").read_text(encoding="utf-8")
+    record = (part.path.parent / ".s.part-origin").read_text(encoding="utf-8")
     for text in (repr(with_token), str(refusal.value), caplog.text, record):
         assert SECRET not in text
     for text in (str(refusal.value), record):
@@ -286,6 +286,66 @@ def test_two_contents_are_never_mixed(
     assert server.requests[1].headers["Range"] == "bytes=4000-"
 
 
+def test_a_server_that_ignores_if_range_mixes_no_contents(
+    server: FileServer, part: Part, rules: SourceRules
+) -> None:
+    other = CONTENT[::-1]
+
+    place = f"bytes 4000-{len(other) - 1}/{len(other)}"
+    rest_of_another = send(206, other[4000:], ETag='"v2"', Content_Range=place)
+    first, last = Serve(CONTENT, etag='"v1"', cut_bytes=4000), Serve(other, etag='"v2"')
+    source = describe_url(server.put(PATH, first, rest_of_another, last), None)
+
+    download(source, part, rules)
+
+    assert part.path.read_bytes() == other
+
+
+def test_a_server_that_does_not_say_how_long_the_whole_is_is_understood(
+    server: FileServer, part: Part, rules: SourceRules
+) -> None:
+    place = f"bytes 4000-{len(CONTENT) - 1}/*"
+    rest = send(206, CONTENT[4000:], ETag='"v1"', Content_Range=place)
+    source = describe_url(server.put(PATH, Serve(CONTENT, etag='"v1"', cut_bytes=4000), rest), None)
+
+    download(source, part, rules)
+
+    assert part.path.read_bytes() == CONTENT
+
+
+def test_a_download_that_begins_anew_again_and_again_comes_to_an_end(
+    server: FileServer, part: Part, rules: SourceRules
+) -> None:
+    whole = Serve(bytes(3_000_000), etag="", modified="")
+    cuts = [replace(whole, cut_bytes=n) for n in (2_500_000, 300_000) * 10]
+    source = describe_url(server.put(PATH, *cuts), None)
+
+    with pytest.raises(ShardError, match="the connection broke off at byte"):
+        download(source, part, rules)
+
+    assert len(server.requests) <= 2 * rules.attempts
+
+
+def test_the_token_is_sent_whatever_netrc_says(
+    server: FileServer,
+    part: Part,
+    rules: SourceRules,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password word\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    source = describe_url(server.put(PATH, Serve(CONTENT)), None)
+
+    download(source, part, replace(rules, hub_token=SECRET))
+    part.remove()
+    download(source, part, rules)
+
+    sent = [request.headers["Authorization"] for request in server.requests]
+    assert sent == [f"Bearer {SECRET}", "Basic bWU6d29yZA=="]
+
+
 def test_a_part_that_was_complete_is_used(
     server: FileServer, part: Part, rules: SourceRules
 ) -> None:
@@ -316,7 +376,6 @@ WRONG_PARTS = {
     "another place": "bytes 3999-5119/5120",
     "no place": "",
     "another unit": "lines 4000-5119/5120",
-    "unknown size": "bytes 4000-5119/*",
 }
 
 
@@ -379,7 +438,7 @@ def test_a_part_whose_record_is_broken_begins_anew(
     server: FileServer, part: Part, rules: SourceRules, origin: str
 ) -> None:
     part.path.write_bytes(b"old")
-    (part.path.parent / ".s.part.json").write_text(origin, encoding="utf-8")
+    (part.path.parent / ".s.part-origin").write_text(origin, encoding="utf-8")
     source = describe_url(server.put(PATH, Serve(CONTENT)), None)
 
     download(source, part, rules)
