@@ -1,16 +1,22 @@
-"""Asset checks: what must hold of the tables, with figures and what to do if it does not."""
+"""Asset checks: what must hold, with figures and what to do if it does not.
+
+Here are those of the names and their counts; `table_checks.py` has those of the other tables, and
+`shard_checks.py` the one that comes with each shard.
+"""
 
 from collections.abc import Iterable
 
 import dagster as dg
 
 from laion_assets.resources import Warehouse
+from laion_assets.table_checks import TABLE_CHECKS
 
 
 def build_checks(kinds: Iterable[str]) -> list[dg.AssetChecksDefinition]:
-    """Returns the checks of the names and their counts."""
+    """Returns the checks of the tables, the names and their counts."""
     kinds = tuple(kinds)
     return [
+        *TABLE_CHECKS,
         _build_every_name_counted(kinds),
         _build_equals_fts5(kinds),
         *(_build_names_kept(kind) for kind in kinds),

@@ -14,6 +14,7 @@ from laion_assets.schemas import DOMAIN_COUNTS
     group_name="counts",
     kinds={"duckdb", "sql"},
     code_version="1",
+    tags={"holds": "counts"},
     metadata=describe_table("domain_counts", DOMAIN_COUNTS),
 )
 def domain_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:

@@ -19,6 +19,7 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         group_name="counts",
         kinds={"duckdb", "polars"},
         code_version="1",
+        tags={"holds": "counts"},
         metadata=describe_table("entity_counts", ENTITY_COUNTS),
     )
     def entity_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:

@@ -17,6 +17,7 @@ from laion_assets.schemas import IMAGES
     group_name="shards",
     kinds={"lance", "arrow"},
     code_version="1",
+    tags={"holds": "urls-and-captions"},
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
 )
 def lance_images(

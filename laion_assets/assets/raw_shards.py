@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from laion_assets.page import describe_place
+from laion_assets.page import describe_place, describe_source_columns
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource
 
@@ -15,6 +15,7 @@ from laion_assets.resources import ShardSource
     group_name="shards",
     kinds={"parquet", "file"},
     code_version="1",
+    tags={"holds": "urls-and-captions"},
 )
 def raw_shards(
     context: dg.AssetExecutionContext, shards: ShardSource
@@ -29,6 +30,7 @@ def raw_shards(
     """
     from laion_assets.lib.progress import Progress
     from laion_assets.lib.raw_shard import fetch_shard, keep_shard, raw_path
+    from laion_assets.lib.source_columns import describe_columns
     from laion_assets.lib.sources.listing import find_shard
 
     started = time.monotonic()
@@ -44,6 +46,9 @@ def raw_shards(
         data_version=dg.DataVersion(raw.sha256),
         metadata={
             "dagster/row_count": raw.file_rows,
+            "dagster/column_schema": describe_source_columns(
+                describe_columns(raw_path(raw_dir, raw.shard))
+            ),
             "bytes": raw.file_bytes,
             "transferred_bytes": progress.transferred_bytes,
             "sha256": raw.sha256,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from laion_assets.page import show_table
 from laion_assets.resources import LanceStore, Warehouse
 
 
@@ -19,6 +20,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         group_name="release",
         kinds={"lance"},
         code_version="1",
+        tags={"holds": "urls-and-captions"},
     )
     def release(warehouse: Warehouse, lance_store: LanceStore) -> dg.MaterializeResult[None]:
         """One tag for a version of the Lance tables `images`, `domain_counts` and `entity_counts`.
@@ -44,6 +46,10 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
                 "is_new": published.is_new,
                 "dagster/row_count": published.image_count,
                 "shards": published.shard_count,
+                "shards_held": show_table(
+                    [{"shard": s, "images": count} for s, count in published.shards.items()],
+                    ("shard", "images"),
+                ),
                 "lance_version": published.version,
                 "content_sha256": published.content_sha256,
                 "duration_s": round(time.monotonic() - started, 3),
