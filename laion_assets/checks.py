@@ -9,14 +9,12 @@ from collections.abc import Iterable
 import dagster as dg
 
 from laion_assets.resources import Warehouse
-from laion_assets.table_checks import TABLE_CHECKS
 
 
 def build_checks(kinds: Iterable[str]) -> list[dg.AssetChecksDefinition]:
-    """Returns the checks of the tables, the names and their counts."""
+    """Returns the checks of the names and their counts."""
     kinds = tuple(kinds)
     return [
-        *TABLE_CHECKS,
         _build_every_name_counted(kinds),
         _build_equals_fts5(kinds),
         *(_build_names_kept(kind) for kind in kinds),
