@@ -13,6 +13,7 @@ import dagster as dg
 
 from laion_assets.partitions import SHARDS, SHARDS_NAME
 from laion_assets.resources import LanceStore, ShardSource, Warehouse
+from laion_assets.shard_checks import ROWS_ACCOUNTED
 
 if TYPE_CHECKING:
     from laion_assets.lib.discovery import Discovery
@@ -31,9 +32,12 @@ UNFINISHED = [
 ]
 # A file that was touched and has the same content stops at `raw_shards`.
 ONLY_IF_CHANGED = {"ops": {"raw_shards": {"config": {"only_if_changed": True}}}}
+SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key)
+# What tells of all shards runs with the refresh, once for many of them.
+TABLE_CHECKS = dg.AssetSelection.checks_for_assets("images", "lance_images") - SHARD_CHECKS
 INGEST_SHARDS = dg.define_asset_job(
     "ingest_shards",
-    selection=["raw_shards", "images", "lance_images"],
+    selection=dg.AssetSelection.assets("raw_shards", "images", "lance_images") - TABLE_CHECKS,
     description="Brings one shard from its source to Lance.",
 )
 
@@ -42,7 +46,8 @@ def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:
     """Returns the job that reads the sheets, counts, and releases."""
     return dg.define_asset_job(
         "refresh_counts",
-        selection=dg.AssetSelection.assets(*kinds, "domain_counts", "entity_counts", "release"),
+        selection=dg.AssetSelection.assets(*kinds, "domain_counts", "entity_counts", "release")
+        | TABLE_CHECKS,
         description="Reads the sheets, counts domains and names, and publishes a release.",
     )
 

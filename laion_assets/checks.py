@@ -1,4 +1,8 @@
-"""Asset checks: what must hold of the tables, with figures and what to do if it does not."""
+"""Asset checks: what must hold, with figures and what to do if it does not.
+
+Here are those of the names and their counts; `table_checks.py` has those of the other tables, and
+`shard_checks.py` the one that comes with each shard.
+"""
 
 from collections.abc import Iterable
 

@@ -20,6 +20,7 @@ from laion_assets.automation import (
 from laion_assets.checks import build_checks
 from laion_assets.resources import LanceStore, ShardSource, SheetSource, Warehouse
 from laion_assets.settings import Settings
+from laion_assets.table_checks import TABLE_CHECKS
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
@@ -36,7 +37,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
             build_entity_counts_asset(kinds),
             build_release_asset(kinds),
         ],
-        asset_checks=build_checks(kinds),
+        asset_checks=[*TABLE_CHECKS, *build_checks(kinds)],
         jobs=[INGEST_SHARDS, refresh_counts],
         schedules=[build_daily_refresh(refresh_counts)],
         sensors=[build_discover_shards(refresh_counts, kinds)],

@@ -12,6 +12,9 @@ from laion_assets.schemas import Column
 if TYPE_CHECKING:
     import duckdb
 
+    from laion_assets.lib.shard_profile import Rows
+    from laion_assets.lib.source_columns import SourceColumn
+
 # A page with a 10,000-character caption is no page.
 MAX_CELL_LENGTH = 120
 
@@ -32,11 +35,47 @@ def describe_table(name: str, columns: Iterable[Column]) -> dict[str, object]:
     return {"dagster/table_name": name, "dagster/column_schema": schema}
 
 
+def describe_source_columns(columns: Iterable[SourceColumn]) -> dg.TableSchema:
+    """Returns the columns that a shard's file has, and what becomes of each."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=c.name,
+                type=c.type,
+                description=f"Read as `{c.read_as.name}`. {c.read_as.description}"
+                if c.read_as
+                else "Not read.",
+            )
+            for c in columns
+        ]
+    )
+
+
 def describe_place(place: str) -> dg.MetadataValue[str]:
     """Returns a path or URL so that the page shows what it is; a browser follows only its own."""
     if place.startswith(("http://", "https://")):
         return dg.MetadataValue.url(place)
     return dg.MetadataValue.text(place) if "://" in place else dg.MetadataValue.path(place)
+
+
+def percent(part: int, whole: int) -> float:
+    """Returns a share in per cent; 0 of nothing."""
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def show_rows(rows: Rows) -> dg.TableMetadataValue:
+    """Returns a small table; long texts are cut."""
+    return show_table(rows.records, rows.columns)
+
+
+def show_missing(missing: Mapping[str, int], row_count: int) -> dg.TableMetadataValue:
+    """Returns a table of how many rows have no value in each column, the most first."""
+    ranked = sorted(missing.items(), key=lambda item: -item[1])
+    records = [
+        {"column": column, "rows_without": count, "percent": percent(count, row_count)}
+        for column, count in ranked
+    ]
+    return show_table(records, ("column", "rows_without", "percent"))
 
 
 def preview(rows: duckdb.DuckDBPyConnection) -> dg.TableMetadataValue:

@@ -51,7 +51,12 @@ IMAGES = (
     Column("domain", "VARCHAR", "Host of the URL, lower case, no port.", is_required=True),
     Column("width", "INTEGER", "Pixels.", ("width",)),
     Column("height", "INTEGER", "Pixels.", ("height",)),
-    Column("similarity", "FLOAT", "CLIP cosine similarity of image and caption.", ("similarity",)),
+    Column(
+        "similarity",
+        "FLOAT",
+        "CLIP cosine similarity of image and caption, -1 to 1.",
+        ("similarity",),
+    ),
     Column("punsafe", "FLOAT", "Probability that the image is unsafe, 0 to 1.", ("punsafe",)),
     Column(
         "pwatermark", "FLOAT", "Probability that it bears a watermark, 0 to 1.", ("pwatermark",)
@@ -69,6 +74,14 @@ IMAGES = (
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
     Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
 )
+
+# The least and the greatest value that a score can have.
+SCORE_RANGES = {
+    "similarity": (-1, 1),
+    "punsafe": (0, 1),
+    "pwatermark": (0, 1),
+    "aesthetic": (0, 10),
+}
 
 REJECTED_IMAGES = (
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
@@ -92,6 +105,17 @@ SHARDS = (
     Column("lance_version", "BIGINT", "First version of Lance's `images` with it; NULL: none yet."),
     Column("run_id", "VARCHAR", "The Dagster run that loaded it.", is_required=True),
     Column("loaded_at", "TIMESTAMPTZ", "When it was loaded.", is_required=True),
+)
+
+SHARD_FIGURES = (
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column(
+        "figure",
+        "VARCHAR",
+        "repeated, non_ascii, missing_<column> or out_of_range_<score>.",
+        is_required=True,
+    ),
+    Column("row_count", "BIGINT", "Rows of the shard in `images` of which it is true.", (), True),
 )
 
 SHEETS = (
@@ -136,6 +160,7 @@ TABLES = {
     "images": IMAGES,
     "rejected_images": REJECTED_IMAGES,
     "shards": SHARDS,
+    "shard_figures": SHARD_FIGURES,
     "sheets": SHEETS,
     "caption_matches": CAPTION_MATCHES,
     "refreshes": REFRESHES,

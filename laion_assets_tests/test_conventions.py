@@ -44,6 +44,7 @@ FORBIDDEN = {
         "laion_assets.checks",
         "laion_assets.cli",
         "laion_assets.definitions",
+        "laion_assets.table_checks",
         "requests",
         "urllib.request",
         "urllib3",

@@ -16,6 +16,7 @@ from laion_assets.schemas import DOMAIN_COUNTS
     kinds={"duckdb", "sql"},
     code_version="1",
     retry_policy=RETRIES,
+    tags={"holds": "counts"},
     metadata=describe_table("domain_counts", DOMAIN_COUNTS),
 )
 @explain_failures

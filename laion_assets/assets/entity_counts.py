@@ -21,6 +21,7 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         kinds={"duckdb", "polars"},
         code_version="1",
         retry_policy=RETRIES,
+        tags={"holds": "counts"},
         metadata=describe_table("entity_counts", ENTITY_COUNTS),
     )
     @explain_failures

@@ -2,14 +2,21 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from laion_assets.failures import RETRIES, explain_failures
-from laion_assets.page import describe_table, preview
+from laion_assets.page import describe_place, describe_table, percent, show_missing, show_rows
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource, Warehouse
 from laion_assets.schemas import IMAGES
+from laion_assets.shard_checks import ROWS_ACCOUNTED, check_rows_accounted
+
+if TYPE_CHECKING:
+    from laion_assets.lib.images import ShardLoad
+    from laion_assets.lib.raw_shard import RawShard
+    from laion_assets.lib.shard_profile import ShardProfile
 
 
 @dg.asset(
@@ -20,11 +27,13 @@ from laion_assets.schemas import IMAGES
     code_version="1",
     retry_policy=RETRIES,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
+    tags={"holds": "urls-and-captions"},
+    check_specs=[ROWS_ACCOUNTED],
 )
 @explain_failures
 def images(
     context: dg.AssetExecutionContext, shards: ShardSource, warehouse: Warehouse
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
     """The usable rows of the shard, in the DuckDB table `images`.
 
     A row is rejected only if its URL is missing or names no host, or its caption is missing; it
@@ -36,9 +45,10 @@ def images(
     SELECT domain, count(*) FROM images WHERE aesthetic > 7 GROUP BY domain ORDER BY 2 DESC LIMIT 20
     ```
     """
-    from laion_assets.lib.images import REASONS, load_shard
+    from laion_assets.lib.images import load_shard
     from laion_assets.lib.raw_shard import check_unchanged, raw_path, read_raw_shard
-    from laion_assets.lib.sql import load_sql
+    from laion_assets.lib.shard_profile import profile_shard
+    from laion_assets.lib.soundness import account_shard
 
     started = time.monotonic()
     raw_dir = Path(shards.raw_dir)
@@ -46,23 +56,46 @@ def images(
         raw = read_raw_shard(context.partition_key, raw_dir)
         load = load_shard(connection, raw, raw_path(raw_dir, raw.shard), context.run.run_id)
         check_unchanged(raw, raw_dir)
-        shard = {"shard": raw.shard}
-        ((repeated_count, domain_count),) = connection.execute(
-            load_sql("summarize_shard"), shard
-        ).fetchall()
-        sample = preview(connection.execute(load_sql("preview_images"), shard))
+        profile = profile_shard(connection, raw.shard)
+        account = account_shard(connection, raw.shard, raw.file_rows)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": load.image_count,
-            "rejected": sum(load.rejected.values()),
-            **{f"rejected_{reason}": load.rejected.get(reason, 0) for reason in REASONS},
-            "repaired": load.repaired_count,
-            "repeated": repeated_count,
-            "domains": domain_count,
-            "file_rows": raw.file_rows,
-            "bytes": raw.file_bytes,
-            "sha256": raw.sha256,
+            **_describe(raw, load, profile),
             "duration_s": round(time.monotonic() - started, 3),
-            "preview": sample,
         },
+        check_results=[check_rows_accounted(raw.shard, account)],
     )
+
+
+def _describe(raw: "RawShard", load: "ShardLoad", profile: "ShardProfile") -> dict[str, Any]:
+    """Returns what the page shows of a shard, in the order in which it does."""
+    from laion_assets.lib.images import REASONS
+
+    images, lengths = profile.image_count, profile.caption_lengths
+    rejected = sum(load.rejected.values())
+    return {
+        "dagster/row_count": images,
+        "rejected": rejected,
+        "percent_rejected": percent(rejected, raw.file_rows),
+        "percent_repeated": percent(profile.repeated, images),
+        "percent_non_ascii_captions": percent(profile.non_ascii, images),
+        "domains": profile.domain_count,
+        "caption_length_median": lengths.median,
+        "caption_length_p05": lengths.p05,
+        "caption_length_p95": lengths.p95,
+        "caption_length_longest": lengths.longest,
+        "source": describe_place(raw.source),
+        # Tables take the most room.
+        "top_domains": show_rows(profile.top_domains),
+        **{f"{score}_scores": show_rows(h) for score, h in profile.score_histograms.items()},
+        **({"rejection_examples": show_rows(profile.rejection_examples)} if rejected else {}),
+        "missing_values": show_missing(profile.missing, images),
+        "preview": show_rows(profile.first_rows),
+        # For those who look for them.
+        **{f"rejected_{reason}": load.rejected.get(reason, 0) for reason in REASONS},
+        "repeated": profile.repeated,
+        "repaired": load.repaired_count,
+        "file_rows": raw.file_rows,
+        "bytes": raw.file_bytes,
+        "sha256": raw.sha256,
+    }

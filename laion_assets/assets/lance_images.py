@@ -19,6 +19,7 @@ from laion_assets.schemas import IMAGES
     kinds={"lance", "arrow"},
     code_version="1",
     retry_policy=RETRIES,
+    tags={"holds": "urls-and-captions"},
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
 )
 @explain_failures

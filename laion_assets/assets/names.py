@@ -18,6 +18,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         kinds={"googlesheets", "duckdb"},
         code_version="1",
         retry_policy=RETRIES,
+        tags={"holds": "names"},
         metadata={"dagster/table_name": kind},
         description=(
             f"The {kind} whose captions are counted: the list that `LAION_SHEET_{kind.upper()}` "
@@ -52,7 +53,16 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
                 "source": _link(record.location),
                 "duration_s": round(time.monotonic() - started, 3),
                 "dagster/column_schema": dg.TableSchema(
-                    columns=[dg.TableColumn(name=column, type="VARCHAR") for column in columns]
+                    columns=[
+                        dg.TableColumn(
+                            name=column,
+                            type="VARCHAR",
+                            description="The name, trimmed; each once."
+                            if column == "name"
+                            else "As in the sheet.",
+                        )
+                        for column in columns
+                    ]
                 ),
             },
         )

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from laion_assets.failures import RETRIES, explain_failures
-from laion_assets.page import describe_place
+from laion_assets.page import describe_place, describe_source_columns
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource, Warehouse
 
@@ -29,6 +29,7 @@ class FetchConfig(dg.Config):
     code_version="1",
     retry_policy=RETRIES,
     output_required=False,
+    tags={"holds": "urls-and-captions"},
 )
 @explain_failures
 def raw_shards(
@@ -48,6 +49,7 @@ def raw_shards(
     from laion_assets.lib.images import is_loaded
     from laion_assets.lib.progress import Progress
     from laion_assets.lib.raw_shard import bring_shard, raw_path
+    from laion_assets.lib.source_columns import describe_columns
 
     started = time.monotonic()
     shard, raw_dir = context.partition_key, Path(shards.raw_dir)
@@ -62,6 +64,9 @@ def raw_shards(
         data_version=dg.DataVersion(raw.sha256),
         metadata={
             "dagster/row_count": raw.file_rows,
+            "dagster/column_schema": describe_source_columns(
+                describe_columns(raw_path(raw_dir, raw.shard))
+            ),
             "bytes": raw.file_bytes,
             "transferred_bytes": progress.transferred_bytes,
             "sha256": raw.sha256,

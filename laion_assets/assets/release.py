@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.page import show_table
 from laion_assets.resources import LanceStore, Warehouse
 
 
@@ -21,6 +22,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         kinds={"lance"},
         code_version="1",
         retry_policy=RETRIES,
+        tags={"holds": "urls-and-captions"},
     )
     @explain_failures
     def release(warehouse: Warehouse, lance_store: LanceStore) -> dg.MaterializeResult[None]:
@@ -47,6 +49,10 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
                 "is_new": published.is_new,
                 "dagster/row_count": published.image_count,
                 "shards": published.shard_count,
+                "shards_held": show_table(
+                    [{"shard": s, "images": count} for s, count in published.shards.items()],
+                    ("shard", "images"),
+                ),
                 "lance_version": published.version,
                 "content_sha256": published.content_sha256,
                 "duration_s": round(time.monotonic() - started, 3),

@@ -31,7 +31,7 @@ MACROS = (
 # Why a row is rejected, as define_rejection_reason.sql has it.
 REASONS = ("missing_url", "invalid_url", "missing_caption")
 # All that is derived from a shard's rows, so that nothing of the old content is left.
-DEPENDENT_TABLES = ("images", "rejected_images", "caption_matches", "shards")
+DEPENDENT_TABLES = ("images", "rejected_images", "caption_matches", "shards", "shard_figures")
 
 
 @dataclass(frozen=True)

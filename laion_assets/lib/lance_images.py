@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,30 @@ from laion_assets.schemas import IMAGES, arrow_schema
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ShardComparison:
+    """A shard in DuckDB and in Lance.
+
+    Attributes:
+        shard: partition key.
+        duckdb_rows: its rows in DuckDB.
+        lance_rows: its rows in Lance.
+        has_same_ids: whether the sums of their ids are the same, in whatever order they stand.
+        is_noted: whether Lance has had the present load.
+    """
+
+    shard: str
+    duckdb_rows: int
+    lance_rows: int
+    has_same_ids: bool
+    is_noted: bool
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether Lance has the shard as DuckDB has it."""
+        return self.is_noted and self.has_same_ids and self.duckdb_rows == self.lance_rows
 
 
 def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> Commit:
@@ -46,21 +71,34 @@ def find_uncopied(
         connection: open for reading.
         dataset: the Lance table `images`; None if there is none.
     """
+    return [c.shard for c in compare_shards(connection, dataset) if not c.is_equal]
+
+
+def compare_shards(
+    connection: duckdb.DuckDBPyConnection, dataset: lance.LanceDataset | None
+) -> list[ShardComparison]:
+    """Compares every shard that DuckDB or Lance has; by shard. The arguments are as above."""
     query = load_sql("select_checksums")
-    ours = {shard: values for shard, *values in connection.execute(query).fetchall()}
-    theirs: dict[str, list[object]] = {}
+    ours = {shard: tuple(values) for shard, *values in connection.execute(query).fetchall()}
+    theirs: dict[str, tuple[int, ...]] = {}
     if dataset is not None:
         reader = dataset.scanner(columns=["shard", "image_id"]).to_reader()
         with duckdb.connect() as engine:
             engine.register("images", reader)
-            theirs = {shard: values for shard, *values in engine.execute(query).fetchall()}
+            theirs = {shard: tuple(values) for shard, *values in engine.execute(query).fetchall()}
     noted = {shard for (shard,) in connection.execute(load_sql("select_copied")).fetchall()}
     loaded = {shard for (shard,) in connection.execute(load_sql("select_shards")).fetchall()}
-    return sorted(
-        shard
-        for shard in loaded | theirs.keys()
-        if shard not in noted or ours.get(shard) != theirs.get(shard)
-    )
+    return [
+        _compare(shard, ours.get(shard, (0, 0)), theirs.get(shard, (0, 0)), shard in noted)
+        for shard in sorted(loaded | ours.keys() | theirs.keys())
+    ]
+
+
+def _compare(
+    shard: str, ours: tuple[int, ...], theirs: tuple[int, ...], is_noted: bool
+) -> ShardComparison:
+    (our_rows, our_sum), (their_rows, their_sum) = ours, theirs
+    return ShardComparison(shard, our_rows, their_rows, our_sum == their_sum, is_noted)
 
 
 def _copy(

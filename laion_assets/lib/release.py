@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from laion_assets.lib.errors import LaionError, StaleTableError
 from laion_assets.lib.lance_images import find_uncopied
 from laion_assets.lib.lance_table import open_table, table_path
 from laion_assets.lib.locks import lock
-from laion_assets.lib.sql import load_sql
+from laion_assets.lib.sql import load_sql, quote_identifier
 
 if TYPE_CHECKING:
     import lance
@@ -52,6 +52,7 @@ class Release:
         image_count: rows in it.
         shard_count: shards in it.
         is_new: whether it was made now.
+        shards: the shards in it with their rows, if they were looked at.
     """
 
     tag: str
@@ -60,6 +61,7 @@ class Release:
     image_count: int
     shard_count: int
     is_new: bool
+    shards: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Content:
     """What DuckDB has to release."""
 
     digest: str
-    shard_count: int
+    shards: Mapping[str, int]
     counts: Mapping[str, pa.Table]
 
 
@@ -94,8 +96,9 @@ def publish_release(
         content = _read_content(database, dataset, kinds)
         newest = newest_release(lance_dir)
         if newest and newest.content_sha256 == content.digest:
-            return newest
-        return _publish(lance_dir, content, dataset, _next_tag(dataset, today))
+            return replace(newest, shards=content.shards)
+        release = _publish(lance_dir, content, dataset, _next_tag(dataset, today))
+        return replace(release, shards=content.shards)
 
 
 def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -> str | None:
@@ -153,6 +156,44 @@ def open_release(lance_dir: Path, tag: str | None = None) -> lance.LanceDataset:
     raise LaionError(f"no release {tag!r}; the newest is {newest.tag}")
 
 
+@dataclass(frozen=True)
+class IndexCoverage:
+    """How many rows of a released table an index has, and how many it has not."""
+
+    table: str
+    index: str
+    indexed_rows: int
+    unindexed_rows: int
+
+
+def measure_coverage(lance_dir: Path, tag: str) -> list[IndexCoverage]:
+    """Returns what each index of the released tables covers, by Lance's own statistics."""
+    import lance
+
+    coverage = []
+    for table in ("images", *COUNT_TABLES):
+        dataset = lance.dataset(table_path(lance_dir, table), version=tag)
+        for index in dataset.describe_indices():
+            numbers = dataset.stats.index_stats(index.name)
+            rows = numbers["num_indexed_rows"], numbers["num_unindexed_rows"]
+            coverage.append(IndexCoverage(table, index.name, *rows))
+    return coverage
+
+
+def compare_counts(database: Database, lance_dir: Path, tag: str) -> dict[str, int]:
+    """Returns how many rows of each released table of counts differ from DuckDB's."""
+    import lance
+
+    differing = {}
+    with database.read() as connection:
+        for table in COUNT_TABLES:
+            dataset = lance.dataset(table_path(lance_dir, table), version=tag)
+            connection.register("released", dataset.to_table())
+            query = load_sql("count_differing_counts").format(table=quote_identifier(table))
+            ((differing[table],),) = connection.execute(query).fetchall()
+    return differing
+
+
 def _read_content(
     database: Database, dataset: lance.LanceDataset, kinds: Iterable[str]
 ) -> _Content:
@@ -164,13 +205,13 @@ def _read_content(
                 "materialize `lance_images` of them first (`laion backfill --missing`)"
             )
         described = connection.execute(load_sql("select_content")).fetchall()
-        shard_count = len(connection.execute(load_sql("select_shards")).fetchall())
+        loads = connection.execute(load_sql("select_loads")).fetchall()
         counts = {
             table: connection.sql(load_sql(f"select_{table}")).to_arrow_table()
             for table in COUNT_TABLES
         }
     digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
-    return _Content(digest, shard_count, counts)
+    return _Content(digest, {shard: image_count for shard, image_count, *_ in loads}, counts)
 
 
 def _check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> None:
@@ -218,7 +259,7 @@ def _publish(lance_dir: Path, content: _Content, dataset: lance.LanceDataset, ta
     metadata = {
         RELEASE_KEY: tag,
         DIGEST_KEY: content.digest,
-        SHARDS_KEY: str(content.shard_count),
+        SHARDS_KEY: str(len(content.shards)),
     }
     for table, rows in content.counts.items():
         path = table_path(lance_dir, table)

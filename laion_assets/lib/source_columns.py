@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laion_assets.lib.errors import ShardError
@@ -11,12 +12,32 @@ from laion_assets.lib.sql import quote_identifier
 from laion_assets.schemas import IMAGES, Column
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
 # DuckDB's name for the position of a row in its parquet file.
 ROW_NUMBER = "file_row_number"
 # What a source can have; the other columns of `images` are derived.
 SOURCED = tuple(column for column in IMAGES if column.sources)
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column of a parquet file; `read_as` is ours that it becomes, None if it is not read."""
+
+    name: str
+    type: str
+    read_as: Column | None
+
+
+def describe_columns(path: Path) -> list[SourceColumn]:
+    """Returns the columns of a parquet file, in its order, and how each is read."""
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    ours = {find_column(schema.names, column): column for column in SOURCED}
+    return [SourceColumn(f.name, str(f.type), ours.get(f.name)) for f in schema]
 
 
 def check_columns(schema: pa.Schema, name: str) -> None:

@@ -1,6 +1,6 @@
--- In: $shard.  Out: its first rows, with the columns that a person looks at first.
-SELECT row_index, caption, domain, width, height, aesthetic, punsafe, url
+-- In: $shard.  Out: its first rows, with few and narrow columns: a page leaves the caption what the others do not take.
+SELECT caption, domain, width || ' x ' || height AS pixels, aesthetic, punsafe
 FROM images
 WHERE shard = $shard
 ORDER BY row_index
-LIMIT 8
+LIMIT 5

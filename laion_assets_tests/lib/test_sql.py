@@ -29,6 +29,8 @@ DUMMIES = {
     "path": "'p'",
     "counts": "count(c)",
     "validation": "'strict'",
+    "score": '"s"',
+    "name": "'n'",
 }
 VIEW_DUMMIES = {**DUMMIES, "columns": '"c"'}
 NASTY_TEXTS = {

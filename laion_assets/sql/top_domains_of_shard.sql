@@ -1,0 +1,11 @@
+-- In: $shard.  Out: its 20 domains with the most images, their share of its images in per cent, and a bar.
+SELECT
+    domain,
+    count(*) AS image_count,
+    round(100 * image_count / sum(image_count) OVER (), 2) AS share_percent,
+    bar(image_count, 0, max(image_count) OVER (), 20) AS bar
+FROM images
+WHERE shard = $shard
+GROUP BY domain
+ORDER BY image_count DESC, domain
+LIMIT 20
