@@ -9,8 +9,9 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import FloatRect, Page, expect, sync_playwright
 
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.browser import find_browser, open_page
@@ -18,6 +19,7 @@ from laion_assets_tests.integration.web_ui import WebUi, run_web_ui
 
 FOLDER = REPOSITORY / ".github" / "images"
 SHARD = "train-00003-of-00007-36440e2d83f7fb02"
+GROUPS = ("names", "shards", "counts", "release")
 LIMIT_MS = 60_000
 
 
@@ -39,16 +41,14 @@ def main() -> None:
 
 def take_graph(page: Page, web_ui: WebUi) -> None:
     """Takes the lineage of all assets, each with its state."""
-    page.set_viewport_size({"width": 1800, "height": 1000})
-    page.goto(f"{web_ui.url}/asset-groups")
-    closed_groups = page.get_by_role("img", name="unfold_more")
-    expect(closed_groups.first).to_be_visible()
-    while count := closed_groups.count():
-        closed_groups.first.click()
-        expect(closed_groups).to_have_count(count - 1)
+    page.set_viewport_size({"width": 1700, "height": 1150})
+    groups = ",".join(f"global@global:{group}" for group in GROUPS)
+    page.goto(f"{web_ui.url}/asset-groups?expanded={quote(groups)}")
+    expect(page.get_by_text("lance_images", exact=True).first).to_be_visible()
     expect(page.get_by_text("Loading")).to_have_count(0)
     page.wait_for_load_state("networkidle")
-    save(page, "graph.png")
+    # Without the navigation on the left and the slider on the right.
+    save(page, "graph.png", clip={"x": 595, "y": 150, "width": 1045, "height": 890})
 
 
 def take_asset(page: Page, web_ui: WebUi) -> None:
@@ -60,9 +60,9 @@ def take_asset(page: Page, web_ui: WebUi) -> None:
     save(page, "images.png")
 
 
-def save(page: Page, name: str) -> None:
+def save(page: Page, name: str, clip: FloatRect | None = None) -> None:
     path = FOLDER / name
-    page.screenshot(path=path)
+    page.screenshot(path=path, clip=clip)
     print(f"{path.relative_to(REPOSITORY)}: {path.stat().st_size:,} bytes")
 
 
