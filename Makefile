@@ -11,7 +11,7 @@ export PWD := $(CURDIR)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test format lock clean
+.PHONY: help demo dev test format screenshots lock clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(VENV)/installed-dev ## linters, types and all tests
 format: $(VENV)/installed-dev ## formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+screenshots: $(VENV)/installed-dev ## takes the pictures of the README from the history of `make demo`
+	$(BIN)/python -m benchmarks.screenshots
 
 lock: $(VENV)/installed-dev ## pins the newest versions that pyproject.toml allows in constraints.txt
 	$(INSTALL) uv

@@ -37,6 +37,7 @@ SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key)
 TABLE_CHECKS = dg.AssetSelection.checks_for_assets("images", "lance_images") - SHARD_CHECKS
 INGEST_SHARDS = dg.define_asset_job(
     "ingest_shards",
+    # A list of strings would be parsed, which imports 0.1 s of grammar into every process.
     selection=dg.AssetSelection.assets("raw_shards", "images", "lance_images") - TABLE_CHECKS,
     description="Brings one shard from its source to Lance.",
 )
@@ -64,7 +65,9 @@ def build_daily_refresh(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefi
 
 
 def build_discover_shards(
-    refresh: dg.UnresolvedAssetJobDefinition, kinds: Iterable[str]
+    refresh: dg.UnresolvedAssetJobDefinition,
+    kinds: Iterable[str],
+    interval_s: int = DISCOVERY_INTERVAL_S,
 ) -> dg.SensorDefinition:
     """Returns the sensor that keeps everything up to date with the sources.
 
@@ -77,7 +80,7 @@ def build_discover_shards(
     @dg.sensor(
         name="discover_shards",
         jobs=[INGEST_SHARDS, refresh],
-        minimum_interval_seconds=DISCOVERY_INTERVAL_S,
+        minimum_interval_seconds=interval_s,
         description=(
             "Looks every two minutes for new and changed shards and ingests each once; when no run "
             "is left, refreshes counts and release once for all of them. A shard that no source "

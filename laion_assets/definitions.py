@@ -12,6 +12,7 @@ from laion_assets.assets.names import build_names_asset
 from laion_assets.assets.raw_shards import raw_shards
 from laion_assets.assets.release import build_release_asset
 from laion_assets.automation import (
+    DISCOVERY_INTERVAL_S,
     INGEST_SHARDS,
     build_daily_refresh,
     build_discover_shards,
@@ -23,7 +24,9 @@ from laion_assets.settings import Settings
 from laion_assets.table_checks import TABLE_CHECKS
 
 
-def build_defs(settings: Settings) -> dg.Definitions:
+def build_defs(
+    settings: Settings, discovery_interval_s: int = DISCOVERY_INTERVAL_S
+) -> dg.Definitions:
     """Returns the assets, jobs, schedule, sensor and resources for these settings."""
     kinds = tuple(settings.sheets)
     refresh_counts = build_refresh_job(kinds)
@@ -40,7 +43,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         asset_checks=[*TABLE_CHECKS, *build_checks(kinds)],
         jobs=[INGEST_SHARDS, refresh_counts],
         schedules=[build_daily_refresh(refresh_counts)],
-        sensors=[build_discover_shards(refresh_counts, kinds)],
+        sensors=[build_discover_shards(refresh_counts, kinds, discovery_interval_s)],
         resources=build_resources(settings),
         # DuckDB and Lance use every core inside one process; a process a step would only add
         # seconds of imports to each.

@@ -1,0 +1,70 @@
+"""Takes the pictures of the README: the graph of all assets, and the page of `images`.
+
+Run `make screenshots` after `make demo`, whose history is what they show. It needs Chromium.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from playwright.sync_api import FloatRect, Page, expect, sync_playwright
+
+from laion_assets.settings import REPOSITORY
+from laion_assets_tests.integration.browser import find_browser, open_page
+from laion_assets_tests.integration.web_ui import WebUi, run_web_ui
+
+FOLDER = REPOSITORY / ".github" / "images"
+SHARD = "train-00003-of-00007-36440e2d83f7fb02"
+GROUPS = ("names", "shards", "counts", "release")
+LIMIT_MS = 60_000
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "dagster", "dev"]
+    environment = {**os.environ, "PWD": str(REPOSITORY)}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        run_web_ui(command, REPOSITORY, environment, Path(folder) / "log.txt") as web_ui,
+        sync_playwright() as playwright,
+        open_page(playwright, find_browser() or playwright.chromium.executable_path) as page,
+    ):
+        page.set_default_timeout(LIMIT_MS)
+        expect.set_options(timeout=LIMIT_MS)
+        take_graph(page, web_ui)
+        take_asset(page, web_ui)
+
+
+def take_graph(page: Page, web_ui: WebUi) -> None:
+    """Takes the lineage of all assets, each with its state."""
+    page.set_viewport_size({"width": 1700, "height": 1150})
+    groups = ",".join(f"global@global:{group}" for group in GROUPS)
+    page.goto(f"{web_ui.url}/asset-groups?expanded={quote(groups)}")
+    expect(page.get_by_text("lance_images", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Loading")).to_have_count(0)
+    page.wait_for_load_state("networkidle")
+    # Without the navigation on the left and the slider on the right.
+    save(page, "graph.png", clip={"x": 595, "y": 150, "width": 1045, "height": 890})
+
+
+def take_asset(page: Page, web_ui: WebUi) -> None:
+    """Takes the figures of one partition of `images`."""
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    page.goto(f"{web_ui.url}/assets/images?view=partitions&partition={SHARD}")
+    expect(page.get_by_text("dagster/row_count").first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    save(page, "images.png")
+
+
+def save(page: Page, name: str, clip: FloatRect | None = None) -> None:
+    path = FOLDER / name
+    page.screenshot(path=path, clip=clip)
+    print(f"{path.relative_to(REPOSITORY)}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

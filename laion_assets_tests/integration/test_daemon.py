@@ -1,0 +1,119 @@
+"""Backfills and the sensor through Dagster's web server and daemon, as an operator has them."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from laion_assets.settings import REPOSITORY
+from laion_assets_tests.conftest import make_shard
+from laion_assets_tests.integration.conftest import Shell, count_rows
+from laion_assets_tests.integration.web_ui import (
+    ENDED,
+    Run,
+    WebUi,
+    run_in_background,
+    run_web_ui,
+    wait_for,
+)
+
+DAEMON = ["dagster-daemon", "run"]
+# The sensor as it is, but for its patience.
+IMPATIENT_DEFINITIONS = """
+from laion_assets.definitions import build_defs
+from laion_assets.settings import Settings
+
+defs = build_defs(Settings.from_environment(), discovery_interval_s=1)
+"""
+
+
+def drop(shell: Shell, shard: str, content: bytes) -> Path:
+    """Puts a file into the folder of the shards at once, as `mv` does."""
+    path = Path(shell.variables["LAION_SHARDS"]).with_name(f"{shard}.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_bytes(content)
+    return unfinished.replace(path)
+
+
+def find_ended(web_ui: WebUi, job: str, count: int) -> list[Run] | None:
+    """Returns the runs of the job if so many have been started and all have ended."""
+    runs = web_ui.list_runs(job)
+    return runs if len(runs) >= count and {run.status for run in runs} <= ENDED else None
+
+
+def test_a_backfill_has_a_run_a_shard_and_a_bad_one_fails_alone_with_its_reason(
+    shell: Shell, tmp_path: Path
+) -> None:
+    shards = ["a", "b", "c"]
+    for number, shard in enumerate(shards, 1):
+        drop(shell, shard, make_shard(shard, rows=number))
+    bad = drop(shell, "bad", make_shard("bad")[:-20])
+    assert shell.run("laion", "discover").returncode == 0
+    log = tmp_path / "log.txt"
+
+    with run_web_ui(["dagster-webserver"], REPOSITORY, shell.environment, log) as web_ui:
+        web_ui.launch_backfill("ingest_shards", [*shards, "bad"])
+        # The daemon looks for backfills when it starts, and then every 30 seconds.
+        with run_in_background(DAEMON, REPOSITORY, shell.environment, log):
+            runs = wait_for(lambda: find_ended(web_ui, "ingest_shards", 4), "the backfill")
+        (failure,) = web_ui.list_failures(next(run.run_id for run in runs if run.shard == "bad"))
+
+    assert {run.shard: run.status for run in runs} == {
+        **dict.fromkeys(shards, "SUCCESS"),
+        "bad": "FAILURE",
+    }
+    assert count_rows(shell.settings) == ({"a": 1, "b": 2, "c": 3},) * 2
+    reason = failure["failureMetadata"]["description"]
+    assert reason.startswith(f"{bad}: ")
+    assert "\n" not in reason
+    assert failure["error"]["message"].strip().endswith(reason)
+    assert failure["error"]["cause"] is None
+
+
+def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(
+    shell: Shell, tmp_path: Path
+) -> None:
+    definitions, log = tmp_path / "impatient.py", tmp_path / "log.txt"
+    definitions.write_text(IMPATIENT_DEFINITIONS, encoding="utf-8")
+    place = ["--python-file", str(definitions)]
+    for shard in ("a", "b", "c"):
+        drop(shell, shard, make_shard(shard))
+    # The history is made before server and daemon look for it at once.
+    assert shell.run("laion", "status").returncode == 0
+
+    with (
+        run_web_ui(["dagster-webserver", *place], REPOSITORY, shell.environment, log) as web_ui,
+        run_in_background([*DAEMON, *place], REPOSITORY, shell.environment, log),
+    ):
+        web_ui.start_sensor("discover_shards")
+        first = wait_for(lambda: find_ended(web_ui, "refresh_counts", 1), "the first refresh")
+        assert [run.status for run in first] == ["SUCCESS"]
+        assert list_ingested(web_ui) == ["a", "b", "c"]
+
+        last = drop(shell, "d", make_shard("d", rows=5))
+        wait_for(lambda: find_ended(web_ui, "refresh_counts", 2), "the second refresh")
+        assert list_ingested(web_ui) == ["a", "b", "c", "d"]
+
+        os.utime(last)
+        touched, *_ = wait_for(
+            lambda: find_ended(web_ui, "ingest_shards", 5), "a look at the touched file"
+        )
+        assert web_ui.list_steps(touched.run_id) == {
+            "raw_shards": "SUCCESS",
+            "images": "SKIPPED",
+            "lance_images": "SKIPPED",
+        }
+        ticks = len(web_ui.list_ticks("discover_shards"))
+        wait_for(lambda: len(web_ui.list_ticks("discover_shards")) > ticks + 1, "two more ticks")
+        refreshes = web_ui.list_runs("refresh_counts")
+        statuses = Counter(tick["status"] for tick in web_ui.list_ticks("discover_shards")[1:])
+
+    assert [run.status for run in refreshes] == ["SUCCESS", "SUCCESS"]
+    assert statuses.keys() == {"SUCCESS", "SKIPPED"}
+    assert count_rows(shell.settings) == ({"a": 3, "b": 3, "c": 3, "d": 5},) * 2
+
+
+def list_ingested(web_ui: WebUi) -> list[str]:
+    runs = web_ui.list_runs("ingest_shards")
+    assert {run.status for run in runs} == {"SUCCESS"}
+    return sorted(run.shard or "" for run in runs)
