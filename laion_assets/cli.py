@@ -31,7 +31,7 @@ class OneLineErrors(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo("laion: stopped; `laion backfill --missing` does what is left", err=True)
+            click.echo("laion: stopped; `laion backfill --missing` goes on from here", err=True)
             ctx.exit(1)
         except Exception as error:  # noqa: BLE001 - a person gets a reason, never a traceback
             reason = " ".join(str(error).split()) or "no reason given"

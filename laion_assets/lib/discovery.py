@@ -84,7 +84,7 @@ def discover(
         changed=changed,
         gone=sorted({*unnamed, *(asked.gone.keys() & fetched.keys())}),
         due={shard: _name_change(sources[shard], fetched.get(shard)) for shard in due},
-        problems=[*listing.problems, *_sum_up(list(failures.values()))],
+        problems=[*listing.problems, *_sum_up([failures[shard] for shard in sorted(failures)])],
         warnings=listing.warnings,
     )
 
