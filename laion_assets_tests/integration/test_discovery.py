@@ -346,7 +346,7 @@ def test_bad_shards_are_lines_and_the_good_ones_are_ingested(
         "failed secret",
     ]
     assert lines[0] == (
-        "laion: ftp://a.test/x: no place we read; use a path, https://, hf:// or s3://"
+        "laion: ftp://a.test/x: unknown scheme; use a path, https://, hf:// or s3://"
     )
     assert lines[2] == (
         f"failed none: {server.origin}/none.parquet: status 404, no such file; correct LAION_SHARDS"

@@ -125,7 +125,7 @@ def _list_location(location: str, rules: SourceRules) -> Iterator[Source | Shard
         found = [source for one in urls for source in list_bucket(one, rules)]
     else:
         name = hide_secrets(location)
-        raise ShardError(f"{name}: no place we read; use a path, https://, hf:// or s3://")
+        raise ShardError(f"{name}: unknown scheme; use a path, https://, hf:// or s3://")
     yield from _promise(found, sha256)
 
 

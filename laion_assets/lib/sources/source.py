@@ -105,7 +105,7 @@ def shard_of(file_name: str, place: str) -> str:
     if shard == file_name or not shard:
         raise ShardError(f"{place}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
     if "..." in shard or not shard.isprintable():
-        raise ShardError(f"{place!r}: Dagster takes no partition with ... or a control sign")
+        raise ShardError(f"{place!r}: no name with ... or a control sign; rename the file")
     if "/" in shard:
         raise ShardError(f"{place}: a shard's name has no slash; rename the file")
     if len(os.fsencode(file_name)) > MAX_NAME_BYTES:

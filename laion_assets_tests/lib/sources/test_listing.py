@@ -133,7 +133,7 @@ def test_a_bad_name_in_a_glob_hides_no_other(tmp_path: Path) -> None:
 
     assert list(listing.sources) == ["s"]
     assert listing.problems == [
-        f"'{tmp_path}/a...b.parquet': Dagster takes no partition with ... or a control sign"
+        f"'{tmp_path}/a...b.parquet': no name with ... or a control sign; rename the file"
     ]
 
 
@@ -227,7 +227,7 @@ REFUSED = {
     ),
     "unknown scheme": (
         "ftp://me:secret@a.test/s.parquet",
-        "ftp://a.test/s.parquet: no place we read; use a path, https://, hf:// or s3://",
+        "ftp://a.test/s.parquet: unknown scheme; use a path, https://, hf:// or s3://",
     ),
     "password": (
         "https://me:secret@a.test/s.parquet?key=secret",
@@ -248,7 +248,7 @@ REFUSED = {
     ),
     "control sign": (
         "https://a.test/a%00b.parquet",
-        "'https://a.test/a%00b.parquet': Dagster takes no partition with ... or a control sign",
+        "'https://a.test/a%00b.parquet': no name with ... or a control sign; rename the file",
     ),
     "short checksum": (
         "https://a.test/s.parquet#sha256=abc",
