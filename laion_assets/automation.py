@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 # A web server is asked for the version of each of its files every time.
 DISCOVERY_INTERVAL_S = 120
-LISTING_S = 10
 # A run that was killed says for ever that it runs; none takes so long.
 LONGEST_RUN = timedelta(hours=12)
 UNFINISHED = [
@@ -127,9 +125,8 @@ def _discover(context: dg.SensorEvaluationContext, shards: ShardSource) -> Disco
     from laion_assets.lib.discovery import discover
 
     partitions = context.instance.get_dynamic_partitions(SHARDS_NAME)
-    # A tick may take a minute, and the next one asks again.
-    quick = replace(shards.rules, attempts=1, timeout_s=min(shards.timeout_s, LISTING_S))
-    found = discover(shards.locations, Path(shards.raw_dir), quick, partitions)
+    # The next tick asks again.
+    found = discover(shards.locations, Path(shards.raw_dir), shards.rules.hurried, partitions)
     for line in (*found.warnings, *found.problems):
         context.log.warning(line)
     for shard in found.gone:

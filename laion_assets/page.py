@@ -80,9 +80,9 @@ def show_missing(missing: Mapping[str, int], row_count: int) -> dg.TableMetadata
 
 def preview(rows: duckdb.DuckDBPyConnection) -> dg.TableMetadataValue:
     """Returns the rows of an executed query as a table."""
-    names = [description[0] for description in rows.description or ()]
-    records = [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
-    return show_table(records, names)
+    from laion_assets.lib.shard_profile import fetch_rows
+
+    return show_rows(fetch_rows(rows))
 
 
 def show_table(

@@ -16,8 +16,7 @@ from laion_assets.lib.sources.urls import SCHEMES, read_version
 
 # A server that is asked for the versions of thousands of files sees so many requests at once.
 REQUESTS_AT_ONCE = 16
-# A tick of a sensor may take a minute: for the answer of one server, and for all of them.
-ANSWER_S = 10
+# For the answers of all servers together; a tick of a sensor may take a minute.
 ASKING_S = 25
 
 
@@ -92,14 +91,13 @@ def discover(
 def _ask_versions(sources: dict[str, Source], rules: SourceRules) -> _Answers:
     """Asks the servers of plain URLs; one that is silent is not waited for long."""
     deadline = time.monotonic() + ASKING_S
-    quick = replace(rules, attempts=1, timeout_s=min(rules.timeout_s, ANSWER_S))
     answers = _Answers({}, {}, {})
 
     def ask(source: Source) -> None:
         try:
             if time.monotonic() > deadline:
                 raise ShardError(f"{source.name}: not asked, the others took too long")
-            version = read_version(source, quick)
+            version = read_version(source, rules.hurried)
             answers.sources[source.shard] = replace(source, version=version)
         except GoneError as error:
             answers.gone[source.shard] = str(error)

@@ -97,7 +97,11 @@ def read_rows(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object]
 ) -> Rows:
     """Returns the answer of a query as a small table."""
-    answer = connection.execute(query, dict(parameters))
+    return fetch_rows(connection.execute(query, dict(parameters)))
+
+
+def fetch_rows(answer: duckdb.DuckDBPyConnection) -> Rows:
+    """Returns the rows of an executed query as a small table."""
     columns = [description[0] for description in answer.description or ()]
     return Rows(columns, [dict(zip(columns, row, strict=True)) for row in answer.fetchall()])
 

@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit, urlunsplit
 
 from laion_assets.lib.errors import SheetError
 from laion_assets.lib.web import (
+    HTTP_NOT_MODIFIED,
+    HTTP_OK,
     MAX_REDIRECTS,
     name_failures,
     open_session,
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 
 GOOGLE_HOST = "docs.google.com"
 DRIVE_HOST = "drive.google.com"
-HTTP_OK = 200
-HTTP_NOT_MODIFIED = 304
 REMEDIES = {
     400: "no such tab; copy the link again with the tab open",
     401: "not shared; share it with anyone who has the link",

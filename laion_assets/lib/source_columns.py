@@ -71,11 +71,6 @@ def list_read_columns(file_columns: Iterable[str]) -> list[str]:
     return [name for c in SOURCED if (name := find_column(present, c)) is not None]
 
 
-def list_text_columns(schema: pa.Schema) -> list[str]:
-    """Returns the names of the columns that are read and hold text."""
-    return [n for n in list_read_columns(schema.names) if is_text(schema.field(n).type)]
-
-
 def select_list(file_columns: Iterable[str]) -> str:
     """Returns the SQL expressions that turn the file's columns into ours, NULL where one lacks."""
     present = tuple(file_columns)

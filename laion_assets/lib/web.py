@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import requests
 
 MAX_REDIRECTS = 5
+HTTP_OK = 200
+HTTP_NOT_MODIFIED = 304
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 # An attempt that brought so much is no failure: a server that cuts every connection still serves.
 PROGRESS_BYTES = 1_000_000

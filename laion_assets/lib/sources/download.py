@@ -16,13 +16,13 @@ from laion_assets.lib.errors import ShardError
 from laion_assets.lib.sources.part import Origin, Part
 from laion_assets.lib.sources.source import Report, Source, SourceRules
 from laion_assets.lib.sources.urls import (
-    HTTP_OK,
     HTTP_PARTIAL,
     Answer,
     follow,
     refuse_answer,
 )
 from laion_assets.lib.web import (
+    HTTP_OK,
     PassingError,
     name_failures,
     open_session,

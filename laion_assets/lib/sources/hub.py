@@ -25,8 +25,8 @@ from laion_assets.lib.sources.source import (
     is_match,
     shard_of,
 )
-from laion_assets.lib.sources.urls import HTTP_OK, follow
-from laion_assets.lib.web import name_failures, open_session, refuse_status, retry
+from laion_assets.lib.sources.urls import follow
+from laion_assets.lib.web import HTTP_OK, name_failures, open_session, refuse_status, retry
 
 if TYPE_CHECKING:
     import requests

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ SUFFIX = ".parquet"
 MAX_NAME_BYTES = 220
 
 Thing = TypeVar("Thing")
+# How long to wait for a server at most, where others wait too.
+HURRY_S = 10
 HUB_ENDPOINT = "https://huggingface.co"
 
 # Says how many bytes of a file have come, and how many there are if that is known.
@@ -72,6 +74,11 @@ class SourceRules:
     timeout_s: float = 30
     attempts: int = 5
     backoff_s: float = 1
+
+    @property
+    def hurried(self) -> SourceRules:
+        """The same for who cannot wait, as a tick of a sensor, which may take a minute."""
+        return replace(self, attempts=1, timeout_s=min(self.timeout_s, HURRY_S))
 
 
 def split_scheme(location: str) -> str:

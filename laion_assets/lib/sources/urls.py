@@ -21,6 +21,8 @@ from laion_assets.lib.sources.source import (
     shard_of,
 )
 from laion_assets.lib.web import (
+    HTTP_NOT_MODIFIED,
+    HTTP_OK,
     MAX_REDIRECTS,
     name_failures,
     open_session,
@@ -33,9 +35,7 @@ if TYPE_CHECKING:
     import requests
 
 SCHEMES = ("http", "https")
-HTTP_OK = 200
 HTTP_PARTIAL = 206
-HTTP_NOT_MODIFIED = 304
 GONE = (404, 410)
 # What a server says that answers GET, and not HEAD: as one does to a URL that was signed for GET.
 NO_HEAD = (403, 405, 501)
