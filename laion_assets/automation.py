@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import dagster as dg
 
 from laion_assets.partitions import SHARDS, SHARDS_NAME
 from laion_assets.resources import LanceStore, ShardSource, Warehouse
+from laion_assets.runs import end_dead_runs, is_busy
 from laion_assets.shard_checks import ROWS_ACCOUNTED
 
 if TYPE_CHECKING:
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 
 # A web server is asked for the version of each of its files every time.
 DISCOVERY_INTERVAL_S = 120
-# A run that was killed says for ever that it runs; none takes so long.
-LONGEST_RUN = timedelta(hours=12)
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 # A file that was touched and has the same content stops at `raw_shards`.
 ONLY_IF_CHANGED = {"ops": {"raw_shards": {"config": {"only_if_changed": True}}}}
 SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key)
@@ -93,6 +84,7 @@ def build_discover_shards(
     ) -> dg.SensorResult:
         from laion_assets.lib.release import find_unreleased
 
+        end_dead_runs(context.instance)
         found = _discover(context, shards)
         # Shards that failed stay due; what was asked for is not asked for again.
         requested = set(json.loads(context.cursor or "[]"))
@@ -106,7 +98,7 @@ def build_discover_shards(
             for shard, change in found.due.items()
             if change not in requested
         ]
-        if not runs and not _is_busy(context.instance):
+        if not runs and not is_busy(context.instance):
             state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
             runs = [dg.RunRequest(run_key=state, job_name=refresh.name)] if state else []
         return dg.SensorResult(
@@ -132,14 +124,3 @@ def _discover(context: dg.SensorEvaluationContext, shards: ShardSource) -> Disco
     for shard in found.gone:
         context.log.warning(f"no source has {shard} any more; what is here of it stays")
     return found
-
-
-def _is_busy(instance: dg.DagsterInstance) -> bool:
-    """Returns whether a run or a backfill is on its way, of whatever kind."""
-    since = datetime.now(tz=UTC) - LONGEST_RUN
-    if instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED, created_after=since)):
-        return True
-    return any(
-        backfill.status.name in {"REQUESTED", "CANCELING"}
-        for backfill in instance.get_backfills(limit=100)
-    )

@@ -163,8 +163,10 @@ def _load_settings() -> Settings:
 @contextmanager
 def _open_instance() -> Iterator[dg.DagsterInstance]:
     from laion_assets.instance import open_instance
+    from laion_assets.runs import end_dead_runs
 
     with open_instance() as instance:
+        end_dead_runs(instance)
         yield instance
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from laion_assets.lib.shard_profile import Rows
     from laion_assets.lib.source_columns import SourceColumn
 
+# Whom to ask about a table; put your own team here.
+OWNERS = ["team:laion-assets"]
 # A page with a 10,000-character caption is no page.
 MAX_CELL_LENGTH = 120
 

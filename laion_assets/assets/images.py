@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from laion_assets.failures import RETRIES, explain_failures
-from laion_assets.page import describe_place, describe_table, percent, show_missing, show_rows
+from laion_assets.page import (
+    OWNERS,
+    describe_place,
+    describe_table,
+    percent,
+    show_missing,
+    show_rows,
+)
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource, Warehouse
 from laion_assets.schemas import IMAGES
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     group_name="shards",
     kinds={"duckdb", "sql"},
     code_version="1",
+    owners=OWNERS,
     retry_policy=RETRIES,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
     tags={"holds": "urls-and-captions"},

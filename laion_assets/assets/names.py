@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from laion_assets.failures import RETRIES, explain_failures
-from laion_assets.page import preview
+from laion_assets.page import OWNERS, preview
 from laion_assets.resources import SheetSource, Warehouse
 
 
@@ -17,6 +17,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         group_name="names",
         kinds={"googlesheets", "duckdb"},
         code_version="1",
+        owners=OWNERS,
         retry_policy=RETRIES,
         tags={"holds": "names"},
         metadata={"dagster/table_name": kind},

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from laion_assets.failures import RETRIES, explain_failures
-from laion_assets.page import show_table
+from laion_assets.page import OWNERS, show_table
 from laion_assets.resources import LanceStore, Warehouse
 
 
@@ -21,6 +21,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         group_name="release",
         kinds={"lance"},
         code_version="1",
+        owners=OWNERS,
         retry_policy=RETRIES,
         tags={"holds": "urls-and-captions"},
     )

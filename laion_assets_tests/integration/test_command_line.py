@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from laion_assets.lib.locks import lock_shard
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell, count_rows
+from laion_assets_tests.integration.web_ui import wait_for
 
 
 def write_source(shell: Shell, shard: str, caption: str = "a caption", rows: int = 3) -> Path:
@@ -137,3 +139,26 @@ def test_one_interrupt_stops_a_backfill(shell: Shell) -> None:
     assert rest.splitlines()[-1] == "laion: stopped; `laion backfill --missing` goes on from here"
     assert "s5" not in rest
     assert "Traceback" not in rest
+
+
+def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:
+    write_source(shell, "one")
+
+    def read_state() -> str:
+        return shell.run("laion", "status").stdout.splitlines()[1].split()[-1]
+
+    # Somebody fetches the shard, so that the run is found in the middle.
+    with lock_shard(shell.settings.raw_dir, "one"):
+        process = subprocess.Popen(
+            ["laion", "backfill", "--all"],
+            cwd=REPOSITORY,
+            env=shell.environment,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(lambda: read_state() == "running", "the run")
+        process.kill()
+        process.wait()
+        assert read_state() == "failed"
+
+    assert shell.run("laion", "backfill", "--missing").returncode == 0
+    assert read_state() == "done"
