@@ -82,27 +82,20 @@ def build_discover_shards(
         warehouse: Warehouse,
         lance_store: LanceStore,
     ) -> dg.SensorResult:
-        from laion_assets.lib.release import find_unreleased
-
         end_dead_runs(context.instance)
         found = _discover(context, shards)
         # Shards that failed stay due; what was asked for is not asked for again.
         requested = set(json.loads(context.cursor or "[]"))
         runs = [
-            dg.RunRequest(
-                run_key=change,
-                job_name=INGEST_SHARDS.name,
-                partition_key=shard,
-                run_config=ONLY_IF_CHANGED,
-            )
+            _request_ingest(shard, change)
             for shard, change in found.due.items()
             if change not in requested
         ]
-        if not runs and not is_busy(context.instance):
-            state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
-            runs = [dg.RunRequest(run_key=state, job_name=refresh.name)] if state else []
+        is_waiting = not runs and is_busy(context.instance)
+        if not runs and not is_waiting:
+            runs = _request_rest(warehouse, lance_store, refresh.name, kinds)
         return dg.SensorResult(
-            skip_reason="; ".join(found.problems) if found.problems and not runs else None,
+            skip_reason=None if runs else _say_why(found, is_waiting=is_waiting),
             run_requests=runs,
             dynamic_partitions_requests=(
                 [SHARDS.build_add_request(found.new)] if found.new else []
@@ -111,6 +104,43 @@ def build_discover_shards(
         )
 
     return discover_shards
+
+
+def _request_ingest(shard: str, change: str) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=change,
+        job_name=INGEST_SHARDS.name,
+        partition_key=shard,
+        run_config=ONLY_IF_CHANGED,
+    )
+
+
+def _request_rest(
+    warehouse: Warehouse, lance_store: LanceStore, refresh: str, kinds: Iterable[str]
+) -> list[dg.RunRequest]:
+    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once."""
+    from laion_assets.lib.lance_images import find_unnoted
+    from laion_assets.lib.release import find_unreleased
+
+    copies = [
+        dg.RunRequest(
+            run_key=f"copy {load_id}",
+            job_name=INGEST_SHARDS.name,
+            partition_key=shard,
+            asset_selection=[dg.AssetKey("lance_images")],
+        )
+        for shard, load_id in find_unnoted(warehouse.database).items()
+    ]
+    state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
+    refreshes = [dg.RunRequest(run_key=state, job_name=refresh)] if state else []
+    return copies or refreshes
+
+
+def _say_why(found: Discovery, *, is_waiting: bool) -> str:
+    """Returns why nothing runs."""
+    failed = f"; not ingested, see their runs: {', '.join(found.due)}" if found.due else ""
+    state = "waiting for runs to end" if is_waiting else "nothing new"
+    return "; ".join([f"{state}{failed}", *found.problems])
 
 
 def _discover(context: dg.SensorEvaluationContext, shards: ShardSource) -> Discovery:

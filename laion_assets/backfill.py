@@ -6,6 +6,7 @@ the others alone.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from laion_assets.partitions import SHARDS_NAME
+from laion_assets.runs import PROCESS_TAG, STARTED_BY_TAG
 
 if TYPE_CHECKING:
     from laion_assets.lib.discovery import Discovery
@@ -94,7 +96,11 @@ def run_job(
     """
     started = time.monotonic()
     result = job.execute_in_process(
-        instance=instance, partition_key=shard, raise_on_error=False, run_config=QUIET
+        instance=instance,
+        partition_key=shard,
+        raise_on_error=False,
+        run_config=QUIET,
+        tags={STARTED_BY_TAG: "laion", PROCESS_TAG: str(os.getpid())},
     )
     return Outcome(
         reason=None if result.success else _reason(result.all_events),

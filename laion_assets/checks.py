@@ -35,7 +35,7 @@ def _build_every_name_counted(kinds: tuple[str, ...]) -> dg.AssetChecksDefinitio
             metadata={
                 "uncounted_pairs": sum(uncounted.values()),
                 "shards": ", ".join(list(uncounted)[:20]),
-                "what_to_do": "Materialize entity_counts again.",
+                "if_it_fails": "Materialize entity_counts again.",
             },
         )
 
@@ -66,7 +66,7 @@ def _build_equals_fts5(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:
                 "shard": comparison.shard or "none yet",
                 "differing": len(comparison.differing),
                 "differing_names": "; ".join(first),
-                "what_to_do": "Report it with the names: this would be a bug.",
+                "if_it_fails": "Report it with the names: this would be a bug.",
             },
         )
 
@@ -91,7 +91,7 @@ def _build_names_kept(kind: str) -> dg.AssetChecksDefinition:
             metadata={
                 "names": now,
                 "names_before": before,
-                "what_to_do": "Look at the sheet: were so many names meant to go?",
+                "if_it_fails": "Look at the sheet: were so many names meant to go?",
             },
         )
 

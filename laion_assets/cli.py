@@ -133,18 +133,94 @@ def status() -> None:
 @click.option("--min-aesthetic", type=float, help="Aesthetic score, 0 to 10.")
 @click.option("--max-punsafe", type=float, help="Probability of being unsafe, 0 to 1.")
 @click.option("--min-width", type=int, help="Pixels.")
-@click.option("--release", help="A tag; the newest if none is named.")
+@click.option("--min-height", type=int, help="Pixels.")
+@click.option(
+    "--max-total",
+    default=100_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rank so many captions with these words; of more, the total is a lower bound.",
+)
+@click.option("--release", help="A tag; the newest release if none is named.")
+@click.option("--newest", "is_newest", is_flag=True, help="What was written since it, too.")
 @click.option("--json", "is_json", is_flag=True, help="Print an object: total, took_ms, hits, ….")
-def search(query: str, limit: int, release: str | None, is_json: bool, **only: Any) -> None:
+def search(
+    query: str,
+    limit: int,
+    max_total: int,
+    release: str | None,
+    is_newest: bool,
+    is_json: bool,
+    **only: Any,
+) -> None:
     """Searches the captions of a release for all words of QUERY, or a "quoted phrase"."""
-    from laion_assets.lib.search import SearchFilter, search_captions
+    if release and is_newest:
+        raise click.UsageError("give one of --release and --newest")
+    from laion_assets.lib.search import SearchFilter, open_search
     from laion_assets.report import print_answer, print_answer_json
 
-    settings = _load_settings()
-    answer = search_captions(
-        settings.lance_dir, query, only=SearchFilter(**only), release=release, limit=limit
-    )
+    search = open_search(_load_settings().lance_dir, release, is_newest=is_newest)
+    answer = search.find(query, only=SearchFilter(**only), limit=limit, max_total=max_total)
     (print_answer_json if is_json else print_answer)(answer)
+
+
+@main.group()
+def release() -> None:
+    """Lists, shows, compares and deletes releases."""
+
+
+@release.command("list")
+@click.option("--json", "is_json", is_flag=True, help="Print the whole records, the newest first.")
+def list_(is_json: bool) -> None:
+    """Lists the releases, the newest first."""
+    from laion_assets.lib.release import list_releases
+    from laion_assets.report import print_json, print_releases
+
+    manifests = list(list_releases(_load_settings().lance_dir))
+    (print_json if is_json else print_releases)(manifests)
+
+
+@release.command()
+@click.argument("tag", required=False)
+@click.option("--json", "is_json", is_flag=True, help="Print the whole record.")
+def show(tag: str | None, is_json: bool) -> None:
+    """Shows the shards, sheets, versions and code behind a release, the newest if none is named."""
+    from laion_assets.lib.release import find_release
+    from laion_assets.report import print_json, print_manifest
+
+    (print_json if is_json else print_manifest)(find_release(_load_settings().lance_dir, tag))
+
+
+@release.command()
+@click.argument("before")
+@click.argument("after")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(0), help="Moves to name.")
+@click.option("--json", "is_json", is_flag=True, help="Print an object.")
+def diff(before: str, after: str, top: int, is_json: bool) -> None:
+    """Says which shards came, went and changed, and how counts moved, from BEFORE to AFTER."""
+    from laion_assets.lib.release_diff import compare_releases
+    from laion_assets.report import print_diff, print_json
+
+    compared = compare_releases(_load_settings().lance_dir, before, after, top)
+    (print_json if is_json else print_diff)(compared)
+
+
+@release.command()
+@click.argument("tag")
+@click.option(
+    "--keep-days",
+    default=7.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Keep younger versions; 0 frees all at once, and disturbs who reads them.",
+)
+def delete(tag: str, keep_days: float) -> None:
+    """Removes a release; its data goes when it is old enough and nothing else holds it."""
+    from laion_assets.lib.release import delete_release
+    from laion_assets.report import print_deletion
+
+    cleaning = delete_release(_load_settings().lance_dir, tag, keep_days)
+    print_deletion(tag, cleaning)
 
 
 def _is_ours(error: Exception) -> bool:
@@ -234,8 +310,8 @@ def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
     from laion_assets.lib.database import Database
     from laion_assets.lib.release import find_unreleased
 
-    if outcomes:
-        return any(outcome.reason is None for outcome in outcomes)
+    if any(outcome.reason is None for outcome in outcomes):
+        return True
     kinds = tuple(settings.sheets)
     return find_unreleased(Database(settings.database), settings.lance_dir, kinds) is not None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from laion_assets.backfill import Outcome
+    from laion_assets.lib.manifest import Manifest, Record
+    from laion_assets.lib.release import Cleaning
+    from laion_assets.lib.release_diff import ReleaseDiff
     from laion_assets.lib.search import SearchAnswer
     from laion_assets.settings import Settings
 
@@ -117,8 +121,8 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
     console.print(f"\nTotal: {totals or 'nothing yet'}", highlight=False)
     release = newest_release(settings.lance_dir)
     console.print(
-        f"Last release: {release.tag}, {release.image_count:,} images of "
-        f"{release.shard_count} shards, Lance version {release.version}"
+        f"Last release: {release.release}, {release.row_counts['images']:,} images of "
+        f"{len(release.shards)} shards, Lance version {release.lance_versions['images']}"
         if release
         else "Last release: none",
         highlight=False,
@@ -129,8 +133,9 @@ def print_answer(answer: SearchAnswer) -> None:
     """Prints the hits of a search, the best first."""
     console = _open_console()
     more = "more than " if answer.is_more else ""
+    place = f"in release {answer.release}" if answer.release else "in the newest version"
     console.print(
-        f"{more}{answer.total:,} captions in release {answer.release} ({answer.took_ms:.1f} ms)",
+        f"{more}{answer.total:,} captions {place} ({answer.took_ms:.1f} ms)",
         highlight=False,
     )
     for hit in answer.hits:
@@ -144,6 +149,96 @@ def print_answer_json(answer: SearchAnswer) -> None:
     from dataclasses import asdict
 
     print(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
+
+
+def print_json(records: Record | list[Manifest]) -> None:
+    """Prints a record, or several, as JSON."""
+    import json
+
+    if isinstance(records, list):
+        dumped: object = [record.model_dump(mode="json") for record in records]
+    else:
+        dumped = records.model_dump(mode="json")
+    print(json.dumps(dumped, ensure_ascii=False, indent=2))
+
+
+def print_releases(manifests: Sequence[Manifest]) -> None:
+    """Prints a line for each release."""
+    table = Table("release", "when (UTC)", "shards", "images", "content SHA-256", box=None)
+    for number in (2, 3):
+        table.columns[number].justify = "right"
+    for manifest in manifests:
+        table.add_row(
+            manifest.release,
+            f"{manifest.released_at:%Y-%m-%d %H:%M:%S}",
+            f"{len(manifest.shards):,}",
+            f"{manifest.row_counts['images']:,}",
+            manifest.content_sha256,
+        )
+    _open_console().print(table)
+
+
+def print_manifest(manifest: Manifest) -> None:
+    """Prints what is behind a release."""
+    console = _open_console()
+    facts = {
+        "Release": manifest.release,
+        "When": f"{manifest.released_at:%Y-%m-%d %H:%M:%S} UTC",
+        "Content SHA-256": manifest.content_sha256,
+        "Rows": _join(manifest.row_counts, "{name} {value:,}"),
+        "Lance versions": _join(manifest.lance_versions, "{name} {value}"),
+        "Made with": _join(manifest.versions, "{name} {value}"),
+        "Dagster run": manifest.run_id,
+    }
+    for name, fact in facts.items():
+        console.print(f"{name + ':':<17}{escape(fact)}", highlight=False, soft_wrap=True)
+    shards = Table("shard", "images", "rejected", "SHA-256 of the file", "source", box=None)
+    for shard in manifest.shards:
+        counts = f"{shard.image_count:,}", f"{shard.rejected_count:,}"
+        shards.add_row(escape(shard.shard), *counts, shard.sha256, escape(shard.source))
+    sheets = Table("kind", "names", "SHA-256 of the sheet", "location", box=None)
+    for sheet in manifest.sheets:
+        sheets.add_row(sheet.kind, f"{sheet.name_count:,}", sheet.sha256, escape(sheet.location))
+    for table in (shards, sheets):
+        for column in table.columns:
+            # A digest that is cut is none.
+            column.overflow = "fold"
+        console.print()
+        console.print(table)
+
+
+def print_diff(diff: ReleaseDiff) -> None:
+    """Prints what changed between two releases."""
+    console = _open_console()
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    same = ", the same content" if diff.is_same_content else ""
+    say(f"{diff.before} -> {diff.after}{same}")
+    say(f"images: {diff.image_count_before:,} -> {diff.image_count_after:,}")
+    for what, names in (
+        ("shards added", diff.shards_added),
+        ("shards removed", diff.shards_removed),
+        ("shards changed", diff.shards_changed),
+        ("sheets changed", diff.sheets_changed),
+    ):
+        say(escape(f"{what}: {len(names)}{': ' if names else ''}{', '.join(names)}"))
+    for what, moves in (("domains", diff.domains), ("names", diff.names)):
+        say(f"\n{what} whose count moved: {moves.changed_count:,}")
+        for move in (*moves.risers, *moves.fallers):
+            kind = f" ({move.kind})" if move.kind else ""
+            change = f"{move.after - move.before:+,}"
+            say(escape(f"{change:>12}  {move.name}{kind}: {move.before:,} -> {move.after:,}"))
+
+
+def print_deletion(tag: str, cleaning: Cleaning) -> None:
+    """Prints what the deletion of a release freed."""
+    print(
+        f"{tag} is no release any more; {cleaning.version_count:,} old versions removed, "
+        f"{cleaning.freed_bytes / 1e6:,.1f} MB freed"
+    )
+
+
+def _join(values: Mapping[str, object], form: str) -> str:
+    return ", ".join(form.format(name=name, value=value) for name, value in values.items())
 
 
 def _open_console() -> Console:

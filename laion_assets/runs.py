@@ -9,6 +9,9 @@ import dagster as dg
 
 # A run of which no process is known; none takes so long.
 LONGEST_RUN = timedelta(hours=12)
+# Of the runs that `laion` executes itself.
+STARTED_BY_TAG = "laion/started_by"
+PROCESS_TAG = "laion/process"
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -26,7 +29,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        pid = _find_process(instance, run.run_id)
+        pid = _find_process(instance, run)
         if pid is None or _is_alive(pid):
             continue
         # Nobody writes to its log any more: what it says now is the last word.
@@ -50,10 +53,10 @@ def is_busy(instance: dg.DagsterInstance) -> bool:
     )
 
 
-def _find_process(instance: dg.DagsterInstance, run_id: str) -> int | None:
-    """Returns the process that executes a run, as its log tells."""
-    pid = None
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+def _find_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
+    """Returns the process that executes a run, as its tag or its log tells."""
+    pid = int(run.tags[PROCESS_TAG]) if PROCESS_TAG in run.tags else None
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         if entry.dagster_event and "pid" in (
             told := entry.dagster_event.engine_event_data.metadata
         ):

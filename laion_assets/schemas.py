@@ -33,6 +33,9 @@ class Column:
     is_required: bool = False
 
 
+# Raise it when the rules change so that a file gives other rows than before.
+CLEANING_VERSION = "1"
+
 IMAGES = (
     Column(
         "image_id",
@@ -102,6 +105,7 @@ SHARDS = (
     Column("file_rows", "BIGINT", "Rows in the file.", is_required=True),
     Column("image_count", "BIGINT", "Rows of it in `images`.", is_required=True),
     Column("rejected_count", "BIGINT", "Rows of it in `rejected_images`.", is_required=True),
+    Column("cleaning_version", "VARCHAR", "Of the rules that cleaned it.", is_required=True),
     Column("lance_version", "BIGINT", "First version of Lance's `images` with it; NULL: none yet."),
     Column("run_id", "VARCHAR", "The Dagster run that loaded it.", is_required=True),
     Column("loaded_at", "TIMESTAMPTZ", "When it was loaded.", is_required=True),

@@ -21,7 +21,8 @@ ROWS_ACCOUNTED = dg.AssetCheckSpec(
     blocking=True,
     description=(
         "Every row of the shard's file is in `images` or in `rejected_images`, as counted there "
-        "after loading. If not, the shard goes no further."
+        "after loading. If not, the shard goes no further. Failed without figures: the last shard "
+        "failed before it was loaded."
     ),
 )
 
@@ -37,6 +38,6 @@ def check_rows_accounted(shard: str, account: RowAccount) -> dg.AssetCheckResult
             "file_rows": account.file_rows,
             "images": account.image_count,
             "rejected": account.rejected_count,
-            "what_to_do": "Materialize `images` of this shard again; if it fails again, report it.",
+            "if_it_fails": "Materialize `images` of it again; if that fails too, report it.",
         },
     )

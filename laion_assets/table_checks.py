@@ -37,7 +37,7 @@ def columns_as_documented(warehouse: Warehouse) -> dg.AssetCheckResult:
         metadata={
             "wrong_columns": len(wrong),
             "first_wrong": "; ".join(wrong[:5]) or "none",
-            "what_to_do": "Undo the change, or move `laion.duckdb` away and load the shards again.",
+            "if_it_fails": "Undo the change, or move `laion.duckdb` away and load all again.",
         },
     )
 
@@ -60,7 +60,7 @@ def scores_in_range(warehouse: Warehouse) -> dg.AssetCheckResult:
             "out_of_range": sum(int(str(record["row_count"])) for record in shards.records),
             "shards": show_rows(shards),
             "examples": show_rows(examples),
-            "what_to_do": "Look at the source of these shards; leave the rows out by their score.",
+            "if_it_fails": "Look at the source of these shards; leave the rows out by their score.",
         },
     )
 
@@ -85,7 +85,7 @@ def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
             "odd_shards": len({record["shard"] for record in odd.records}),
             "odd_shares": len(odd.records),
             "shares": show_rows(odd),
-            "what_to_do": (
+            "if_it_fails": (
                 "Compare the columns on the pages of `raw_shards`: is one named otherwise, or is "
                 "the shard of another release?"
             ),
@@ -107,7 +107,7 @@ def few_repeats(warehouse: Warehouse) -> dg.AssetCheckResult:
             "repeating_shards": len(repeated.records),
             "repeated": sum(int(str(record["repeated"])) for record in repeated.records),
             "shards": show_rows(repeated),
-            "what_to_do": "Take each `image_id` once, or fetch the shard from another place.",
+            "if_it_fails": "Take each `image_id` once, or fetch the shard from another place.",
         },
     )
 
@@ -135,7 +135,7 @@ def equals_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetChec
             "duckdb_rows": sum(c.duckdb_rows for c in compared),
             "lance_rows": sum(c.lance_rows for c in compared),
             "differing": show_table(differing, columns),
-            "what_to_do": "Materialize `lance_images` of these shards: `laion backfill --missing`.",
+            "if_it_fails": "Materialize `lance_images` of these: `laion backfill --missing`.",
         },
     )
 
@@ -157,7 +157,7 @@ def counts_add_up(warehouse: Warehouse) -> dg.AssetCheckResult:
             "images": account.images,
             "images_noted_when_loaded": account.loaded,
             "unaccounted_shards": show_rows(account.unaccounted),
-            "what_to_do": "Load the shards that are named again; then refresh the counts.",
+            "if_it_fails": "Load the shards that are named again; then refresh the counts.",
         },
     )
 
@@ -169,16 +169,16 @@ def indices_cover_every_row(lance_store: LanceStore) -> dg.AssetCheckResult:
 
     lance_dir = Path(lance_store.path)
     newest = newest_release(lance_dir)
-    coverage = measure_coverage(lance_dir, newest.tag) if newest else []
+    coverage = measure_coverage(lance_dir, newest) if newest else []
     columns = ("table", "index", "indexed_rows", "unindexed_rows")
     unindexed = sum(c.unindexed_rows for c in coverage)
     return dg.AssetCheckResult(
         passed=bool(coverage) and not unindexed,
         metadata={
-            "release": newest.tag if newest else "none yet",
+            "release": newest.release if newest else "none yet",
             "unindexed_rows": unindexed,
             "indices": show_table([vars(c) for c in coverage], columns),
-            "what_to_do": "Materialize `release` again.",
+            "if_it_fails": "Materialize `release` again.",
         },
     )
 
@@ -190,13 +190,13 @@ def counts_equal_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.Ass
 
     lance_dir = Path(lance_store.path)
     newest = newest_release(lance_dir)
-    differing = compare_counts(warehouse.database, lance_dir, newest.tag) if newest else {}
+    differing = compare_counts(warehouse.database, lance_dir, newest) if newest else {}
     return dg.AssetCheckResult(
         passed=newest is not None and not any(differing.values()),
         metadata={
-            "release": newest.tag if newest else "none yet",
+            "release": newest.release if newest else "none yet",
             **{f"differing_{table}": count for table, count in differing.items()},
-            "what_to_do": "Materialize `release`: the counts were refreshed or changed since.",
+            "if_it_fails": "Materialize `release`: the counts were refreshed or changed since.",
         },
     )
 

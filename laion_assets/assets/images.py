@@ -17,7 +17,7 @@ from laion_assets.page import (
 )
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource, Warehouse
-from laion_assets.schemas import IMAGES
+from laion_assets.schemas import CLEANING_VERSION, IMAGES
 from laion_assets.shard_checks import ROWS_ACCOUNTED, check_rows_accounted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     partitions_def=SHARDS,
     group_name="shards",
     kinds={"duckdb", "sql"},
-    code_version="1",
+    code_version=CLEANING_VERSION,
     owners=OWNERS,
     retry_policy=RETRIES,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},

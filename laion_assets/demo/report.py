@@ -29,12 +29,12 @@ def print_report(settings: Settings) -> None:
     lines = (
         "",
         "What was made",
-        f"  images            {totals['images']:,} of {release.shard_count} shards, "
+        f"  images            {totals['images']:,} of {len(release.shards)} shards, "
         f"{totals['rejected rows']:,} rows rejected",
         f"  domain_counts     {totals['domains']:,} domains: {top}",
         f"  entity_counts     {totals['names']:,} names, "
         f"{totals['names in a caption']:,} of them in a caption",
-        f"  release           {release.tag}, Lance version {release.version}",
+        f"  release           {release.release}, Lance version {release.lance_versions['images']}",
         "",
         "Where it is",
         f"  parquet files     {_shorten(settings.raw_dir)}",

@@ -16,6 +16,7 @@ from laion_assets.lib.raw_shard import RawShard
 from laion_assets.lib.source_columns import select_list
 from laion_assets.lib.sql import load_sql, quote_path
 from laion_assets.lib.text_repair import repair_file
+from laion_assets.schemas import CLEANING_VERSION
 
 # In the order in which they use each other.
 MACROS = (
@@ -159,6 +160,7 @@ def _record(
         "file_rows": raw.file_rows,
         "image_count": load.image_count,
         "rejected_count": sum(load.rejected.values()),
+        "cleaning_version": CLEANING_VERSION,
         "run_id": run_id,
     }
     connection.execute(load_sql("insert_shard"), values)

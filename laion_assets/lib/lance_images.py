@@ -62,6 +62,14 @@ def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> 
     return commit
 
 
+def find_unnoted(database: Database) -> dict[str, str]:
+    """Returns the shards whose present load was not copied to Lance yet, and the load's id."""
+    if not database.path.exists():
+        return {}
+    with database.read() as connection:
+        return dict(connection.execute(load_sql("select_unnoted")).fetchall())
+
+
 def find_uncopied(
     connection: duckdb.DuckDBPyConnection, dataset: lance.LanceDataset | None
 ) -> list[str]:

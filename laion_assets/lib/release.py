@@ -1,30 +1,37 @@
 """Publishes what DuckDB and Lance hold as one release: indices, Lance tables of counts, one tag.
 
 The tag on the Lance table `images` is set last, so a release that can be seen is complete; after a
-crash the one before is still the newest. What a release holds is told by its content digest: the
-checksums of its shards and the counts, however they came about. Equal content is not released
-twice.
+crash the one before is still the newest, and the next attempt finishes it. Equal content is not
+released twice.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from laion_assets.lib.counts import is_domain_count_fresh, is_entity_count_fresh
 from laion_assets.lib.database import Database
 from laion_assets.lib.errors import LaionError, StaleTableError
+from laion_assets.lib.indices import join_fragments, update_indices
 from laion_assets.lib.lance_images import find_uncopied
 from laion_assets.lib.lance_table import open_table, table_path
 from laion_assets.lib.locks import lock
+from laion_assets.lib.manifest import (
+    MANIFEST_KEY,
+    Manifest,
+    ReleasedShard,
+    ReleasedSheet,
+    digest_content,
+    find_versions,
+    read_manifest,
+)
 from laion_assets.lib.sql import load_sql, quote_identifier
 
 if TYPE_CHECKING:
@@ -32,73 +39,101 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COUNT_TABLES = ("domain_counts", "entity_counts")
-CAPTION_INDEX = "caption_idx"
-# Deltas answer as fast as one index, up to a point; merging is the dearest step of a release.
-MAX_INDEX_DELTAS = 16
-# Keys of the metadata of a released version.
-RELEASE_KEY = "laion_assets.release"
-DIGEST_KEY = "laion_assets.content_sha256"
-SHARDS_KEY = "laion_assets.shard_count"
+# `images` last: its tag makes the release.
+TABLES = (*COUNT_TABLES, "images")
+DEFAULT_KEEP_DAYS = 7
+# In the metadata of every later version too: the name that was given last, and those of releases
+# that were deleted, which are not given again, lest a quoted name comes to mean another thing.
+LAST_NAME_KEY = "laion_assets.release"
+DELETED_KEY = "laion_assets.deleted_release."
+# Lance's rule for tags.
+NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True)
-class Release:
-    """A tagged version of the Lance tables.
+class ReleaseOrder:
+    """How a release is to be made.
 
     Attributes:
-        tag: `YYYY-MM-DD` in UTC, with `.2`, `.3` after it on the same day.
-        content_sha256: digest of what it holds, whatever the layout on disk.
-        version: of the Lance table `images`.
-        image_count: rows in it.
-        shard_count: shards in it.
-        is_new: whether it was made now.
-        shards: the shards in it with their rows, if they were looked at.
+        run_id: the Dagster run that makes it.
+        name: its tag; None is the day in UTC, with `.2`, `.3` after it on the same day.
+        keep_days: for how long versions stay that no tag holds.
     """
 
-    tag: str
-    content_sha256: str
-    version: int
-    image_count: int
-    shard_count: int
+    run_id: str
+    name: str | None = None
+    keep_days: float = DEFAULT_KEEP_DAYS
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What a clean-up removed from the Lance tables."""
+
+    version_count: int = 0
+    freed_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The newest release, and what was done for it.
+
+    Attributes:
+        manifest: its record.
+        is_new: whether it was made now.
+        fragments_saved: fragments that joining small ones saved.
+        cleaning: what was removed of old versions.
+    """
+
+    manifest: Manifest
     is_new: bool
-    shards: Mapping[str, int] = field(default_factory=dict)
+    fragments_saved: int
+    cleaning: Cleaning
 
 
 @dataclass(frozen=True)
 class _Content:
     """What DuckDB has to release."""
 
-    digest: str
-    shards: Mapping[str, int]
+    shards: tuple[ReleasedShard, ...]
+    sheets: tuple[ReleasedSheet, ...]
     counts: Mapping[str, pa.Table]
+    count_digests: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        return digest_content(self.shards, self.count_digests)
 
 
 def publish_release(
-    database: Database, lance_dir: Path, kinds: Iterable[str], today: date
-) -> Release:
-    """Indexes, publishes and tags what there is; returns the newest release if nothing changed.
+    database: Database, lance_dir: Path, kinds: Iterable[str], order: ReleaseOrder
+) -> Publication:
+    """Indexes, publishes and tags what there is; the newest release stays if nothing changed.
 
     Args:
         database: the tables to release.
         lance_dir: the LanceDB database.
         kinds: the kinds of names that are counted.
-        today: the day that names the release, in UTC.
+        order: how it is to be made.
 
     Raises:
         StaleTableError: the counts or the Lance table tell of other shards than `images` does.
-        LaionError: there is nothing to release.
+        LaionError: there is nothing to release, or the name cannot be given.
     """
     path = table_path(lance_dir, "images")
     if open_table(path) is None:
         raise LaionError("nothing to release; materialize `lance_images` first")
     with lock(lance_dir, "release"):
-        dataset = _index_captions(path)
+        fragments_saved = join_fragments(path)
+        dataset = update_indices(path)
+        name = _choose_name(dataset, order.name)
         content = _read_content(database, dataset, kinds)
-        newest = newest_release(lance_dir)
-        if newest and newest.content_sha256 == content.digest:
-            return replace(newest, shards=content.shards)
-        release = _publish(lance_dir, content, dataset, _next_tag(dataset, today))
-        return replace(release, shards=content.shards)
+        manifest = newest_release(lance_dir)
+        is_new = manifest is None or manifest.content_sha256 != content.digest
+        if is_new:
+            manifest = _publish(lance_dir, content, dataset, name, order.run_id)
+        assert manifest is not None
+        cleaning = clean_versions(lance_dir, order.keep_days)
+        return Publication(manifest, is_new, fragments_saved, cleaning)
 
 
 def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -> str | None:
@@ -118,42 +153,86 @@ def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -
             return str(state)
     newest = newest_release(lance_dir)
     # Every shard that was copied to Lance made a version of the table.
-    is_released = newest is not None and newest.version > (lance_version or 0)
+    is_released = newest is not None and newest.lance_versions["images"] > (lance_version or 0)
     return None if is_released else str(state)
 
 
-def newest_release(lance_dir: Path) -> Release | None:
-    """Returns the newest release, if there is one; tags of others are no releases."""
+def list_releases(lance_dir: Path) -> Iterator[Manifest]:
+    """Yields the releases, the newest first; tags of others are no releases."""
     dataset = open_table(table_path(lance_dir, "images"))
     if dataset is None:
-        return None
+        return
     tags = [(tag["version"], name) for name, tag in dataset.tags.list().items()]
     for version, name in sorted(tags, reverse=True):
-        released = dataset.checkout_version(version)
-        if released.metadata.get(RELEASE_KEY) == name:
-            return _describe(released, is_new=False)
-    return None
+        if manifest := read_manifest(dataset.checkout_version(version), name):
+            yield manifest
 
 
-def open_release(lance_dir: Path, tag: str | None = None) -> lance.LanceDataset:
-    """Opens the Lance table `images` at a release, the newest if none is named.
+def newest_release(lance_dir: Path) -> Manifest | None:
+    """Returns the newest release, if there is one."""
+    return next(list_releases(lance_dir), None)
+
+
+def find_release(lance_dir: Path, tag: str | None = None) -> Manifest:
+    """Returns a release, the newest if none is named.
+
+    Raises:
+        LaionError: there is no such release.
+    """
+    newest = newest_release(lance_dir)
+    if newest is None:
+        raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
+    if tag in (None, newest.release):
+        return newest
+    path = table_path(lance_dir, "images")
+    for manifest in list_releases(lance_dir):
+        if manifest.release == tag:
+            return manifest
+    raise LaionError(f"{path}: no release {tag!r}; the newest is {newest.release}")
+
+
+def open_released(lance_dir: Path, manifest: Manifest, table: str) -> lance.LanceDataset:
+    """Opens a Lance table as a release has it."""
+    import lance
+
+    return lance.dataset(table_path(lance_dir, table), version=manifest.release)
+
+
+def delete_release(lance_dir: Path, tag: str, keep_days: float = DEFAULT_KEEP_DAYS) -> Cleaning:
+    """Removes the tag of a release, and the versions that nothing holds any more.
 
     Raises:
         LaionError: there is no such release.
     """
     import lance
 
-    newest = newest_release(lance_dir)
-    if newest is None:
-        raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
-    path = table_path(lance_dir, "images")
-    if tag is None:
-        return lance.dataset(path, version=newest.tag)
-    if tag in lance.dataset(path).tags.list():
-        released = lance.dataset(path, version=tag)
-        if released.metadata.get(RELEASE_KEY) == tag:
-            return released
-    raise LaionError(f"no release {tag!r}; the newest is {newest.tag}")
+    with lock(lance_dir, "release"):
+        find_release(lance_dir, tag)
+        images = lance.dataset(table_path(lance_dir, "images"))
+        images.update_metadata({DELETED_KEY + tag: datetime.now(tz=UTC).isoformat()})
+        # `images` first: without its tag the rest is no release.
+        for table in reversed(TABLES):
+            dataset = lance.dataset(table_path(lance_dir, table))
+            if tag in dataset.tags.list():
+                dataset.tags.delete(tag)
+        return clean_versions(lance_dir, keep_days)
+
+
+def clean_versions(lance_dir: Path, keep_days: float) -> Cleaning:
+    """Removes the versions of the Lance tables that are older and have no tag.
+
+    Files that no version names, as a killed process leaves them, go too, after a week (Lance's
+    own rule, lest those of a commit on its way are taken).
+    """
+    version_count = freed_bytes = 0
+    for table in TABLES:
+        if dataset := open_table(table_path(lance_dir, table)):
+            removed = dataset.cleanup_old_versions(
+                timedelta(days=keep_days), error_if_tagged_old_versions=False
+            )
+            version_count += removed.old_versions
+            freed_bytes += removed.bytes_removed
+    return Cleaning(version_count, freed_bytes)
 
 
 @dataclass(frozen=True)
@@ -166,13 +245,11 @@ class IndexCoverage:
     unindexed_rows: int
 
 
-def measure_coverage(lance_dir: Path, tag: str) -> list[IndexCoverage]:
+def measure_coverage(lance_dir: Path, manifest: Manifest) -> list[IndexCoverage]:
     """Returns what each index of the released tables covers, by Lance's own statistics."""
-    import lance
-
     coverage = []
-    for table in ("images", *COUNT_TABLES):
-        dataset = lance.dataset(table_path(lance_dir, table), version=tag)
+    for table in TABLES:
+        dataset = open_released(lance_dir, manifest, table)
         for index in dataset.describe_indices():
             numbers = dataset.stats.index_stats(index.name)
             rows = numbers["num_indexed_rows"], numbers["num_unindexed_rows"]
@@ -180,15 +257,13 @@ def measure_coverage(lance_dir: Path, tag: str) -> list[IndexCoverage]:
     return coverage
 
 
-def compare_counts(database: Database, lance_dir: Path, tag: str) -> dict[str, int]:
+def compare_counts(database: Database, lance_dir: Path, manifest: Manifest) -> dict[str, int]:
     """Returns how many rows of each released table of counts differ from DuckDB's."""
-    import lance
-
     differing = {}
     with database.read() as connection:
         for table in COUNT_TABLES:
-            dataset = lance.dataset(table_path(lance_dir, table), version=tag)
-            connection.register("released", dataset.to_table())
+            released = open_released(lance_dir, manifest, table)
+            connection.register("released", released.to_table())
             query = load_sql("count_differing_counts").format(table=quote_identifier(table))
             ((differing[table],),) = connection.execute(query).fetchall()
     return differing
@@ -204,14 +279,25 @@ def _read_content(
                 f"DuckDB and Lance differ for {len(uncopied)} shards, the first is {uncopied[0]}; "
                 "materialize `lance_images` of them first (`laion backfill --missing`)"
             )
-        described = connection.execute(load_sql("select_content")).fetchall()
-        loads = connection.execute(load_sql("select_loads")).fetchall()
+        shards = _select(connection, "select_released_shards")
+        sheets = _select(connection, "select_released_sheets")
         counts = {
             table: connection.sql(load_sql(f"select_{table}")).to_arrow_table()
             for table in COUNT_TABLES
         }
-    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
-    return _Content(digest, {shard: image_count for shard, image_count, *_ in loads}, counts)
+        digests = connection.execute(load_sql("digest_counts")).fetchall()
+    return _Content(
+        shards=tuple(ReleasedShard(**shard) for shard in shards),
+        sheets=tuple(ReleasedSheet(**sheet) for sheet in sheets),
+        counts=counts,
+        count_digests=dict(digests),
+    )
+
+
+def _select(connection: duckdb.DuckDBPyConnection, statement: str) -> list[dict[str, Any]]:
+    cursor = connection.execute(load_sql(statement))
+    columns = [name for name, *_ in cursor.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> None:
@@ -223,74 +309,82 @@ def _check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -
         )
 
 
-def _index_captions(path: Path) -> lance.LanceDataset:
-    import lance
-
-    dataset = lance.dataset(path)
-    indices = {index.name: index for index in dataset.describe_indices()}
-    if CAPTION_INDEX not in indices:
-        # Words as they stand: no stemming and no stop words, so that names can be found whole.
-        dataset.create_scalar_index(
-            "caption",
-            "INVERTED",
-            name=CAPTION_INDEX,
-            with_position=True,
-            stem=False,
-            remove_stop_words=False,
-            max_token_length=None,
+def _choose_name(dataset: lance.LanceDataset, name: str | None) -> str:
+    deleted = {key.removeprefix(DELETED_KEY) for key in dataset.metadata if DELETED_KEY in key}
+    given = {*dataset.tags.list(), *deleted}
+    if name is None:
+        day = datetime.now(tz=UTC).date().isoformat()
+        pattern = re.compile(rf"{re.escape(day)}(?:\.(\d+))?")
+        numbers = [int(match[1] or 1) for match in map(pattern.fullmatch, given) if match]
+        return f"{day}.{max(numbers) + 1}" if numbers else day
+    if not NAME.fullmatch(name) or name.endswith(".lock"):
+        raise LaionError(
+            f"name {name!r}: give it letters, digits, `-`, `_`, and single `.` between them"
         )
-    else:
-        deltas = len(indices[CAPTION_INDEX].segments)
-        merged = deltas if deltas > MAX_INDEX_DELTAS else 0
-        dataset.optimize.optimize_indices(num_indices_to_merge=merged, index_names=[CAPTION_INDEX])
-    return lance.dataset(path)
+    if name in given:
+        raise LaionError(f"name {name!r}: it was given to another release; choose another")
+    return name
 
 
-def _next_tag(dataset: lance.LanceDataset, today: date) -> str:
-    day = today.isoformat()
-    pattern = re.compile(rf"{re.escape(day)}(?:\.(\d+))?")
-    numbers = [int(m[1] or 1) for m in map(pattern.fullmatch, dataset.tags.list()) if m]
-    return f"{day}.{max(numbers) + 1}" if numbers else day
-
-
-def _publish(lance_dir: Path, content: _Content, dataset: lance.LanceDataset, tag: str) -> Release:
+def _publish(
+    lance_dir: Path, content: _Content, dataset: lance.LanceDataset, name: str, run_id: str
+) -> Manifest:
     import lance
 
-    metadata = {
-        RELEASE_KEY: tag,
-        DIGEST_KEY: content.digest,
-        SHARDS_KEY: str(len(content.shards)),
-    }
+    versions = {}
     for table, rows in content.counts.items():
         path = table_path(lance_dir, table)
         mode = "create" if open_table(path) is None else "overwrite"
-        published = lance.write_dataset(rows, path, mode=mode)
-        _tag(published, tag, metadata)
-    _tag(dataset, tag, metadata)
-    return _describe(lance.dataset(table_path(lance_dir, "images"), version=tag), is_new=True)
+        versions[table] = lance.write_dataset(rows, path, mode=mode).version
+    manifest = Manifest(
+        release=name,
+        released_at=datetime.now(tz=UTC),
+        content_sha256=content.digest,
+        run_id=run_id,
+        row_counts={
+            "images": sum(shard.image_count for shard in content.shards),
+            **{table: rows.num_rows for table, rows in content.counts.items()},
+        },
+        count_digests=content.count_digests,
+        lance_versions={**versions, "images": dataset.version + 1},
+        versions=find_versions(),
+        shards=content.shards,
+        sheets=content.sheets,
+    )
+    _remove_unfinished(lance_dir, dataset)
+    _commit(dataset, manifest)
+    for table in TABLES:
+        released = lance.dataset(table_path(lance_dir, table))
+        released.tags.create(name, manifest.lance_versions[table])
+    return manifest
 
 
-def _tag(dataset: lance.LanceDataset, tag: str, metadata: Mapping[str, str]) -> None:
-    checked_version = dataset.version
-    dataset.update_metadata(dict(metadata))
-    if dataset.version != checked_version + 1:
+def _remove_unfinished(lance_dir: Path, dataset: lance.LanceDataset) -> None:
+    """Removes the tags of a release that was cut off before its last one."""
+    import lance
+
+    name = dataset.metadata.get(LAST_NAME_KEY)
+    if name is None or name in dataset.tags.list():
+        return
+    for table in COUNT_TABLES:
+        tags = lance.dataset(table_path(lance_dir, table)).tags
+        if name in tags.list():
+            tags.delete(name)
+
+
+def _commit(dataset: lance.LanceDataset, manifest: Manifest) -> None:
+    """Makes the version of `images` that the release is, the next one after what was checked."""
+    import lance
+
+    name = lance.LanceOperation.UpdateMap({LAST_NAME_KEY: manifest.release})
+    transaction = lance.Transaction(
+        dataset.version,
+        lance.LanceOperation.UpdateConfig(table_metadata_updates=name),
+        transaction_properties={MANIFEST_KEY: manifest.model_dump_json()},
+    )
+    # Lance puts it on top of what others have committed meanwhile.
+    committed = lance.LanceDataset.commit(dataset.uri, transaction)
+    if committed.version != manifest.lance_versions["images"]:
         raise StaleTableError(
             "a shard was replaced while it was released; release again", is_passing=True
         )
-    if tag in dataset.tags.list():
-        # Left by a release that was cut off before its last tag.
-        dataset.tags.update(tag, dataset.version)
-    else:
-        dataset.tags.create(tag, dataset.version)
-
-
-def _describe(dataset: lance.LanceDataset, *, is_new: bool) -> Release:
-    metadata = dataset.metadata
-    return Release(
-        tag=metadata[RELEASE_KEY],
-        content_sha256=metadata[DIGEST_KEY],
-        version=dataset.version,
-        image_count=dataset.count_rows(),
-        shard_count=int(metadata[SHARDS_KEY]),
-        is_new=is_new,
-    )

@@ -10,15 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from laion_assets.lib.release import RELEASE_KEY, open_release
+from laion_assets.lib.errors import LaionError
+from laion_assets.lib.lance_table import open_table, table_path
+from laion_assets.lib.release import find_release, newest_release, open_released
 from laion_assets.lib.sql import quote_literal
 
 if TYPE_CHECKING:
+    import lance
+    import numpy as np
     from lance.query import FullTextQuery
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
 
 HIT_COLUMNS = (
     "image_id",
@@ -32,8 +37,11 @@ HIT_COLUMNS = (
     "shard",
     "row_index",
 )
-# Counting more of them takes longer than finding the best.
-MAX_TOTAL = 100_000
+# Ranking more of them takes longer than finding the best of them.
+MAX_TOTAL = 1_000
+# Up to so many rows, the columns of ranges are kept in memory once they were asked for: 4 bytes a
+# row each. Of a larger table the values of the matches alone are read, each time.
+MAX_KEPT_ROWS = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,12 @@ class SearchFilter:
     """What a hit has to be, besides its caption; a row without the value is no hit.
 
     Attributes:
-        domain: the whole host, in lower case.
+        domain: the whole host, in whatever case.
         shard: partition key.
         min_aesthetic: aesthetic score at least.
         max_punsafe: probability of being unsafe at most.
         min_width: pixels at least.
+        min_height: pixels at least.
     """
 
     domain: str | None = None
@@ -53,22 +62,52 @@ class SearchFilter:
     min_aesthetic: float | None = None
     max_punsafe: float | None = None
     min_width: int | None = None
+    min_height: int | None = None
 
     @property
-    def condition(self) -> str | None:
-        """The condition as Lance takes it; None without any."""
-        conditions = []
-        if self.domain is not None:
-            conditions.append(f"domain = {quote_literal(self.domain.lower())}")
-        if self.shard is not None:
-            conditions.append(f"shard = {quote_literal(self.shard)}")
-        if self.min_aesthetic is not None:
-            conditions.append(f"aesthetic >= {float(self.min_aesthetic)!r}")
-        if self.max_punsafe is not None:
-            conditions.append(f"punsafe <= {float(self.max_punsafe)!r}")
-        if self.min_width is not None:
-            conditions.append(f"width >= {int(self.min_width)}")
-        return " AND ".join(conditions) or None
+    def equalities(self) -> str:
+        """What few rows are, as Lance takes it; empty without any."""
+        wanted = {"domain": self.domain and self.domain.lower(), "shard": self.shard}
+        return " AND ".join(
+            f"{column} = {quote_literal(value)}"
+            for column, value in wanted.items()
+            if value is not None
+        )
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """What many rows are."""
+        ranges = (
+            Range("aesthetic", at_least=self.min_aesthetic),
+            Range("punsafe", at_most=self.max_punsafe),
+            Range("width", at_least=self.min_width),
+            Range("height", at_least=self.min_height),
+        )
+        return tuple(r for r in ranges if (r.at_least, r.at_most) != (None, None))
+
+
+@dataclass(frozen=True)
+class Range:
+    """A column of numbers, and the least or the greatest value that a hit has there."""
+
+    column: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def condition(self) -> str:
+        """The range as Lance takes it."""
+        if self.at_least is not None:
+            return f"{self.column} >= {_as_stored(self.at_least)}"
+        assert self.at_most is not None
+        return f"{self.column} <= {_as_stored(self.at_most)}"
+
+    def holds(self, values: Numbers) -> Numbers:
+        """Returns which values are in the range; a missing one, NaN, is not."""
+        if self.at_least is not None:
+            return values >= _as_stored(self.at_least)
+        assert self.at_most is not None
+        return values <= _as_stored(self.at_most)
 
 
 EVERYTHING = SearchFilter()
@@ -79,55 +118,187 @@ class SearchAnswer:
     """What a search found.
 
     Attributes:
-        release: the release that was searched.
-        total: how many captions match, or `MAX_TOTAL` if they are more.
-        is_more: whether they are more.
+        release: the release that was searched; None: the newest version, before any release.
+        total: how many captions match.
+        is_more: whether they are more than that: only the best `max_total` were looked at.
         took_ms: time it took, in milliseconds.
         hits: the best of them by BM25, with the columns `HIT_COLUMNS` and `_score`.
     """
 
-    release: str
+    release: str | None
     total: int
     is_more: bool
     took_ms: float
-    hits: tuple[Mapping[str, object], ...]
+    hits: tuple[Mapping[str, Any], ...]
 
 
-def search_captions(
-    lance_dir: Path,
-    query: str,
-    *,
-    only: SearchFilter = EVERYTHING,
-    release: str | None = None,
-    limit: int = 10,
-) -> SearchAnswer:
-    """Finds the captions with all words of the query, or with the phrase if it is in quotes.
+def open_search(
+    lance_dir: Path, release: str | None = None, *, is_newest: bool = False
+) -> CaptionSearch:
+    """Opens a release for searching: the newest one, or the one that is named.
 
     Args:
         lance_dir: the LanceDB database.
-        query: words; nothing in it is syntax but the double quotes around a phrase.
-        only: what a hit has to be besides.
-        release: a tag; None is the newest.
-        limit: how many hits to return at most.
+        release: its tag.
+        is_newest: search the newest version of the table instead, with all that was written since
+            the release; so it is, too, before there is one.
 
     Raises:
-        LaionError: there is no such release.
+        LaionError: there is no such release, or no table yet.
     """
-    dataset = open_release(lance_dir, release)
-    started = time.perf_counter()
-    # Without the prefilter the best would be taken first, and fewer than asked for might be left.
-    scan = partial(
-        dataset.scanner, full_text_query=_parse(query), filter=only.condition, prefilter=True
-    )
-    total = scan(columns=["_score"], limit=MAX_TOTAL + 1).to_table().num_rows
-    hits = scan(columns=[*HIT_COLUMNS, "_score"], limit=limit).to_table()
-    return SearchAnswer(
-        release=dataset.metadata[RELEASE_KEY],
-        total=min(total, MAX_TOTAL),
-        is_more=total > MAX_TOTAL,
-        took_ms=(time.perf_counter() - started) * 1000,
-        hits=tuple(hits.to_pylist()),
-    )
+    if release is None and (is_newest or newest_release(lance_dir) is None):
+        dataset = open_table(table_path(lance_dir, "images"))
+        if dataset is None:
+            raise LaionError("nothing to search; ingest a shard first (`laion backfill --all`)")
+        return CaptionSearch(dataset, None)
+    manifest = find_release(lance_dir, release)
+    return CaptionSearch(open_released(lance_dir, manifest, "images"), manifest.release)
+
+
+class CaptionSearch:
+    """One version of the table, to be searched again and again.
+
+    It may be used by several threads at once.
+    """
+
+    def __init__(self, dataset: lance.LanceDataset, release: str | None) -> None:
+        self._dataset = dataset
+        self._release = release
+        self._values = _Values(dataset)
+
+    def find(
+        self,
+        query: str,
+        *,
+        only: SearchFilter = EVERYTHING,
+        limit: int = 10,
+        max_total: int = MAX_TOTAL,
+    ) -> SearchAnswer:
+        """Finds the captions with all words of the query, or with the phrase if it is in quotes.
+
+        Args:
+            query: words; nothing in it is syntax but the double quotes around a phrase.
+            only: what a hit has to be besides.
+            limit: how many hits to return at most.
+            max_total: up to how many captions with these words are looked at.
+        """
+        started = time.perf_counter()
+        parsed, most = _parse(query), max(limit, max_total)
+        rows, scores = self._match(parsed, only.equalities, most + 1)
+        is_more = len(rows) > most
+        rows, scores = rows[:most], scores[:most]
+        for wanted in only.ranges:
+            holds = wanted.holds(self._values.read(wanted.column, rows))
+            rows, scores = rows[holds], scores[holds]
+        if is_more and len(rows) < limit:
+            # Few are in the ranges, so that the indices know them quickly.
+            conditions = [only.equalities, *(wanted.condition for wanted in only.ranges)]
+            rows, scores = self._match(parsed, " AND ".join(filter(None, conditions)), most + 1)
+            is_more = len(rows) > most
+            rows, scores = rows[:most], scores[:most]
+        hits = self._read_hits(rows[:limit].tolist(), scores[:limit].tolist())
+        return SearchAnswer(
+            release=self._release,
+            total=len(rows),
+            is_more=is_more,
+            took_ms=(time.perf_counter() - started) * 1000,
+            hits=hits,
+        )
+
+    def _match(self, query: FullTextQuery, condition: str, limit: int) -> tuple[Numbers, Numbers]:
+        """Returns the row ids and scores of the best matches, the best first."""
+        matches = self._dataset.scanner(
+            columns=["_score"],
+            full_text_query=query,
+            filter=condition or None,
+            # Else the best would be taken first, and fewer than asked for might be left.
+            prefilter=True,
+            limit=limit,
+            with_row_id=True,
+        ).to_table()
+        return matches["_rowid"].to_numpy(), matches["_score"].to_numpy()
+
+    def _read_hits(self, rows: list[int], scores: list[float]) -> tuple[Mapping[str, Any], ...]:
+        if not rows:
+            return ()
+        table = self._dataset.scanner(
+            columns=list(HIT_COLUMNS),
+            filter=f"_rowid IN ({','.join(map(str, rows))})",
+            with_row_id=True,
+        ).to_table()
+        found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
+        return tuple(
+            {**found[row], "_score": score} for row, score in zip(rows, scores, strict=True)
+        )
+
+
+class _Values:
+    """The numbers of columns, by row id."""
+
+    def __init__(self, dataset: lance.LanceDataset) -> None:
+        import numpy as np
+
+        fragments = dataset.get_fragments()
+        sizes = [fragment.physical_rows for fragment in fragments]
+        self._dataset = dataset
+        self._row_count = sum(sizes)
+        self._starts = np.zeros(1 + max((f.fragment_id for f in fragments), default=0), np.int64)
+        self._starts[[f.fragment_id for f in fragments]] = np.cumsum([0, *sizes])[:-1]
+        self._kept: dict[str, Numbers] = {}
+
+    def read(self, column: str, rows: Numbers) -> Numbers:
+        """Returns the value of a column for each row id, NaN where there is none."""
+        if self._row_count > MAX_KEPT_ROWS:
+            return self._take(column, rows)
+        if column not in self._kept:
+            # Two threads may both do it, to the same end.
+            self._kept[column] = self._load(column)
+        values: Numbers = self._kept[column][self._positions(rows)]
+        return values
+
+    def _positions(self, rows: Numbers) -> Numbers:
+        """A row id is the number of the fragment, and in its lower half the place in there."""
+        import numpy as np
+
+        fragments, places = rows >> np.uint64(32), rows & np.uint64(0xFFFFFFFF)
+        positions: Numbers = self._starts[fragments] + places.astype(np.int64)
+        return positions
+
+    def _load(self, column: str) -> Numbers:
+        import numpy as np
+
+        values = np.full(self._row_count, np.nan, np.float32)
+        for batch in self._dataset.scanner(columns=[column], with_row_id=True).to_batches():
+            values[self._positions(batch["_rowid"].to_numpy())] = _numbers(batch[column])
+        return values
+
+    def _take(self, column: str, rows: Numbers) -> Numbers:
+        import numpy as np
+
+        if not len(rows):
+            return np.zeros(0, np.float32)
+        condition = f"_rowid IN ({','.join(map(str, rows.tolist()))})"
+        found = self._dataset.scanner(
+            columns=[column], filter=condition, with_row_id=True
+        ).to_table()
+        order = np.argsort(found["_rowid"].to_numpy())
+        places = order[np.searchsorted(found["_rowid"].to_numpy()[order], rows)]
+        return _numbers(found[column].combine_chunks())[places]
+
+
+def _numbers(values: Any) -> Numbers:
+    """Returns Arrow numbers as 32-bit floats, NaN for NULL; whole ones are exact to 16 million."""
+    import pyarrow as pa
+
+    numbers: Numbers = values.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _as_stored(value: float) -> float:
+    """Returns the 32-bit float next to a number: 6.7 is to find what was stored as 6.7."""
+    import numpy as np
+
+    return float(np.float32(value))
 
 
 def _parse(query: str) -> FullTextQuery:

@@ -9,5 +9,6 @@ SELECT
     $file_rows AS file_rows,
     $image_count AS image_count,
     $rejected_count AS rejected_count,
+    $cleaning_version AS cleaning_version,
     $run_id AS run_id,
     now() AS loaded_at

@@ -1,9 +1,9 @@
--- In: $shard.  Out: its 20 domains with the most images, their share of its images in per cent, and a bar.
+-- In: $shard.  Out: its 20 domains with the most images: a bar, the images, and their share of its images in per cent.
 SELECT
     domain,
+    bar(count(*), 0, max(count(*)) OVER (), 20) AS bar,
     count(*) AS image_count,
-    round(100 * image_count / sum(image_count) OVER (), 2) AS share_percent,
-    bar(image_count, 0, max(image_count) OVER (), 20) AS bar
+    round(100 * image_count / sum(image_count) OVER (), 2) AS share_percent
 FROM images
 WHERE shard = $shard
 GROUP BY domain

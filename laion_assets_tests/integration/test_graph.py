@@ -323,7 +323,7 @@ def test_a_tag_of_somebody_else_hides_no_release(
     dataset.tags.create("paper", dataset.version)
     release = newest_release(settings.lance_dir)
     assert release is not None
-    assert release.tag == tag
+    assert release.release == tag
     assert run_graph(settings, instance)["refresh"].metadata["release"]["is_new"] is False
 
 

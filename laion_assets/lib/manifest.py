@@ -1,0 +1,162 @@
+"""What a release says of itself: the exact shards, sheets, tables, code and run behind it.
+
+It lies in the commit of the released version of the Lance table `images` (its transaction), so it
+cannot be had without the data, nor the data without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sqlite3
+import subprocess
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import lance
+
+# The property of the commit.
+MANIFEST_KEY = "laion_assets.manifest"
+# What of a shard makes the content of a release: the file, and what became of its rows.
+DIGESTED = ("sha256", "image_count", "rejected_count", "id_sum", "cleaning_version")
+LIBRARIES = ("dagster", "duckdb", "lancedb", "polars", "pyarrow", "pylance")
+
+
+class Record(BaseModel):
+    """Something that does not change, and has a form in JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ReleasedShard(Record):
+    """A shard in a release.
+
+    Attributes:
+        shard: partition key.
+        sha256: of its parquet file, in hexadecimal.
+        source: where the file came from.
+        file_bytes: size of the file.
+        file_rows: rows in the file.
+        image_count: rows of it in `images`.
+        rejected_count: rows of it in `rejected_images`.
+        id_sum: sum of its `image_id`, a whole number in decimal.
+        cleaning_version: version of the rules that cleaned it.
+        lance_version: the first version of the Lance table that had it so.
+        run_id: the Dagster run that loaded it.
+        loaded_at: when.
+    """
+
+    shard: str
+    sha256: str
+    source: str
+    file_bytes: int
+    file_rows: int
+    image_count: int
+    rejected_count: int
+    id_sum: str
+    cleaning_version: str
+    lance_version: int
+    run_id: str
+    loaded_at: datetime
+
+
+class ReleasedSheet(Record):
+    """A list of names in a release.
+
+    Attributes:
+        kind: such as `artists`.
+        location: the path or URL that it was read from.
+        sha256: of its CSV, in hexadecimal.
+        name_count: names in it.
+        changed_at: when this content was first read.
+    """
+
+    kind: str
+    location: str
+    sha256: str
+    name_count: int
+    changed_at: datetime
+
+
+class Manifest(Record):
+    """The record of a release.
+
+    Attributes:
+        release: its tag on the three Lance tables.
+        released_at: when, in UTC.
+        content_sha256: digest of what it holds, whatever the layout on disk and the time.
+        run_id: the Dagster run that made it.
+        row_counts: rows of each released table.
+        count_digests: SHA-256 of the rows of each table of counts, in hexadecimal; see
+            `digest_counts.sql`.
+        lance_versions: the tagged version of each Lance table.
+        versions: of the code and of the libraries that made it.
+        shards: by name.
+        sheets: by kind.
+    """
+
+    release: str
+    released_at: datetime
+    content_sha256: str
+    run_id: str
+    row_counts: Mapping[str, int]
+    count_digests: Mapping[str, str]
+    lance_versions: Mapping[str, int]
+    versions: Mapping[str, str]
+    shards: tuple[ReleasedShard, ...]
+    sheets: tuple[ReleasedSheet, ...]
+
+
+def digest_content(shards: Iterable[ReleasedShard], count_digests: Mapping[str, str]) -> str:
+    """Returns the digest of what a release holds, in hexadecimal.
+
+    It is SHA-256 over a JSON object without blanks, keys in order and in ASCII: the digests of the
+    tables of counts, and under `shards` for each shard what `DIGESTED` names. Equal files, rules
+    and names give the same anywhere, in whatever order and layout.
+    """
+    described = {s.shard: {name: getattr(s, name) for name in DIGESTED} for s in shards}
+    content = {**count_digests, "shards": described}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_manifest(dataset: lance.LanceDataset, tag: str) -> Manifest | None:
+    """Returns the record in a version of the Lance table `images`, if it is that of the release."""
+    transaction = dataset.read_transaction(dataset.version)
+    properties = (transaction.transaction_properties if transaction else None) or {}
+    if MANIFEST_KEY not in properties:
+        return None
+    manifest = Manifest.model_validate_json(properties[MANIFEST_KEY])
+    return manifest if manifest.release == tag else None
+
+
+def find_versions() -> dict[str, str]:
+    """Returns the versions of this code and of what it computes with."""
+    ours = {"laion-assets": version("laion-assets")}
+    if commit := _find_commit():
+        ours["laion-assets commit"] = commit
+    return {
+        **ours,
+        **{library: version(library) for library in LIBRARIES},
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def _find_commit() -> str | None:
+    """Returns the commit of the checkout that runs, `-dirty` if it was changed; None if none."""
+    describe = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    try:
+        result = subprocess.run(  # noqa: S603
+            describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,2 @@
+-- Out: how many counts moved.
+SELECT count(*) FROM moves

@@ -1,0 +1,18 @@
+-- Out: what a release says of each shard, by name; see manifest.ReleasedShard.
+SELECT
+    shards.shard,
+    sha256,
+    source,
+    file_bytes,
+    file_rows,
+    image_count,
+    rejected_count,
+    coalesce(id_sum, 0)::VARCHAR AS id_sum,
+    cleaning_version,
+    lance_version,
+    run_id,
+    loaded_at
+FROM shards
+LEFT JOIN (SELECT shard, sum(image_id::HUGEINT) AS id_sum FROM images GROUP BY shard) AS sums
+    ON sums.shard = shards.shard
+ORDER BY shards.shard
