@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -15,25 +14,13 @@ import lance
 import pytest
 
 from laion_assets.lib.database import Database
-from laion_assets.lib.images import load_shard
-from laion_assets.lib.lance_images import copy_shard
-from laion_assets.lib.raw_shard import fetch_shard, raw_path
-from laion_assets.lib.sources.files import describe_file
+from laion_assets.lib.release import list_releases, open_released
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.pipeline import copy, count, ingest, load, publish
 
 MOMENTS = 20
 ROWS = 3000
-
-
-def load(settings: Settings, shard: str, source: Path) -> None:
-    raw = fetch_shard(replace(describe_file(source), shard=shard), settings.raw_dir)
-    with Database(settings.database).write() as connection:
-        load_shard(connection, raw, raw_path(settings.raw_dir, shard), "run")
-
-
-def copy(settings: Settings, shard: str) -> None:
-    copy_shard(Database(settings.database), settings.lance_dir, shard, "run")
 
 
 def load_forever(settings_folder: Path, sources: list[Path], ready: Connection) -> None:
@@ -54,6 +41,18 @@ def copy_forever(settings_folder: Path, sources: list[Path], ready: Connection) 
         for source in sources:
             copy(settings, "a")
             load(settings, "a", source)
+
+
+def release_once(settings_folder: Path, sources: list[Path], ready: Connection) -> None:
+    """Brings shard `a` to the first content, and then releases it, unless it is killed."""
+    settings = Settings.default(settings_folder)
+    load(settings, "a", sources[0])
+    copy(settings, "a")
+    count(settings)
+    ready.send("ready")
+    publish(settings, keep_days=0)
+    ready.send("done")
+    time.sleep(60)
 
 
 def kill_in_the_middle(
@@ -144,3 +143,47 @@ def test_lance_has_the_old_or_the_new_rows_whenever_the_process_dies(
     load(settings, "a", sources[1])
     copy(settings, "a")
     assert captions_in_lance(settings) == [NEW, OTHER] == captions_in_duckdb(settings)
+
+
+def check_releases(settings: Settings) -> int:
+    """Every release has all its parts, and they tell of the same rows; returns how many."""
+    manifests = list(list_releases(settings.lance_dir))
+    for manifest in manifests:
+        images, domains, names = (
+            open_released(settings.lance_dir, manifest, table)
+            for table in ("images", "domain_counts", "entity_counts")
+        )
+        assert sum(domains.to_table()["image_count"].to_pylist()) == images.count_rows()
+        assert names.count_rows() == manifest.row_counts["entity_counts"]
+        assert images.count_rows() == sum(s.image_count for s in manifest.shards)
+        assert all(
+            index.num_rows_indexed == images.count_rows() for index in images.describe_indices()
+        )
+    return len(manifests)
+
+
+def test_a_release_is_whole_or_not_there_whenever_the_process_dies(
+    settings: Settings, sources: list[Path]
+) -> None:
+    ingest(settings, "b", "b")
+    for source in sources:
+        load(settings, "a", source)
+        copy(settings, "a")
+        count(settings)
+        started = time.monotonic()
+        publish(settings)
+        duration_s = time.monotonic() - started
+    for number, delay_s in enumerate(moments(1.5 * duration_s)):
+        contents = sources if number % 2 == 0 else sources[::-1]
+        kill_in_the_middle(release_once, settings.data_dir, contents, delay_s)
+        check_releases(settings)
+    ingest(settings, "b", "c")
+    count(settings)
+    last = publish(settings).manifest
+    assert check_releases(settings) > 2
+    assert next(list_releases(settings.lance_dir)) == last
+    tags = [
+        set(lance.dataset(settings.lance_dir / f"{table}.lance").tags.list())
+        for table in ("images", "domain_counts", "entity_counts")
+    ]
+    assert tags[0] == tags[1] == tags[2]

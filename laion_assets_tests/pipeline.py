@@ -1,0 +1,69 @@
+"""The steps of the pipeline without Dagster, for tests that take many of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from laion_assets.lib.counts import refresh_domain_counts, refresh_entity_counts
+from laion_assets.lib.database import Database
+from laion_assets.lib.images import load_shard
+from laion_assets.lib.lance_images import copy_shard
+from laion_assets.lib.raw_shard import fetch_shard, raw_path
+from laion_assets.lib.release import Publication, ReleaseOrder, publish_release
+from laion_assets.lib.sheets import refresh_sheet
+from laion_assets.lib.sources.files import describe_file
+from laion_assets.settings import Settings
+
+
+def load(settings: Settings, shard: str, source: Path) -> None:
+    """Brings a shard to DuckDB."""
+    raw = fetch_shard(replace(describe_file(source), shard=shard), settings.raw_dir)
+    with Database(settings.database).write() as connection:
+        load_shard(connection, raw, raw_path(settings.raw_dir, shard), "run")
+
+
+def copy(settings: Settings, shard: str) -> None:
+    """Brings a shard from DuckDB to Lance."""
+    copy_shard(Database(settings.database), settings.lance_dir, shard, "run")
+
+
+def ingest(settings: Settings, shard: str, *captions: str) -> None:
+    """Brings a shard with these captions to Lance; its domain is its name with `.test`."""
+    source = settings.data_dir / "shards" / f"{shard}.parquet"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    urls = [f"https://{shard}.test/{row}.jpg" for row in range(len(captions))]
+    numbers = pa.array(range(len(captions)))
+    columns = {
+        "url": urls,
+        "caption": captions,
+        "width": numbers,
+        "punsafe": pa.array([0.5] * len(urls)),
+    }
+    pq.write_table(pa.table(columns), source)
+    load(settings, shard, source)
+    copy(settings, shard)
+
+
+def count(settings: Settings) -> None:
+    """Reads the sheets, and counts domains and names."""
+    database = Database(settings.database)
+    for kind, location in settings.sheets.items():
+        refresh_sheet(database, kind, location)
+    refresh_domain_counts(database)
+    refresh_entity_counts(database, tuple(settings.sheets))
+
+
+def publish(settings: Settings, name: str | None = None, keep_days: float = 7) -> Publication:
+    """Releases what is counted."""
+    order = ReleaseOrder("run", name, keep_days)
+    return publish_release(
+        Database(settings.database), settings.lance_dir, tuple(settings.sheets), order
+    )
+
+
+def refresh(settings: Settings, name: str | None = None) -> str:
+    """Counts and releases; returns the tag."""
+    count(settings)
+    return publish(settings, name).manifest.release
