@@ -94,7 +94,8 @@ def show_progress(total: int) -> Iterator[RunProgress]:
 
 def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
     """Prints a table of the shards, and below it the counts and the last release."""
-    from laion_assets.lib.release import newest_release
+    from laion_assets.lib.database import Database
+    from laion_assets.lib.release import find_unreleased, newest_release
     from laion_assets.partitions import SHARDS_NAME
     from laion_assets.status import read_loads, read_states, read_totals
 
@@ -127,6 +128,8 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
         else "Last release: none",
         highlight=False,
     )
+    if find_unreleased(Database(settings.database), settings.lance_dir, tuple(settings.sheets)):
+        console.print("Counts and release are behind the shards: `laion backfill --missing`")
 
 
 def print_answer(answer: SearchAnswer) -> None:

@@ -74,10 +74,11 @@ def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
     times as much. Differences of less than ten rows do not count, and with fewer than three others
     nothing is compared.
     """
-    from laion_assets.lib.soundness import find_odd_shares
+    from laion_assets.lib.soundness import find_odd_shares, summarize_shares
 
     with warehouse.database.read() as connection:
         odd = find_odd_shares(connection)
+        summary = summarize_shares(connection)
     return dg.AssetCheckResult(
         passed=not odd.records,
         severity=WARN,
@@ -85,6 +86,7 @@ def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
             "odd_shards": len({record["shard"] for record in odd.records}),
             "odd_shares": len(odd.records),
             "shares": show_rows(odd),
+            "of_all_shards": show_rows(summary),
             "if_it_fails": (
                 "Compare the columns on the pages of `raw_shards`: is one named otherwise, or is "
                 "the shard of another release?"
@@ -95,19 +97,24 @@ def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="images")
 def few_repeats(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """No shard repeats more than 5 % of its pairs of URL and caption. Repeats stay."""
-    from laion_assets.lib.soundness import find_repeated
+    """No shard repeats more than 5 % of its pairs of URL and caption, and no file is there twice.
+
+    Repeats stay.
+    """
+    from laion_assets.lib.soundness import find_repeated, find_same_files
 
     with warehouse.database.read() as connection:
         repeated = find_repeated(connection)
+        same_files = find_same_files(connection)
     return dg.AssetCheckResult(
-        passed=not repeated.records,
+        passed=not (repeated.records or same_files.records),
         severity=WARN,
         metadata={
             "repeating_shards": len(repeated.records),
             "repeated": sum(int(str(record["repeated"])) for record in repeated.records),
             "shards": show_rows(repeated),
-            "if_it_fails": "Take each `image_id` once, or fetch the shard from another place.",
+            "same_files": show_rows(same_files),
+            "if_it_fails": "Take each `image_id` once, or leave one of the files out.",
         },
     )
 

@@ -211,6 +211,19 @@ def test_repeats_are_warned_of_above_five_per_cent(
     assert read(check, "repeated") == [0 if passed else 6]
 
 
+def test_a_file_under_two_names_is_warned_of(
+    refreshed: Settings, instance: dg.DagsterInstance
+) -> None:
+    source = refreshed.data_dir / "shards" / "a.parquet"
+    shutil.copy(source, source.with_name("again.parquet"))
+    discover_shards(refreshed, instance)
+    job = build_defs(refreshed).resolve_job_def("ingest_shards")
+    assert run_job(job, instance, "again").reason is None
+    check = run_checks(refreshed, instance)["images.few_repeats"]
+    assert not check.passed
+    assert [row["shards"] for row in read_table(check, "same_files")] == ["a, again"]
+
+
 def test_rows_that_vanish_are_missed(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:

@@ -59,7 +59,8 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         the record of it.
 
         ```python
-        lancedb.connect("data/lance").open_table("images", version="2026-11-20")
+        images = lancedb.connect("data/lance").open_table("images")
+        images.checkout("2026-11-20")  # a tag, as `laion release list` names them
         ```
         """
         from laion_assets.lib.release import ReleaseOrder, publish_release

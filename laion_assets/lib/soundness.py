@@ -116,6 +116,16 @@ def find_repeated(connection: duckdb.DuckDBPyConnection) -> Rows:
     return read_rows(connection, load_sql("select_repeated"), parameters)
 
 
+def find_same_files(connection: duckdb.DuckDBPyConnection) -> Rows:
+    """Returns the files that several shards have."""
+    return read_rows(connection, load_sql("select_same_files"), {})
+
+
+def summarize_shares(connection: duckdb.DuckDBPyConnection) -> Rows:
+    """Returns between what the shares of all shards lie, those that differ most first."""
+    return read_rows(connection, load_sql("summarize_shares"), {})
+
+
 def find_odd_shares(connection: duckdb.DuckDBPyConnection) -> Rows:
     """Returns the shards that miss or lost a share of their rows unlike the others."""
     return read_rows(connection, load_sql("select_odd_shares"), ODD_SHARES)

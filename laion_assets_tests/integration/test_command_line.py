@@ -54,7 +54,7 @@ def test_missing_shards_are_those_that_are_not_done(shell: Shell) -> None:
         (["backfill"], 2, "name the shards"),
         (["backfill", "nobody"], 2, "no shard 'nobody'"),
         (["backfill", "--all", "--missing"], 2, "name the shards"),
-        (["search", "x"], 1, "laion: no release yet"),
+        (["search", "x"], 1, "laion: nothing to search"),
         (["search"], 2, "Missing argument"),
         (["nonsense"], 2, "No such command"),
     ],

@@ -21,6 +21,7 @@ from laion_assets_tests.conftest import WriteShard, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.lib.sources.file_server import HTML, FileServer, Serve, send
 from laion_assets_tests.lib.sources.hub_server import Hub
+from laion_assets_tests.pipeline import load
 
 REAL_SHARD = REPOSITORY.parent / "shared" / "data" / "laion400m-5000.parquet"
 OLD, NEW = make_shard("old"), make_shard("new", rows=5)
@@ -59,6 +60,7 @@ class Pipeline:
                 instance=self.instance,
                 partition_key=run.partition_key,
                 run_config=run.run_config,
+                asset_selection=run.asset_selection,
                 raise_on_error=False,
             )
 
@@ -181,8 +183,8 @@ def test_a_tick_that_finds_only_problems_says_so(pipeline: Pipeline) -> None:
 
     assert not result.run_requests
     assert str(result.skip_reason) == (
-        f"SkipReason(skip_message='{LOCATION}: status 404, no such dataset, revision or folder; "
-        "correct LAION_SHARDS')"
+        f"SkipReason(skip_message='nothing new; {LOCATION}: status 404, no such dataset, "
+        "revision or folder; correct LAION_SHARDS')"
     )
 
 
@@ -249,6 +251,31 @@ def test_what_was_loaded_by_hand_is_refreshed_too(
         assert run_job(ingest, another, "a").reason is None
 
     assert [local.tick(), local.tick()] == [["refresh_counts"], []]
+
+
+def test_what_was_loaded_and_not_copied_is_copied_before_it_is_released(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    """As after `images` alone was materialized from its page."""
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.tick()
+    load(settings, "a", settings.data_dir / "shards" / "a.parquet")
+    loaded = local.instance.get_latest_materialization_event(dg.AssetKey("images"))
+
+    assert [local.tick() for _ in range(3)] == [["a"], ["refresh_counts"], []]
+    assert local.instance.get_latest_materialization_event(dg.AssetKey("images")) == loaded
+
+
+def test_a_tick_says_what_it_waits_for_and_what_it_leaves_out(
+    local: Pipeline, write_shard: WriteShard
+) -> None:
+    path = write_shard("a", url=["https://a.test/a"], caption=["a"])
+    path.write_bytes(b"no parquet")
+    local.tick()
+    assert "nothing new; not ingested, see their runs: a" in str(local.evaluate().skip_reason)
+    waiting = dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.STARTED)
+    local.instance.add_run(waiting)
+    assert "waiting for runs to end" in str(local.evaluate().skip_reason)
 
 
 def test_a_refresh_that_fails_is_not_tried_again_for_the_same_shards(

@@ -1,4 +1,4 @@
-"""Every command and every script of the README runs."""
+"""Every command and every script of the README and the cookbook runs."""
 
 import re
 from collections.abc import Iterator
@@ -10,21 +10,22 @@ from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+COOKBOOK = (REPOSITORY / "laion_assets" / "COOKBOOK.md").read_text(encoding="utf-8")
 # These make or enter the place in which the tests already are; CI itself is `make test`.
 SET_UP = re.compile(r"git clone|cd |make (demo|dev|test|clean)")
 
 
-def blocks(language: str) -> Iterator[str]:
-    yield from re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.M | re.S)
+def blocks(language: str, page: str = README) -> Iterator[str]:
+    yield from re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.M | re.S)
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if not SET_UP.match(line)]
-SCRIPTS = list(blocks("python"))
+SCRIPTS = [*blocks("python"), *blocks("python", COOKBOOK)]
 
 
 def test_there_is_something_to_run() -> None:
     assert len(COMMANDS) > 7
-    assert len(SCRIPTS) == 3
+    assert len(SCRIPTS) > 12
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -33,7 +34,7 @@ def test_a_command_of_the_readme_runs(demo: Shell, command: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=["duckdb", "queue", "lance"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_of_the_readme_runs(demo: Shell, script: str, tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(script.replace('"data/', f'"{demo.data_dir}/'), encoding="utf-8")

@@ -15,7 +15,7 @@ from laion_assets.lib.images import ShardLoad, define_macros, load_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
 from laion_assets.lib.sources.files import describe_file
 from laion_assets.lib.sql import create_table
-from laion_assets.schemas import TABLES
+from laion_assets.schemas import CLEANING_VERSION, TABLES
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard
 
@@ -466,6 +466,7 @@ def test_the_load_is_recorded(
             3,
             2,
             1,
+            CLEANING_VERSION,
             None,
             "run-7",
         )

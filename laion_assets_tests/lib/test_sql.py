@@ -31,6 +31,7 @@ DUMMIES = {
     "validation": "'strict'",
     "score": '"s"',
     "name": "'n'",
+    "keys": '"k"',
 }
 VIEW_DUMMIES = {**DUMMIES, "columns": '"c"'}
 NASTY_TEXTS = {
