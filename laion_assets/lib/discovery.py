@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laion_assets.lib.errors import GoneError, ShardError
-from laion_assets.lib.raw_shard import RawShard, find_raw_shard, is_same_content
+from laion_assets.lib.raw_shard import RawShard, find_raw_shard, is_same_content, raw_path
 from laion_assets.lib.sources.listing import list_shards
 from laion_assets.lib.sources.source import Source, SourceRules
 from laion_assets.lib.sources.urls import SCHEMES, read_version
@@ -73,8 +73,13 @@ def discover(
     fetched = {shard: record for shard, record in known.items() if record}
     asked = _ask_versions(listing.sources, rules) if is_asking else _Answers({}, {}, {})
     sources = listing.sources | asked.sources
-    changed = [shard for shard, record in fetched.items() if _is_changed(record, sources[shard])]
-    due = [shard for shard in sources if shard not in fetched or shard in changed]
+    due = [
+        shard
+        for shard, source in sources.items()
+        if shard not in fetched or _is_changed(fetched[shard], source)
+    ]
+    # A linked file that was written into changes here with its source, and is `fetched` no more.
+    changed = [shard for shard in due if raw_path(raw_dir, shard).exists()]
     unnamed = [] if listing.unlisted else set(partitions) - sources.keys() - listing.refused.keys()
     # A URL that was never there is a mistake; one whose file is here is gone.
     failures = {s: why for s, why in asked.gone.items() if s not in fetched} | asked.failures

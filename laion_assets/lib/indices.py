@@ -44,7 +44,7 @@ def update_indices(path: Path) -> lance.LanceDataset:
     dataset = lance.dataset(path)
     present = {index.name for index in dataset.describe_indices()}
     if _name("caption") not in present:
-        dataset.create_scalar_index("caption", "INVERTED", _name("caption"), **CAPTION_INDEX)
+        index_captions(dataset)
     for column, kind in SCALAR_INDICES.items():
         if _name(column) not in present:
             dataset.create_scalar_index(column, kind, _name(column))
@@ -55,6 +55,11 @@ def update_indices(path: Path) -> lance.LanceDataset:
             index_names=[index.name],
         )
     return lance.dataset(path)
+
+
+def index_captions(dataset: lance.LanceDataset) -> None:
+    """Creates the full-text index. Rows that come later are searched by its rules, too."""
+    dataset.create_scalar_index("caption", "INVERTED", _name("caption"), **CAPTION_INDEX)
 
 
 def join_fragments(path: Path) -> int:

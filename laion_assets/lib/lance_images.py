@@ -10,6 +10,7 @@ import duckdb
 
 from laion_assets.lib.database import Database, stream
 from laion_assets.lib.errors import StaleTableError
+from laion_assets.lib.indices import index_captions
 from laion_assets.lib.lance_table import Commit, ensure_table, replace_shard, table_path
 from laion_assets.lib.locks import lock_shard
 from laion_assets.lib.sql import load_sql
@@ -52,8 +53,13 @@ def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> 
     Raises:
         StaleTableError: DuckDB does not have the shard.
     """
+    import lance
+
     schema = arrow_schema(IMAGES)
-    ensure_table(table_path(lance_dir, "images"), schema)
+    path = table_path(lance_dir, "images")
+    if ensure_table(path, schema):
+        # From the start, so that a search before the first release has the same rules.
+        index_captions(lance.dataset(path))
     with lock_shard(lance_dir, shard):
         load_id, commit = _copy(database, lance_dir, shard, run_id, schema)
         with database.write() as connection:

@@ -68,14 +68,19 @@ def open_table(path: Path) -> lance.LanceDataset | None:
     return lance.dataset(path)
 
 
-def ensure_table(path: Path, schema: pa.Schema) -> None:
-    """Creates the table, empty, unless it is there. Safe from several processes at once."""
+def ensure_table(path: Path, schema: pa.Schema) -> bool:
+    """Creates the table, empty, unless it is there; returns whether it did.
+
+    Safe from several processes at once.
+    """
     import lance
 
     if open_table(path) is None:
         with lock(path.parent, path.stem):
             if open_table(path) is None:
                 lance.write_dataset(schema.empty_table(), path, data_storage_version=FORMAT)
+                return True
+    return False
 
 
 def replace_shard(

@@ -1,18 +1,21 @@
 """Searches the captions of a release in the Lance table: the API behind `laion search`.
 
 Words and phrases are those of Lance's tokenizer. It agrees with the name counts, which are those of
-SQLite FTS5, but for characters that the two fold differently: ß, ø, ligatures such as ﬁ, accents
-written as characters of their own, and a few more.
+SQLite FTS5, but for characters that the two fold differently: ß, ø, ligatures such as ﬁ, and a few
+more; and a query without accents does not find those that a caption has as characters of their own.
 """
 
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from laion_assets.lib.captions import Folding
 from laion_assets.lib.errors import LaionError
 from laion_assets.lib.lance_table import open_table, table_path
 from laion_assets.lib.release import find_release, newest_release, open_released
@@ -302,9 +305,34 @@ def _as_stored(value: float) -> float:
 
 
 def _parse(query: str) -> FullTextQuery:
-    from lance.query import FullTextOperator, MatchQuery, PhraseQuery
+    from lance.query import BooleanQuery, FullTextOperator, MatchQuery, Occur
 
     text = query.strip()
     if text.startswith('"') and text.endswith('"') and text.strip('"'):
-        return PhraseQuery(text[1:-1], "caption")
-    return MatchQuery(text, "caption", operator=FullTextOperator.AND)
+        return _find_phrase(text[1:-1])
+    if text.isascii():
+        return MatchQuery(text, "caption", operator=FullTextOperator.AND)
+    words = [word for word in text.split() if any(map(str.isalnum, word))]
+    return BooleanQuery([(Occur.MUST, _find_phrase(word)) for word in words])
+
+
+def _find_phrase(text: str) -> FullTextQuery:
+    """Returns the query for a phrase, whichever way its accents are written in a caption.
+
+    To Lance an accent that is a character of its own is a sign between two words. To SQLite, and so
+    to the name counts, it is nothing, but for letters that it takes for others with an accent (й).
+    """
+    from lance.query import BooleanQuery, Occur, PhraseQuery
+
+    forms = {unicodedata.normalize(form, text) for form in ("NFC", "NFD")}
+    if len(set(map(_folding().phrase, forms))) > 1:
+        forms = {text}
+    queries = [PhraseQuery(form, "caption") for form in sorted(forms)]
+    if len(queries) == 1:
+        return queries[0]
+    return BooleanQuery([(Occur.SHOULD, query) for query in queries])
+
+
+@cache
+def _folding() -> Folding:
+    return Folding()

@@ -1,5 +1,6 @@
 """`laion` and `dagster`, run as separate processes."""
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -89,6 +90,28 @@ def test_twelve_processes_at_once_lose_and_double_nothing(shell: Shell) -> None:
     assert [(r.returncode, r.stderr) for r in results if r.returncode] == []
     expected = {shard: 100 + number for number, shard in enumerate(shards)}
     assert count_rows(shell.settings) == (expected, expected)
+
+
+def test_the_release_after_a_bad_shard_names_its_shards_and_can_be_deleted(shell: Shell) -> None:
+    for shard in ("good", "bad"):
+        write_source(shell, shard)
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+    first = json.loads(shell.run("laion", "release", "list", "--json").stdout)[0]["release"]
+    write_source(shell, "more")
+    write_source(shell, "bad").write_bytes(b"<html>")
+    assert shell.run("laion", "backfill", "--missing").returncode == 1
+
+    record = json.loads(shell.run("laion", "release", "show", "--json").stdout)
+
+    # What was there of the bad one before stays, and stays in the release.
+    assert [shard["shard"] for shard in record["shards"]] == ["bad", "good", "more"]
+    diff = shell.run("laion", "release", "diff", first, record["release"]).stdout
+    assert "shards added: 1: more" in diff
+    assert "+3  more.test: 0 -> 3" in diff
+    deleted = shell.run("laion", "release", "delete", first, "--keep-days", "0")
+    assert deleted.stdout.startswith(f"{first} is no release any more; ")
+    listed = json.loads(shell.run("laion", "release", "list", "--json").stdout)
+    assert [manifest["release"] for manifest in listed] == [record["release"]]
 
 
 def test_definitions_are_valid(shell: Shell) -> None:

@@ -7,6 +7,7 @@ import duckdb
 import lance
 import pytest
 
+from laion_assets.lib.search import open_search
 from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
 
 
@@ -56,6 +57,39 @@ def test_search_answers_with_all_words_or_with_a_phrase(demo: Shell) -> None:
         assert {"red", "dress"} <= set(caption.lower().split())
     phrase = demo.run("laion", "search", '"sherlock holmes"')
     assert "sherlock holmes" in phrase.stdout.lower()
+
+
+def test_a_name_has_as_many_hits_as_images(demo: Shell) -> None:
+    """The bundled names have none of the characters that Lance and FTS5 fold differently."""
+    search = open_search(demo.settings.lance_dir)
+    with duckdb.connect(str(demo.settings.database), read_only=True) as database:
+        counts = database.execute("SELECT name, image_count FROM entity_counts").fetchall()
+    found = {name: search.find(f'"{name}"', max_total=100_000).total for name, _ in counts}
+    assert found == dict(counts)
+
+
+def test_a_release_is_listed_shown_and_compared(demo: Shell) -> None:
+    listed = demo.run("laion", "release", "list").stdout.splitlines()
+    (tag, *_, digest) = listed[1].split()
+    shown = demo.run("laion", "release", "show").stdout
+    record = json.loads(demo.run("laion", "release", "show", tag, "--json").stdout)
+    assert record["content_sha256"] == digest
+    assert record["row_counts"]["images"] == sum(count_rows(demo.settings)[1].values())
+    assert len(record["shards"]) == 7
+    for shard in record["shards"]:
+        assert f"{shard['shard']} " in shown
+        assert shard["sha256"] in shown
+    diff = demo.run("laion", "release", "diff", tag, tag, "--json")
+    assert json.loads(diff.stdout)["is_same_content"] is True
+    assert "shards changed: 0" in demo.run("laion", "release", "diff", tag, tag).stdout
+
+
+@pytest.mark.parametrize("command", ["show", "delete"])
+def test_a_release_that_is_not_there_is_said_in_one_line(demo: Shell, command: str) -> None:
+    result = demo.run("laion", "release", command, "1999-01-01")
+    assert result.returncode == 1
+    assert "no release '1999-01-01'; the newest is 20" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("query", ['"', "a AND (", "*", "", "caption:x OR", "'; DROP TABLE images"])

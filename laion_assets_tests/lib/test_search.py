@@ -1,6 +1,8 @@
 """The search over captions, on a release of a few rows."""
 
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 import pyarrow as pa
@@ -12,6 +14,7 @@ from laion_assets.definitions import build_defs
 from laion_assets.lib.errors import LaionError
 from laion_assets.lib.search import EVERYTHING, SearchFilter, open_search
 from laion_assets.settings import Settings
+from laion_assets_tests.pipeline import ingest
 
 CAPTIONS = [
     "A red dress",
@@ -140,3 +143,26 @@ def test_a_release_that_is_not_there_names_the_newest(settings: Settings, tag: s
         open_search(settings.lance_dir, "1999-01-01")
 
     assert str(refusal.value).endswith(f"no release '1999-01-01'; the newest is {tag}.2")
+
+
+ACCENTS = {
+    "composed": ("Eugène Delacroix", {0, 1, 2}),
+    "decomposed": (unicodedata.normalize("NFD", "Eugène Delacroix"), {0, 1, 2}),
+    "a phrase": ('"Eugène Delacroix"', {0, 1}),
+    "none": ('"eugene delacroix"', {0}),
+    "another word": ("eugène lemur", set()),
+    "a sign as a word": ("eugène – delacroix", {0, 1, 2}),
+}
+
+
+@pytest.mark.parametrize("case", ACCENTS)
+def test_accents_are_found_however_they_are_written(settings: Settings, case: str) -> None:
+    query, expected = ACCENTS[case]
+    name = "Eugène Delacroix"
+    captions = [f"By {name}", unicodedata.normalize("NFD", name), "Delacroix, Eugène", "lemur"]
+    own = replace(settings, data_dir=settings.data_dir.with_name(f"accents-{case}"))
+    ingest(own, "a", *captions)
+
+    answer = open_search(own.lance_dir).find(query)
+
+    assert {hit["row_index"] for hit in answer.hits} == expected
