@@ -11,7 +11,7 @@ export PWD := $(CURDIR)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test format screenshots lock clean
+.PHONY: help demo dev test format bench screenshots lock clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -32,12 +32,20 @@ format: $(VENV)/installed-dev ## formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# 7 shards of this size make the 12,096,835 rows of the 2022 site; a quick run: ROWS=2000 SHARDS=2 ROUNDS=1.
+ROWS ?= 1728119
+SHARDS ?= 7
+ROUNDS ?= 3
+
+bench: $(VENV)/installed-bench ## measures the speed beside other ways, and writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.compare --rows $(ROWS) --shards $(SHARDS) --rounds $(ROUNDS)
+
 screenshots: $(VENV)/installed-dev ## takes the pictures of the README from the history of `make demo`
 	$(BIN)/python -m benchmarks.screenshots
 
 lock: $(VENV)/installed-dev ## pins the newest versions that pyproject.toml allows in constraints.txt
 	$(INSTALL) uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.11 \
 		--upgrade --no-header --no-annotate --quiet --output-file constraints.txt
 
 clean: ## removes the virtual environment and all that runs wrote to data/
@@ -51,4 +59,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(INSTALL) --editable '.[dev,bench]'
 	@touch $@

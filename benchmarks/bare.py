@@ -1,0 +1,57 @@
+"""The product's own statements and calls in the order of the assets, without Dagster.
+
+Run `python -m benchmarks.bare DATA_DIR FILE… [--refresh]`, as `benchmarks.compare` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from laion_assets.lib.counts import refresh_domain_counts, refresh_entity_counts
+from laion_assets.lib.database import Database
+from laion_assets.lib.images import load_shard
+from laion_assets.lib.lance_images import copy_shard
+from laion_assets.lib.raw_shard import fetch_shard, raw_path
+from laion_assets.lib.release import ReleaseOrder, publish_release
+from laion_assets.lib.sheets import refresh_sheet
+from laion_assets.lib.sources.files import describe_file
+from laion_assets.settings import Settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("files", type=Path, nargs="*")
+    parser.add_argument("--refresh", action="store_true")
+    options = parser.parse_args()
+    settings = Settings.default(options.data_dir)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    for file in options.files:
+        ingest(settings, file)
+    if options.refresh:
+        refresh(settings)
+
+
+def ingest(settings: Settings, file: Path) -> None:
+    """Brings a shard from its file to Lance."""
+    database = Database(settings.database)
+    raw = fetch_shard(describe_file(file), settings.raw_dir)
+    with database.write() as connection:
+        load_shard(connection, raw, raw_path(settings.raw_dir, raw.shard), "none")
+    copy_shard(database, settings.lance_dir, raw.shard, "none")
+
+
+def refresh(settings: Settings) -> None:
+    """Reads the sheets, counts domains and names, and releases."""
+    database = Database(settings.database)
+    kinds = tuple(settings.sheets)
+    for kind, location in settings.sheets.items():
+        refresh_sheet(database, kind, location)
+    refresh_domain_counts(database)
+    refresh_entity_counts(database, kinds)
+    publish_release(database, settings.lance_dir, kinds, ReleaseOrder(run_id="none"))
+
+
+if __name__ == "__main__":
+    main()
