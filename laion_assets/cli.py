@@ -177,6 +177,8 @@ def list_(is_json: bool) -> None:
     from laion_assets.report import print_json, print_releases
 
     manifests = list(list_releases(_load_settings().lance_dir))
+    if not manifests:
+        click.echo("laion: no release yet; `laion backfill --all` makes one", err=True)
     (print_json if is_json else print_releases)(manifests)
 
 
@@ -212,7 +214,7 @@ def diff(before: str, after: str, top: int, is_json: bool) -> None:
     default=7.0,
     show_default=True,
     type=click.FloatRange(min=0),
-    help="Keep younger versions; 0 frees all at once, and disturbs who reads them.",
+    help="Clean up all versions without a name that are older; 0 disturbs who reads one.",
 )
 def delete(tag: str, keep_days: float) -> None:
     """Removes a release; its data goes when it is old enough and nothing else holds it."""

@@ -135,10 +135,10 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
 def print_answer(answer: SearchAnswer) -> None:
     """Prints the hits of a search, the best first."""
     console = _open_console()
-    more = "more than " if answer.is_more else ""
+    relation = "" if answer.relation == "exactly" else f"{answer.relation} "
     place = f"in release {answer.release}" if answer.release else "in the newest version"
     console.print(
-        f"{more}{answer.total:,} captions {place} ({answer.took_ms:.1f} ms)",
+        f"{relation}{answer.total:,} captions {place} ({answer.took_ms:.1f} ms)",
         highlight=False,
     )
     for hit in answer.hits:

@@ -23,7 +23,8 @@ class ReleaseConfig(dg.Config):
     """How a run makes its release."""
 
     name: str | None = Field(
-        default=None, description="The tag; by default the day in UTC, with .2, .3 on the same day."
+        default=None,
+        description="The tag, if there is something new; by default the day in UTC, with .2, .3.",
     )
     keep_days: float = Field(
         default=7, ge=0, description="Older Lance versions are removed, unless a tag holds them."

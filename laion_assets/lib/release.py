@@ -7,6 +7,7 @@ released twice.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -42,12 +43,13 @@ COUNT_TABLES = ("domain_counts", "entity_counts")
 # `images` last: its tag makes the release.
 TABLES = (*COUNT_TABLES, "images")
 DEFAULT_KEEP_DAYS = 7
-# In the metadata of every later version too: the name that was given last, and those of releases
-# that were deleted, which are not given again, lest a quoted name comes to mean another thing.
-LAST_NAME_KEY = "laion_assets.release"
+# In the metadata of every later version too: which versions of the tables the last release is to
+# have, and when releases were deleted. Their names are not given again, lest a quoted one comes to
+# mean another thing.
+LAST_RELEASE_KEY = "laion_assets.release"
 DELETED_KEY = "laion_assets.deleted_release."
-# Lance's rule for tags.
-NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+# Lance's rule for tags, and no option of a command.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def publish_release(
 
     Raises:
         StaleTableError: the counts or the Lance table tell of other shards than `images` does.
-        LaionError: there is nothing to release, or the name cannot be given.
+        LaionError: there is nothing to release, or nothing new and yet a new name, or the name
+            cannot be given.
     """
     path = table_path(lance_dir, "images")
     if open_table(path) is None:
@@ -125,13 +128,17 @@ def publish_release(
     with lock(lance_dir, "release"):
         fragments_saved = join_fragments(path)
         dataset = update_indices(path)
-        name = _choose_name(dataset, order.name)
         content = _read_content(database, dataset, kinds)
+        _remove_unfinished(lance_dir, dataset)
         manifest = newest_release(lance_dir)
         is_new = manifest is None or manifest.content_sha256 != content.digest
-        if is_new:
+        if manifest is None or is_new:
+            name = _choose_name(lance_dir, dataset, order.name)
             manifest = _publish(lance_dir, content, dataset, name, order.run_id)
-        assert manifest is not None
+        elif order.name not in (None, manifest.release):
+            raise LaionError(
+                f"nothing has changed since {manifest.release}, so there is no release {order.name}"
+            )
         cleaning = clean_versions(lance_dir, order.keep_days)
         return Publication(manifest, is_new, fragments_saved, cleaning)
 
@@ -158,13 +165,17 @@ def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -
 
 
 def list_releases(lance_dir: Path) -> Iterator[Manifest]:
-    """Yields the releases, the newest first; tags of others are no releases."""
+    """Yields the releases, the newest first.
+
+    Tags of others are no releases, and neither is one of which a table was lost.
+    """
     dataset = open_table(table_path(lance_dir, "images"))
     if dataset is None:
         return
-    tags = [(tag["version"], name) for name, tag in dataset.tags.list().items()]
-    for version, name in sorted(tags, reverse=True):
-        if manifest := read_manifest(dataset.checkout_version(version), name):
+    tags = _list_tags(lance_dir)
+    for version, name in sorted(((v, n) for n, v in tags["images"].items()), reverse=True):
+        manifest = read_manifest(dataset.checkout_version(version), name)
+        if manifest and all(name in tags[table] for table in COUNT_TABLES):
             yield manifest
 
 
@@ -188,7 +199,10 @@ def find_release(lance_dir: Path, tag: str | None = None) -> Manifest:
     for manifest in list_releases(lance_dir):
         if manifest.release == tag:
             return manifest
-    raise LaionError(f"{path}: no release {tag!r}; the newest is {newest.release}")
+    images = open_table(path)
+    deleted_at = images and images.metadata.get(f"{DELETED_KEY}{tag}")
+    was_deleted = f", it was deleted at {deleted_at} UTC" if deleted_at else ""
+    raise LaionError(f"{path}: no release {tag!r}{was_deleted}; the newest is {newest.release}")
 
 
 def open_released(lance_dir: Path, manifest: Manifest, table: str) -> lance.LanceDataset:
@@ -209,7 +223,7 @@ def delete_release(lance_dir: Path, tag: str, keep_days: float = DEFAULT_KEEP_DA
     with lock(lance_dir, "release"):
         find_release(lance_dir, tag)
         images = lance.dataset(table_path(lance_dir, "images"))
-        images.update_metadata({DELETED_KEY + tag: datetime.now(tz=UTC).isoformat()})
+        images.update_metadata({DELETED_KEY + tag: f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M}"})
         # `images` first: without its tag the rest is no release.
         for table in reversed(TABLES):
             dataset = lance.dataset(table_path(lance_dir, table))
@@ -309,9 +323,19 @@ def _check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -
         )
 
 
-def _choose_name(dataset: lance.LanceDataset, name: str | None) -> str:
-    deleted = {key.removeprefix(DELETED_KEY) for key in dataset.metadata if DELETED_KEY in key}
-    given = {*dataset.tags.list(), *deleted}
+def _list_tags(lance_dir: Path) -> dict[str, dict[str, int]]:
+    """Returns the tags of each table, and the versions that they hold."""
+    return {
+        table: {name: int(tag["version"]) for name, tag in dataset.tags.list().items()}
+        if (dataset := open_table(table_path(lance_dir, table)))
+        else {}
+        for table in TABLES
+    }
+
+
+def _choose_name(lance_dir: Path, dataset: lance.LanceDataset, name: str | None) -> str:
+    given = {name for tags in _list_tags(lance_dir).values() for name in tags}
+    given |= _list_deleted(dataset)
     if name is None:
         day = datetime.now(tz=UTC).date().isoformat()
         pattern = re.compile(rf"{re.escape(day)}(?:\.(\d+))?")
@@ -351,7 +375,6 @@ def _publish(
         shards=content.shards,
         sheets=content.sheets,
     )
-    _remove_unfinished(lance_dir, dataset)
     _commit(dataset, manifest)
     for table in TABLES:
         released = lance.dataset(table_path(lance_dir, table))
@@ -359,27 +382,38 @@ def _publish(
     return manifest
 
 
+def _list_deleted(dataset: lance.LanceDataset) -> set[str]:
+    return {key.removeprefix(DELETED_KEY) for key in dataset.metadata if DELETED_KEY in key}
+
+
 def _remove_unfinished(lance_dir: Path, dataset: lance.LanceDataset) -> None:
-    """Removes the tags of a release that was cut off before its last one."""
+    """Removes the tags of counts that a release or a deletion left which was cut off.
+
+    That is those of a release without its last tag, on the versions that it was to have, and those
+    of releases that were deleted.
+    """
     import lance
 
-    name = dataset.metadata.get(LAST_NAME_KEY)
-    if name is None or name in dataset.tags.list():
-        return
+    tags = _list_tags(lance_dir)
+    last = json.loads(dataset.metadata.get(LAST_RELEASE_KEY, "{}"))
     for table in COUNT_TABLES:
-        tags = lance.dataset(table_path(lance_dir, table)).tags
-        if name in tags.list():
-            tags.delete(name)
+        left = {name for name in _list_deleted(dataset) if name in tags[table]}
+        for name, versions in last.items():
+            if name not in tags["images"] and tags[table].get(name) == versions[table]:
+                left.add(name)
+        for name in left:
+            lance.dataset(table_path(lance_dir, table)).tags.delete(name)
 
 
 def _commit(dataset: lance.LanceDataset, manifest: Manifest) -> None:
     """Makes the version of `images` that the release is, the next one after what was checked."""
     import lance
 
-    name = lance.LanceOperation.UpdateMap({LAST_NAME_KEY: manifest.release})
+    note = json.dumps({manifest.release: manifest.lance_versions})
+    update = lance.LanceOperation.UpdateMap({LAST_RELEASE_KEY: note})
     transaction = lance.Transaction(
         dataset.version,
-        lance.LanceOperation.UpdateConfig(table_metadata_updates=name),
+        lance.LanceOperation.UpdateConfig(table_metadata_updates=update),
         transaction_properties={MANIFEST_KEY: manifest.model_dump_json()},
     )
     # Lance puts it on top of what others have committed meanwhile.

@@ -1,19 +1,21 @@
 """Searches the captions of a release in the Lance table: the API behind `laion search`.
 
 Words and phrases are those of Lance's tokenizer. It agrees with the name counts, which are those of
-SQLite FTS5, but for characters that the two fold differently: ß, ø, ligatures such as ﬁ, and a few
-more; and a query without accents does not find those that a caption has as characters of their own.
+SQLite FTS5, but for characters that the two fold differently: ß, ø, ligatures such as ﬁ, fullwidth
+letters and other compatibility forms, which Lance takes for their ASCII letters and SQLite does
+not; and a query without accents does not find those that a caption has as characters of their own.
 """
 
 from __future__ import annotations
 
+import math
 import time
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from laion_assets.lib.captions import Folding
 from laion_assets.lib.errors import LaionError
@@ -45,6 +47,10 @@ MAX_TOTAL = 1_000
 # Up to so many rows, the columns of ranges are kept in memory once they were asked for: 4 bytes a
 # row each. Of a larger table the values of the matches alone are read, each time.
 MAX_KEPT_ROWS = 64_000_000
+# Of a query, in characters: what follows takes longer than any caption is long.
+MAX_QUERY_LENGTH = 2_000
+# Widths are 32-bit integers.
+LARGEST_BOUND = 2**31
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,20 @@ class SearchFilter:
     min_width: int | None = None
     min_height: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses what no value can be.
+
+        Raises:
+            LaionError: a bound is no number, or too large; or there is a NUL in a text.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, str):
+                is_usable = "\0" not in value
+            else:
+                is_usable = value is None or abs(value) < LARGEST_BOUND
+            if not is_usable:
+                raise LaionError(f"{name}: {value!r} is no value of that column")
+
     @property
     def equalities(self) -> str:
         """What few rows are, as Lance takes it; empty without any."""
@@ -83,25 +103,30 @@ class SearchFilter:
         ranges = (
             Range("aesthetic", at_least=self.min_aesthetic),
             Range("punsafe", at_most=self.max_punsafe),
-            Range("width", at_least=self.min_width),
-            Range("height", at_least=self.min_height),
+            Range("width", at_least=self.min_width, is_whole=True),
+            Range("height", at_least=self.min_height, is_whole=True),
         )
         return tuple(r for r in ranges if (r.at_least, r.at_most) != (None, None))
 
 
 @dataclass(frozen=True)
 class Range:
-    """A column of numbers, and the least or the greatest value that a hit has there."""
+    """A column of numbers, and the least or the greatest value that a hit has there.
+
+    One of whole numbers has to be compared with one, lest Lance refuses.
+    """
 
     column: str
     at_least: float | None = None
     at_most: float | None = None
+    is_whole: bool = False
 
     @property
     def condition(self) -> str:
         """The range as Lance takes it."""
         if self.at_least is not None:
-            return f"{self.column} >= {_as_stored(self.at_least)}"
+            least = math.ceil(self.at_least) if self.is_whole else _as_stored(self.at_least)
+            return f"{self.column} >= {least}"
         assert self.at_most is not None
         return f"{self.column} <= {_as_stored(self.at_most)}"
 
@@ -123,14 +148,15 @@ class SearchAnswer:
     Attributes:
         release: the release that was searched; None: the newest version, before any release.
         total: how many captions match.
-        is_more: whether they are more than that: only the best `max_total` were looked at.
+        relation: how exact that is. `more than`: there are more captions with the words than were
+            looked at; `at least`: so it is, and there may be more of them in the ranges, too.
         took_ms: time it took, in milliseconds.
         hits: the best of them by BM25, with the columns `HIT_COLUMNS` and `_score`.
     """
 
     release: str | None
     total: int
-    is_more: bool
+    relation: Literal["exactly", "more than", "at least"]
     took_ms: float
     hits: tuple[Mapping[str, Any], ...]
 
@@ -177,38 +203,55 @@ class CaptionSearch:
         limit: int = 10,
         max_total: int = MAX_TOTAL,
     ) -> SearchAnswer:
-        """Finds the captions with all words of the query, or with the phrase if it is in quotes.
+        """Finds the captions with all words of the query, and with the phrases that are in quotes.
 
         Args:
-            query: words; nothing in it is syntax but the double quotes around a phrase.
+            query: words; nothing in it is syntax but double quotes around a phrase.
             only: what a hit has to be besides.
             limit: how many hits to return at most.
             max_total: up to how many captions with these words are looked at.
+
+        Raises:
+            LaionError: the query is longer than 2,000 characters.
         """
         started = time.perf_counter()
-        parsed, most = _parse(query), max(limit, max_total)
-        rows, scores = self._match(parsed, only.equalities, most + 1)
-        is_more = len(rows) > most
-        rows, scores = rows[:most], scores[:most]
-        for wanted in only.ranges:
-            holds = wanted.holds(self._values.read(wanted.column, rows))
-            rows, scores = rows[holds], scores[holds]
-        if is_more and len(rows) < limit:
-            # Few are in the ranges, so that the indices know them quickly.
-            conditions = [only.equalities, *(wanted.condition for wanted in only.ranges)]
-            rows, scores = self._match(parsed, " AND ".join(filter(None, conditions)), most + 1)
-            is_more = len(rows) > most
-            rows, scores = rows[:most], scores[:most]
+        parsed = _parse(query)
+        rows, scores, relation = self._choose(parsed, only, limit, max(limit, max_total))
         hits = self._read_hits(rows[:limit].tolist(), scores[:limit].tolist())
         return SearchAnswer(
             release=self._release,
             total=len(rows),
-            is_more=is_more,
+            relation=relation,
             took_ms=(time.perf_counter() - started) * 1000,
             hits=hits,
         )
 
-    def _match(self, query: FullTextQuery, condition: str, limit: int) -> tuple[Numbers, Numbers]:
+    def _choose(
+        self, query: FullTextQuery | None, only: SearchFilter, limit: int, most: int
+    ) -> tuple[Numbers, Numbers, Literal["exactly", "more than", "at least"]]:
+        """Returns the row ids and scores of the best that fit, and how exact their number is."""
+        rows, scores = self._match(query, only.equalities, most + 1)
+        if len(rows) <= most:
+            return *self._keep(rows, scores, only), "exactly"
+        if not only.ranges:
+            return rows[:most], scores[:most], "more than"
+        kept, kept_scores = self._keep(rows[:most], scores[:most], only)
+        if len(kept) >= limit:
+            return kept, kept_scores, "at least"
+        # Few are in the ranges, so that the indices know them quickly.
+        conditions = [only.equalities, *(wanted.condition for wanted in only.ranges)]
+        rows, scores = self._match(query, " AND ".join(filter(None, conditions)), most + 1)
+        return rows[:most], scores[:most], "more than" if len(rows) > most else "exactly"
+
+    def _keep(self, rows: Numbers, scores: Numbers, only: SearchFilter) -> tuple[Numbers, Numbers]:
+        for wanted in only.ranges:
+            holds = wanted.holds(self._values.read(wanted.column, rows))
+            rows, scores = rows[holds], scores[holds]
+        return rows, scores
+
+    def _match(
+        self, query: FullTextQuery | None, condition: str, limit: int
+    ) -> tuple[Numbers, Numbers]:
         """Returns the row ids and scores of the best matches, the best first."""
         matches = self._dataset.scanner(
             columns=["_score"],
@@ -304,16 +347,34 @@ def _as_stored(value: float) -> float:
     return float(np.float32(value))
 
 
-def _parse(query: str) -> FullTextQuery:
+def _parse(query: str) -> FullTextQuery | None:
+    """Returns the query for all words and phrases of a text; None if it has no word."""
     from lance.query import BooleanQuery, FullTextOperator, MatchQuery, Occur
 
-    text = query.strip()
-    if text.startswith('"') and text.endswith('"') and text.strip('"'):
-        return _find_phrase(text[1:-1])
-    if text.isascii():
-        return MatchQuery(text, "caption", operator=FullTextOperator.AND)
-    words = [word for word in text.split() if any(map(str.isalnum, word))]
-    return BooleanQuery([(Occur.MUST, _find_phrase(word)) for word in words])
+    if len(query) > MAX_QUERY_LENGTH:
+        raise LaionError(f"the query has {len(query):,} characters; {MAX_QUERY_LENGTH:,} at most")
+    text = unicodedata.normalize("NFC", query.encode(errors="replace").decode())
+    # Every other piece stands between quotes; without a second quote the first is a sign.
+    pieces = text.split('"') if text.count('"') % 2 == 0 else [text.replace('"', " ")]
+    words = dict.fromkeys(word for piece in pieces[::2] for word in _split(piece))
+    phrases = [" ".join(found) for piece in pieces[1::2] if (found := _split(piece))]
+    plain = " ".join(word for word in words if word.isascii())
+    others = [word for word in words if not word.isascii()]
+    parts = [_find_phrase(text) for text in (*others, *phrases)]
+    if plain:
+        parts.insert(0, MatchQuery(plain, "caption", operator=FullTextOperator.AND))
+    match parts:
+        case []:
+            return None
+        case [part]:
+            return part
+    return BooleanQuery([(Occur.MUST, part) for part in parts])
+
+
+def _split(text: str) -> list[str]:
+    """Returns the words of a text: what stands between signs and blanks, marks included."""
+    signs = {ord(c): " " for c in set(text) if unicodedata.category(c)[0] in "PSZC"}
+    return text.translate(signs).split()
 
 
 def _find_phrase(text: str) -> FullTextQuery:

@@ -97,7 +97,9 @@ def is_text(type_: pa.DataType) -> bool:
 
 def _expression(name: str | None, column: Column) -> str:
     # A size of 1e300 or a score of 'n/a' is no number of ours: NULL, while the row stays.
-    return f"TRY_CAST({'NULL' if name is None else quote_identifier(name)} AS {column.type})"
+    value = f"TRY_CAST({'NULL' if name is None else quote_identifier(name)} AS {column.type})"
+    # So is NaN, which pandas writes for what is missing, and which would be above every bound.
+    return f"nullif({value}, 'nan'::FLOAT)" if column.type == "FLOAT" and name else value
 
 
 def _check_type(field: pa.Field, column: Column, name: str) -> None:

@@ -423,15 +423,17 @@ def test_a_value_that_fits_no_column_is_null_and_the_row_stays(
         WIDTH=pa.array([1e300, math.nan, -1.0, 0.0], pa.float64()),
         HEIGHT=pa.array([2**40, 1, 2, 3], pa.int64()),
         punsafe=["n/a", "", "1", "0.5"],
+        aesthetic=[math.nan, 5.0, None, math.inf],
     )
 
     load(settings, connection, source)
 
-    assert read(connection, "SELECT width, height, punsafe FROM images ORDER BY row_index") == [
-        (None, None, None),
-        (None, 1, None),
-        (-1, 2, 1.0),
-        (0, 3, 0.5),
+    query = "SELECT width, height, punsafe, aesthetic FROM images ORDER BY row_index"
+    assert read(connection, query) == [
+        (None, None, None, None),
+        (None, 1, None, 5.0),
+        (-1, 2, 1.0, None),
+        (0, 3, 0.5, math.inf),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -139,7 +140,7 @@ def test_a_release_can_be_named(settings: Settings) -> None:
     assert list_tags(settings) == [today(), "paper-1.0"]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "..", "a/b", ".a", "a.", "é", "x.lock"])
+@pytest.mark.parametrize("name", ["", "a b", "..", "a/b", ".a", "a.", "é", "x.lock", "-x"])
 def test_a_name_that_lance_does_not_take_is_refused(settings: Settings, name: str) -> None:
     ingest(settings, "a", "a fox")
     with pytest.raises(LaionError, match="give it letters, digits"):
@@ -157,6 +158,58 @@ def test_a_name_is_never_given_twice(settings: Settings) -> None:
     delete_release(settings.lance_dir, today())
     assert list_tags(settings) == ["first"]
     assert refresh(settings) == f"{today()}.2"
+
+
+def test_a_run_that_is_repeated_finds_its_own_release(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    assert refresh(settings, "first") == refresh(settings, "first") == "first"
+
+
+def test_another_name_for_the_same_content_is_refused(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    refresh(settings)
+    with pytest.raises(LaionError, match=f"nothing has changed since {today()}, so there is no"):
+        refresh(settings, "paper")
+
+
+def test_what_a_cut_off_release_left_goes_and_the_tags_of_others_stay(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    first = refresh(settings)
+    ingest(settings, "a", "a wolf")
+    second = refresh(settings)
+    # As if it had died before its last tag; and somebody has a tag of that name elsewhere.
+    table(settings, "images").tags.delete(second)
+    counts = table(settings, "entity_counts")
+    counts.tags.update(second, 1)
+    ingest(settings, "a", "a lemur")
+
+    third = refresh(settings)
+
+    assert third == f"{first}.3"
+    assert set(table(settings, "domain_counts").tags.list()) == {first, third}
+    assert counts.tags.list()[second]["version"] == 1
+
+
+def test_what_a_cut_off_deletion_left_goes(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    first = refresh(settings)
+    delete_release(settings.lance_dir, first)
+    counts = table(settings, "domain_counts")
+    counts.tags.create(first, counts.version)
+    ingest(settings, "a", "a wolf")
+    second = refresh(settings)
+    assert set(counts.tags.list()) == {second}
+    with pytest.raises(LaionError, match=rf"no release '{first}', it was deleted at 20.* UTC; the"):
+        find_release(settings.lance_dir, first)
+
+
+def test_a_release_of_which_a_table_is_lost_is_made_again(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    first = refresh(settings)
+    shutil.rmtree(settings.lance_dir / "domain_counts.lance")
+    assert list_tags(settings) == []
+    assert refresh(settings) == f"{first}.2"
+    assert list_tags(settings) == [f"{first}.2"]
 
 
 def test_tags_of_others_are_no_releases_and_stay(settings: Settings) -> None:
@@ -231,7 +284,7 @@ def test_a_deleted_release_frees_its_data(settings: Settings) -> None:
     assert cleaning.freed_bytes > 50_000
     assert list_tags(settings) == [second]
     assert all(list(table(settings, name).tags.list()) == [second] for name in TABLES)
-    assert open_search(settings.lance_dir).find("fox").is_more
+    assert open_search(settings.lance_dir).find("fox").relation == "more than"
     with pytest.raises(LaionError, match=f"no release '{first}'; the newest is {second}"):
         delete_release(settings.lance_dir, first)
 
