@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.chart import draw_bars
 from benchmarks.measure import Cost, folder_bytes, median, run_measured, spread
-from benchmarks.search import ask_all, choose_queries
+from benchmarks.search import COMMON, ask_all, choose_queries
 from laion_assets.demo.shards import SampleSpec, write_sample_shards
 from laion_assets.lib.manifest import find_versions
 from laion_assets.lib.release import find_release, open_released
@@ -262,7 +262,7 @@ def ask(data_dir: Path) -> float:
     rows = list(range(0, images.count_rows(), step))
     captions = images.take(rows, columns=["caption"])["caption"].to_pylist()
     queries = choose_queries(captions, 40)
-    texts = [text for sort, some in queries.items() if sort != "a common word" for text in some]
+    texts = [text for sort, some in queries.items() if sort != COMMON for text in some]
     ask_all(search, texts, EVERYTHING)
     return statistics.median(ask_all(search, texts, EVERYTHING))
 

@@ -1,9 +1,8 @@
 """Search over a release, beside SQLite FTS5; and what it costs to replace a shard.
 
 Run `python -m benchmarks.search [--rows 1728119] [--shards 7] [--queries 40]` from the repository
-root. One process, warm; the two engines answer the same queries one after the other. SQLite has the
-captions and an external-content index, and answers the best 20 by BM25 and the number of hits; so
-do we, with all columns of a hit, up to the bound of the search.
+root. One process, warm. SQLite has the captions and an external-content index, and answers the best
+20 by BM25 and the number of hits; so do we, with all columns of a hit and up to our bound.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from laion_assets.settings import Settings
 
 HITS = 20
 SAMPLE_ROWS = 20_000
+COMMON = "a common word"
 
 
 def main() -> None:
@@ -42,13 +42,11 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=40)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="laion-benchmark-") as folder:
-        settings = Settings.default(Path(folder))
-        build(settings, options.rows, options.shards)
-        measure(settings, options.queries)
+        measure(Settings.default(Path(folder)), options.rows, options.shards, options.queries)
 
 
-def build(settings: Settings, rows: int, shard_count: int) -> None:
-    """Makes and releases the shards; then replaces one, releases again, and prints both costs."""
+def measure(settings: Settings, rows: int, shard_count: int, query_count: int) -> None:
+    """Prints what building and replacing cost, and the time of each sort of query."""
     names = [
         row[0] for kind, path in settings.sheets.items() for row in read_sheet(kind, path).rows
     ]
@@ -58,12 +56,60 @@ def build(settings: Settings, rows: int, shard_count: int) -> None:
         settings.data_dir / "other", names, SampleSpec(1, rows_per_shard=rows, seed=1)
     )
     first = timed(lambda: ingest_and_release(settings, {path.stem: path for path in paths}))
-    again = timed(lambda: ingest_and_release(settings, {paths[0].stem: other}))
-    unchanged = timed(lambda: refresh(settings))
     share = first / shard_count
     print(f"first build of {shard_count} shards       {first:8.1f} s, {share:.1f} s a shard")
+    captions, domain = read_sample(settings)
+    queries = choose_queries(captions, query_count)
+    fresh = ask(settings, queries, domain)
+    again = timed(lambda: ingest_and_release(settings, {paths[0].stem: other}))
+    unchanged = timed(lambda: refresh(settings))
     print(f"one replaced, and released   {again:8.1f} s, {again / share:.2f} times that share")
     print(f"released with nothing new    {unchanged:8.1f} s")
+    replaced = ask(settings, queries, domain)
+    fts5 = build_fts5(settings, settings.data_dir / "captions.sqlite")
+    theirs = {
+        sort: time_all(lambda text: ask_fts5(fts5, text), texts) for sort, texts in queries.items()
+    }
+    print(f"{query_count} queries of a sort; p50 / p95 in ms")
+    print(f"{'':50}{'built at once':>16}{'one replaced':>16}{'SQLite FTS5':>20}")
+    for sort, fresh_ms in fresh.items():
+        theirs_ms = show(theirs[sort]) if sort in theirs else ""
+        print(f"{sort:50}{show(fresh_ms):>16}{show(replaced[sort]):>16}{theirs_ms:>20}")
+    check(
+        open_search(settings.lance_dir), fts5, [text for some in queries.values() for text in some]
+    )
+
+
+def read_sample(settings: Settings) -> tuple[list[str], str]:
+    """Returns captions from all over the newest release, and a domain of middling size."""
+    images = open_released(settings.lance_dir, find_release(settings.lance_dir), "images")
+    row_count = images.count_rows()
+    rows = list(range(0, row_count, max(1, row_count // SAMPLE_ROWS)))
+    sample = images.take(rows, columns=["caption", "domain"])
+    print(f"{row_count:,} captions")
+    domain = Counter(sample["domain"].to_pylist()).most_common(40)[-1][0]
+    return sample["caption"].to_pylist(), str(domain)
+
+
+def ask(
+    settings: Settings, queries: Mapping[str, Sequence[str]], domain: str
+) -> dict[str, list[float]]:
+    """Returns the milliseconds of each query of the newest release, by sort and filter."""
+    search = open_search(settings.lance_dir)
+    shard = find_release(settings.lance_dir).shards[-1].shard
+    filters = {
+        "": EVERYTHING,
+        "punsafe <= 0.5, width >= 512": SearchFilter(max_punsafe=0.5, min_width=512),
+        "aesthetic >= 6.5, punsafe <= 0.5": SearchFilter(min_aesthetic=6.5, max_punsafe=0.5),
+        "one domain": SearchFilter(domain=domain),
+        "one shard, punsafe <= 0.5": SearchFilter(shard=shard, max_punsafe=0.5),
+    }
+    several = [text for sort, some in queries.items() if sort != COMMON for text in some]
+    milliseconds = {sort: ask_all(search, texts, EVERYTHING) for sort, texts in queries.items()}
+    for name, only in list(filters.items())[1:]:
+        milliseconds[name] = ask_all(search, several, only)
+        milliseconds[f"  {COMMON}, {name}"] = ask_all(search, queries[COMMON], only)
+    return milliseconds
 
 
 def ingest_and_release(settings: Settings, files: Mapping[str, Path]) -> None:
@@ -91,43 +137,16 @@ def refresh(settings: Settings) -> None:
     )
 
 
-def measure(settings: Settings, query_count: int) -> None:
-    """Prints the median and the 95th percentile of each sort of query, in milliseconds."""
-    search = open_search(settings.lance_dir)
-    manifest = find_release(settings.lance_dir)
-    images = open_released(settings.lance_dir, manifest, "images")
-    row_count = images.count_rows()
-    step = max(1, row_count // SAMPLE_ROWS)
-    sample = images.take(list(range(0, row_count, step)), columns=["caption", "domain"])
-    captions = sample["caption"].to_pylist()
-    queries = choose_queries(captions, query_count)
-    fts5 = build_fts5(settings, settings.data_dir / "captions.sqlite")
-    print(f"{row_count:,} captions; {query_count} queries of a sort; p50 / p95 in ms")
-    print(f"{'':32}{'ours':>16}{'SQLite FTS5':>20}")
-    for sort, texts in queries.items():
-        ours, theirs = [], []
-        for text in ["lemur", *texts]:
-            ours.append(1000 * timed(lambda text=text: search.find(text, limit=HITS)))  # type: ignore[misc]
-            theirs.append(1000 * timed(lambda text=text: ask_fts5(fts5, text)))  # type: ignore[misc]
-        print(f"{sort:32}{show(ours[1:]):>16}{show(theirs[1:]):>20}")
-    domain = Counter(sample["domain"].to_pylist()).most_common(40)[-1][0]
-    filters = {
-        "punsafe <= 0.5, width >= 512": SearchFilter(max_punsafe=0.5, min_width=512),
-        "aesthetic >= 6.5, punsafe <= 0.5": SearchFilter(min_aesthetic=6.5, max_punsafe=0.5),
-        "one domain": SearchFilter(domain=domain),
-        "one shard, punsafe <= 0.5": SearchFilter(shard=manifest.shards[0].shard, max_punsafe=0.5),
-    }
-    texts = [text for sort, some in queries.items() if sort != "a common word" for text in some]
-    for name, only in filters.items():
-        search.find("lemur", only=only)
-        print(f"{name:32}{show(ask_all(search, texts, only)):>16}")
-        common = ask_all(search, queries["a common word"], only)
-        print(f"{'  the same, common words':32}{show(common):>16}")
-    check(search, fts5, texts)
-
-
 def ask_all(search: CaptionSearch, texts: Sequence[str], only: SearchFilter) -> list[float]:
-    return [1000 * timed(lambda t=t: search.find(t, only=only, limit=HITS)) for t in texts]  # type: ignore[misc]
+    """Returns the milliseconds of each query."""
+    return time_all(lambda text: search.find(text, only=only, limit=HITS), texts)
+
+
+def time_all(answer: Callable[[str], object], texts: Sequence[str]) -> list[float]:
+    """Returns the milliseconds of each query, after a few to warm up."""
+    for text in texts[:3]:
+        answer(text)
+    return [1000 * timed(lambda text=text: answer(text)) for text in texts]  # type: ignore[misc]
 
 
 def check(search: CaptionSearch, fts5: sqlite3.Connection, texts: Sequence[str]) -> None:
@@ -162,7 +181,7 @@ def choose_queries(captions: Sequence[str], count: int) -> dict[str, list[str]]:
         "a middling word": rng.sample(middle, min(count, len(middle))),
         "two words of a caption": [" ".join(two) for two in pairs[:count]],
         "a phrase of a caption": [f'"{phrase}"' for phrase in phrases[:count]],
-        "a common word": [word for word, _ in words.most_common(count)],
+        COMMON: [word for word, _ in words.most_common(count)],
     }
 
 
