@@ -253,6 +253,10 @@ class CaptionSearch:
         self, query: FullTextQuery | None, condition: str, limit: int
     ) -> tuple[Numbers, Numbers]:
         """Returns the row ids and scores of the best matches, the best first."""
+        import numpy as np
+
+        if query is None:
+            return np.zeros(0, np.uint64), np.zeros(0, np.float32)
         matches = self._dataset.scanner(
             columns=["_score"],
             full_text_query=query,

@@ -1,6 +1,7 @@
 """`laion` and `dagster`, run as separate processes."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -112,6 +113,18 @@ def test_the_release_after_a_bad_shard_names_its_shards_and_can_be_deleted(shell
     assert deleted.stdout.startswith(f"{first} is no release any more; ")
     listed = json.loads(shell.run("laion", "release", "list", "--json").stdout)
     assert [manifest["release"] for manifest in listed] == [record["release"]]
+
+
+def test_a_release_is_named_as_the_readme_says(shell: Shell, tmp_path: Path) -> None:
+    write_source(shell, "one")
+    assert shell.run("laion", "backfill", "--all", "--no-refresh").returncode == 0
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (config,) = re.findall(r"^```yaml\n(ops:.*?)^```$", readme, flags=re.M | re.S)
+    (command,) = re.findall(r"`(dagster job execute .* -c release.yaml)`", readme)
+    (tmp_path / "release.yaml").write_text(config, encoding="utf-8")
+    result = shell.run(*command.replace("release.yaml", f"{tmp_path}/release.yaml").split())
+    assert result.returncode == 0, result.stderr
+    assert "paper-1.0" in shell.run("laion", "release", "list").stdout
 
 
 def test_definitions_are_valid(shell: Shell) -> None:

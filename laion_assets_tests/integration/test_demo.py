@@ -64,7 +64,8 @@ def test_a_name_has_as_many_hits_as_images(demo: Shell) -> None:
     search = open_search(demo.settings.lance_dir)
     with duckdb.connect(str(demo.settings.database), read_only=True) as database:
         counts = database.execute("SELECT name, image_count FROM entity_counts").fetchall()
-    found = {name: search.find(f'"{name}"', max_total=100_000).total for name, _ in counts}
+    phrases = {name: '"' + name.replace('"', " ") + '"' for name, _ in counts}
+    found = {n: search.find(phrase, max_total=100_000).total for n, phrase in phrases.items()}
     assert found == dict(counts)
 
 
