@@ -24,6 +24,8 @@ class Column:
         description: what a value means, with its unit or range.
         sources: lower-cased names under which LAION releases have it; none: it is derived.
         is_required: never NULL; a source without the column is refused.
+        compression: how DuckDB packs it; None: it tries all ways that it has, which takes longer
+            than packing.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Column:
     description: str
     sources: tuple[str, ...] = ()
     is_required: bool = False
+    compression: str | None = None
 
 
 # Raise it when the rules change so that a file gives other rows than before.
@@ -42,16 +45,31 @@ IMAGES = (
         "BIGINT",
         "Identity of the pair of URL and caption: the same on every machine, run and version.",
         is_required=True,
+        compression="uncompressed",
     ),
-    Column("url", "VARCHAR", "Where the image was found.", ("url",), is_required=True),
+    Column(
+        "url",
+        "VARCHAR",
+        "Where the image was found.",
+        ("url",),
+        is_required=True,
+        compression="zstd",
+    ),
     Column(
         "caption",
         "VARCHAR",
         "Text that stood beside the image, as in the source.",
         ("text", "caption", "top_caption"),
         is_required=True,
+        compression="zstd",
     ),
-    Column("domain", "VARCHAR", "Host of the URL, lower case, no port.", is_required=True),
+    Column(
+        "domain",
+        "VARCHAR",
+        "Host of the URL, lower case, no port.",
+        is_required=True,
+        compression="dict_fsst",
+    ),
     Column("width", "INTEGER", "Pixels.", ("width",)),
     Column("height", "INTEGER", "Pixels.", ("height",)),
     Column(
@@ -73,7 +91,13 @@ IMAGES = (
     Column("nsfw", "VARCHAR", "Safety label, as in the source.", ("nsfw",)),
     Column("license", "VARCHAR", "Licence label, as in the source.", ("license",)),
     Column("language", "VARCHAR", "Language of the caption, as in the source.", ("language",)),
-    Column("hash", "BIGINT", "Hash of the row, as in the source.", ("hash",)),
+    Column(
+        "hash",
+        "BIGINT",
+        "Hash of the row, as in the source.",
+        ("hash",),
+        compression="uncompressed",
+    ),
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
     Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import lance
+    from lance.dataset import Index
+    from lance.indices import IndexSegment
 
 # What people filter by. A range that most rows are in is quicker read than looked up (`search.py`
 # does so); a B-tree is for the rare ones.
@@ -28,6 +32,10 @@ CAPTION_INDEX: Mapping[str, Any] = {
 }
 # Deltas answer as fast as one index, up to a point; merging is the dearest step of a release.
 MAX_INDEX_DELTAS = 16
+# More of them than cores wait for each other, and each makes the index one part longer.
+WORKERS = min(4, os.cpu_count() or 1)
+# What a worker may hold before it writes.
+WORKER_MIB = 512
 # A fragment costs every search some time, and a file; joining them costs the indices a rewrite,
 # so it waits until it saves many.
 SMALL_FRAGMENT_ROWS = 131_072
@@ -37,29 +45,93 @@ MIN_FRAGMENTS_SAVED = 64
 def update_indices(path: Path) -> lance.LanceDataset:
     """Makes every index cover every row; returns the table with them.
 
-    Rows that are new get a delta of their own, at a cost that only they add to.
+    Rows that are new get a part of the index of their own, at a cost that only they add to. Lance
+    builds a part on one core, so the captions are split among several, and the small indices are
+    built beside them.
     """
     import lance
 
+    groups = _split(_find_unindexed(lance.dataset(path)))
+    with ThreadPoolExecutor(WORKERS + 1) as pool:
+        parts = [pool.submit(_build_part, path, group) for group in groups]
+        # Nothing else commits meanwhile.
+        pool.submit(_update_scalars, path).result()
+        built: list[IndexSegment | Index] = [part.result() for part in parts]
     dataset = lance.dataset(path)
-    present = {index.name for index in dataset.describe_indices()}
-    if _name("caption") not in present:
-        index_captions(dataset)
-    for column, kind in SCALAR_INDICES.items():
-        if _name(column) not in present:
-            dataset.create_scalar_index(column, kind, _name(column))
-    for index in dataset.describe_indices():
-        deltas = len(index.segments)
-        dataset.optimize.optimize_indices(
-            num_indices_to_merge=deltas if deltas > MAX_INDEX_DELTAS else 0,
-            index_names=[index.name],
-        )
+    if built:
+        # Those of other fragments stay.
+        dataset.commit_existing_index_segments(_name("caption"), "caption", built)
+    for index in lance.dataset(path).describe_indices():
+        if (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
+            lance.dataset(path).optimize.optimize_indices(
+                num_indices_to_merge=deltas, index_names=[index.name]
+            )
     return lance.dataset(path)
 
 
 def index_captions(dataset: lance.LanceDataset) -> None:
     """Creates the full-text index. Rows that come later are searched by its rules, too."""
     dataset.create_scalar_index("caption", "INVERTED", _name("caption"), **CAPTION_INDEX)
+
+
+def _find_unindexed(dataset: lance.LanceDataset) -> dict[int, int]:
+    """Returns the fragments whose captions are in no index, with their rows."""
+    indexed = {
+        fragment
+        for index in dataset.describe_indices()
+        if index.name == _name("caption")
+        for segment in index.segments
+        for fragment in segment.fragment_ids
+    }
+    return {
+        fragment.fragment_id: fragment.count_rows()
+        for fragment in dataset.get_fragments()
+        if fragment.fragment_id not in indexed
+    }
+
+
+def _split(fragments: Mapping[int, int]) -> list[list[int]]:
+    """Returns up to as many groups as there are workers, of about as many rows each.
+
+    Neighbours stay together: only those in the same part of the index can be joined later.
+    """
+    share = sum(fragments.values()) / WORKERS
+    groups: list[list[int]] = []
+    before = 0
+    for fragment, rows in sorted(fragments.items()):
+        # Where its middle lies.
+        number = min(WORKERS - 1, int((before + rows / 2) / share)) if share else 0
+        while len(groups) <= number:
+            groups.append([])
+        groups[number].append(fragment)
+        before += rows
+    return [group for group in groups if group]
+
+
+def _build_part(path: Path, fragments: list[int]) -> Index:
+    import lance
+
+    return lance.dataset(path).create_index_uncommitted(
+        "caption",
+        "INVERTED",
+        name=_name("caption"),
+        replace=True,
+        fragment_ids=fragments,
+        memory_limit=WORKER_MIB,
+        **CAPTION_INDEX,
+    )
+
+
+def _update_scalars(path: Path) -> None:
+    import lance
+
+    dataset = lance.dataset(path)
+    present = {index.name for index in dataset.describe_indices()}
+    for column, kind in SCALAR_INDICES.items():
+        if _name(column) not in present:
+            dataset.create_scalar_index(column, kind, _name(column))
+        else:
+            dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(column)])
 
 
 def join_fragments(path: Path) -> int:

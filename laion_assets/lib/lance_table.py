@@ -9,6 +9,7 @@ replace. (`merge_insert` joins the whole table, and `delete` with `add` makes tw
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # Format 2.2, the default, keeps a column with one value a fragment, as `shard` is, so that reading
 # one row of it makes all of them: 3 ms a fragment, not 0.1. The other columns are the same in both.
 FORMAT: Literal["2.1"] = "2.1"
+# Lance's own measure.
+MAX_FRAGMENT_ROWS = 1_048_576
 # Another commit between our look at the table and ours makes us look again, which takes
 # milliseconds; so many in a row means that something else is wrong.
 COMMIT_ATTEMPTS = 20
@@ -105,7 +108,13 @@ def replace_shard(
     """
     from lance.fragment import write_fragments
 
-    fragments = write_fragments(rows, path, schema=rows.schema, mode="append")
+    fragments = write_fragments(
+        rows,
+        path,
+        schema=rows.schema,
+        mode="append",
+        max_rows_per_file=_fragment_rows(expected_count),
+    )
     row_count = sum(fragment.physical_rows for fragment in fragments)
     if row_count != expected_count:
         raise StaleTableError(
@@ -115,6 +124,15 @@ def replace_shard(
     version = _commit(path, shard, fragments, properties)
     data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)
     return Commit(version, row_count, len(fragments), data_bytes, properties)
+
+
+def _fragment_rows(row_count: int) -> int:
+    """Returns how many rows a fragment has, so that those of a shard are of about one size.
+
+    The index of captions is built for several fragments at a time.
+    """
+    fragment_count = max(1, math.ceil(row_count / MAX_FRAGMENT_ROWS))
+    return max(1, math.ceil(row_count / fragment_count))
 
 
 def find_fragments(dataset: lance.LanceDataset, shard: str) -> list[int]:

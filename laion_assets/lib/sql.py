@@ -49,8 +49,14 @@ def quote_path(path: str) -> str:
 
 def create_table(name: str, columns: Iterable[Column]) -> str:
     """Returns the statement that creates a table where it is missing."""
-    definitions = ", ".join(
-        f"{quote_identifier(c.name)} {c.type}{' NOT NULL' if c.is_required else ''}"
-        for c in columns
-    )
+    definitions = ", ".join(map(_define, columns))
     return load_sql("create_table").format(table=quote_identifier(name), columns=definitions)
+
+
+def _define(column: Column) -> str:
+    parts = [quote_identifier(column.name), column.type]
+    if column.compression:
+        parts.append(f"USING COMPRESSION {column.compression}")
+    if column.is_required:
+        parts.append("NOT NULL")
+    return " ".join(parts)
