@@ -46,6 +46,10 @@ def raw_shards(
     A file that is no parquet, cannot be read, or has no URL or caption column is refused, and the
     one before stays; so does one that no source has any more. The data version is the SHA-256 of
     the content.
+
+    ```sql
+    SELECT * FROM 'data/raw/train-00000-of-00007-79dce5ed48fccbf6.parquet' LIMIT 10
+    ```
     """
     from laion_assets.lib.images import is_loaded
     from laion_assets.lib.progress import Progress

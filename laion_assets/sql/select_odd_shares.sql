@@ -14,17 +14,44 @@ WITH shares AS (
     WHERE file_rows > 0
 ),
 
+placed AS (
+    SELECT *, row_number() OVER (PARTITION BY figure ORDER BY share, shard) - 1 AS place
+    FROM shares
+),
+
+-- Without one value, the median of the others is between two of these four.
+middles AS (
+    SELECT
+        figure,
+        others,
+        low,
+        high,
+        ordered[low + 1] AS at_low,
+        ordered[low + 2] AS after_low,
+        ordered[high + 1] AS at_high,
+        ordered[high + 2] AS after_high
+    FROM (
+        SELECT
+            figure,
+            count(*) - 1 AS others,
+            (others - 1) // 2 AS low,
+            others // 2 AS high,
+            list(share ORDER BY share, shard) AS ordered
+        FROM shares
+        GROUP BY figure
+    )
+    WHERE others >= $least_others
+),
+
 compared AS (
     SELECT
-        mine.shard,
-        mine.figure,
-        mine.share,
-        mine.total,
-        median(other.share) AS median_of_others
-    FROM shares AS mine
-    JOIN shares AS other ON other.figure = mine.figure AND other.shard <> mine.shard
-    GROUP BY mine.shard, mine.figure, mine.share, mine.total
-    HAVING count(*) >= $least_others
+        shard,
+        figure,
+        share,
+        total,
+        (if(low < place, at_low, after_low) + if(high < place, at_high, after_high)) / 2 AS median_of_others
+    FROM placed
+    JOIN middles USING (figure)
 )
 
 SELECT
