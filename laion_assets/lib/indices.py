@@ -35,7 +35,7 @@ MAX_INDEX_DELTAS = 16
 # More of them than cores wait for each other, and each makes the index one part longer.
 WORKERS = min(4, os.cpu_count() or 1)
 # What a worker may hold before it writes.
-WORKER_MIB = 512
+WORKER_MIB = 256
 # A fragment costs every search some time, and a file; joining them costs the indices a rewrite,
 # so it waits until it saves many.
 SMALL_FRAGMENT_ROWS = 131_072
