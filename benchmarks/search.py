@@ -96,7 +96,6 @@ def ask(
 ) -> dict[str, list[float]]:
     """Returns the milliseconds of each query of the newest release, by sort and filter."""
     search = open_search(settings.lance_dir)
-    search.warm()
     shard = find_release(settings.lance_dir).shards[-1].shard
     filters = {
         "": EVERYTHING,

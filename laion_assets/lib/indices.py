@@ -60,7 +60,7 @@ def update_indices(path: Path) -> lance.LanceDataset:
     dataset = lance.dataset(path)
     if built:
         # Those of other fragments stay.
-        dataset.commit_existing_index_segments(index_name("caption"), "caption", built)
+        dataset.commit_existing_index_segments(_name("caption"), "caption", built)
     for index in lance.dataset(path).describe_indices():
         if (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
             lance.dataset(path).optimize.optimize_indices(
@@ -71,7 +71,7 @@ def update_indices(path: Path) -> lance.LanceDataset:
 
 def index_captions(dataset: lance.LanceDataset) -> None:
     """Creates the full-text index. Rows that come later are searched by its rules, too."""
-    dataset.create_scalar_index("caption", "INVERTED", index_name("caption"), **CAPTION_INDEX)
+    dataset.create_scalar_index("caption", "INVERTED", _name("caption"), **CAPTION_INDEX)
 
 
 def _find_unindexed(dataset: lance.LanceDataset) -> dict[int, int]:
@@ -79,7 +79,7 @@ def _find_unindexed(dataset: lance.LanceDataset) -> dict[int, int]:
     indexed = {
         fragment
         for index in dataset.describe_indices()
-        if index.name == index_name("caption")
+        if index.name == _name("caption")
         for segment in index.segments
         for fragment in segment.fragment_ids
     }
@@ -114,7 +114,7 @@ def _build_part(path: Path, fragments: list[int]) -> Index:
     return lance.dataset(path).create_index_uncommitted(
         "caption",
         "INVERTED",
-        name=index_name("caption"),
+        name=_name("caption"),
         replace=True,
         fragment_ids=fragments,
         memory_limit=WORKER_MIB,
@@ -128,12 +128,10 @@ def _update_scalars(path: Path) -> None:
     dataset = lance.dataset(path)
     present = {index.name for index in dataset.describe_indices()}
     for column, kind in SCALAR_INDICES.items():
-        if index_name(column) not in present:
-            dataset.create_scalar_index(column, kind, index_name(column))
+        if _name(column) not in present:
+            dataset.create_scalar_index(column, kind, _name(column))
         else:
-            dataset.optimize.optimize_indices(
-                num_indices_to_merge=0, index_names=[index_name(column)]
-            )
+            dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(column)])
 
 
 def join_fragments(path: Path) -> int:
@@ -158,6 +156,5 @@ def join_fragments(path: Path) -> int:
     return len(sizes) - len(lance.dataset(path).get_fragments())
 
 
-def index_name(column: str) -> str:
-    """Returns the name of the index on a column."""
+def _name(column: str) -> str:
     return f"{column}_idx"

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from laion_assets.lib.captions import Folding
 from laion_assets.lib.errors import LaionError
-from laion_assets.lib.indices import index_name
 from laion_assets.lib.lance_table import open_table, table_path
 from laion_assets.lib.release import find_release, newest_release, open_released
 from laion_assets.lib.sql import quote_literal
@@ -195,13 +194,6 @@ class CaptionSearch:
         self._dataset = dataset
         self._release = release
         self._values = _Values(dataset)
-
-    def warm(self) -> None:
-        """Reads the index of captions into memory, so that no search waits for the disk.
-
-        That is some 60 bytes a row, for a process that answers many searches.
-        """
-        self._dataset.prewarm_index(index_name("caption"), with_position=True)
 
     def find(
         self,

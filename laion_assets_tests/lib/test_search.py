@@ -181,13 +181,6 @@ def test_the_best_come_first_and_the_total_counts_all(settings: Settings, tag: s
     assert answer.total == 3
 
 
-def test_a_warm_search_answers_the_same(settings: Settings, tag: str) -> None:
-    cold, warm = (open_search(settings.lance_dir, tag) for _ in range(2))
-    warm.warm()
-    for query in ("red", '"red dress"'):
-        assert warm.find(query).hits == cold.find(query).hits != ()
-
-
 def test_more_than_the_bound_is_said(settings: Settings, tag: str) -> None:
     answer = open_search(settings.lance_dir, tag).find("red", limit=1, max_total=2)
 
