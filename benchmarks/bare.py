@@ -6,6 +6,7 @@ Run `python -m benchmarks.bare DATA_DIR FILE… [--refresh]`, as `benchmarks.com
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from laion_assets.lib.counts import refresh_domain_counts, refresh_entity_counts
@@ -33,13 +34,18 @@ def main() -> None:
         refresh(settings)
 
 
-def ingest(settings: Settings, file: Path) -> None:
-    """Brings a shard from its file to Lance."""
-    database = Database(settings.database)
-    raw = fetch_shard(describe_file(file), settings.raw_dir)
-    with database.write() as connection:
+def ingest(settings: Settings, file: Path, shard: str | None = None) -> None:
+    """Brings a shard from its file to Lance, under the file's name or another."""
+    copy_shard(Database(settings.database), settings.lance_dir, load(settings, file, shard), "none")
+
+
+def load(settings: Settings, file: Path, shard: str | None = None) -> str:
+    """Brings a shard from its file to DuckDB; returns its name."""
+    source = describe_file(file)
+    raw = fetch_shard(replace(source, shard=shard or source.shard), settings.raw_dir)
+    with Database(settings.database).write() as connection:
         load_shard(connection, raw, raw_path(settings.raw_dir, raw.shard), "none")
-    copy_shard(database, settings.lance_dir, raw.shard, "none")
+    return raw.shard
 
 
 def refresh(settings: Settings) -> None:

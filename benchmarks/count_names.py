@@ -11,19 +11,17 @@ import resource
 import sqlite3
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from benchmarks.bare import load
+from benchmarks.measure import timed
 from laion_assets.demo.shards import SampleSpec, write_sample_shards
 from laion_assets.lib.captions import Folding
 from laion_assets.lib.counts import refresh_entity_counts
 from laion_assets.lib.database import Database
-from laion_assets.lib.images import load_shard
-from laion_assets.lib.raw_shard import fetch_shard, raw_path
 from laion_assets.lib.sheets import parse_sheet, read_sheet, store_sheet
-from laion_assets.lib.sources.files import describe_file
 from laion_assets.settings import Settings
 
 TINY_SHARDS = 50
@@ -47,7 +45,8 @@ def measure(settings: Settings, rows: int, name_count: int, rounds: int) -> None
         row[0] for kind, path in settings.sheets.items() for row in read_sheet(kind, path).rows
     ]
     spec = SampleSpec(shard_count=1, rows_per_shard=rows)
-    load(settings, database, write_sample_shards(settings.data_dir / "shards", bundled, spec))
+    for path in write_sample_shards(settings.data_dir / "shards", bundled, spec):
+        load(settings, path)
     captions = read_captions(database)
     names = choose_names(captions, bundled, name_count)
     timings: dict[str, list[float]] = {
@@ -80,22 +79,16 @@ def measure(settings: Settings, rows: int, name_count: int, rounds: int) -> None
     )
     print(f"{'FTS5 takes':24} {ratio:7.1f} times as long; {differing} counts differ")
     print(f"{'peak memory':24} {peak_mib:7.0f} MiB, the captions held for FTS5 included")
-    add_tiny_shards(settings, database, bundled)
+    add_tiny_shards(settings, bundled)
     refresh_entity_counts(database, ["names"])
     unchanged = timed(lambda: refresh_entity_counts(database, ["names"]))
     print(f"{'nothing new':24} {unchanged:7.2f} s with {TINY_SHARDS + 1} shards")
 
 
-def load(settings: Settings, database: Database, paths: Sequence[Path]) -> None:
-    for path in paths:
-        raw = fetch_shard(describe_file(path), settings.raw_dir)
-        with database.write() as connection:
-            load_shard(connection, raw, raw_path(settings.raw_dir, raw.shard), "none")
-
-
-def add_tiny_shards(settings: Settings, database: Database, names: Sequence[str]) -> None:
+def add_tiny_shards(settings: Settings, names: Sequence[str]) -> None:
     spec = SampleSpec(shard_count=TINY_SHARDS, rows_per_shard=10, seed=1)
-    load(settings, database, write_sample_shards(settings.data_dir / "tiny", names, spec))
+    for path in write_sample_shards(settings.data_dir / "tiny", names, spec):
+        load(settings, path)
 
 
 def read_captions(database: Database) -> list[str]:
@@ -146,12 +139,6 @@ def count_with_fts5(captions: Sequence[str], names: Sequence[str]) -> dict[str, 
     }
     connection.close()
     return counts
-
-
-def timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

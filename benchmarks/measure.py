@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,13 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
         together_mib=sampler.peak_bytes / 2**20,
         written_mb=sum(sampler.written_bytes.values()) / 1e6,
     )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Returns the seconds that something takes in this process."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def median(costs: Iterable[Cost]) -> Cost:

@@ -15,19 +15,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.bare import ingest, refresh
+from benchmarks.measure import timed
 from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.counts import refresh_domain_counts, refresh_entity_counts
 from laion_assets.lib.database import Database
-from laion_assets.lib.images import load_shard
-from laion_assets.lib.lance_images import copy_shard
-from laion_assets.lib.raw_shard import fetch_shard, raw_path
-from laion_assets.lib.release import ReleaseOrder, find_release, open_released, publish_release
+from laion_assets.lib.release import find_release, open_released
 from laion_assets.lib.search import EVERYTHING, CaptionSearch, SearchFilter, open_search
-from laion_assets.lib.sheets import read_sheet, refresh_sheet
-from laion_assets.lib.sources.files import describe_file
+from laion_assets.lib.sheets import read_sheet
 from laion_assets.settings import Settings
 
 HITS = 20
@@ -118,25 +114,6 @@ def ingest_and_release(settings: Settings, files: Mapping[str, Path]) -> None:
     refresh(settings)
 
 
-def ingest(settings: Settings, path: Path, shard: str) -> None:
-    database = Database(settings.database)
-    raw = fetch_shard(replace(describe_file(path), shard=shard), settings.raw_dir)
-    with database.write() as connection:
-        load_shard(connection, raw, raw_path(settings.raw_dir, shard), "none")
-    copy_shard(database, settings.lance_dir, shard, "none")
-
-
-def refresh(settings: Settings) -> None:
-    database = Database(settings.database)
-    for kind, location in settings.sheets.items():
-        refresh_sheet(database, kind, location)
-    refresh_domain_counts(database)
-    refresh_entity_counts(database, tuple(settings.sheets))
-    publish_release(
-        database, settings.lance_dir, tuple(settings.sheets), ReleaseOrder(run_id="none")
-    )
-
-
 def ask_all(search: CaptionSearch, texts: Sequence[str], only: SearchFilter) -> list[float]:
     """Returns the milliseconds of each query."""
     return time_all(lambda text: search.find(text, only=only, limit=HITS), texts)
@@ -214,12 +191,6 @@ def count_fts5(fts5: sqlite3.Connection, text: str) -> int:
 def show(milliseconds: Sequence[float]) -> str:
     ordered = sorted(milliseconds)
     return f"{ordered[len(ordered) // 2]:.1f} / {ordered[int(0.95 * len(ordered))]:.1f}"
-
-
-def timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -67,10 +67,7 @@ def _filter_captions(names: Iterable[str]) -> str:
     """
     runs = set()
     for name in names:
-        is_foreign = not any(
-            c.isascii() and c.isalnum() for c in unicodedata.normalize("NFKD", name)
-        )
-        if not is_foreign:
+        if any(c.isascii() and c.isalnum() for c in unicodedata.normalize("NFKD", name)):
             runs.add(max(re.findall(r"[A-Za-z0-9]*", name), key=len))
     # The empty class fits nothing.
     return f"(?i){'|'.join(sorted(runs))}" if runs else r"[^\s\S]"

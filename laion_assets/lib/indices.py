@@ -52,10 +52,10 @@ def update_indices(path: Path) -> lance.LanceDataset:
     import lance
 
     groups = _split(_find_unindexed(lance.dataset(path)))
-    with ThreadPoolExecutor(WORKERS + 1) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         parts = [pool.submit(_build_part, path, group) for group in groups]
-        # Nothing else commits meanwhile.
-        pool.submit(_update_scalars, path).result()
+        # The parts are committed after it, all at once.
+        _update_scalars(path)
         built: list[IndexSegment | Index] = [part.result() for part in parts]
     dataset = lance.dataset(path)
     if built:

@@ -190,15 +190,14 @@ def find_release(lance_dir: Path, tag: str | None = None) -> Manifest:
     Raises:
         LaionError: there is no such release.
     """
-    newest = newest_release(lance_dir)
+    newest = None
+    for manifest in list_releases(lance_dir):
+        if tag in (None, manifest.release):
+            return manifest
+        newest = newest or manifest
     if newest is None:
         raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
-    if tag in (None, newest.release):
-        return newest
     path = table_path(lance_dir, "images")
-    for manifest in list_releases(lance_dir):
-        if manifest.release == tag:
-            return manifest
     images = open_table(path)
     deleted_at = images and images.metadata.get(f"{DELETED_KEY}{tag}")
     was_deleted = f", it was deleted at {deleted_at} UTC" if deleted_at else ""

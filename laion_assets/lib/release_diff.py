@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from laion_assets.lib.manifest import Manifest, Record
+from laion_assets.lib.manifest import DIGESTED, Manifest, Record
 from laion_assets.lib.release import find_release, open_released
 from laion_assets.lib.sql import load_sql, quote_identifier
 
@@ -113,8 +113,7 @@ def compare_releases(
 
 def _digest_shards(manifest: Manifest) -> Mapping[str, tuple[object, ...]]:
     return {
-        s.shard: (s.sha256, s.image_count, s.rejected_count, s.id_sum, s.cleaning_version)
-        for s in manifest.shards
+        shard.shard: tuple(getattr(shard, name) for name in DIGESTED) for shard in manifest.shards
     }
 
 
