@@ -61,16 +61,20 @@ def compare_with_fts5(database: Database, kinds: Iterable[str]) -> SampleCompari
 def _filter_captions(names: Iterable[str]) -> str:
     """Returns a regular expression that every ASCII caption with one of the names fits.
 
-    It knows nothing of how we count: in such a caption a name's ASCII letters and digits stand as
-    they are but for their case, and a letter that only becomes ASCII by losing its accent may stand
-    for anything. A name of which so nothing is left lets every caption through.
+    It knows nothing of how we count: in such a caption the ASCII letters and digits of a name stand
+    as they are but for their case, with at least one other character where the name has some. What
+    stands for a letter that is not ASCII is not known, so of a name that has one only the longest
+    run is looked for; if nothing is left of it, every caption fits.
     """
-    runs = set()
+    likely = set()
     for name in names:
         if any(c.isascii() and c.isalnum() for c in unicodedata.normalize("NFKD", name)):
-            runs.add(max(re.findall(r"[A-Za-z0-9]*", name), key=len))
+            runs = re.findall(r"[A-Za-z0-9]+", name)
+            likely.add(
+                r"[^A-Za-z0-9]+".join(runs) if name.isascii() else max(runs, key=len, default="")
+            )
     # The empty class fits nothing.
-    return f"(?i){'|'.join(sorted(runs))}" if runs else r"[^\s\S]"
+    return f"(?i){'|'.join(sorted(likely))}" if likely else r"[^\s\S]"
 
 
 def _ask_fts5(
