@@ -26,7 +26,8 @@ from benchmarks.search import COMMON, ask_all, choose_queries
 from laion_assets.demo.shards import SampleSpec, write_sample_shards
 from laion_assets.lib.manifest import find_versions
 from laion_assets.lib.release import find_release, open_released
-from laion_assets.lib.search import EVERYTHING, open_search
+from laion_assets.lib.search import open_search
+from laion_assets.lib.search_filter import EVERYTHING
 from laion_assets.lib.sheets import read_sheet
 from laion_assets.settings import REPOSITORY, Settings
 

@@ -22,7 +22,8 @@ from benchmarks.measure import timed
 from laion_assets.demo.shards import SampleSpec, write_sample_shards
 from laion_assets.lib.database import Database
 from laion_assets.lib.release import find_release, open_released
-from laion_assets.lib.search import EVERYTHING, CaptionSearch, SearchFilter, open_search
+from laion_assets.lib.search import CaptionSearch, open_search
+from laion_assets.lib.search_filter import EVERYTHING, SearchFilter
 from laion_assets.lib.sheets import read_sheet
 from laion_assets.settings import Settings
 

@@ -156,12 +156,25 @@ def search(
     """Searches the captions of a release for all words of QUERY, or a "quoted phrase"."""
     if release and is_newest:
         raise click.UsageError("give one of --release and --newest")
-    from laion_assets.lib.search import SearchFilter, open_search
+    from laion_assets.lib.search import open_search
+    from laion_assets.lib.search_filter import SearchFilter
     from laion_assets.report import print_answer, print_answer_json
 
     search = open_search(_load_settings().lance_dir, release, is_newest=is_newest)
     answer = search.find(query, only=SearchFilter(**only), limit=limit, max_total=max_total)
     (print_answer_json if is_json else print_answer)(answer)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--release", help="A tag; the newest release at any time if none is named.")
+def serve(host: str, port: int, release: str | None) -> None:
+    """Opens the search page: a release as web pages, JSON and CSV."""
+    from laion_assets.web.server import serve as run
+    from laion_assets.web.shelf import Shelf
+
+    run(Shelf(_load_settings().lance_dir, release), host, port)
 
 
 @main.group()

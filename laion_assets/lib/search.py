@@ -8,7 +8,6 @@ not; and a query without accents does not find those that a caption has as chara
 
 from __future__ import annotations
 
-import math
 import time
 import unicodedata
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from laion_assets.lib.captions import Folding
 from laion_assets.lib.errors import LaionError
 from laion_assets.lib.lance_table import open_table, table_path
 from laion_assets.lib.release import find_release, newest_release, open_released
+from laion_assets.lib.search_filter import EVERYTHING, SearchFilter
 from laion_assets.lib.sql import quote_literal
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from lance.query import FullTextQuery
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
+    # Row ids, their scores, and how exact their number is.
+    Chosen: TypeAlias = tuple[Numbers, Numbers, "Relation"]
+
+Relation: TypeAlias = Literal["exactly", "more than", "at least"]
+# By BM25, or by the aesthetic score, the rows without it last.
+Order: TypeAlias = Literal["relevance", "aesthetic"]
 
 HIT_COLUMNS = (
     "image_id",
@@ -44,101 +50,13 @@ HIT_COLUMNS = (
 )
 # Ranking more of them takes longer than finding the best of them.
 MAX_TOTAL = 1_000
+# Of a domain or a shard; listing row ids costs little.
+MAX_BROWSED = 100_000
 # Up to so many rows, the columns of ranges are kept in memory once they were asked for: 4 bytes a
 # row each. Of a larger table the values of the matches alone are read, each time.
 MAX_KEPT_ROWS = 64_000_000
 # Of a query, in characters: what follows takes longer than any caption is long.
 MAX_QUERY_LENGTH = 2_000
-# Widths are 32-bit integers.
-LARGEST_BOUND = 2**31
-
-
-@dataclass(frozen=True)
-class SearchFilter:
-    """What a hit has to be, besides its caption; a row without the value is no hit.
-
-    Attributes:
-        domain: the whole host, in whatever case.
-        shard: partition key.
-        min_aesthetic: aesthetic score at least.
-        max_punsafe: probability of being unsafe at most.
-        min_width: pixels at least.
-        min_height: pixels at least.
-    """
-
-    domain: str | None = None
-    shard: str | None = None
-    min_aesthetic: float | None = None
-    max_punsafe: float | None = None
-    min_width: int | None = None
-    min_height: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuses what no value can be.
-
-        Raises:
-            LaionError: a bound is no number, or too large; or there is a NUL in a text.
-        """
-        for name, value in vars(self).items():
-            if isinstance(value, str):
-                is_usable = "\0" not in value
-            else:
-                is_usable = value is None or abs(value) < LARGEST_BOUND
-            if not is_usable:
-                raise LaionError(f"{name}: {value!r} is no value of that column")
-
-    @property
-    def equalities(self) -> str:
-        """What few rows are, as Lance takes it; empty without any."""
-        wanted = {"domain": self.domain and self.domain.lower(), "shard": self.shard}
-        return " AND ".join(
-            f"{column} = {quote_literal(value)}"
-            for column, value in wanted.items()
-            if value is not None
-        )
-
-    @property
-    def ranges(self) -> tuple[Range, ...]:
-        """What many rows are."""
-        ranges = (
-            Range("aesthetic", at_least=self.min_aesthetic),
-            Range("punsafe", at_most=self.max_punsafe),
-            Range("width", at_least=self.min_width, is_whole=True),
-            Range("height", at_least=self.min_height, is_whole=True),
-        )
-        return tuple(r for r in ranges if (r.at_least, r.at_most) != (None, None))
-
-
-@dataclass(frozen=True)
-class Range:
-    """A column of numbers, and the least or the greatest value that a hit has there.
-
-    One of whole numbers has to be compared with one, lest Lance refuses.
-    """
-
-    column: str
-    at_least: float | None = None
-    at_most: float | None = None
-    is_whole: bool = False
-
-    @property
-    def condition(self) -> str:
-        """The range as Lance takes it."""
-        if self.at_least is not None:
-            least = math.ceil(self.at_least) if self.is_whole else _as_stored(self.at_least)
-            return f"{self.column} >= {least}"
-        assert self.at_most is not None
-        return f"{self.column} <= {_as_stored(self.at_most)}"
-
-    def holds(self, values: Numbers) -> Numbers:
-        """Returns which values are in the range; a missing one, NaN, is not."""
-        if self.at_least is not None:
-            return values >= _as_stored(self.at_least)
-        assert self.at_most is not None
-        return values <= _as_stored(self.at_most)
-
-
-EVERYTHING = SearchFilter()
 
 
 @dataclass(frozen=True)
@@ -156,7 +74,7 @@ class SearchAnswer:
 
     release: str | None
     total: int
-    relation: Literal["exactly", "more than", "at least"]
+    relation: Relation
     took_ms: float
     hits: tuple[Mapping[str, Any], ...]
 
@@ -201,6 +119,8 @@ class CaptionSearch:
         *,
         only: SearchFilter = EVERYTHING,
         limit: int = 10,
+        offset: int = 0,
+        order: Order = "relevance",
         max_total: int = MAX_TOTAL,
     ) -> SearchAnswer:
         """Finds the captions with all words of the query, and with the phrases that are in quotes.
@@ -209,15 +129,60 @@ class CaptionSearch:
             query: words; nothing in it is syntax but double quotes around a phrase.
             only: what a hit has to be besides.
             limit: how many hits to return at most.
-            max_total: up to how many captions with these words are looked at.
+            offset: how many of the best to leave out before these.
+            order: which come first; by another than BM25, they are those of the captions that were
+                looked at.
+            max_total: up to how many captions with these words are looked at, the best by BM25.
 
         Raises:
             LaionError: the query is longer than 2,000 characters.
         """
         started = time.perf_counter()
-        parsed = _parse(query)
-        rows, scores, relation = self._choose(parsed, only, limit, max(limit, max_total))
-        hits = self._read_hits(rows[:limit].tolist(), scores[:limit].tolist())
+        end = offset + limit
+        chosen = self._choose(_parse(query), only, end, max(end, max_total))
+        return self._answer(chosen, slice(offset, end), order, started)
+
+    def browse(
+        self,
+        only: SearchFilter,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        order: Order = "relevance",
+        max_total: int = MAX_BROWSED,
+    ) -> SearchAnswer:
+        """Lists the images of a domain or a shard, whatever their caption; their score is 0.
+
+        Args:
+            only: what an image has to be; it names the domain or the shard.
+            limit: how many images to return at most.
+            offset: how many to leave out before these.
+            order: which come first; by relevance they come as they stand in the table.
+            max_total: up to how many images of the domain or shard are looked at.
+
+        Raises:
+            LaionError: neither a domain nor a shard is named.
+        """
+        if not only.equalities:
+            raise LaionError("browsing takes a domain or a shard; search for a word without them")
+        started = time.perf_counter()
+        rows, scores, relation = self._list(only.equalities, max_total)
+        chosen = *self._keep(rows, scores, only), relation
+        return self._answer(chosen, slice(offset, offset + limit), order, started)
+
+    def read_image(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
+        """Returns all columns of the row of a shard; None if the table has no such row."""
+        found = self._dataset.scanner(
+            filter=f"shard = {quote_literal(shard)} AND row_index = {row_index}", limit=1
+        ).to_table()
+        return found.to_pylist()[0] if found.num_rows else None
+
+    def _answer(self, chosen: Chosen, page: slice, order: Order, started: float) -> SearchAnswer:
+        rows, scores, relation = chosen
+        if order == "aesthetic":
+            best = _sort_descending(self._values.read("aesthetic", rows))
+            rows, scores = rows[best], scores[best]
+        hits = self._read_hits(rows[page].tolist(), scores[page].tolist())
         return SearchAnswer(
             release=self._release,
             total=len(rows),
@@ -226,9 +191,20 @@ class CaptionSearch:
             hits=hits,
         )
 
+    def _list(self, condition: str, most: int) -> Chosen:
+        """Returns the row ids of the first that fit, without scores."""
+        import numpy as np
+
+        found = self._dataset.scanner(
+            columns=[], filter=condition, limit=most + 1, with_row_id=True
+        ).to_table()
+        rows: Numbers = found["_rowid"].to_numpy()
+        relation: Relation = "more than" if len(rows) > most else "exactly"
+        return rows[:most], np.zeros(min(most, len(rows)), np.float32), relation
+
     def _choose(
         self, query: FullTextQuery | None, only: SearchFilter, limit: int, most: int
-    ) -> tuple[Numbers, Numbers, Literal["exactly", "more than", "at least"]]:
+    ) -> Chosen:
         """Returns the row ids and scores of the best that fit, and how exact their number is."""
         rows, scores = self._match(query, only.equalities, most + 1)
         if len(rows) <= most:
@@ -344,11 +320,12 @@ def _numbers(values: Any) -> Numbers:
     return numbers
 
 
-def _as_stored(value: float) -> float:
-    """Returns the 32-bit float next to a number: 6.7 is to find what was stored as 6.7."""
+def _sort_descending(values: Numbers) -> Numbers:
+    """Returns the places of the values from the greatest on; equal ones stay, NaN is last."""
     import numpy as np
 
-    return float(np.float32(value))
+    places: Numbers = np.argsort(-values, kind="stable")
+    return places
 
 
 def _parse(query: str) -> FullTextQuery | None:
@@ -360,8 +337,8 @@ def _parse(query: str) -> FullTextQuery | None:
     text = unicodedata.normalize("NFC", query.encode(errors="replace").decode())
     # Every other piece stands between quotes; without a second quote the first is a sign.
     pieces = text.split('"') if text.count('"') % 2 == 0 else [text.replace('"', " ")]
-    words = dict.fromkeys(word for piece in pieces[::2] for word in _split(piece))
-    phrases = [" ".join(found) for piece in pieces[1::2] if (found := _split(piece))]
+    words = dict.fromkeys(word for piece in pieces[::2] for word in split_words(piece))
+    phrases = [" ".join(found) for piece in pieces[1::2] if (found := split_words(piece))]
     plain = " ".join(word for word in words if word.isascii())
     others = [word for word in words if not word.isascii()]
     parts = [_find_phrase(text) for text in (*others, *phrases)]
@@ -375,7 +352,7 @@ def _parse(query: str) -> FullTextQuery | None:
     return BooleanQuery([(Occur.MUST, part) for part in parts])
 
 
-def _split(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Returns the words of a text: what stands between signs and blanks, marks included."""
     signs = {ord(c): " " for c in set(text) if unicodedata.category(c)[0] in "PSZC"}
     return text.translate(signs).split()

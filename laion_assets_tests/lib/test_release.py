@@ -24,7 +24,8 @@ from laion_assets.lib.release import (
     open_released,
 )
 from laion_assets.lib.release_diff import CountChange, compare_releases
-from laion_assets.lib.search import SearchFilter, open_search
+from laion_assets.lib.search import open_search
+from laion_assets.lib.search_filter import SearchFilter
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh

@@ -13,7 +13,8 @@ import pytest
 from laion_assets.backfill import discover_shards, run_job
 from laion_assets.definitions import build_defs
 from laion_assets.lib.errors import LaionError
-from laion_assets.lib.search import EVERYTHING, SearchFilter, open_search
+from laion_assets.lib.search import open_search
+from laion_assets.lib.search_filter import EVERYTHING, SearchFilter
 from laion_assets.settings import Settings
 from laion_assets_tests.pipeline import ingest
 

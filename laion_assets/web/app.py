@@ -1,0 +1,331 @@
+"""The web application: routes, formats, limits and headers of the search page.
+
+Each page is built in a thread from the release that is open when it is asked for. What it says
+depends on that, its address and the visitor's choice of pictures alone, so it is kept until there
+is another release, and its `ETag` names the release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from laion_assets.lib.errors import LaionError
+from laion_assets.web.cache import PageCache
+from laion_assets.web.models import Problem
+from laion_assets.web.openapi import describe_api
+from laion_assets.web.pages import PAGES, NotFoundError, Page, Visit
+from laion_assets.web.queries import read_query
+from laion_assets.web.render import render_html, render_json, write_csv
+from laion_assets.web.shelf import OpenRelease, Shelf
+from laion_assets.web.workers import Limits, OverloadError, TooManyRequestsError, Workers
+
+logger = logging.getLogger(__name__)
+
+CACHE_BYTES = 64 * 2**20
+REFRESH_INTERVAL_S = 2
+CSV_ROWS = 1_000
+PICTURES_COOKIE = "pictures"
+YEAR_S = 31_536_000
+JSON, CSV = ".json", ".csv"
+MEDIA_TYPES = {
+    "": "text/html; charset=utf-8",
+    JSON: "application/json",
+    CSV: "text/csv; charset=utf-8",
+}
+# The home page under a name that can bear a suffix.
+INDEX = "/index"
+OPENAPI = "/openapi.json"
+ROBOTS = "User-agent: *\nDisallow: /search\nDisallow: /images\n"
+# No script, no style and no font but ours, no frame; pictures of others only for who wants them.
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'{pictures}; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY.format(pictures=""),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    # What is here is for everybody to read, from programs of other pages too.
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "etag, retry-after",
+}
+
+
+def build_app(
+    shelf: Shelf, limits: Limits | None = None, refresh_interval_s: float = REFRESH_INTERVAL_S
+) -> ASGIApp:
+    """Returns the application.
+
+    Args:
+        shelf: the releases.
+        limits: how much work it takes.
+        refresh_interval_s: how often it looks for a newer release.
+    """
+    site = Site(shelf, Workers(limits or Limits()), PageCache(CACHE_BYTES))
+
+    @asynccontextmanager
+    async def watch(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(_keep_fresh(site, refresh_interval_s))
+        yield
+        task.cancel()
+        site.workers.close()
+
+    app = Starlette(
+        routes=[
+            *(Route(page.path, _serve(site, page), name=page.name) for page in PAGES),
+            Route("/preferences", set_preferences, methods=["POST"]),
+            Route(OPENAPI, _say(describe_api(PAGES), "application/json")),
+            Route("/robots.txt", _say(ROBOTS.encode(), "text/plain")),
+            Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
+        ],
+        exception_handlers={HTTPException: _explain_http, Exception: _explain_bug},
+        lifespan=watch,
+    )
+    return _Envelope(app)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all requests share."""
+
+    shelf: Shelf
+    workers: Workers
+    cache: PageCache
+
+
+async def _keep_fresh(site: Site, interval_s: float) -> None:
+    while True:
+        try:
+            if await asyncio.to_thread(site.shelf.refresh):
+                site.cache.clear()
+        except Exception:
+            # The release that is open goes on; the next look may go well.
+            logger.exception("cannot open the newest release")
+        await asyncio.sleep(interval_s)
+
+
+def _serve(site: Site, page: Page) -> Callable[[Request], object]:
+    async def serve(request: Request) -> Response:
+        suffix = request.scope["suffix"]
+        if suffix == CSV and page.rows is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "this page is no list, so it has no CSV")
+        try:
+            return await _answer(site, page, request, suffix)
+        except ValidationError as error:
+            return _explain(request, HTTPStatus.BAD_REQUEST, _first_reason(error))
+        except NotFoundError as error:
+            return _explain(request, HTTPStatus.NOT_FOUND, str(error))
+        except TooManyRequestsError as error:
+            return _explain(request, HTTPStatus.TOO_MANY_REQUESTS, str(error))
+        except OverloadError as error:
+            return _explain(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        except LaionError as error:
+            return _explain(request, HTTPStatus.BAD_REQUEST, str(error))
+
+    return serve
+
+
+async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Response:
+    try:
+        release = site.shelf.current
+    except LaionError as error:
+        raise OverloadError(str(error)) from None
+    has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
+    headers = _describe(release, has_pictures=has_pictures)
+    if headers["etag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    key = (
+        release.manifest.content_sha256,
+        str(request.url.path),
+        request.url.query,
+        suffix,
+        has_pictures,
+    )
+    body = site.cache.get(key)
+    if body is None:
+        query = read_query(page.query, dict(request.query_params))
+        visit = Visit(site.shelf, release, request.path_params, query)
+        client = request.client.host if request.client else ""
+        if suffix == CSV:
+            return await _stream(site.workers, client, page, visit, headers)
+
+        def build() -> bytes:
+            return _render(page, visit, suffix, _Chrome(request, has_pictures))
+
+        body = await site.workers.run(client, build)
+        site.cache.put(key, body)
+    return Response(body, media_type=MEDIA_TYPES[suffix], headers=headers)
+
+
+@dataclass(frozen=True)
+class _Chrome:
+    """What stands around each page."""
+
+    request: Request
+    has_pictures: bool
+
+    @property
+    def here(self) -> str:
+        """This page's address."""
+        query = self.request.url.query
+        return self.request.url.path + (f"?{query}" if query else "")
+
+    def with_suffix(self, suffix: str) -> str:
+        """The address of this page in another form."""
+        path, query = self.request.url.path, self.request.url.query
+        return (INDEX if path == "/" else path) + suffix + (f"?{query}" if query else "")
+
+
+def _render(page: Page, visit: Visit, suffix: str, chrome: _Chrome) -> bytes:
+    answer = page.build(visit)
+    if suffix == JSON:
+        return render_json(answer)
+    return render_html(
+        page.name,
+        page=page,
+        answer=answer,
+        query=visit.query,
+        release=visit.release,
+        chrome=chrome,
+    )
+
+
+async def _stream(
+    workers: Workers, client: str, page: Page, visit: Visit, headers: Mapping[str, str]
+) -> Response:
+    assert page.rows
+    rows = iter(page.rows(visit))
+
+    def write(*, is_first: bool) -> bytes:
+        return write_csv(itertools.islice(rows, CSV_ROWS), has_header=is_first)
+
+    # Before the answer begins, so that what goes wrong can still be said.
+    first = await workers.run(client, lambda: write(is_first=True))
+
+    async def write_all() -> AsyncIterator[bytes]:
+        chunk = first
+        while chunk:
+            yield chunk
+            chunk = await workers.run(client, lambda: write(is_first=False))
+
+    named = {**headers, "content-disposition": f'attachment; filename="{page.name}.csv"'}
+    return StreamingResponse(write_all(), media_type=MEDIA_TYPES[CSV], headers=named)
+
+
+def _describe(release: OpenRelease, *, has_pictures: bool) -> dict[str, str]:
+    manifest = release.manifest
+    state = f"{manifest.release}-{manifest.content_sha256[:16]}-{version('laion-assets')}"
+    pictures = " https: http:" if has_pictures else ""
+    return {
+        "etag": f'W/"{state}{"-pictures" if has_pictures else ""}"',
+        # To be kept, and asked about each time: the next release may be there.
+        "cache-control": "public, no-cache",
+        "vary": "cookie",
+        "content-security-policy": POLICY.format(pictures=pictures),
+    }
+
+
+async def set_preferences(request: Request) -> Response:
+    """Turns pictures on or off for this visitor, and goes back to where the button was."""
+    origin = request.headers.get("origin", "null")
+    if origin != "null" and urlsplit(origin).netloc != request.headers.get("host"):
+        return _explain(request, HTTPStatus.FORBIDDEN, "another site cannot turn pictures on")
+    back = request.query_params.get("next", "/")
+    if not back.startswith("/") or back.startswith("//") or "\\" in back:
+        back = "/"
+    response = RedirectResponse(back, HTTPStatus.SEE_OTHER)
+    if request.query_params.get(PICTURES_COOKIE) == "on":
+        response.set_cookie(PICTURES_COOKIE, "on", YEAR_S, httponly=True, samesite="lax")
+    else:
+        response.delete_cookie(PICTURES_COOKIE)
+    return response
+
+
+def _say(body: bytes, media_type: str) -> Callable[[Request], object]:
+    async def say(_: Request) -> Response:
+        return Response(body, media_type=media_type, headers={"cache-control": "public, no-cache"})
+
+    return say
+
+
+def _explain(request: Request, status: int, reason: str) -> Response:
+    """Returns the page that says why there is no answer."""
+    problem = Problem(status=status, reason=reason)
+    headers = {"cache-control": "no-store"}
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers["retry-after"] = "5"
+    if request.scope.get("suffix"):
+        return Response(render_json(problem), status, headers, MEDIA_TYPES[JSON])
+    title = HTTPStatus(status).phrase
+    body = render_html("problem", problem=problem, title=title)
+    return Response(body, status, headers, MEDIA_TYPES[""])
+
+
+async def _explain_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    reason = error.detail
+    if error.status_code == HTTPStatus.NOT_FOUND and reason == HTTPStatus.NOT_FOUND.phrase:
+        reason = "there is no page at this address"
+    return _explain(request, error.status_code, reason)
+
+
+async def _explain_bug(request: Request, _: Exception) -> Response:
+    return _explain(request, HTTPStatus.INTERNAL_SERVER_ERROR, "this is a bug; the log has more")
+
+
+def _first_reason(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+class _Envelope:
+    """Takes the suffix off a path before the routes see it, and puts our headers on each answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(_take_suffix(scope), receive, send_with_headers)
+
+
+def _take_suffix(scope: Scope) -> Scope:
+    path: str = scope["path"]
+    suffix = next((s for s in _suffixes(path)), "")
+    stem = path.removesuffix(suffix) if suffix else path
+    return {**scope, "path": "/" if stem == INDEX else stem, "suffix": suffix}
+
+
+def _suffixes(path: str) -> Iterator[str]:
+    if path != OPENAPI and not path.startswith("/static/"):
+        yield from (suffix for suffix in (JSON, CSV) if path.endswith(suffix))

@@ -1,0 +1,94 @@
+"""Describes what the pages serve to programs, from the pages themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from laion_assets.web.models import Problem
+from laion_assets.web.pages import Page
+
+REFERENCE = "#/components/schemas/{model}"
+PROBLEMS = {
+    "400": "A parameter is no value that it can have.",
+    "404": "There is nothing at this address.",
+    "429": "Too many requests of this client at once.",
+    "503": "Too much to do, or no release yet.",
+}
+
+
+def describe_api(pages: Iterable[Page]) -> bytes:
+    """Returns the OpenAPI document."""
+    pages = tuple(pages)
+    models = [page.answer for page in pages] + [Problem]
+    references, schemas = models_json_schema(
+        [(model, "serialization") for model in models], ref_template=REFERENCE
+    )
+    paths: dict[str, Any] = {}
+    for page in pages:
+        path = "/index" if page.path == "/" else page.path.replace(":path", "")
+        parameters = [*_describe_path(path), *_describe_query(page)]
+        problems = {
+            status: {"description": why, "content": _json(references[Problem, "serialization"])}
+            for status, why in PROBLEMS.items()
+        }
+        answer = {
+            "description": page.summary,
+            "content": _json(references[page.answer, "serialization"]),
+        }
+        paths[f"{path}.json"] = {
+            "get": {
+                "operationId": page.name,
+                "summary": page.summary,
+                "parameters": parameters,
+                "responses": {"200": answer, **problems},
+            }
+        }
+        if page.rows:
+            text = {"text/csv": {"schema": {"type": "string"}}}
+            rows = {"description": "All rows, of all pages.", "content": text}
+            paths[f"{path}.csv"] = {
+                "get": {
+                    "operationId": f"{page.name}_csv",
+                    "summary": f"{page.summary}, as CSV",
+                    "parameters": parameters,
+                    "responses": {"200": rows, **problems},
+                }
+            }
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "laion_assets", "version": version("laion-assets")},
+        "paths": paths,
+        "components": {"schemas": schemas["$defs"]},
+    }
+    return json.dumps(document).encode()
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _describe_path(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _describe_query(page: Page) -> list[dict[str, Any]]:
+    schema = page.query.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": field.pop("description", ""),
+            "schema": field,
+        }
+        for name, field in schema.get("properties", {}).items()
+    ]

@@ -1,0 +1,386 @@
+"""The pages: what each is asked for, what it answers, and how."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from laion_assets.lib.manifest import Manifest
+from laion_assets.lib.search import SearchAnswer
+from laion_assets.web.models import (
+    About,
+    Answer,
+    Count,
+    DomainPage,
+    DomainsPage,
+    Home,
+    Image,
+    ImagePage,
+    NamePage,
+    NamesPage,
+    ReleaseLine,
+    ReleasePage,
+    ReleasesPage,
+    SearchPage,
+)
+from laion_assets.web.queries import (
+    LAST_PAGE,
+    PAGE_SIZE,
+    PUNSAFE_THRESHOLD,
+    ROWS_PAGE_SIZE,
+    ListQuery,
+    NoQuery,
+    PictureQuery,
+    Query,
+    SearchQuery,
+)
+from laion_assets.web.shelf import OpenRelease, Shelf, iterate
+
+TOP_DOMAINS = 15
+TOP_NAMES = 10
+# Shards of more rows than this are no parquet files that anybody has.
+ROW_INDEX = re.compile("[0-9]{1,15}")
+# Of a search as CSV, so many images are read at a time.
+CSV_STEP = 100
+
+Row: TypeAlias = Mapping[str, object]
+AnyQuery = TypeVar("AnyQuery", bound=Query)
+
+
+class NotFoundError(Exception):
+    """There is nothing at this address; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a page knows when it is asked.
+
+    Attributes:
+        shelf: all releases.
+        release: the one that is shown.
+        path: the parts of the path that name something.
+        query: the checked parameters.
+    """
+
+    shelf: Shelf
+    release: OpenRelease
+    path: Mapping[str, str]
+    query: Query
+
+    def ask(self, model: type[AnyQuery]) -> AnyQuery:
+        """Returns the parameters as the model that they were checked with."""
+        assert isinstance(self.query, model)
+        return self.query
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page in all its forms.
+
+    Attributes:
+        name: of its template.
+        path: as Starlette writes routes, without a suffix; the page is there as HTML, with `.json`
+            as JSON and, if there are rows, with `.csv` as CSV.
+        summary: what it is, in a few words.
+        query: its parameters.
+        answer: what it says.
+        build: makes the answer.
+        rows: yields all rows of a list, of all pages.
+    """
+
+    name: str
+    path: str
+    summary: str
+    query: type[Query]
+    answer: type[Answer]
+    build: Callable[[Visit], Answer]
+    rows: Callable[[Visit], Iterable[Row]] | None = None
+
+
+def build_home(visit: Visit) -> Home:
+    """Says what is in the release."""
+    release, manifest = visit.release, visit.release.manifest
+    top = release.domains.select().slice(0, TOP_DOMAINS)
+    return Home(
+        release=manifest.release,
+        released_at=manifest.released_at,
+        content_sha256=manifest.content_sha256,
+        image_count=release.image_count,
+        domain_count=len(release.domains),
+        shard_count=len(manifest.shards),
+        name_counts={kind: len(names) for kind, names in release.names.items()},
+        top_domains=tuple(map(_count_domain, top.to_pylist())),
+        top_names={
+            kind: tuple(Count(name=n, image_count=c) for n, c in names[:TOP_NAMES])
+            for kind, names in release.names.items()
+        },
+    )
+
+
+def build_search(visit: Visit) -> SearchPage:
+    """Searches; without a word, a domain or a shard there is nothing to look for."""
+    query = visit.ask(SearchQuery)
+    if not query.is_asking:
+        return SearchPage(release=visit.release.manifest.release)
+    answer = _find(visit.release, query, (query.page - 1) * PAGE_SIZE, PAGE_SIZE)
+    return SearchPage(**_show(visit.release, answer, query.page), q=query.q, sort=query.sort)
+
+
+def list_found(visit: Visit) -> Iterator[Row]:
+    """Yields all images that a search ranks."""
+    query = visit.ask(SearchQuery)
+    if not query.is_asking:
+        return
+    for start in range(0, LAST_PAGE * PAGE_SIZE, CSV_STEP):
+        hits = _find(visit.release, query, start, CSV_STEP).hits
+        yield from hits
+        if len(hits) < CSV_STEP:
+            return
+
+
+def build_image(visit: Visit) -> ImagePage:
+    """Shows one image with all its fields and the file that it came from."""
+    shard, row_index = visit.path["shard"], visit.path["row_index"]
+    sources = {s.shard: s for s in visit.release.manifest.shards}
+    is_possible = shard in sources and ROW_INDEX.fullmatch(row_index)
+    found = visit.release.search.read_image(shard, int(row_index)) if is_possible else None
+    if found is None:
+        raise NotFoundError(f"release {_tag(visit)} has no row {row_index} of shard {shard}")
+    source = sources[shard]
+    return ImagePage(
+        release=_tag(visit),
+        image=Image.of(found),
+        is_hidden=(found["punsafe"] or 0) > visit.ask(PictureQuery).max_punsafe,
+        # Whole numbers beyond 2^53 would lose digits in JavaScript.
+        fields={n: str(v) if n in {"image_id", "hash"} and v else v for n, v in found.items()},
+        source=_hide_folders(source.source),
+        source_sha256=source.sha256,
+    )
+
+
+def build_domains(visit: Visit) -> DomainsPage:
+    """Lists the domains."""
+    query = visit.ask(ListQuery)
+    table = visit.release.domains.select(query.containing, query.sort)
+    start = (query.page - 1) * ROWS_PAGE_SIZE
+    page_count = _count_pages(table.num_rows, ROWS_PAGE_SIZE, query.page)
+    largest = visit.release.domains.select().slice(0, 1).to_pylist()
+    return DomainsPage(
+        release=_tag(visit),
+        total=table.num_rows,
+        page=query.page,
+        page_count=page_count,
+        largest=largest[0]["image_count"] if largest else 0,
+        counts=tuple(map(_count_domain, table.slice(start, ROWS_PAGE_SIZE).to_pylist())),
+    )
+
+
+def list_domains(visit: Visit) -> Iterator[Row]:
+    """Yields all domains that were asked for."""
+    query = visit.ask(ListQuery)
+    return iterate(visit.release.domains.select(query.containing, query.sort))
+
+
+def build_domain(visit: Visit) -> DomainPage:
+    """Shows a domain and its first images."""
+    domain = visit.path["domain"].lower()
+    found = visit.release.domains.find(domain)
+    if found is None:
+        raise NotFoundError(f"release {_tag(visit)} has no image from {domain}")
+    query = SearchQuery(domain=domain, max_punsafe=visit.ask(PictureQuery).max_punsafe)
+    answer = _find(visit.release, query, 0, PAGE_SIZE)
+    return DomainPage(
+        **_show(visit.release, answer, 1), domain=domain, image_count=found[0], rank=found[1]
+    )
+
+
+def build_names(visit: Visit) -> NamesPage:
+    """Lists the names of a kind."""
+    kind, query = visit.path["kind"], visit.ask(ListQuery)
+    names = _select_names(visit)
+    start = (query.page - 1) * ROWS_PAGE_SIZE
+    every = visit.release.names[kind]
+    return NamesPage(
+        release=_tag(visit),
+        kind=kind,
+        total=len(names),
+        page=query.page,
+        page_count=_count_pages(len(names), ROWS_PAGE_SIZE, query.page),
+        largest=every[0][1] if every else 0,
+        without_match=sum(not count for _, count in every),
+        counts=tuple(
+            Count(name=name, image_count=count)
+            for name, count in names[start : start + ROWS_PAGE_SIZE]
+        ),
+    )
+
+
+def list_names(visit: Visit) -> Iterator[Row]:
+    """Yields all names of a kind that were asked for."""
+    kind = visit.path["kind"]
+    for name, count in _select_names(visit):
+        yield {"kind": kind, "name": name, "image_count": count}
+
+
+def build_name(visit: Visit) -> NamePage:
+    """Shows a name and the images that match it best."""
+    kind, name = visit.path["kind"], visit.path["name"]
+    count = visit.release.counts_by_name.get((kind, name))
+    if count is None:
+        raise NotFoundError(f"release {_tag(visit)} has no name {name!r} in {kind}")
+    max_punsafe = visit.ask(PictureQuery).max_punsafe
+    query = SearchQuery.model_construct(q=quote_name(name), max_punsafe=max_punsafe)
+    answer = _find(visit.release, query, 0, PAGE_SIZE)
+    return NamePage(**_show(visit.release, answer, 1), kind=kind, name=name, image_count=count)
+
+
+def build_releases(visit: Visit) -> ReleasesPage:
+    """Lists the releases, and says what changed with the newest."""
+    releases = visit.shelf.releases
+    return ReleasesPage(
+        release=_tag(visit),
+        releases=tuple(map(_sum_up, releases)),
+        changes=visit.shelf.compare(releases[0].release),
+    )
+
+
+def list_releases(visit: Visit) -> Iterator[Row]:
+    """Yields all releases."""
+    return (_sum_up(manifest).model_dump() for manifest in visit.shelf.releases)
+
+
+def build_release(visit: Visit) -> ReleasePage:
+    """Shows one release, the one before included in what changed."""
+    tag = visit.path["tag"]
+    for manifest in visit.shelf.releases:
+        if manifest.release == tag:
+            shards = tuple(
+                s.model_copy(update={"source": _hide_folders(s.source)}) for s in manifest.shards
+            )
+            sheets = tuple(
+                s.model_copy(update={"location": _hide_folders(s.location)})
+                for s in manifest.sheets
+            )
+            shown = manifest.model_copy(update={"shards": shards, "sheets": sheets})
+            return ReleasePage(
+                release=_tag(visit), manifest=shown, changes=visit.shelf.compare(tag)
+            )
+    raise NotFoundError(f"there is no release {tag!r}")
+
+
+def build_about(visit: Visit) -> About:
+    """Says what the pages are about."""
+    return About(release=_tag(visit), punsafe_threshold=PUNSAFE_THRESHOLD)
+
+
+def quote_name(name: str) -> str:
+    """Returns the query for a name as a phrase; quotes in it are signs between its words."""
+    return '"' + name.replace('"', " ") + '"'
+
+
+def _tag(visit: Visit) -> str:
+    return visit.release.manifest.release
+
+
+def _find(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> SearchAnswer:
+    if query.q.strip():
+        return release.search.find(
+            query.q, only=query.only, limit=limit, offset=offset, order=query.sort
+        )
+    return release.search.browse(query.only, limit=limit, offset=offset, order=query.sort)
+
+
+def _show(release: OpenRelease, answer: SearchAnswer, page: int) -> dict[str, Any]:
+    """Returns the fields of `Images`."""
+    return {
+        "release": release.manifest.release,
+        "total": answer.total,
+        "relation": answer.relation,
+        "took_ms": round(answer.took_ms, 1),
+        "page": page,
+        "page_count": min(LAST_PAGE, _count_pages(answer.total, PAGE_SIZE, page)),
+        "images": tuple(map(Image.of, answer.hits)),
+    }
+
+
+def _count_pages(total: int, size: int, page: int) -> int:
+    page_count = math.ceil(total / size)
+    if page > max(page_count, 1):
+        raise NotFoundError(f"there are {page_count} pages, and no page {page}")
+    return page_count
+
+
+def _count_domain(row: Mapping[str, Any]) -> Count:
+    return Count(name=row["domain"], image_count=row["image_count"])
+
+
+def _select_names(visit: Visit) -> list[tuple[str, int]]:
+    kind, query = visit.path["kind"], visit.ask(ListQuery)
+    if kind not in visit.release.names:
+        raise NotFoundError(f"release {_tag(visit)} has no kind of names {kind!r}")
+    wanted = query.containing.casefold()
+    names = [row for row in visit.release.names[kind] if wanted in row[0].casefold()]
+    return sorted(names, key=lambda row: row[0].casefold()) if query.sort == "name" else names
+
+
+def _sum_up(manifest: Manifest) -> ReleaseLine:
+    return ReleaseLine(
+        release=manifest.release,
+        released_at=manifest.released_at,
+        image_count=manifest.row_counts["images"],
+        shard_count=len(manifest.shards),
+        content_sha256=manifest.content_sha256,
+    )
+
+
+def _hide_folders(place: str) -> str:
+    """Returns where something came from, of a local path its name alone: folders are private."""
+    return place if "://" in place else place.rsplit("/", 1)[-1]
+
+
+PAGES = (
+    Page("home", "/", "What is in the release", NoQuery, Home, build_home),
+    Page(
+        "search",
+        "/search",
+        "Search the captions",
+        SearchQuery,
+        SearchPage,
+        build_search,
+        list_found,
+    ),
+    Page(
+        "image",
+        "/images/{shard}/{row_index}",
+        "One image with all its fields",
+        PictureQuery,
+        ImagePage,
+        build_image,
+    ),
+    Page("domains", "/domains", "Domains", ListQuery, DomainsPage, build_domains, list_domains),
+    Page("domain", "/domains/{domain}", "One domain", PictureQuery, DomainPage, build_domain),
+    Page(
+        "names",
+        "/names/{kind}",
+        "Names of a kind",
+        ListQuery,
+        NamesPage,
+        build_names,
+        list_names,
+    ),
+    Page("name", "/names/{kind}/{name:path}", "One name", PictureQuery, NamePage, build_name),
+    Page(
+        "releases",
+        "/releases",
+        "All releases",
+        NoQuery,
+        ReleasesPage,
+        build_releases,
+        list_releases,
+    ),
+    Page("release", "/releases/{tag}", "One release", NoQuery, ReleasePage, build_release),
+    Page("about", "/about", "What this is", NoQuery, About, build_about),
+)

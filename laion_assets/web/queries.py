@@ -1,0 +1,121 @@
+"""What a page is asked for: the parameters of its address, checked, and addresses made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from laion_assets.lib.search import MAX_QUERY_LENGTH, MAX_TOTAL, Order
+from laion_assets.lib.search_filter import SearchFilter
+from laion_assets.web.shelf import CountOrder
+
+PAGE_SIZE = 20
+ROWS_PAGE_SIZE = 100
+# As far as the best matches are ranked.
+LAST_PAGE = MAX_TOTAL // PAGE_SIZE
+# Of a domain of the longest kind that DNS knows.
+MAX_NAME_LENGTH = 253
+# Above it an image is hidden until somebody asks for it; the seed of many a LAION subset.
+PUNSAFE_THRESHOLD = 0.5
+
+
+def _none_if_blank(value: object) -> object:
+    """A form sends every field, also those that nobody filled in."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+Score = Annotated[float | None, BeforeValidator(_none_if_blank)]
+Pixels = Annotated[int | None, BeforeValidator(_none_if_blank)]
+Text = Annotated[str | None, BeforeValidator(_none_if_blank)]
+
+
+class Query(BaseModel):
+    """The parameters of a page; those that it does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def write(self, path: str, **changes: object) -> str:
+        """Returns the address of a path with these parameters, some of them changed."""
+        given = {**self.model_dump(exclude_defaults=True), **changes}
+        fields = type(self).model_fields
+        kept = {
+            name: value
+            for name, value in given.items()
+            if value is not None and value != fields[name].default
+        }
+        return f"{path}?{urlencode(kept)}" if kept else path
+
+
+class SearchQuery(Query):
+    """What is searched for, and how it is shown."""
+
+    q: str = Field(
+        default="", max_length=MAX_QUERY_LENGTH, description="Words, and phrases in quotes."
+    )
+    domain: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="The whole host.")
+    shard: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="Partition key.")
+    min_aesthetic: Score = Field(default=None, ge=0, le=10, description="Aesthetic score at least.")
+    max_punsafe: Annotated[float, BeforeValidator(lambda v: v or PUNSAFE_THRESHOLD)] = Field(
+        default=PUNSAFE_THRESHOLD,
+        ge=0,
+        le=1,
+        description="Hides images that are more probably unsafe; 1 shows all.",
+    )
+    min_width: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
+    min_height: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
+    sort: Order = Field(default="relevance", description="By BM25, or by aesthetic score.")
+    view: Literal["list", "grid"] = Field(default="list", description="How a page shows them.")
+    page: int = Field(default=1, ge=1, le=LAST_PAGE, description=f"{PAGE_SIZE} images a page.")
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self.q.strip() or self.domain or self.shard)
+
+    @property
+    def only(self) -> SearchFilter:
+        """What an image has to be."""
+        return SearchFilter(
+            domain=self.domain,
+            shard=self.shard,
+            min_aesthetic=self.min_aesthetic,
+            hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None,
+            min_width=self.min_width,
+            min_height=self.min_height,
+        )
+
+
+class ListQuery(Query):
+    """Which part of a long list is shown."""
+
+    containing: str = Field(
+        default="", max_length=MAX_NAME_LENGTH, description="A text that is in it."
+    )
+    sort: CountOrder = Field(default="count", description="The most images first, or by name.")
+    page: int = Field(default=1, ge=1, description=f"{ROWS_PAGE_SIZE} a page.")
+
+
+class PictureQuery(Query):
+    """How a page with images is shown."""
+
+    max_punsafe: float = SearchQuery.model_fields["max_punsafe"]  # type: ignore[assignment]
+
+
+class NoQuery(Query):
+    """A page without parameters."""
+
+
+def write_path(*parts: object) -> str:
+    """Returns the path with these parts, whatever is in them."""
+    return "/" + "/".join(quote(str(part), safe="") for part in parts)
+
+
+def read_query(model: type[Query], parameters: dict[str, Any]) -> Query:
+    """Returns the checked parameters.
+
+    Raises:
+        pydantic.ValidationError: one of them is no value that it can have.
+    """
+    return model.model_validate(parameters)

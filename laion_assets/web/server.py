@@ -1,0 +1,65 @@
+"""Runs the search page with uvicorn, in this process."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import uvicorn
+
+from laion_assets.lib.errors import LaionError
+from laion_assets.web.app import build_app
+from laion_assets.web.shelf import Shelf
+
+# Connections that do nothing for so long are closed.
+KEEP_ALIVE_S = 20
+MAX_CONNECTIONS = 1_000
+
+
+def serve(shelf: Shelf, host: str, port: int) -> None:
+    """Answers requests until somebody stops it.
+
+    Args:
+        shelf: the releases.
+        host: a name or address of this machine.
+        port: 0 takes a free one.
+
+    Raises:
+        LaionError: there is no such release, or nothing can listen there.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("laion_assets").setLevel(logging.INFO)
+    shelf.refresh()
+    with listen(host, port) as listener:
+        address = f"[{host}]" if ":" in host else host
+        print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
+        configure(shelf).run(sockets=[listener])
+
+
+def configure(shelf: Shelf) -> uvicorn.Server:
+    """Returns a server that is not started yet."""
+    config = uvicorn.Config(
+        build_app(shelf),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        limit_concurrency=MAX_CONNECTIONS,
+        ws="none",
+    )
+    return uvicorn.Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens.
+
+    Raises:
+        LaionError: nothing can listen there.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
+    except OSError as error:
+        raise LaionError(
+            f"{host}:{port}: {error.strerror}; choose another with --host or --port"
+        ) from error

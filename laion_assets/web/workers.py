@@ -1,0 +1,87 @@
+"""Does the work of requests in threads: so many at once, so many waiting, each for so long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+class OverloadError(Exception):
+    """There is more to do than can be done; it will pass."""
+
+
+class TooManyRequestsError(OverloadError):
+    """One client asks for more at once than its share."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much work is taken.
+
+    Attributes:
+        running: requests that are worked on at once; Lance has threads of its own besides.
+        waiting: requests that are worked on or wait, of all clients.
+        per_client: the same of one client, which is an address.
+        timeout_s: how long a request may wait and work.
+    """
+
+    running: int = os.cpu_count() or 2
+    waiting: int = 256
+    per_client: int = 32
+    timeout_s: float = 10
+
+
+class Workers:
+    """Threads that do the work of requests. To be used from one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="page")
+        self._clients: Counter[str] = Counter()
+
+    async def run(self, client: str, work: Callable[[], Result]) -> Result:
+        """Returns what the work does.
+
+        Work that takes too long cannot be stopped; it keeps its place until it is done.
+
+        Raises:
+            TooManyRequestsError: the client has too much work here already.
+            OverloadError: all have, or the work was not done in time.
+        """
+        if self._clients[client] >= self.limits.per_client:
+            raise TooManyRequestsError(
+                f"more than {self.limits.per_client} requests of yours at once; ask one by one"
+            )
+        if self._clients.total() >= self.limits.waiting:
+            raise OverloadError("too many requests at once; try again in a few seconds")
+        loop = asyncio.get_running_loop()
+        self._clients[client] += 1
+        future = self._pool.submit(work)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave, client))
+        return await self._wait(future)
+
+    def close(self) -> None:
+        """Takes no more work."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _wait(self, future: Future[Result]) -> Result:
+        try:
+            async with asyncio.timeout(self.limits.timeout_s):
+                return await asyncio.shield(asyncio.wrap_future(future))
+        except TimeoutError:
+            future.cancel()
+            raise OverloadError(
+                f"no answer within {self.limits.timeout_s:g} s; ask for less, or try again"
+            ) from None
+
+    def _leave(self, client: str) -> None:
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
