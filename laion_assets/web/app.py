@@ -295,7 +295,7 @@ async def _explain_bug(request: Request, _: Exception) -> Response:
 
 def _first_reason(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"parameter {'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 class _Envelope:

@@ -196,15 +196,21 @@ class ImagePage(Answer):
     """One image, with all that is known of it.
 
     Attributes:
+        shard: partition key.
+        row_index: position in the shard, from 0.
+        punsafe: probability that it is unsafe, 0 to 1.
+        is_hidden: whether that is more than was asked for; then the rest is left out.
         image: what a list shows of it.
-        is_hidden: whether it is more probably unsafe than was asked for; then it is not shown.
         fields: every column of the table.
         source: the file that it came from.
         source_sha256: SHA-256 of that file, in hexadecimal.
     """
 
-    image: Image
+    shard: str
+    row_index: int
+    punsafe: float | None
     is_hidden: bool
+    image: Image | None
     fields: Mapping[str, Any]
     source: str
     source_sha256: str

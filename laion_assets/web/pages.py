@@ -43,8 +43,6 @@ TOP_DOMAINS = 15
 TOP_NAMES = 10
 # Shards of more rows than this are no parquet files that anybody has.
 ROW_INDEX = re.compile("[0-9]{1,15}")
-# Of a search as CSV, so many images are read at a time.
-CSV_STEP = 100
 
 Row: TypeAlias = Mapping[str, object]
 AnyQuery = TypeVar("AnyQuery", bound=Query)
@@ -134,11 +132,7 @@ def list_found(visit: Visit) -> Iterator[Row]:
     query = visit.ask(SearchQuery)
     if not query.is_asking:
         return
-    for start in range(0, LAST_PAGE * PAGE_SIZE, CSV_STEP):
-        hits = _find(visit.release, query, start, CSV_STEP).hits
-        yield from hits
-        if len(hits) < CSV_STEP:
-            return
+    yield from _find(visit.release, query, 0, LAST_PAGE * PAGE_SIZE).hits
 
 
 def build_image(visit: Visit) -> ImagePage:
@@ -150,12 +144,15 @@ def build_image(visit: Visit) -> ImagePage:
     if found is None:
         raise NotFoundError(f"release {_tag(visit)} has no row {row_index} of shard {shard}")
     source = sources[shard]
+    is_hidden = (found["punsafe"] or 0) > visit.ask(PictureQuery).max_punsafe
     return ImagePage(
         release=_tag(visit),
-        image=Image.of(found),
-        is_hidden=(found["punsafe"] or 0) > visit.ask(PictureQuery).max_punsafe,
-        # Whole numbers beyond 2^53 would lose digits in JavaScript.
-        fields={n: str(v) if n in {"image_id", "hash"} and v else v for n, v in found.items()},
+        shard=shard,
+        row_index=found["row_index"],
+        punsafe=found["punsafe"],
+        is_hidden=is_hidden,
+        image=None if is_hidden else Image.of(found),
+        fields={} if is_hidden else {n: _keep_digits(n, v) for n, v in found.items()},
         source=_hide_folders(source.source),
         source_sha256=source.sha256,
     )
@@ -334,6 +331,11 @@ def _sum_up(manifest: Manifest) -> ReleaseLine:
         shard_count=len(manifest.shards),
         content_sha256=manifest.content_sha256,
     )
+
+
+def _keep_digits(column: str, value: object) -> object:
+    """Returns a number of 64 bits as a text: JavaScript would round it."""
+    return str(value) if column in {"image_id", "hash"} and value is not None else value
 
 
 def _hide_folders(place: str) -> str:

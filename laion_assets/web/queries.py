@@ -43,7 +43,7 @@ class Query(BaseModel):
         kept = {
             name: value
             for name, value in given.items()
-            if value is not None and value != fields[name].default
+            if name in fields and value is not None and value != fields[name].default
         }
         return f"{path}?{urlencode(kept)}" if kept else path
 
@@ -73,6 +73,12 @@ class SearchQuery(Query):
     def is_asking(self) -> bool:
         """Whether there is anything to look for."""
         return bool(self.q.strip() or self.domain or self.shard)
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether there is more than words."""
+        shown = {"q", "sort", "view", "page"}
+        return bool(self.model_dump(exclude=shown, exclude_defaults=True))
 
     @property
     def only(self) -> SearchFilter:

@@ -1,0 +1,101 @@
+"""A small release with what a page has to bear: hostile captions, missing values, many rows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from laion_assets.settings import Settings
+from laion_assets.web.app import build_app
+from laion_assets.web.shelf import Shelf
+from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.web.site import Site, run_site
+
+SCRIPT = "<script>document.title = 'owned'</script> lemur"
+# What looks like another file name to people.
+BACKWARDS = "lemur \u202egnp.exe\u202c"
+LONG = "lemur " + "x" * 9_994
+FORMULA = "=HYPERLINK(A1) lemur"
+# Captions with a URL, its punsafe and its aesthetic score.
+HOSTILE = {
+    SCRIPT: ("https://zoo.test/1.jpg", 0.1, 5.0),
+    BACKWARDS: ("https://zoo.test/2.jpg", 0.1, 6.0),
+    LONG: ("https://zoo.test/3.jpg", None, 7.0),
+    FORMULA: ('https://zoo.test/"onerror="alert(1)', 0.1, None),
+    "an unsafe lemur": ("https://zoo.test/5.jpg", 0.9, 9.0),
+    "a lemur by ftp": ("javascript://zoo.test/%0aalert(1)", 0.0, 4.0),
+}
+Rows: TypeAlias = Sequence[tuple[str, str, float | None, float | None]]
+NAMES = {"artists": ("Ana Fox", "Nobody"), "characters": ("A/C", "<b>Bold</b>")}
+
+
+def write_shard(folder: Path, shard: str, rows: Rows) -> Path:
+    """Writes a shard with these captions, URLs, punsafe and aesthetic scores."""
+    captions, urls, punsafe, aesthetic = zip(*rows, strict=True)
+    path = folder / f"{shard}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {
+        "caption": captions,
+        "url": urls,
+        "punsafe": pa.array(punsafe, pa.float32()),
+        "aesthetic": pa.array(aesthetic, pa.float32()),
+        "width": pa.array([100 + row for row in range(len(rows))]),
+        "height": pa.array([200] * len(rows)),
+    }
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def make_settings(folder: Path) -> Settings:
+    """Returns settings with two kinds of names."""
+    folder.mkdir(exist_ok=True)
+    sheets = {}
+    for kind, names in NAMES.items():
+        path = folder / f"{kind}.csv"
+        path.write_text("\n".join(["name", *names]) + "\n", encoding="utf-8")
+        sheets[kind] = str(path)
+    return replace(Settings.default(folder / "data"), sheets=MappingProxyType(sheets))
+
+
+def ingest(settings: Settings, shard: str, rows: Rows) -> None:
+    """Brings a shard to Lance."""
+    load(settings, shard, write_shard(settings.data_dir / "shards", shard, rows))
+    copy(settings, shard)
+
+
+@dataclass(frozen=True)
+class Released:
+    """A site, and the release that it shows."""
+
+    site: Site
+    settings: Settings
+    release: str
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
+    """The site of a release with two shards; nobody changes it."""
+    settings = make_settings(tmp_path_factory.mktemp("web") / "laion")
+    hostile = [(caption, *rest) for caption, rest in HOSTILE.items()]
+    foxes = [
+        (f"a fox number {n} by Ana Fox", f"https://host{n % 30}.test/{n}.jpg", 0.0, n / 10)
+        for n in range(90)
+    ]
+    ingest(settings, "alpha", hostile)
+    ingest(settings, "beta", foxes)
+    release = refresh(settings)
+    shelf = Shelf(settings.lance_dir)
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site:
+        yield Released(site, settings, release)
+
+
+@pytest.fixture
+def site(released: Released) -> Site:
+    """The site of that release."""
+    return released.site

@@ -1,0 +1,23 @@
+from laion_assets.web.cache import PageCache
+
+
+def test_what_was_not_asked_for_longest_goes_first() -> None:
+    cache = PageCache(10)
+    for key in ("a", "b"):
+        cache.put(key, b"12345")
+    assert cache.get("a")
+    cache.put("c", b"12345")
+
+    assert (cache.get("a"), cache.get("b"), cache.get("c")) == (b"12345", None, b"12345")
+
+
+def test_it_never_holds_more_than_its_bytes() -> None:
+    cache = PageCache(10)
+    cache.put("a", b"12345")
+    cache.put("a", b"1234567890")
+    cache.put("b", b"12345678901")
+
+    assert (cache.get("a"), cache.get("b")) == (b"1234567890", None)
+    cache.clear()
+    cache.put("c", b"1234567890")
+    assert (cache.get("a"), cache.get("c")) == (None, b"1234567890")

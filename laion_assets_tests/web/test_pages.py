@@ -1,0 +1,369 @@
+import csv
+import io
+import json
+import re
+import threading
+import time
+from itertools import chain
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import requests
+from pydantic import TypeAdapter
+
+from laion_assets.lib.errors import LaionError
+from laion_assets.web.app import build_app
+from laion_assets.web.pages import PAGES, Page
+from laion_assets.web.shelf import Shelf
+from laion_assets.web.workers import Limits
+from laion_assets_tests.pipeline import refresh
+from laion_assets_tests.web.conftest import FORMULA, HOSTILE, LONG, Released, ingest, make_settings
+from laion_assets_tests.web.site import Site, run_site
+
+# One address of each page.
+ADDRESSES = {
+    "home": "/index",
+    "search": "/search?q=fox",
+    "image": "/images/beta/3",
+    "domains": "/domains",
+    "domain": "/domains/zoo.test",
+    "names": "/names/artists",
+    "name": "/names/artists/Ana%20Fox",
+    "releases": "/releases",
+    "release": "/releases/{release}",
+    "about": "/about",
+}
+
+
+def with_suffix(address: str, suffix: str) -> str:
+    path, mark, query = address.partition("?")
+    return path + suffix + mark + query
+
+
+def read_json(site: Site, address: str) -> dict[str, object]:
+    response = site.get(address)
+    assert response.status_code == 200, response.text
+    return TypeAdapter(dict[str, object]).validate_json(response.content)
+
+
+def list_captions(site: Site, address: str) -> list[str]:
+    return [image["caption"] for image in site.get(address).json()["images"]]
+
+
+def read_csv(response: requests.Response) -> list[dict[str, str]]:
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    return list(csv.DictReader(io.StringIO(response.content.decode(), newline="")))
+
+
+def test_there_is_an_address_of_every_page() -> None:
+    assert {page.name for page in PAGES} == set(ADDRESSES)
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_a_page_is_html_and_json_of_the_release(released: Released, name: str) -> None:
+    address = ADDRESSES[name].format(release=released.release)
+
+    html = released.site.get(address)
+    answer = read_json(released.site, with_suffix(address, ".json"))
+
+    assert html.status_code == 200
+    assert html.text.startswith("<!doctype html>")
+    assert released.release in html.text
+    assert answer["release"] == released.release
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_openapi_document_fits_what_is_served(released: Released, page: Page) -> None:
+    document = released.site.get("/openapi.json").json()
+    (operation,) = (
+        (path, methods["get"])
+        for path, methods in document["paths"].items()
+        if methods["get"]["operationId"] == page.name
+    )
+    address = ADDRESSES[page.name].format(release=released.release)
+    answer = read_json(released.site, with_suffix(address, ".json"))
+    reference = operation[1]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rsplit("/", 1)[1]]
+
+    assert re.fullmatch(
+        re.sub(r"{\w+}", "[^/]+", operation[0]), with_suffix(address, ".json").split("?")[0]
+    )
+    assert set(answer) == set(schema["properties"])
+
+
+def test_the_home_page_has_the_figures(site: Site) -> None:
+    home = site.get("/index.json").json()
+
+    assert home["image_count"] == len(HOSTILE) + 90
+    assert (home["shard_count"], home["domain_count"]) == (2, 31)
+    assert home["name_counts"] == {"artists": 2, "characters": 2}
+    assert home["top_domains"][0] == {"name": "zoo.test", "image_count": len(HOSTILE)}
+    assert home["top_names"]["artists"][0] == {"name": "Ana Fox", "image_count": 90}
+
+
+def test_every_page_can_be_linked_to_and_together_they_have_all(site: Site) -> None:
+    found = [list_captions(site, f"/search.json?q=fox&page={page}") for page in range(1, 6)]
+
+    assert [len(captions) for captions in found] == [20, 20, 20, 20, 10]
+    assert len(set(chain.from_iterable(found))) == 90
+    assert read_json(site, "/search.json?q=fox&page=2")["page_count"] == 5
+
+
+def test_images_are_sorted_by_aesthetic_score_those_without_it_last(site: Site) -> None:
+    captions = list_captions(site, "/search.json?q=lemur&sort=aesthetic")
+
+    assert captions[0] == LONG
+    assert captions[-1] == FORMULA
+
+
+def test_images_that_are_probably_unsafe_are_hidden_until_asked_for(site: Site) -> None:
+    unsafe = "an unsafe lemur"
+
+    assert unsafe not in list_captions(site, "/search.json?q=lemur")
+    assert unsafe not in list_captions(site, "/domains/zoo.test.json")
+    assert unsafe in list_captions(site, "/search.json?q=lemur&max_punsafe=1")
+    assert unsafe in list_captions(site, "/domains/zoo.test.json?max_punsafe=1")
+    assert LONG in list_captions(site, "/search.json?q=lemur"), "its score is not known"
+    assert unsafe not in site.get("/images/alpha/4").text
+    assert unsafe not in site.get("/images/alpha/4.json").text
+    assert unsafe in site.get("/images/alpha/4?max_punsafe=1").text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "count"),
+    [
+        ("q=fox&domain=HOST3.test", 3),
+        ("q=fox&shard=alpha", 0),
+        ("q=fox&min_aesthetic=8", 10),
+        ("q=fox&min_width=185&min_height=200", 5),
+        ("q=%22ana+fox%22&min_width=", 90),
+        ("domain=zoo.test", 5),
+        ("shard=beta&min_aesthetic=8", 10),
+        ("q=dragon", 0),
+        ("q=%00", 0),
+        ("", 0),
+    ],
+)
+def test_a_search_is_filtered(site: Site, parameters: str, count: int) -> None:
+    assert read_json(site, f"/search.json?{parameters}")["total"] == count
+
+
+def test_an_image_says_where_it_came_from(released: Released) -> None:
+    manifest = released.site.get(f"/releases/{released.release}.json").json()["manifest"]
+    image = released.site.get("/images/beta/3.json").json()
+
+    assert image["fields"]["url"] == "https://host3.test/3.jpg"
+    assert image["source"] == "beta.parquet", "folders are private"
+    assert image["source_sha256"] == manifest["shards"][1]["sha256"]
+    assert image["image"]["image_id"] == image["fields"]["image_id"]
+    assert str(released.settings.data_dir) not in json.dumps(manifest)
+
+
+def test_domains_and_names_are_sorted_searched_and_paged(site: Site) -> None:
+    hosts = site.get("/domains.json?containing=HOST1&sort=name").json()["counts"]
+    names = site.get("/names/characters.json?sort=name&containing=b").json()
+
+    assert [row["name"] for row in hosts][:3] == ["host1.test", "host10.test", "host11.test"]
+    assert [row["name"] for row in names["counts"]] == ["<b>Bold</b>"]
+    assert site.get("/domains?page=2").status_code == 404
+    assert site.get("/domains?page=0").status_code == 400
+
+
+@pytest.mark.parametrize("name", ["A/C", "<b>Bold</b>"])
+def test_a_name_may_have_any_sign(site: Site, name: str) -> None:
+    response = site.get(f"/names/characters/{quote(name, safe='')}")
+
+    assert response.status_code == 200
+    assert "<b>Bold" not in response.text
+
+
+def test_lists_are_csv_without_formulas(site: Site) -> None:
+    found = read_csv(site.get("/search.csv?q=lemur"))
+    domains = read_csv(site.get("/domains.csv?containing=zoo"))
+
+    assert f"'{FORMULA}" in {row["caption"] for row in found}
+    assert {row["shard"] for row in found} == {"alpha"}
+    assert domains == [{"domain": "zoo.test", "image_count": str(len(HOSTILE))}]
+    assert len(read_csv(site.get("/names/artists.csv"))) == 2
+    assert site.get("/about.csv").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "reason"),
+    [
+        ("/search?q=" + "x" * 2_001, 400, "q: String should have at most 2000 characters"),
+        ("/search?q=fox&page=51", 400, "page: Input should be less than or equal to 50"),
+        ("/search?q=fox&page=6", 404, "5 pages"),
+        ("/search?q=fox&min_aesthetic=nan", 400, "min_aesthetic"),
+        ("/search?q=fox&sort=best", 400, "sort"),
+        ("/search?domain=%00", 400, "domain"),
+        ("/images/beta/90", 404, "no row 90 of shard beta"),
+        ("/images/beta/x", 404, "no row x"),
+        ("/images/gamma/1", 404, "shard gamma"),
+        ("/images/beta/" + "9" * 5_000, 404, "no row"),
+        ("/domains/nowhere.test", 404, "no image from nowhere.test"),
+        ("/names/robots", 404, "no kind of names"),
+        ("/names/artists/Ana", 404, "no name"),
+        ("/releases/never", 404, "no release"),
+        ("/nowhere", 404, "no page at this address"),
+        ("/static/../app.py", 404, "no page"),
+        ("/static/%2e%2e/app.py", 404, "no page"),
+    ],
+)
+def test_what_cannot_be_answered_says_why(site: Site, path: str, status: int, reason: str) -> None:
+    html = site.get(path)
+
+    assert html.status_code == status
+    assert reason.lower() in html.text.lower()
+    assert "Traceback" not in html.text
+    if not path.startswith("/static"):
+        answer = site.get(with_suffix(path, ".json"))
+        assert answer.json()["status"] == status
+        assert reason in answer.json()["reason"]
+
+
+def test_every_answer_is_harmless(site: Site) -> None:
+    for path in ("/", "/search.json?q=fox", "/domains.csv", "/nowhere", "/static/style.css"):
+        headers = site.get(path).headers
+        policy = headers["content-security-policy"]
+
+        assert "default-src 'none'" in policy
+        assert "script-src" not in policy
+        assert "img-src 'self';" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["access-control-allow-origin"] == "*"
+        assert "set-cookie" not in headers
+
+
+def test_pictures_are_off_until_the_visitor_turns_them_on(site: Site) -> None:
+    address = "/search?q=fox"
+    turned_on = site.post(f"/preferences?pictures=on&next={quote(address)}", Origin=site.url)
+    cookie = turned_on.headers["set-cookie"].split(";")[0]
+    shown = site.get(turned_on.headers["location"], Cookie=cookie)
+    turned_off = site.post("/preferences?pictures=off", Cookie=cookie)
+
+    assert "<img" not in site.get(address).text
+    assert turned_on.headers["location"] == address
+    assert shown.text.count('<img src="https://host') == 20
+    assert shown.text.count('referrerpolicy="no-referrer"') == 20
+    assert "img-src 'self' https: http:" in shown.headers["content-security-policy"]
+    assert 'pictures=""' in turned_off.headers["set-cookie"]
+
+
+def test_no_link_and_no_picture_has_another_scheme_than_http(site: Site) -> None:
+    for path in ("/search?q=ftp", "/images/alpha/5"):
+        page = site.get(path, Cookie="pictures=on").text
+
+        assert "<img" not in page
+        assert 'href="javascript' not in page
+
+
+def test_another_site_cannot_turn_pictures_on(site: Site) -> None:
+    assert site.post("/preferences?pictures=on", Origin="https://evil.test").status_code == 403
+
+
+@pytest.mark.parametrize("address", ["//evil.test/", "https://evil.test/", "/\\evil.test", ""])
+def test_the_way_back_leads_nowhere_else(site: Site, address: str) -> None:
+    response = site.post(f"/preferences?pictures=on&next={quote(address)}")
+
+    assert response.headers["location"] == "/"
+
+
+def test_only_what_reads_is_allowed(site: Site) -> None:
+    assert site.post("/search").status_code == 405
+    assert requests.put(site.url + "/", timeout=20).status_code == 405
+    assert site.get("/preferences").status_code == 405
+
+
+def test_what_a_visitor_has_already_is_not_sent_again(site: Site) -> None:
+    first = site.get("/search?q=fox")
+    again = site.get("/search?q=fox", **{"If-None-Match": first.headers["etag"]})
+    others = site.get(
+        "/search?q=fox", **{"If-None-Match": first.headers["etag"], "Cookie": "pictures=on"}
+    )
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    assert others.status_code == 200, "with pictures it is another page"
+    assert first.headers["cache-control"] == "public, no-cache"
+    assert first.headers["vary"] == "cookie"
+
+
+def test_a_new_release_is_shown_without_a_restart_and_no_request_fails(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "laion")
+    shelf = Shelf(settings.lance_dir)
+    statuses: set[int] = set()
+    with run_site(build_app(shelf, refresh_interval_s=0.05)) as site:
+        assert site.get("/").status_code == 503
+        assert "laion backfill" in site.get("/index.json").json()["reason"]
+        ingest(settings, "alpha", [("a fox", "https://a.test/1.jpg", 0.0, 5.0)])
+        first = refresh(settings)
+        wait_for(site, first)
+        etag = site.get("/search?q=fox").headers["etag"]
+
+        is_over = threading.Event()
+
+        def ask() -> None:
+            number = 0
+            while not is_over.is_set():
+                number += 1
+                statuses.add(site.get(f"/search.json?q=fox&min_width={number % 50}").status_code)
+
+        visitors = [threading.Thread(target=ask) for _ in range(3)]
+        for visitor in visitors:
+            visitor.start()
+        try:
+            ingest(settings, "beta", [("two foxes and a fox", "https://b.test/1.jpg", 0.0, 5.0)])
+            second = refresh(settings)
+            wait_for(site, second)
+        finally:
+            is_over.set()
+            for visitor in visitors:
+                visitor.join()
+        changes = site.get("/releases.json").json()["changes"]
+        after = site.get("/search?q=fox", **{"If-None-Match": etag})
+
+    assert statuses == {200}
+    assert after.status_code == 200, "what the visitor has is of the release before"
+    assert (changes["before"], changes["after"]) == (first, second)
+    assert changes["shards_added"] == ["beta"]
+
+
+def wait_for(site: Site, release: str) -> None:
+    deadline = time.monotonic() + 20
+    while site.get("/about.json").json().get("release") != release:
+        assert time.monotonic() < deadline, f"release {release} is not shown"
+        time.sleep(0.02)
+
+
+def test_the_release_that_is_asked_for_is_shown(released: Released) -> None:
+    shelf = Shelf(released.settings.lance_dir, released.release)
+    shelf.refresh()
+    assert shelf.current.manifest.release == released.release
+    with pytest.raises(LaionError, match="no release 'never'"):
+        Shelf(released.settings.lance_dir, "never").refresh()
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [
+        (Limits(running=1, per_client=0), 429),
+        (Limits(running=1, waiting=0), 503),
+        (Limits(running=1, timeout_s=0), 503),
+    ],
+    ids=["one client asks too much", "all ask too much", "it takes too long"],
+)
+def test_too_much_is_refused_with_a_page(released: Released, limits: Limits, status: int) -> None:
+    shelf = Shelf(released.settings.lance_dir)
+    shelf.refresh()
+    with run_site(build_app(shelf, limits)) as site:
+        refused = [
+            site.get("/search?q=fox"),
+            site.get("/search.json?q=fox"),
+            site.get("/domains.csv"),
+        ]
+
+    assert [response.status_code for response in refused] == [status] * 3
+    assert all(response.headers["retry-after"] for response in refused)
