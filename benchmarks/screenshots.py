@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from playwright.sync_api import FloatRect, Page, expect, sync_playwright
+from playwright.sync_api import FloatRect, Page, expect
 
 from laion_assets.settings import REPOSITORY
-from laion_assets_tests.integration.browser import find_browser, open_page
+from laion_assets_tests.browser import launch_browser
 from laion_assets_tests.integration.web_ui import WebUi, run_web_ui
 
 FOLDER = REPOSITORY / ".github" / "images"
@@ -30,8 +30,8 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         run_web_ui(command, REPOSITORY, environment, Path(folder) / "log.txt") as web_ui,
-        sync_playwright() as playwright,
-        open_page(playwright, find_browser() or playwright.chromium.executable_path) as page,
+        launch_browser() as browser,
+        browser.new_page() as page,
     ):
         page.set_default_timeout(LIMIT_MS)
         expect.set_options(timeout=LIMIT_MS)

@@ -12,10 +12,12 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import Browser
 
 from laion_assets.lib.database import Database
 from laion_assets.lib.sources.source import SourceRules
 from laion_assets.settings import Settings
+from laion_assets_tests.browser import NoBrowserError, launch_browser
 from laion_assets_tests.lib.sources.file_server import FileServer, run_file_server
 from laion_assets_tests.lib.sources.hub_server import Hub
 
@@ -113,3 +115,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance of its own, in memory; the command line's tests have one on disk."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Whatever browser is installed."""
+    try:
+        with launch_browser() as browser:
+            yield browser
+    except NoBrowserError as error:
+        pytest.skip(f"no browser: {error}")

@@ -37,6 +37,17 @@ FORBIDDEN = {
         "laion_assets.definitions",
         "laion_assets.partitions",
         "laion_assets.resources",
+        "laion_assets.web",
+    ),
+    "web": (
+        "dagster",
+        "duckdb",
+        "laion_assets.assets",
+        "laion_assets.automation",
+        "laion_assets.cli",
+        "laion_assets.definitions",
+        "laion_assets.lib.database",
+        "laion_assets.resources",
     ),
     "assets": (
         "httpx",

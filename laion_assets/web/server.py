@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+from contextlib import suppress
 
 import uvicorn
 
@@ -33,7 +35,9 @@ def serve(shelf: Shelf, host: str, port: int) -> None:
     with listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
         print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
-        configure(shelf).run(sockets=[listener])
+        # Stopped by Ctrl-C, uvicorn finishes what it has begun and raises it again.
+        with suppress(KeyboardInterrupt):
+            configure(shelf).run(sockets=[listener])
 
 
 def configure(shelf: Shelf) -> uvicorn.Server:
@@ -60,6 +64,9 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
     except OSError as error:
+        # Python adds the address to what the system says; the resolver's numbers are negative.
+        has_number = error.errno is not None and error.errno > 0
+        reason = os.strerror(error.errno or 0) if has_number else error.strerror
         raise LaionError(
-            f"{host}:{port}: {error.strerror}; choose another with --host or --port"
+            f"{host}:{port}: {reason}; choose another with --host or --port"
         ) from error

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.conftest import make_shard
-from laion_assets_tests.integration.browser import find_browser, open_page
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.integration.web_ui import WebUi, run_web_ui
 
@@ -18,16 +17,14 @@ PATIENCE_MS = 120_000
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of whatever browser is installed."""
-    with sync_playwright() as playwright:
-        path = find_browser() or playwright.chromium.executable_path
-        if not Path(path).exists():
-            pytest.skip("no browser: install Debian's chromium, or `playwright install chromium`")
-        with open_page(playwright, path) as page:
-            page.set_default_timeout(PATIENCE_MS)
-            expect.set_options(timeout=PATIENCE_MS)
-            yield page
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a desktop's size."""
+    with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        yield page
+        expect.set_options(timeout=None)
 
 
 @pytest.fixture
