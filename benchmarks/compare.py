@@ -163,20 +163,27 @@ def module(name: str) -> list[str]:
 
 def describe_run(bench: Bench) -> list[str]:
     """Says when, where and with what it was measured."""
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-        models = {line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")}
-    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    versions = ", ".join(f"{name} {version}" for name, version in find_versions().items())
-    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     return [
-        f"{day}; {os.cpu_count()} cores ({', '.join(sorted(models)) or platform.machine()}), "
-        f"{memory_gib:.0f} GiB of memory; {versions}.",
+        describe_machine(),
         "",
         f"{len(bench.files)} sample shards of {bench.sizes.rows:,} rows, "
         f"{folder_bytes(*bench.files) / 1e6:,.0f} MB of parquet; medians of {bench.rounds} "
         "interleaved rounds. Every figure is of whole processes, from the start of Python on.",
         "",
     ]
+
+
+def describe_machine() -> str:
+    """Says when, and on what machine with which versions."""
+    with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        models = {line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")}
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    versions = ", ".join(f"{name} {version}" for name, version in find_versions().items())
+    day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    return (
+        f"{day}; {os.cpu_count()} cores ({', '.join(sorted(models)) or platform.machine()}), "
+        f"{memory_gib:.0f} GiB of memory; {versions}."
+    )
 
 
 def one_shard(bench: Bench, results: Results) -> None:

@@ -1,7 +1,9 @@
-"""The comparison runs, at a size that measures nothing."""
+"""The comparisons run, at a size that measures nothing."""
 
 import sys
 from pathlib import Path
+
+import pytest
 
 from laion_assets_tests.integration.conftest import Shell
 
@@ -16,3 +18,13 @@ def test_the_comparison_runs(shell: Shell, tmp_path: Path) -> None:
     assert "The product takes, times the bare calls" in page
     chart = (tmp_path / "speed.svg").read_text(encoding="utf-8")
     assert chart.count("<rect") >= 3
+
+
+def test_the_load_of_the_search_page_runs(shell: Shell, tmp_path: Path) -> None:
+    pytest.importorskip("datasette", reason="needs the extra `bench`")
+    sizes = ["--rows", "300", "--seconds", "0.2", "--minutes", "0.005"]
+    command = [sys.executable, "-m", "benchmarks.serve", *sizes, "--output", str(tmp_path)]
+    result = shell.run(*command)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "SERVE.md").read_text(encoding="utf-8")
+    assert "Failed in the long load: **0.00**" in page
