@@ -20,6 +20,7 @@ from laion_assets.lib.captions import Folding
 from laion_assets.lib.errors import LaionError
 from laion_assets.lib.lance_table import open_table, table_path
 from laion_assets.lib.release import find_release, newest_release, open_released
+from laion_assets.lib.row_values import RowValues
 from laion_assets.lib.search_filter import EVERYTHING, SearchFilter
 from laion_assets.lib.sql import quote_literal
 
@@ -36,25 +37,10 @@ Relation: TypeAlias = Literal["exactly", "more than", "at least"]
 # By BM25, or by the aesthetic score, the rows without it last.
 Order: TypeAlias = Literal["relevance", "aesthetic"]
 
-HIT_COLUMNS = (
-    "image_id",
-    "url",
-    "caption",
-    "domain",
-    "width",
-    "height",
-    "aesthetic",
-    "punsafe",
-    "shard",
-    "row_index",
-)
 # Ranking more of them takes longer than finding the best of them.
 MAX_TOTAL = 1_000
 # Of a domain or a shard; listing row ids costs little.
 MAX_BROWSED = 100_000
-# Up to so many rows, the columns of ranges are kept in memory once they were asked for: 4 bytes a
-# row each. Of a larger table the values of the matches alone are read, each time.
-MAX_KEPT_ROWS = 64_000_000
 # Of a query, in characters: what follows takes longer than any caption is long.
 MAX_QUERY_LENGTH = 2_000
 
@@ -108,10 +94,19 @@ class CaptionSearch:
     It may be used by several threads at once.
     """
 
-    def __init__(self, dataset: lance.LanceDataset, release: str | None) -> None:
+    def __init__(
+        self, dataset: lance.LanceDataset, release: str | None, *, keeps_hits: bool = False
+    ) -> None:
+        """Reads nothing yet, unless hits are kept.
+
+        Args:
+            dataset: a version of the table `images`.
+            release: the release that it is of.
+            keeps_hits: keep most columns of hits in memory, for many searches; see `RowValues`.
+        """
         self._dataset = dataset
         self._release = release
-        self._values = _Values(dataset)
+        self._values = RowValues(dataset, keeps_hits=keeps_hits)
 
     def find(
         self,
@@ -182,13 +177,16 @@ class CaptionSearch:
         if order == "aesthetic":
             best = _sort_descending(self._values.read("aesthetic", rows))
             rows, scores = rows[best], scores[best]
-        hits = self._read_hits(rows[page].tolist(), scores[page].tolist())
+        hits = self._values.read_hits(rows[page])
         return SearchAnswer(
             release=self._release,
             total=len(rows),
             relation=relation,
             took_ms=(time.perf_counter() - started) * 1000,
-            hits=hits,
+            hits=tuple(
+                {**hit, "_score": score}
+                for hit, score in zip(hits, scores[page].tolist(), strict=True)
+            ),
         )
 
     def _list(self, condition: str, most: int) -> Chosen:
@@ -243,81 +241,6 @@ class CaptionSearch:
             with_row_id=True,
         ).to_table()
         return matches["_rowid"].to_numpy(), matches["_score"].to_numpy()
-
-    def _read_hits(self, rows: list[int], scores: list[float]) -> tuple[Mapping[str, Any], ...]:
-        if not rows:
-            return ()
-        table = self._dataset.scanner(
-            columns=list(HIT_COLUMNS),
-            filter=f"_rowid IN ({','.join(map(str, rows))})",
-            with_row_id=True,
-        ).to_table()
-        found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
-        return tuple(
-            {**found[row], "_score": score} for row, score in zip(rows, scores, strict=True)
-        )
-
-
-class _Values:
-    """The numbers of columns, by row id."""
-
-    def __init__(self, dataset: lance.LanceDataset) -> None:
-        import numpy as np
-
-        fragments = dataset.get_fragments()
-        sizes = [fragment.physical_rows for fragment in fragments]
-        self._dataset = dataset
-        self._row_count = sum(sizes)
-        self._starts = np.zeros(1 + max((f.fragment_id for f in fragments), default=0), np.int64)
-        self._starts[[f.fragment_id for f in fragments]] = np.cumsum([0, *sizes])[:-1]
-        self._kept: dict[str, Numbers] = {}
-
-    def read(self, column: str, rows: Numbers) -> Numbers:
-        """Returns the value of a column for each row id, NaN where there is none."""
-        if self._row_count > MAX_KEPT_ROWS:
-            return self._take(column, rows)
-        if column not in self._kept:
-            # Two threads may both do it, to the same end.
-            self._kept[column] = self._load(column)
-        values: Numbers = self._kept[column][self._positions(rows)]
-        return values
-
-    def _positions(self, rows: Numbers) -> Numbers:
-        """A row id is the number of the fragment, and in its lower half the place in there."""
-        import numpy as np
-
-        fragments, places = rows >> np.uint64(32), rows & np.uint64(0xFFFFFFFF)
-        positions: Numbers = self._starts[fragments] + places.astype(np.int64)
-        return positions
-
-    def _load(self, column: str) -> Numbers:
-        import numpy as np
-
-        values = np.full(self._row_count, np.nan, np.float32)
-        for batch in self._dataset.scanner(columns=[column], with_row_id=True).to_batches():
-            values[self._positions(batch["_rowid"].to_numpy())] = _numbers(batch[column])
-        return values
-
-    def _take(self, column: str, rows: Numbers) -> Numbers:
-        import numpy as np
-
-        if not len(rows):
-            return np.zeros(0, np.float32)
-        condition = f"_rowid IN ({','.join(map(str, rows.tolist()))})"
-        found = self._dataset.scanner(
-            columns=[column], filter=condition, with_row_id=True
-        ).to_table()
-        order = np.argsort(found["_rowid"].to_numpy())
-        places = order[np.searchsorted(found["_rowid"].to_numpy()[order], rows)]
-        return _numbers(found[column].combine_chunks())[places]
-
-
-def _numbers(values: Any) -> Numbers:
-    """Returns Arrow numbers as 32-bit floats, NaN for NULL; whole ones are exact to 16 million."""
-    import pyarrow as pa
-
-    numbers: Numbers = values.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    return numbers
 
 
 def _sort_descending(values: Numbers) -> Numbers:

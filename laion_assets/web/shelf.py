@@ -79,8 +79,8 @@ class OpenRelease:
             table: open_released(lance_dir, manifest, table)
             for table in ("images", "domain_counts", "entity_counts")
         }
-        search = CaptionSearch(tables["images"], manifest.release)
-        search.find("a", only=SearchFilter(hide_punsafe_above=1, min_aesthetic=0), limit=1)
+        search = CaptionSearch(tables["images"], manifest.release, keeps_hits=True)
+        search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
         names: dict[str, list[tuple[str, int]]] = {sheet.kind: [] for sheet in manifest.sheets}
         rows = tables["entity_counts"].to_table().sort_by([("image_count", "descending")])
         for row in rows.to_pylist():

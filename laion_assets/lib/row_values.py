@@ -1,0 +1,181 @@
+"""The columns of the Lance table that a search needs of single rows, by row id.
+
+Lance takes about a millisecond a column to read twenty rows. What is asked for again and again is
+therefore kept in memory; of a table that is too large for that, Lance is asked each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+    import pyarrow as pa
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+# In the order in which a hit has them.
+HIT_COLUMNS = (
+    "image_id",
+    "url",
+    "caption",
+    "domain",
+    "width",
+    "height",
+    "aesthetic",
+    "punsafe",
+    "shard",
+    "row_index",
+)
+# Of these columns a value may be missing; 32-bit floats hold them, NaN for none.
+FLOATS = ("width", "height", "aesthetic", "punsafe")
+PIXELS = frozenset({"width", "height"})
+INTEGERS = ("image_id", "row_index")
+# Texts that many rows have in common: a number a row, and each text once.
+CODED = ("domain", "shard")
+# Different for each row, and long.
+TAKEN = ("url", "caption")
+# Up to so many rows, a column of numbers is kept once it was asked for: 4 bytes a row.
+MAX_KEPT_ROWS = 64_000_000
+# Up to so many, all of a hit but URL and caption can be: 40 bytes a row.
+MAX_KEPT_HITS = 16_000_000
+# Rows that are read at a time.
+BATCH_ROWS = 262_144
+
+
+class RowValues:
+    """Reads the values of rows of one version of the table `images`; for several threads at once.
+
+    A row id is the number of the fragment, and in its lower half the place in there.
+    """
+
+    def __init__(self, dataset: lance.LanceDataset, *, keeps_hits: bool = False) -> None:
+        """Looks at the fragments.
+
+        Args:
+            dataset: the version.
+            keeps_hits: read all of a hit but URL and caption into memory now, unless the table is
+                too large, or somebody deleted single rows of it.
+        """
+        import numpy as np
+
+        fragments = dataset.get_fragments()
+        sizes = [fragment.physical_rows for fragment in fragments]
+        self._dataset = dataset
+        self._row_count = sum(sizes)
+        self._starts = np.zeros(1 + max((f.fragment_id for f in fragments), default=0), np.int64)
+        self._starts[[f.fragment_id for f in fragments]] = np.cumsum([0, *sizes])[:-1]
+        self._floats: dict[str, Numbers] = {}
+        self._others: dict[str, Numbers] = {}
+        self._texts: dict[str, Sequence[str]] = {}
+        # Lance counts the rows that are left, we those that were written.
+        is_whole = not any(fragment.num_deletions for fragment in fragments)
+        if keeps_hits and is_whole and self._row_count <= MAX_KEPT_HITS:
+            self._keep_hits()
+
+    def read(self, column: str, rows: Numbers) -> Numbers:
+        """Returns the number in a column for each row id, NaN where there is none."""
+        if self._row_count > MAX_KEPT_ROWS:
+            return self._read_each(column, rows)
+        if column not in self._floats:
+            # Two threads may both do it, to the same end.
+            self._floats[column] = self._load_floats(column)
+        values: Numbers = self._floats[column][self._positions(rows)]
+        return values
+
+    def read_hits(self, rows: Numbers) -> list[Mapping[str, Any]]:
+        """Returns the columns of hits for each row id."""
+        if not len(rows):
+            return []
+        if self._others:
+            return self._read_kept(self._positions(rows))
+        table = self._scan(HIT_COLUMNS, rows)
+        found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
+        return [found[row] for row in rows.tolist()]
+
+    def _read_kept(self, positions: Numbers) -> list[Mapping[str, Any]]:
+        columns: dict[str, list[Any]] = {}
+        for name in INTEGERS:
+            columns[name] = self._others[name][positions].tolist()
+        for name in CODED:
+            texts = self._texts[name]
+            columns[name] = [texts[code] for code in self._others[name][positions].tolist()]
+        for name in FLOATS:
+            as_python = int if name in PIXELS else float
+            values = self._floats[name][positions].tolist()
+            columns[name] = [None if isnan(value) else as_python(value) for value in values]
+        taken = self._dataset.take(positions.tolist(), columns=list(TAKEN))
+        for name in TAKEN:
+            columns[name] = taken[name].to_pylist()
+        ordered = [columns[name] for name in HIT_COLUMNS]
+        return [dict(zip(HIT_COLUMNS, hit, strict=True)) for hit in zip(*ordered, strict=True)]
+
+    def _positions(self, rows: Numbers) -> Numbers:
+        import numpy as np
+
+        fragments, places = rows >> np.uint64(32), rows & np.uint64(0xFFFFFFFF)
+        positions: Numbers = self._starts[fragments] + places.astype(np.int64)
+        return positions
+
+    def _load_floats(self, column: str) -> Numbers:
+        import numpy as np
+
+        values = np.full(self._row_count, np.nan, np.float32)
+        for positions, batch in self._read_all(column):
+            values[positions] = _to_floats(batch[column])
+        return values
+
+    def _keep_hits(self) -> None:
+        """Reads the columns of hits, some rows at a time."""
+        import numpy as np
+
+        for name in FLOATS:
+            self._floats[name] = self._load_floats(name)
+        for name in INTEGERS:
+            numbers = np.zeros(self._row_count, np.int64)
+            for positions, batch in self._read_all(name):
+                numbers[positions] = batch[name].to_numpy()
+            self._others[name] = numbers
+        for name in CODED:
+            codes = np.zeros(self._row_count, np.int32)
+            known: dict[str, int] = {}
+            for positions, batch in self._read_all(name):
+                encoded = batch[name].dictionary_encode()
+                places = [
+                    known.setdefault(text, len(known)) for text in encoded.dictionary.to_pylist()
+                ]
+                codes[positions] = np.array(places, np.int32)[encoded.indices.to_numpy()]
+            self._others[name], self._texts[name] = codes, list(known)
+
+    def _read_all(self, column: str) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+        scanner = self._dataset.scanner(columns=[column], with_row_id=True, batch_size=BATCH_ROWS)
+        for batch in scanner.to_batches():
+            if batch.num_rows:
+                yield self._positions(batch["_rowid"].to_numpy()), batch
+
+    def _read_each(self, column: str, rows: Numbers) -> Numbers:
+        import numpy as np
+
+        if not len(rows):
+            return np.zeros(0, np.float32)
+        found = self._scan((column,), rows)
+        order = np.argsort(found["_rowid"].to_numpy())
+        places = order[np.searchsorted(found["_rowid"].to_numpy()[order], rows)]
+        return _to_floats(found[column].combine_chunks())[places]
+
+    def _scan(self, columns: Sequence[str], rows: Numbers) -> pa.Table:
+        condition = f"_rowid IN ({','.join(map(str, rows.tolist()))})"
+        return self._dataset.scanner(
+            columns=list(columns), filter=condition, with_row_id=True
+        ).to_table()
+
+
+def _to_floats(values: pa.Array) -> Numbers:
+    """Returns Arrow numbers as 32-bit floats, NaN for NULL; whole ones are exact to 16 million."""
+    import pyarrow as pa
+
+    numbers: Numbers = values.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers
