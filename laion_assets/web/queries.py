@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -115,7 +116,12 @@ class NoQuery(Query):
 
 def write_path(*parts: object) -> str:
     """Returns the path with these parts, whatever is in them."""
-    return "/" + "/".join(quote(str(part), safe="") for part in parts)
+    return "/" + "/".join(_quote(str(part)) for part in parts)
+
+
+@lru_cache(4096)
+def _quote(part: str) -> str:
+    return quote(part, safe="")
 
 
 def read_query(model: type[Query], parameters: dict[str, Any]) -> Query:

@@ -26,13 +26,14 @@ class Limits:
     """How much work is taken.
 
     Attributes:
-        running: requests that are worked on at once; Lance has threads of its own besides.
+        running: requests that are worked on at once; one more than there are cores, as Lance's
+            threads do half of it.
         waiting: requests that are worked on or wait, of all clients.
         per_client: the same of one client, which is an address.
         timeout_s: how long a request may wait and work.
     """
 
-    running: int = os.cpu_count() or 2
+    running: int = (os.cpu_count() or 1) + 1
     waiting: int = 256
     per_client: int = 32
     timeout_s: float = 10
