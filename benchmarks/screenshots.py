@@ -1,4 +1,4 @@
-"""Takes the pictures of the README: the graph of all assets, and the page of `images`.
+"""Takes the pictures of the README: the graph, the page of `images`, and the search page.
 
 Run `make screenshots` after `make demo`, whose history is what they show. It needs Chromium.
 """
@@ -6,6 +6,7 @@ Run `make screenshots` after `make demo`, whose history is what they show. It ne
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> None:
         expect.set_options(timeout=LIMIT_MS)
         take_graph(page, web_ui)
         take_asset(page, web_ui)
+        take_search(page)
 
 
 def take_graph(page: Page, web_ui: WebUi) -> None:
@@ -58,6 +60,24 @@ def take_asset(page: Page, web_ui: WebUi) -> None:
     expect(page.get_by_text("dagster/row_count").first).to_be_visible()
     page.wait_for_load_state("networkidle")
     save(page, "images.png")
+
+
+def take_search(page: Page) -> None:
+    """Takes a search and the names, in the light and on a phone in the dark."""
+    command = [sys.executable, "-m", "laion_assets.cli", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        try:
+            url = server.stdout.readline().split("/ ")[0]
+            page.set_viewport_size({"width": 1100, "height": 820})
+            page.goto(f"{url}/search?q=red+fox&min_width=300")
+            save(page, "search.png")
+            page.emulate_media(color_scheme="dark")
+            page.set_viewport_size({"width": 400, "height": 820})
+            page.goto(f"{url}/")
+            save(page, "search-phone.png")
+        finally:
+            server.terminate()
 
 
 def save(page: Page, name: str, clip: FloatRect | None = None) -> None:
