@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,8 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -65,9 +68,6 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
-    # What is here is for everybody to read, from programs of other pages too.
-    "access-control-allow-origin": "*",
-    "access-control-expose-headers": "etag, retry-after",
 }
 
 
@@ -99,6 +99,15 @@ def build_app(
             Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
         ],
         exception_handlers={HTTPException: _explain_http, Exception: _explain_bug},
+        # What is here is for everybody to read, from programs of other pages too.
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_headers=["If-None-Match"],
+                expose_headers=["ETag", "Retry-After"],
+            )
+        ],
         lifespan=watch,
     )
     return _Envelope(app)
@@ -234,7 +243,7 @@ async def _stream(
 
 def _describe(release: OpenRelease, *, has_pictures: bool) -> dict[str, str]:
     manifest = release.manifest
-    state = f"{manifest.release}-{manifest.content_sha256[:16]}-{version('laion-assets')}"
+    state = f"{manifest.release}-{manifest.content_sha256[:16]}-{_read_version()}"
     pictures = " https: http:" if has_pictures else ""
     return {
         "etag": f'W/"{state}{"-pictures" if has_pictures else ""}"',
@@ -243,6 +252,11 @@ def _describe(release: OpenRelease, *, has_pictures: bool) -> dict[str, str]:
         "vary": "cookie",
         "content-security-policy": POLICY.format(pictures=pictures),
     }
+
+
+@cache
+def _read_version() -> str:
+    return version("laion-assets")
 
 
 async def set_preferences(request: Request) -> Response:

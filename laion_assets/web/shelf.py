@@ -149,12 +149,16 @@ class Shelf:
         return True
 
     def compare(self, release: str) -> ReleaseDiff | None:
-        """Returns what changed from the release before to this one; None for the first."""
+        """Returns what changed from the release before to this one; None if there is none."""
         tags = [manifest.release for manifest in self._releases]
         place = tags.index(release) + 1
         if place == len(tags):
             return None
-        return compare_releases(self.lance_dir, tags[place], release, MOVES_SHOWN)
+        try:
+            return compare_releases(self.lance_dir, tags[place], release, MOVES_SHOWN)
+        except LaionError:
+            # One of them was deleted since the last look.
+            return None
 
 
 def iterate(table: pa.Table) -> Iterator[Mapping[str, object]]:

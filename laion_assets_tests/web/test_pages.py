@@ -13,6 +13,7 @@ import requests
 from pydantic import TypeAdapter
 
 from laion_assets.lib.errors import LaionError
+from laion_assets.lib.release import delete_release
 from laion_assets.web.app import build_app
 from laion_assets.web.pages import PAGES, Page
 from laion_assets.web.shelf import Shelf
@@ -225,7 +226,7 @@ def test_what_cannot_be_answered_says_why(site: Site, path: str, status: int, re
 
 def test_every_answer_is_harmless(site: Site) -> None:
     for path in ("/", "/search.json?q=fox", "/domains.csv", "/nowhere", "/static/style.css"):
-        headers = site.get(path).headers
+        headers = site.get(path, Origin="https://other.test").headers
         policy = headers["content-security-policy"]
 
         assert "default-src 'none'" in policy
@@ -235,6 +236,19 @@ def test_every_answer_is_harmless(site: Site) -> None:
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["access-control-allow-origin"] == "*"
         assert "set-cookie" not in headers
+
+
+def test_a_program_of_another_page_may_ask_whether_something_is_new(site: Site) -> None:
+    wanted = {
+        "Origin": "https://other.test",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "if-none-match",
+    }
+    answer = requests.options(f"{site.url}/search.json", headers=wanted, timeout=20)
+
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "if-none-match" in answer.headers["access-control-allow-headers"].lower()
 
 
 def test_pictures_are_off_until_the_visitor_turns_them_on(site: Site) -> None:
@@ -329,6 +343,23 @@ def test_a_new_release_is_shown_without_a_restart_and_no_request_fails(tmp_path:
     assert after.status_code == 200, "what the visitor has is of the release before"
     assert (changes["before"], changes["after"]) == (first, second)
     assert changes["shards_added"] == ["beta"]
+
+
+def test_the_release_before_may_be_deleted_meanwhile(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "laion")
+    ingest(settings, "alpha", [("a fox", "https://a.test/1.jpg", 0.0, 5.0)])
+    first = refresh(settings)
+    ingest(settings, "beta", [("a fox", "https://b.test/1.jpg", 0.0, 5.0)])
+    second = refresh(settings)
+    shelf = Shelf(settings.lance_dir)
+    shelf.refresh()
+    delete_release(settings.lance_dir, first)
+    with run_site(build_app(shelf)) as site:
+        pages = [site.get(path) for path in ("/releases", f"/releases/{second}")]
+
+    assert [page.status_code for page in pages] == [200, 200]
+    assert all("no release before it" in page.text for page in pages)
+    assert all(str(tmp_path) not in page.text for page in pages)
 
 
 def wait_for(site: Site, release: str) -> None:
