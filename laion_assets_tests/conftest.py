@@ -117,9 +117,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Whatever browser is installed."""
+    """Whatever browser is installed. While it is there, no other event loop can run."""
     try:
         with launch_browser() as browser:
             yield browser

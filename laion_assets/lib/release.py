@@ -172,7 +172,7 @@ def list_releases(lance_dir: Path) -> Iterator[Manifest]:
     dataset = open_table(table_path(lance_dir, "images"))
     if dataset is None:
         return
-    tags = _list_tags(lance_dir)
+    tags = list_tags(lance_dir)
     for version, name in sorted(((v, n) for n, v in tags["images"].items()), reverse=True):
         manifest = read_manifest(dataset.checkout_version(version), name)
         if manifest and all(name in tags[table] for table in COUNT_TABLES):
@@ -322,7 +322,7 @@ def _check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -
         )
 
 
-def _list_tags(lance_dir: Path) -> dict[str, dict[str, int]]:
+def list_tags(lance_dir: Path) -> dict[str, dict[str, int]]:
     """Returns the tags of each table, and the versions that they hold."""
     return {
         table: {name: int(tag["version"]) for name, tag in dataset.tags.list().items()}
@@ -333,7 +333,7 @@ def _list_tags(lance_dir: Path) -> dict[str, dict[str, int]]:
 
 
 def _choose_name(lance_dir: Path, dataset: lance.LanceDataset, name: str | None) -> str:
-    given = {name for tags in _list_tags(lance_dir).values() for name in tags}
+    given = {name for tags in list_tags(lance_dir).values() for name in tags}
     given |= _list_deleted(dataset)
     if name is None:
         day = datetime.now(tz=UTC).date().isoformat()
@@ -393,7 +393,7 @@ def _remove_unfinished(lance_dir: Path, dataset: lance.LanceDataset) -> None:
     """
     import lance
 
-    tags = _list_tags(lance_dir)
+    tags = list_tags(lance_dir)
     last = json.loads(dataset.metadata.get(LAST_RELEASE_KEY, "{}"))
     for table in COUNT_TABLES:
         left = {name for name in _list_deleted(dataset) if name in tags[table]}

@@ -43,6 +43,8 @@ MAX_TOTAL = 1_000
 MAX_BROWSED = 100_000
 # Of a query, in characters: what follows takes longer than any caption is long.
 MAX_QUERY_LENGTH = 2_000
+# Each takes milliseconds.
+MAX_WORDS = 64
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class CaptionSearch:
         offset: int = 0,
         order: Order = "relevance",
         max_total: int = MAX_TOTAL,
+        enough: int | None = None,
     ) -> SearchAnswer:
         """Finds the captions with all words of the query, and with the phrases that are in quotes.
 
@@ -128,13 +131,17 @@ class CaptionSearch:
             order: which come first; by another than BM25, they are those of the captions that were
                 looked at.
             max_total: up to how many captions with these words are looked at, the best by BM25.
+            enough: if fewer of them are in the ranges of `only`, the best of all that are in them
+                are looked for instead; `limit` by default. All pages of an answer need the same.
 
         Raises:
-            LaionError: the query is longer than 2,000 characters.
+            LaionError: the query is longer than 2,000 characters, or has more than 64 words.
         """
         started = time.perf_counter()
         end = offset + limit
-        chosen = self._choose(_parse(query), only, end, max(end, max_total))
+        chosen = self._choose(
+            _parse(query), only, limit if enough is None else enough, max(end, max_total)
+        )
         return self._answer(chosen, slice(offset, end), order, started)
 
     def browse(
@@ -201,7 +208,7 @@ class CaptionSearch:
         return rows[:most], np.zeros(min(most, len(rows)), np.float32), relation
 
     def _choose(
-        self, query: FullTextQuery | None, only: SearchFilter, limit: int, most: int
+        self, query: FullTextQuery | None, only: SearchFilter, enough: int, most: int
     ) -> Chosen:
         """Returns the row ids and scores of the best that fit, and how exact their number is."""
         rows, scores = self._match(query, only.equalities, most + 1)
@@ -210,7 +217,7 @@ class CaptionSearch:
         if not only.ranges:
             return rows[:most], scores[:most], "more than"
         kept, kept_scores = self._keep(rows[:most], scores[:most], only)
-        if len(kept) >= limit:
+        if len(kept) >= enough:
             return kept, kept_scores, "at least"
         # Few are in the ranges, so that the indices know them quickly.
         conditions = [only.equalities, *(wanted.condition for wanted in only.ranges)]
@@ -261,7 +268,11 @@ def _parse(query: str) -> FullTextQuery | None:
     # Every other piece stands between quotes; without a second quote the first is a sign.
     pieces = text.split('"') if text.count('"') % 2 == 0 else [text.replace('"', " ")]
     words = dict.fromkeys(word for piece in pieces[::2] for word in split_words(piece))
-    phrases = [" ".join(found) for piece in pieces[1::2] if (found := split_words(piece))]
+    phrases = dict.fromkeys(
+        " ".join(found) for piece in pieces[1::2] if (found := split_words(piece))
+    )
+    if len(words) + sum(phrase.count(" ") + 1 for phrase in phrases) > MAX_WORDS:
+        raise LaionError(f"the query has more than {MAX_WORDS} words; use fewer")
     plain = " ".join(word for word in words if word.isascii())
     others = [word for word in words if not word.isascii()]
     parts = [_find_phrase(text) for text in (*others, *phrases)]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -36,9 +37,9 @@ from laion_assets.web.cache import PageCache
 from laion_assets.web.models import Problem
 from laion_assets.web.openapi import describe_api
 from laion_assets.web.pages import PAGES, NotFoundError, Page, Visit
-from laion_assets.web.queries import read_query
+from laion_assets.web.queries import CSV, HTML, JSON, SUFFIXES, Query, read_query
 from laion_assets.web.render import render_html, render_json, write_csv
-from laion_assets.web.shelf import OpenRelease, Shelf
+from laion_assets.web.shelf import Shelf
 from laion_assets.web.workers import Limits, OverloadError, TooManyRequestsError, Workers
 
 logger = logging.getLogger(__name__)
@@ -48,9 +49,8 @@ REFRESH_INTERVAL_S = 2
 CSV_ROWS = 1_000
 PICTURES_COOKIE = "pictures"
 YEAR_S = 31_536_000
-JSON, CSV = ".json", ".csv"
 MEDIA_TYPES = {
-    "": "text/html; charset=utf-8",
+    HTML: "text/html; charset=utf-8",
     JSON: "application/json",
     CSV: "text/csv; charset=utf-8",
 }
@@ -66,7 +66,8 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY.format(pictures=""),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # Forms of ours say where they are from, to us alone.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
 
@@ -127,6 +128,8 @@ async def _keep_fresh(site: Site, interval_s: float) -> None:
         try:
             if await asyncio.to_thread(site.shelf.refresh):
                 site.cache.clear()
+        except LaionError as error:
+            logger.warning("%s", error)
         except Exception:
             # The release that is open goes on; the next look may go well.
             logger.exception("cannot open the newest release")
@@ -160,52 +163,56 @@ async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Resp
     except LaionError as error:
         raise OverloadError(str(error)) from None
     has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
-    headers = _describe(release, has_pictures=has_pictures)
-    if headers["etag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    key = (
-        release.manifest.content_sha256,
-        str(request.url.path),
-        request.url.query,
-        suffix,
-        has_pictures,
-    )
+    headers = _describe(site.shelf, has_pictures=has_pictures)
+    query = read_query(page.query, dict(request.query_params))
+    visit = Visit(site.shelf, release, request.path_params, query)
+    client = request.client.host if request.client else ""
+    if suffix == CSV:
+        return await _stream(site.workers, client, page, visit, headers)
+    key = (headers["etag"], page.name, tuple(request.path_params.values()), query, suffix)
     body = site.cache.get(key)
     if body is None:
-        query = read_query(page.query, dict(request.query_params))
-        visit = Visit(site.shelf, release, request.path_params, query)
-        client = request.client.host if request.client else ""
-        if suffix == CSV:
-            return await _stream(site.workers, client, page, visit, headers)
-
-        def build() -> bytes:
-            return _render(page, visit, suffix, _Chrome(request, has_pictures))
-
-        body = await site.workers.run(client, build)
+        chrome = Chrome(page.write_path(visit.path), query, has_pictures=has_pictures)
+        body = await site.workers.run(client, lambda: _render(page, visit, suffix, chrome))
         site.cache.put(key, body)
+    # Only now, as there may be no such page.
+    if _has(request.headers.get("if-none-match", ""), headers["etag"]):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(body, media_type=MEDIA_TYPES[suffix], headers=headers)
 
 
-@dataclass(frozen=True)
-class _Chrome:
-    """What stands around each page."""
+def _has(tags: str, tag: str) -> bool:
+    """Returns whether a header names the tag, weakly or not (RFC 9110, section 13.1.2)."""
+    named = {named.strip().removeprefix("W/") for named in tags.split(",")}
+    return bool(named & {"*", tag.removeprefix("W/")})
 
-    request: Request
+
+@dataclass(frozen=True)
+class Chrome:
+    """What stands around each page.
+
+    Attributes:
+        path: its address without parameters.
+        query: its parameters.
+        has_pictures: whether the visitor wants to see them.
+    """
+
+    path: str
+    query: Query
     has_pictures: bool
 
     @property
     def here(self) -> str:
-        """This page's address."""
-        query = self.request.url.query
-        return self.request.url.path + (f"?{query}" if query else "")
+        """Its address."""
+        return self.query.write(self.path)
 
     def with_suffix(self, suffix: str) -> str:
-        """The address of this page in another form."""
-        path, query = self.request.url.path, self.request.url.query
-        return (INDEX if path == "/" else path) + suffix + (f"?{query}" if query else "")
+        """Its address in another form."""
+        path = INDEX if self.path == "/" else self.path.removesuffix(HTML)
+        return self.query.write(path + suffix)
 
 
-def _render(page: Page, visit: Visit, suffix: str, chrome: _Chrome) -> bytes:
+def _render(page: Page, visit: Visit, suffix: str, chrome: Chrome) -> bytes:
     answer = page.build(visit)
     if suffix == JSON:
         return render_json(answer)
@@ -222,28 +229,38 @@ def _render(page: Page, visit: Visit, suffix: str, chrome: _Chrome) -> bytes:
 async def _stream(
     workers: Workers, client: str, page: Page, visit: Visit, headers: Mapping[str, str]
 ) -> Response:
+    """Returns the rows as CSV, some at a time; the client keeps its place until the last."""
     assert page.rows
     rows = iter(page.rows(visit))
 
-    def write(*, is_first: bool) -> bytes:
-        return write_csv(itertools.islice(rows, CSV_ROWS), has_header=is_first)
+    def write() -> bytes:
+        return write_csv(page.columns, itertools.islice(rows, CSV_ROWS))
 
-    # Before the answer begins, so that what goes wrong can still be said.
-    first = await workers.run(client, lambda: write(is_first=True))
+    place = ExitStack()
+    place.enter_context(workers.place(client))
+    try:
+        # Before the answer begins, so that what goes wrong can still be said.
+        chunk = await workers.run_placed(write)
+    except BaseException:
+        place.close()
+        raise
 
-    async def write_all() -> AsyncIterator[bytes]:
-        chunk = first
-        while chunk:
-            yield chunk
-            chunk = await workers.run(client, lambda: write(is_first=False))
+    async def write_all(chunk: bytes) -> AsyncIterator[bytes]:
+        with place:
+            yield (",".join(page.columns) + "\r\n").encode()
+            while chunk:
+                yield chunk
+                chunk = await workers.run_placed(write)
 
     named = {**headers, "content-disposition": f'attachment; filename="{page.name}.csv"'}
-    return StreamingResponse(write_all(), media_type=MEDIA_TYPES[CSV], headers=named)
+    response = StreamingResponse(write_all(chunk), media_type=MEDIA_TYPES[CSV], headers=named)
+    # A visitor who is gone by now leaves rows that nobody asks for.
+    weakref.finalize(response, place.close)
+    return response
 
 
-def _describe(release: OpenRelease, *, has_pictures: bool) -> dict[str, str]:
-    manifest = release.manifest
-    state = f"{manifest.release}-{manifest.content_sha256[:16]}-{_read_version()}"
+def _describe(shelf: Shelf, *, has_pictures: bool) -> dict[str, str]:
+    state = f"{shelf.current.manifest.release}-{shelf.state}-{_read_version()}"
     pictures = " https: http:" if has_pictures else ""
     return {
         "etag": f'W/"{state}{"-pictures" if has_pictures else ""}"',
@@ -254,6 +271,14 @@ def _describe(release: OpenRelease, *, has_pictures: bool) -> dict[str, str]:
     }
 
 
+def _is_own(request: Request) -> bool:
+    """Returns whether a form of ours was sent, as far as the browser tells."""
+    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
 @cache
 def _read_version() -> str:
     return version("laion-assets")
@@ -261,8 +286,7 @@ def _read_version() -> str:
 
 async def set_preferences(request: Request) -> Response:
     """Turns pictures on or off for this visitor, and goes back to where the button was."""
-    origin = request.headers.get("origin", "null")
-    if origin != "null" and urlsplit(origin).netloc != request.headers.get("host"):
+    if not _is_own(request):
         return _explain(request, HTTPStatus.FORBIDDEN, "another site cannot turn pictures on")
     back = request.query_params.get("next", "/")
     if not back.startswith("/") or back.startswith("//") or "\\" in back:
@@ -288,18 +312,21 @@ def _explain(request: Request, status: int, reason: str) -> Response:
     headers = {"cache-control": "no-store"}
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["retry-after"] = "5"
-    if request.scope.get("suffix"):
+    if request.scope["suffix"] != HTML:
         return Response(render_json(problem), status, headers, MEDIA_TYPES[JSON])
     title = HTTPStatus(status).phrase
     body = render_html("problem", problem=problem, title=title)
-    return Response(body, status, headers, MEDIA_TYPES[""])
+    return Response(body, status, headers, MEDIA_TYPES[HTML])
 
 
 async def _explain_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    reason = error.detail
-    if error.status_code == HTTPStatus.NOT_FOUND and reason == HTTPStatus.NOT_FOUND.phrase:
-        reason = "there is no page at this address"
+    reasons = {
+        HTTPStatus.NOT_FOUND: "there is no page at this address",
+        HTTPStatus.METHOD_NOT_ALLOWED: "this page can be read, and nothing else",
+    }
+    is_plain = error.detail == HTTPStatus(error.status_code).phrase
+    reason = reasons.get(HTTPStatus(error.status_code), error.detail) if is_plain else error.detail
     return _explain(request, error.status_code, reason)
 
 
@@ -335,11 +362,8 @@ class _Envelope:
 
 def _take_suffix(scope: Scope) -> Scope:
     path: str = scope["path"]
-    suffix = next((s for s in _suffixes(path)), "")
+    if path == OPENAPI or path.startswith("/static/"):
+        return {**scope, "suffix": HTML}
+    suffix = next((suffix for suffix in SUFFIXES if path.endswith(suffix)), None)
     stem = path.removesuffix(suffix) if suffix else path
-    return {**scope, "path": "/" if stem == INDEX else stem, "suffix": suffix}
-
-
-def _suffixes(path: str) -> Iterator[str]:
-    if path != OPENAPI and not path.startswith("/static/"):
-        yield from (suffix for suffix in (JSON, CSV) if path.endswith(suffix))
+    return {**scope, "path": "/" if stem == INDEX else stem, "suffix": suffix or HTML}

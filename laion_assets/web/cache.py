@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 
 class PageCache:
-    """The bodies of pages by key; those that were not asked for longest go first."""
+    """The bodies of pages by key; both count. Those not asked for longest go first."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -23,14 +23,19 @@ class PageCache:
 
     def put(self, key: Hashable, body: bytes) -> None:
         """Keeps a body, and lets go of others for it."""
-        if len(body) > self._max_bytes:
-            return
-        self._bytes += len(body) - len(self._bodies.pop(key, b""))
+        if known := self._bodies.pop(key, None):
+            self._bytes -= _measure(key, known)
+        self._bytes += _measure(key, body)
         self._bodies[key] = body
         while self._bytes > self._max_bytes:
-            self._bytes -= len(self._bodies.popitem(last=False)[1])
+            self._bytes -= _measure(*self._bodies.popitem(last=False))
 
     def clear(self) -> None:
         """Lets go of all."""
         self._bodies.clear()
         self._bytes = 0
+
+
+def _measure(key: Hashable, body: bytes) -> int:
+    """Returns the bytes of an entry, about; the query in a key may be longer than its page."""
+    return len(body) + len(repr(key))

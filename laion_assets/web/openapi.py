@@ -14,6 +14,9 @@ from laion_assets.web.models import Problem
 from laion_assets.web.pages import Page
 
 REFERENCE = "#/components/schemas/{model}"
+UNCHANGED = "The client has it already, as its `If-None-Match` tells."
+# A list as CSV has all pages.
+OF_ONE_PAGE = frozenset({"page", "view"})
 PROBLEMS = {
     "400": "A parameter is no value that it can have.",
     "404": "There is nothing at this address.",
@@ -46,7 +49,7 @@ def describe_api(pages: Iterable[Page]) -> bytes:
                 "operationId": page.name,
                 "summary": page.summary,
                 "parameters": parameters,
-                "responses": {"200": answer, **problems},
+                "responses": {"200": answer, "304": {"description": UNCHANGED}, **problems},
             }
         }
         if page.rows:
@@ -56,7 +59,7 @@ def describe_api(pages: Iterable[Page]) -> bytes:
                 "get": {
                     "operationId": f"{page.name}_csv",
                     "summary": f"{page.summary}, as CSV",
-                    "parameters": parameters,
+                    "parameters": [p for p in parameters if p["name"] not in OF_ONE_PAGE],
                     "responses": {"200": rows, **problems},
                 }
             }

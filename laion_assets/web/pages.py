@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from laion_assets.lib.manifest import Manifest
+from laion_assets.lib.row_values import HIT_COLUMNS
 from laion_assets.lib.search import SearchAnswer
 from laion_assets.web.models import (
     About,
@@ -36,6 +37,7 @@ from laion_assets.web.queries import (
     PictureQuery,
     Query,
     SearchQuery,
+    write_path,
 )
 from laion_assets.web.shelf import OpenRelease, Shelf, iterate
 
@@ -87,6 +89,7 @@ class Page:
         answer: what it says.
         build: makes the answer.
         rows: yields all rows of a list, of all pages.
+        columns: of these rows.
     """
 
     name: str
@@ -96,6 +99,12 @@ class Page:
     answer: type[Answer]
     build: Callable[[Visit], Answer]
     rows: Callable[[Visit], Iterable[Row]] | None = None
+    columns: tuple[str, ...] = ()
+
+    def write_path(self, parts: Mapping[str, str]) -> str:
+        """Returns the path of the page of something."""
+        named = re.findall(r"{(\w+)", self.path)
+        return write_path(self.path.split("/")[1], *(parts[name] for name in named))
 
 
 def build_home(visit: Visit) -> Home:
@@ -132,7 +141,8 @@ def list_found(visit: Visit) -> Iterator[Row]:
     query = visit.ask(SearchQuery)
     if not query.is_asking:
         return
-    yield from _find(visit.release, query, 0, LAST_PAGE * PAGE_SIZE).hits
+    for hit in _find(visit.release, query, 0, LAST_PAGE * PAGE_SIZE).hits:
+        yield {**hit, "score": hit["_score"]}
 
 
 def build_image(visit: Visit) -> ImagePage:
@@ -285,7 +295,12 @@ def _tag(visit: Visit) -> str:
 def _find(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> SearchAnswer:
     if query.q.strip():
         return release.search.find(
-            query.q, only=query.only, limit=limit, offset=offset, order=query.sort
+            query.q,
+            only=query.only,
+            limit=limit,
+            offset=offset,
+            order=query.sort,
+            enough=PAGE_SIZE,
         )
     return release.search.browse(query.only, limit=limit, offset=offset, order=query.sort)
 
@@ -353,6 +368,7 @@ PAGES = (
         SearchPage,
         build_search,
         list_found,
+        (*HIT_COLUMNS, "score"),
     ),
     Page(
         "image",
@@ -362,7 +378,16 @@ PAGES = (
         ImagePage,
         build_image,
     ),
-    Page("domains", "/domains", "Domains", ListQuery, DomainsPage, build_domains, list_domains),
+    Page(
+        "domains",
+        "/domains",
+        "Domains",
+        ListQuery,
+        DomainsPage,
+        build_domains,
+        list_domains,
+        ("domain", "image_count"),
+    ),
     Page("domain", "/domains/{domain}", "One domain", PictureQuery, DomainPage, build_domain),
     Page(
         "names",
@@ -372,6 +397,7 @@ PAGES = (
         NamesPage,
         build_names,
         list_names,
+        ("kind", "name", "image_count"),
     ),
     Page("name", "/names/{kind}/{name:path}", "One name", PictureQuery, NamePage, build_name),
     Page(
@@ -382,6 +408,7 @@ PAGES = (
         ReleasesPage,
         build_releases,
         list_releases,
+        tuple(ReleaseLine.model_fields),
     ),
     Page("release", "/releases/{tag}", "One release", NoQuery, ReleasePage, build_release),
     Page("about", "/about", "What this is", NoQuery, About, build_about),

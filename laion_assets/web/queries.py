@@ -12,12 +12,14 @@ from laion_assets.lib.search import MAX_QUERY_LENGTH, MAX_TOTAL, Order
 from laion_assets.lib.search_filter import SearchFilter
 from laion_assets.web.shelf import CountOrder
 
+# What a path may end with, to say in which form its page is wanted; HTML is, without any.
+JSON, CSV, HTML = SUFFIXES = (".json", ".csv", ".html")
 PAGE_SIZE = 20
 ROWS_PAGE_SIZE = 100
 # As far as the best matches are ranked.
 LAST_PAGE = MAX_TOTAL // PAGE_SIZE
-# Of a domain of the longest kind that DNS knows.
-MAX_NAME_LENGTH = 253
+# A shard may have hosts that no DNS knows.
+MAX_NAME_LENGTH = 2_000
 # Above it an image is hidden until somebody asks for it; the seed of many a LAION subset.
 PUNSAFE_THRESHOLD = 0.5
 
@@ -25,6 +27,10 @@ PUNSAFE_THRESHOLD = 0.5
 def _none_if_blank(value: object) -> object:
     """A form sends every field, also those that nobody filled in."""
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def _threshold_if_blank(value: object) -> object:
+    return PUNSAFE_THRESHOLD if _none_if_blank(value) is None else value
 
 
 Score = Annotated[float | None, BeforeValidator(_none_if_blank)]
@@ -58,7 +64,7 @@ class SearchQuery(Query):
     domain: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="The whole host.")
     shard: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="Partition key.")
     min_aesthetic: Score = Field(default=None, ge=0, le=10, description="Aesthetic score at least.")
-    max_punsafe: Annotated[float, BeforeValidator(lambda v: v or PUNSAFE_THRESHOLD)] = Field(
+    max_punsafe: Annotated[float, BeforeValidator(_threshold_if_blank)] = Field(
         default=PUNSAFE_THRESHOLD,
         ge=0,
         le=1,
@@ -116,7 +122,9 @@ class NoQuery(Query):
 
 def write_path(*parts: object) -> str:
     """Returns the path with these parts, whatever is in them."""
-    return "/" + "/".join(_quote(str(part)) for part in parts)
+    path = "/" + "/".join(_quote(str(part)) for part in parts)
+    # A name that ends like one of the forms of a page.
+    return f"{path}{HTML}" if path.endswith(SUFFIXES) else path
 
 
 @lru_cache(4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -48,20 +48,14 @@ def render_json(answer: Answer | Problem) -> bytes:
     return answer.model_dump_json().encode()
 
 
-def write_csv(rows: Iterable[Mapping[str, object]], *, has_header: bool) -> bytes:
-    """Returns rows as CSV.
+def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    """Returns these columns of rows as CSV, without a header.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it: captions are
     from strangers. JSON has them as they are.
     """
     text = io.StringIO(newline="")
-    writer: csv.DictWriter[str] | None = None
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(text, [name for name in row if not name.startswith("_")])
-            if has_header:
-                writer.writeheader()
-        writer.writerow({name: _disarm(row[name]) for name in writer.fieldnames})
+    csv.writer(text).writerows([_disarm(row[name]) for name in columns] for row in rows)
     return text.getvalue().encode()
 
 

@@ -13,7 +13,8 @@ from laion_assets.lib.errors import LaionError
 from laion_assets.web.app import build_app
 from laion_assets.web.shelf import Shelf
 
-# Connections that do nothing for so long are closed.
+# A connection that asks for nothing more is closed after it. One that never asks is not: a proxy's
+# work.
 KEEP_ALIVE_S = 20
 MAX_CONNECTIONS = 1_000
 

@@ -5,8 +5,9 @@ A request keeps the release that it began with, so a new one disturbs nobody.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from laion_assets.lib.errors import LaionError
 from laion_assets.lib.manifest import Manifest
-from laion_assets.lib.release import find_release, list_releases, newest_release, open_released
+from laion_assets.lib.release import list_releases, list_tags, open_released
 from laion_assets.lib.release_diff import ReleaseDiff, compare_releases
 from laion_assets.lib.search import CaptionSearch
 from laion_assets.lib.search_filter import SearchFilter
@@ -113,6 +114,8 @@ class Shelf:
         self._wanted = release
         self._current: OpenRelease | None = None
         self._releases: tuple[Manifest, ...] = ()
+        self._tags: Mapping[str, Mapping[str, int]] | None = None
+        self._state = ""
 
     @property
     def current(self) -> OpenRelease:
@@ -130,22 +133,32 @@ class Shelf:
         """All releases that there were at the last look, the newest first."""
         return self._releases
 
+    @property
+    def state(self) -> str:
+        """Digest of all that the pages depend on."""
+        return self._state
+
     def refresh(self) -> bool:
-        """Opens the release if it is not open yet; returns whether it did. One thread at a time.
+        """Looks at the releases; returns whether they have changed. For one thread at a time.
 
         Raises:
-            LaionError: there is no release of the name that was asked for.
+            LaionError: the release that was asked for is not there.
         """
-        if self._wanted is not None:
-            newest: Manifest | None = find_release(self.lance_dir, self._wanted)
-        else:
-            newest = newest_release(self.lance_dir)
-        if newest is None or (self._current and self._current.manifest == newest):
+        tags = list_tags(self.lance_dir)
+        if tags == self._tags:
             return False
-        current = OpenRelease.open(self.lance_dir, newest)
-        self._releases = tuple(list_releases(self.lance_dir))
-        self._current = current
-        logger.info("release %s is shown", newest.release)
+        releases = tuple(list_releases(self.lance_dir))
+        shown = next((m for m in releases if self._wanted in (None, m.release)), None)
+        if shown is None:
+            self._current = None
+        elif self._current is None or self._current.manifest != shown:
+            self._current = OpenRelease.open(self.lance_dir, shown)
+            logger.info("release %s is shown", shown.release)
+        self._releases, self._tags = releases, tags
+        self._state = _digest(releases)
+        if shown is None and self._wanted is not None:
+            there_are = ", ".join(m.release for m in releases[:5]) or "none"
+            raise LaionError(f"no release {self._wanted!r}; there are {there_are}")
         return True
 
     def compare(self, release: str) -> ReleaseDiff | None:
@@ -159,6 +172,11 @@ class Shelf:
         except LaionError:
             # One of them was deleted since the last look.
             return None
+
+
+def _digest(releases: Iterable[Manifest]) -> str:
+    told = "".join(f"{m.release} {m.content_sha256} {m.released_at}" for m in releases)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def iterate(table: pa.Table) -> Iterator[Mapping[str, object]]:

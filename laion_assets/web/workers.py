@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -47,26 +48,42 @@ class Workers:
         self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="page")
         self._clients: Counter[str] = Counter()
 
+    @contextmanager
+    def place(self, client: str) -> Iterator[None]:
+        """Gives a client a place for several pieces of work, one after the other.
+
+        Raises:
+            TooManyRequestsError: the client has too many places already.
+            OverloadError: all clients together have.
+        """
+        self._enter(client)
+        try:
+            yield
+        finally:
+            self._leave(client)
+
     async def run(self, client: str, work: Callable[[], Result]) -> Result:
-        """Returns what the work does.
+        """Returns what the work does, for which the client gets a place.
 
         Work that takes too long cannot be stopped; it keeps its place until it is done.
 
         Raises:
-            TooManyRequestsError: the client has too much work here already.
-            OverloadError: all have, or the work was not done in time.
+            TooManyRequestsError: the client has too many places already.
+            OverloadError: all clients together have, or the work was not done in time.
         """
-        if self._clients[client] >= self.limits.per_client:
-            raise TooManyRequestsError(
-                f"more than {self.limits.per_client} requests of yours at once; ask one by one"
-            )
-        if self._clients.total() >= self.limits.waiting:
-            raise OverloadError("too many requests at once; try again in a few seconds")
+        self._enter(client)
         loop = asyncio.get_running_loop()
-        self._clients[client] += 1
         future = self._pool.submit(work)
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave, client))
         return await self._wait(future)
+
+    async def run_placed(self, work: Callable[[], Result]) -> Result:
+        """Returns what the work of a client does that has a place.
+
+        Raises:
+            OverloadError: it was not done in time.
+        """
+        return await self._wait(self._pool.submit(work))
 
     def close(self) -> None:
         """Takes no more work."""
@@ -81,6 +98,15 @@ class Workers:
             raise OverloadError(
                 f"no answer within {self.limits.timeout_s:g} s; ask for less, or try again"
             ) from None
+
+    def _enter(self, client: str) -> None:
+        if self._clients[client] >= self.limits.per_client:
+            raise TooManyRequestsError(
+                f"more than {self.limits.per_client} requests of yours at once; ask one by one"
+            )
+        if self._clients.total() >= self.limits.waiting:
+            raise OverloadError("too many requests at once; try again in a few seconds")
+        self._clients[client] += 1
 
     def _leave(self, client: str) -> None:
         self._clients[client] -= 1

@@ -71,3 +71,33 @@ def test_an_image_is_read_by_its_place(settings: Settings) -> None:
     assert (image["caption"], image["row_index"]) == ("a hare", 1)
     assert search.read_image("it's", 2) is None
     assert search.read_image("other", 1) is None
+
+
+@pytest.mark.parametrize("minimum", [10, 35])
+def test_pages_of_what_is_in_a_range_are_of_one_answer(settings: Settings, minimum: int) -> None:
+    ingest(settings, "alpha", *(f"fox {'and fox ' * (n % 7)}" for n in range(40)))
+    refresh(settings)
+    search = open_search(settings.lance_dir)
+    only = SearchFilter(min_width=minimum)
+
+    def read(offset: int, limit: int) -> tuple[int, list[int]]:
+        answer = search.find("fox", only=only, offset=offset, limit=limit, max_total=20, enough=3)
+        return answer.total, [hit["row_index"] for hit in answer.hits]
+
+    total, every = read(0, 20)
+    pages = [read(start, 3) for start in range(0, 18, 3)]
+
+    assert {found for found, _ in pages} == {total}
+    assert [row for _, rows in pages for row in rows] == every[:18]
+    assert min(every) >= minimum
+
+
+def test_a_query_may_not_cost_more_than_a_caption_can_be_worth(settings: Settings) -> None:
+    ingest(settings, "alpha", "fox fox")
+    refresh(settings)
+    search = open_search(settings.lance_dir)
+
+    assert search.find('"fox" ' * 200).total == 1
+    for query in ("fox " + " ".join(map(str, range(64))), f'"{"fox " * 65}"'):
+        with pytest.raises(LaionError, match="more than 64 words"):
+            search.find(query)

@@ -30,8 +30,10 @@ HOSTILE = {
     "an unsafe lemur": ("https://zoo.test/5.jpg", 0.9, 9.0),
     "a lemur by ftp": ("javascript://zoo.test/%0aalert(1)", 0.0, 4.0),
 }
+LONG_SHARD = "train-00000-of-00128-1cdb3aa0399f9fcc-filtered"
+LONG_HOST = f"{'long.' * 60}test"
 Rows: TypeAlias = Sequence[tuple[str, str, float | None, float | None]]
-NAMES = {"artists": ("Ana Fox", "Nobody"), "characters": ("A/C", "<b>Bold</b>")}
+NAMES = {"artists": ("Ana Fox", "Nobody"), "characters": ("A/C", "<b>Bold</b>", "data.csv")}
 
 
 def write_shard(folder: Path, shard: str, rows: Rows) -> Path:
@@ -88,6 +90,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
     ]
     ingest(settings, "alpha", hostile)
     ingest(settings, "beta", foxes)
+    ingest(settings, LONG_SHARD, [("a bird", f"https://{LONG_HOST}/1.jpg", 0.0, 5.0)])
     release = refresh(settings)
     shelf = Shelf(settings.lance_dir)
     shelf.refresh()

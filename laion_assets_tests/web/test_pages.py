@@ -6,7 +6,7 @@ import threading
 import time
 from itertools import chain
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 import requests
@@ -19,7 +19,16 @@ from laion_assets.web.pages import PAGES, Page
 from laion_assets.web.shelf import Shelf
 from laion_assets.web.workers import Limits
 from laion_assets_tests.pipeline import refresh
-from laion_assets_tests.web.conftest import FORMULA, HOSTILE, LONG, Released, ingest, make_settings
+from laion_assets_tests.web.conftest import (
+    FORMULA,
+    HOSTILE,
+    LONG,
+    LONG_HOST,
+    NAMES,
+    Released,
+    ingest,
+    make_settings,
+)
 from laion_assets_tests.web.site import Site, run_site
 
 # One address of each page.
@@ -96,9 +105,9 @@ def test_the_openapi_document_fits_what_is_served(released: Released, page: Page
 def test_the_home_page_has_the_figures(site: Site) -> None:
     home = site.get("/index.json").json()
 
-    assert home["image_count"] == len(HOSTILE) + 90
-    assert (home["shard_count"], home["domain_count"]) == (2, 31)
-    assert home["name_counts"] == {"artists": 2, "characters": 2}
+    assert home["image_count"] == len(HOSTILE) + 91
+    assert (home["shard_count"], home["domain_count"]) == (3, 32)
+    assert home["name_counts"] == {"artists": 2, "characters": 3}
     assert home["top_domains"][0] == {"name": "zoo.test", "image_count": len(HOSTILE)}
     assert home["top_names"]["artists"][0] == {"name": "Ana Fox", "image_count": 90}
 
@@ -126,6 +135,9 @@ def test_images_that_are_probably_unsafe_are_hidden_until_asked_for(site: Site) 
     assert unsafe in list_captions(site, "/search.json?q=lemur&max_punsafe=1")
     assert unsafe in list_captions(site, "/domains/zoo.test.json?max_punsafe=1")
     assert LONG in list_captions(site, "/search.json?q=lemur"), "its score is not known"
+    assert list_captions(site, "/domains/zoo.test.json?max_punsafe=0") == list_captions(
+        site, "/search.json?domain=zoo.test&max_punsafe=0"
+    )
     assert unsafe not in site.get("/images/alpha/4").text
     assert unsafe not in site.get("/images/alpha/4.json").text
     assert unsafe in site.get("/images/alpha/4?max_punsafe=1").text
@@ -171,12 +183,21 @@ def test_domains_and_names_are_sorted_searched_and_paged(site: Site) -> None:
     assert site.get("/domains?page=0").status_code == 400
 
 
-@pytest.mark.parametrize("name", ["A/C", "<b>Bold</b>"])
+@pytest.mark.parametrize("name", NAMES["characters"])
 def test_a_name_may_have_any_sign(site: Site, name: str) -> None:
-    response = site.get(f"/names/characters/{quote(name, safe='')}")
+    links = re.findall(r'href="(/names/characters/.+?)"', site.get("/names/characters").text)
+    (link,) = (link for link in links if unquote(link.removesuffix(".html")).endswith(f"/{name}"))
+    page = site.get(link)
+    (form,) = re.findall(r'href="(/names/characters/.+?\.json)"', page.text)
 
-    assert response.status_code == 200
-    assert "<b>Bold" not in response.text
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<b>Bold" not in page.text
+    assert site.get(form).json()["name"] == name
+
+
+def test_a_host_may_be_longer_than_any_that_there_is(site: Site) -> None:
+    assert site.get(f"/domains/{LONG_HOST}.json").json()["image_count"] == 1
+    assert list_captions(site, f"/search.json?domain={LONG_HOST}") == ["a bird"]
 
 
 def test_lists_are_csv_without_formulas(site: Site) -> None:
@@ -187,6 +208,7 @@ def test_lists_are_csv_without_formulas(site: Site) -> None:
     assert {row["shard"] for row in found} == {"alpha"}
     assert domains == [{"domain": "zoo.test", "image_count": str(len(HOSTILE))}]
     assert len(read_csv(site.get("/names/artists.csv"))) == 2
+    assert site.get("/domains.csv?containing=nothing").text == "domain,image_count\r\n"
     assert site.get("/about.csv").status_code == 404
 
 
@@ -233,7 +255,7 @@ def test_every_answer_is_harmless(site: Site) -> None:
         assert "script-src" not in policy
         assert "img-src 'self';" in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["access-control-allow-origin"] == "*"
         assert "set-cookie" not in headers
 
@@ -274,8 +296,21 @@ def test_no_link_and_no_picture_has_another_scheme_than_http(site: Site) -> None
         assert 'href="javascript' not in page
 
 
-def test_another_site_cannot_turn_pictures_on(site: Site) -> None:
-    assert site.post("/preferences?pictures=on", Origin="https://evil.test").status_code == 403
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.test"},
+        # A form of a page that hides where it is from.
+        {"Origin": "null"},
+        {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_another_site_cannot_turn_pictures_on(site: Site, headers: dict[str, str]) -> None:
+    answer = site.post("/preferences?pictures=on", **headers)
+
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
 
 
 @pytest.mark.parametrize("address", ["//evil.test/", "https://evil.test/", "/\\evil.test", ""])
@@ -302,7 +337,19 @@ def test_what_a_visitor_has_already_is_not_sent_again(site: Site) -> None:
     assert again.headers["etag"] == first.headers["etag"]
     assert others.status_code == 200, "with pictures it is another page"
     assert first.headers["cache-control"] == "public, no-cache"
-    assert first.headers["vary"] == "cookie"
+    assert "cookie" in first.headers["vary"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/domains/nowhere.test", 404), ("/search?page=-1", 400), ("/about", 304)],
+)
+def test_what_is_not_there_is_not_unchanged_either(site: Site, path: str, status: int) -> None:
+    etag = site.get("/").headers["etag"]
+
+    for tags in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
+        assert site.get(path, **{"If-None-Match": tags}).status_code == status
+    assert site.get("/about", **{"If-None-Match": etag[:-2] + '"'}).status_code == 200
 
 
 def test_a_new_release_is_shown_without_a_restart_and_no_request_fails(tmp_path: Path) -> None:
@@ -345,7 +392,7 @@ def test_a_new_release_is_shown_without_a_restart_and_no_request_fails(tmp_path:
     assert changes["shards_added"] == ["beta"]
 
 
-def test_the_release_before_may_be_deleted_meanwhile(tmp_path: Path) -> None:
+def test_a_release_that_is_deleted_is_no_longer_shown(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "laion")
     ingest(settings, "alpha", [("a fox", "https://a.test/1.jpg", 0.0, 5.0)])
     first = refresh(settings)
@@ -353,13 +400,22 @@ def test_the_release_before_may_be_deleted_meanwhile(tmp_path: Path) -> None:
     second = refresh(settings)
     shelf = Shelf(settings.lance_dir)
     shelf.refresh()
-    delete_release(settings.lance_dir, first)
-    with run_site(build_app(shelf)) as site:
-        pages = [site.get(path) for path in ("/releases", f"/releases/{second}")]
+    with run_site(build_app(shelf, refresh_interval_s=60)) as site:
+        before = site.get("/releases")
+        delete_release(settings.lance_dir, first)
+        unaware = site.get(f"/releases/{second}")
+        shelf.refresh()
+        after = site.get("/releases", **{"If-None-Match": before.headers["etag"]})
+        gone = site.get(f"/releases/{first}")
+        delete_release(settings.lance_dir, second)
+        shelf.refresh()
+        nothing = site.get("/")
 
-    assert [page.status_code for page in pages] == [200, 200]
-    assert all("no release before it" in page.text for page in pages)
-    assert all(str(tmp_path) not in page.text for page in pages)
+    assert f'/releases/{first}"' in before.text
+    assert "no release before it" in unaware.text
+    assert str(tmp_path) not in unaware.text
+    assert f'/releases/{first}"' not in after.text
+    assert (after.status_code, gone.status_code, nothing.status_code) == (200, 404, 503)
 
 
 def wait_for(site: Site, release: str) -> None:
