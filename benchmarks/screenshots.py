@@ -6,7 +6,6 @@ Run `make screenshots` after `make demo`, whose history is what they show. It ne
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,8 @@ from urllib.parse import quote
 
 from playwright.sync_api import FloatRect, Page, expect
 
-from laion_assets.settings import REPOSITORY
+from benchmarks.serve import run_laion
+from laion_assets.settings import REPOSITORY, Settings
 from laion_assets_tests.browser import launch_browser
 from laion_assets_tests.integration.web_ui import WebUi, run_web_ui
 
@@ -64,20 +64,14 @@ def take_asset(page: Page, web_ui: WebUi) -> None:
 
 def take_search(page: Page) -> None:
     """Takes a search and the names, in the light and on a phone in the dark."""
-    command = [sys.executable, "-m", "laion_assets.cli", "serve", "--port", "0"]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        try:
-            url = server.stdout.readline().split("/ ")[0]
-            page.set_viewport_size({"width": 1100, "height": 820})
-            page.goto(f"{url}/search?q=red+fox&min_width=300")
-            save(page, "search.png")
-            page.emulate_media(color_scheme="dark")
-            page.set_viewport_size({"width": 400, "height": 820})
-            page.goto(f"{url}/")
-            save(page, "search-phone.png")
-        finally:
-            server.terminate()
+    with run_laion(Settings.default(REPOSITORY / "data")) as (url, _):
+        page.set_viewport_size({"width": 1100, "height": 820})
+        page.goto(f"{url}/search?q=red+fox&min_width=300")
+        save(page, "search.png")
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size({"width": 400, "height": 820})
+        page.goto(f"{url}/")
+        save(page, "search-phone.png")
 
 
 def save(page: Page, name: str, clip: FloatRect | None = None) -> None:

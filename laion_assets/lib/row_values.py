@@ -6,7 +6,8 @@ therefore kept in memory; of a table that is too large for that, Lance is asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -120,41 +121,39 @@ class RowValues:
         positions: Numbers = self._starts[fragments] + places.astype(np.int64)
         return positions
 
-    def _load_floats(self, column: str) -> Numbers:
-        import numpy as np
-
-        values = np.full(self._row_count, np.nan, np.float32)
-        for positions, batch in self._read_all(column):
-            values[positions] = _to_floats(batch[column])
-        return values
-
     def _keep_hits(self) -> None:
-        """Reads the columns of hits, some rows at a time."""
+        """Reads the columns of hits."""
         import numpy as np
 
         for name in FLOATS:
             self._floats[name] = self._load_floats(name)
         for name in INTEGERS:
-            numbers = np.zeros(self._row_count, np.int64)
-            for positions, batch in self._read_all(name):
-                numbers[positions] = batch[name].to_numpy()
-            self._others[name] = numbers
+            self._others[name] = self._load(name, np.int64, lambda values: values.to_numpy())
         for name in CODED:
-            codes = np.zeros(self._row_count, np.int32)
             known: dict[str, int] = {}
-            for positions, batch in self._read_all(name):
-                encoded = batch[name].dictionary_encode()
-                places = [
-                    known.setdefault(text, len(known)) for text in encoded.dictionary.to_pylist()
-                ]
-                codes[positions] = np.array(places, np.int32)[encoded.indices.to_numpy()]
-            self._others[name], self._texts[name] = codes, list(known)
+            self._others[name] = self._load(name, np.int32, partial(_encode, known))
+            self._texts[name] = list(known)
 
-    def _read_all(self, column: str) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
+    def _load_floats(self, column: str) -> Numbers:
+        import numpy as np
+
+        return self._load(column, np.float32, _to_floats, missing=np.nan)
+
+    def _load(
+        self,
+        column: str,
+        dtype: type[np.generic],
+        convert: Callable[[pa.Array], Numbers],
+        missing: float = 0,
+    ) -> Numbers:
+        """Returns a column by position, read some rows at a time."""
+        import numpy as np
+
+        values = np.full(self._row_count, missing, dtype)
         scanner = self._dataset.scanner(columns=[column], with_row_id=True, batch_size=BATCH_ROWS)
         for batch in scanner.to_batches():
-            if batch.num_rows:
-                yield self._positions(batch["_rowid"].to_numpy()), batch
+            values[self._positions(batch["_rowid"].to_numpy())] = convert(batch[column])
+        return values
 
     def _read_each(self, column: str, rows: Numbers) -> Numbers:
         import numpy as np
@@ -178,4 +177,14 @@ def _to_floats(values: pa.Array) -> Numbers:
     import pyarrow as pa
 
     numbers: Numbers = values.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _encode(known: dict[str, int], texts: pa.Array) -> Numbers:
+    """Returns a number for each text, and notes those of texts that are new."""
+    import numpy as np
+
+    encoded = texts.dictionary_encode()
+    codes = [known.setdefault(text, len(known)) for text in encoded.dictionary.to_pylist()]
+    numbers: Numbers = np.array(codes, np.int32)[encoded.indices.to_numpy()]
     return numbers

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +37,7 @@ from laion_assets.web.cache import PageCache
 from laion_assets.web.models import Problem
 from laion_assets.web.openapi import describe_api
 from laion_assets.web.pages import PAGES, NotFoundError, Page, Visit
-from laion_assets.web.queries import CSV, HTML, JSON, SUFFIXES, Query, read_query
+from laion_assets.web.queries import CSV, HTML, JSON, SUFFIXES, Query
 from laion_assets.web.render import render_html, render_json, write_csv
 from laion_assets.web.shelf import Shelf
 from laion_assets.web.workers import Limits, OverloadError, TooManyRequestsError, Workers
@@ -63,6 +63,14 @@ POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'{pictures}; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+# What went wrong, as HTTP has it; the message says the rest.
+STATUSES = {
+    ValidationError: HTTPStatus.BAD_REQUEST,
+    LaionError: HTTPStatus.BAD_REQUEST,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
+    OverloadError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
 HEADERS = {
     "content-security-policy": POLICY.format(pictures=""),
     "x-content-type-options": "nosniff",
@@ -99,7 +107,11 @@ def build_app(
             Route("/robots.txt", _say(ROBOTS.encode(), "text/plain")),
             Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
         ],
-        exception_handlers={HTTPException: _explain_http, Exception: _explain_bug},
+        exception_handlers={
+            **{kind: _explain_as(status) for kind, status in STATUSES.items()},
+            HTTPException: _explain_http,
+            Exception: _explain_bug,
+        },
         # What is here is for everybody to read, from programs of other pages too.
         middleware=[
             Middleware(
@@ -141,18 +153,7 @@ def _serve(site: Site, page: Page) -> Callable[[Request], object]:
         suffix = request.scope["suffix"]
         if suffix == CSV and page.rows is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "this page is no list, so it has no CSV")
-        try:
-            return await _answer(site, page, request, suffix)
-        except ValidationError as error:
-            return _explain(request, HTTPStatus.BAD_REQUEST, _first_reason(error))
-        except NotFoundError as error:
-            return _explain(request, HTTPStatus.NOT_FOUND, str(error))
-        except TooManyRequestsError as error:
-            return _explain(request, HTTPStatus.TOO_MANY_REQUESTS, str(error))
-        except OverloadError as error:
-            return _explain(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        except LaionError as error:
-            return _explain(request, HTTPStatus.BAD_REQUEST, str(error))
+        return await _answer(site, page, request, suffix)
 
     return serve
 
@@ -164,7 +165,7 @@ async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Resp
         raise OverloadError(str(error)) from None
     has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
     headers = _describe(site.shelf, has_pictures=has_pictures)
-    query = read_query(page.query, dict(request.query_params))
+    query = page.query.model_validate(dict(request.query_params))
     visit = Visit(site.shelf, release, request.path_params, query)
     client = request.client.host if request.client else ""
     if suffix == CSV:
@@ -319,6 +320,17 @@ def _explain(request: Request, status: int, reason: str) -> Response:
     return Response(body, status, headers, MEDIA_TYPES[HTML])
 
 
+def _explain_as(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def explain(request: Request, error: Exception) -> Response:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"parameter {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return _explain(request, status, reason)
+
+    return explain
+
+
 async def _explain_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reasons = {
@@ -332,11 +344,6 @@ async def _explain_http(request: Request, error: Exception) -> Response:
 
 async def _explain_bug(request: Request, _: Exception) -> Response:
     return _explain(request, HTTPStatus.INTERNAL_SERVER_ERROR, "this is a bug; the log has more")
-
-
-def _first_reason(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"parameter {'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 class _Envelope:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -36,6 +36,11 @@ def _threshold_if_blank(value: object) -> object:
 Score = Annotated[float | None, BeforeValidator(_none_if_blank)]
 Pixels = Annotated[int | None, BeforeValidator(_none_if_blank)]
 Text = Annotated[str | None, BeforeValidator(_none_if_blank)]
+Punsafe = Annotated[
+    float,
+    BeforeValidator(_threshold_if_blank),
+    Field(ge=0, le=1, description="Hides images that are more probably unsafe; 1 shows all."),
+]
 
 
 class Query(BaseModel):
@@ -64,12 +69,7 @@ class SearchQuery(Query):
     domain: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="The whole host.")
     shard: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="Partition key.")
     min_aesthetic: Score = Field(default=None, ge=0, le=10, description="Aesthetic score at least.")
-    max_punsafe: Annotated[float, BeforeValidator(_threshold_if_blank)] = Field(
-        default=PUNSAFE_THRESHOLD,
-        ge=0,
-        le=1,
-        description="Hides images that are more probably unsafe; 1 shows all.",
-    )
+    max_punsafe: Punsafe = PUNSAFE_THRESHOLD
     min_width: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
     min_height: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
     sort: Order = Field(default="relevance", description="By BM25, or by aesthetic score.")
@@ -113,7 +113,7 @@ class ListQuery(Query):
 class PictureQuery(Query):
     """How a page with images is shown."""
 
-    max_punsafe: float = SearchQuery.model_fields["max_punsafe"]  # type: ignore[assignment]
+    max_punsafe: Punsafe = PUNSAFE_THRESHOLD
 
 
 class NoQuery(Query):
@@ -130,12 +130,3 @@ def write_path(*parts: object) -> str:
 @lru_cache(4096)
 def _quote(part: str) -> str:
     return quote(part, safe="")
-
-
-def read_query(model: type[Query], parameters: dict[str, Any]) -> Query:
-    """Returns the checked parameters.
-
-    Raises:
-        pydantic.ValidationError: one of them is no value that it can have.
-    """
-    return model.model_validate(parameters)
