@@ -12,6 +12,7 @@ import pytest
 import laion_assets
 from laion_assets.definitions import build_defs
 from laion_assets.settings import Settings
+from laion_assets_tests.truth_values import find_data_functions, find_truth_values
 
 PACKAGE = Path(laion_assets.__file__).parent
 MODULES = {str(p.relative_to(PACKAGE)): p for p in sorted(PACKAGE.rglob("*.py"))}
@@ -136,6 +137,57 @@ def test_sql_stands_in_files_of_its_own(module: str) -> None:
     found = [text for text in find_strings(parse(module)) if STATEMENT.match(text)]
 
     assert found == [], f"{module}: move it to laion_assets/sql"
+
+
+def test_no_truth_value_of_data_stands_for_its_presence() -> None:
+    """Data without rows is false: ask `is not None`, or for the number of its rows."""
+    repository = PACKAGE.parent
+    folders = (PACKAGE, repository / "laion_assets_tests", repository / "benchmarks")
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    functions = find_data_functions(trees.values())
+
+    found = [
+        f"{path.relative_to(repository)}:{place}"
+        for path, tree in trees.items()
+        for place in find_truth_values(tree, functions)
+    ]
+    assert "open_table" in functions
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(path):\n    if dataset := open_table(path): pass",
+        "def f(path):\n    dataset = lance.dataset(path)\n    return dataset and dataset.version",
+        "def f(table: pa.Table | None):\n    return 1 if table else 0",
+        "def f(table: 'pa.Table | None'):\n    assert table",
+        "def f(frames: list[str], frame: pl.DataFrame):\n    return not frame",
+        "def f(numbers: NDArray[np.uint8]):\n    while numbers: pass",
+        "def f(path):\n    return {t: 1 for t in path if (d := open_table(t))}",
+        "def f(path):\n    return bool(open_table(path))",
+        "class A:\n    table: pa.Table\n    def f(self):\n        return self.table or 1",
+        "class A:\n def f(self):\n  self._t = x.to_table()\n def g(self):\n  if self._t: pass",
+        "if open_table(1): pass",
+    ],
+)
+def test_a_truth_value_of_data_is_found(source: str) -> None:
+    assert len(find_truth_values(ast.parse(source))) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(path):\n    if (dataset := open_table(path)) is not None: pass",
+        "def f(table: pa.Table):\n    return table.num_rows or len(table) or not len(table)",
+        "def f(tables: list[pa.Table]):\n    return tables or None",
+        "def f(table: str):\n    if table: pass\ndef g(table: pa.Table): pass",
+        "def f(series: pl.Series):\n    return series.any() or series.len()",
+    ],
+)
+def test_a_number_of_rows_is_no_truth_value_of_data(source: str) -> None:
+    assert find_truth_values(ast.parse(source)) == []
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if Path(m).parts[0] != MAY_IMPORT_HEAVY])

@@ -199,7 +199,7 @@ def find_release(lance_dir: Path, tag: str | None = None) -> Manifest:
         raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
     path = table_path(lance_dir, "images")
     images = open_table(path)
-    deleted_at = images and images.metadata.get(f"{DELETED_KEY}{tag}")
+    deleted_at = None if images is None else images.metadata.get(f"{DELETED_KEY}{tag}")
     was_deleted = f", it was deleted at {deleted_at} UTC" if deleted_at else ""
     raise LaionError(f"{path}: no release {tag!r}{was_deleted}; the newest is {newest.release}")
 
@@ -239,7 +239,8 @@ def clean_versions(lance_dir: Path, keep_days: float) -> Cleaning:
     """
     version_count = freed_bytes = 0
     for table in TABLES:
-        if dataset := open_table(table_path(lance_dir, table)):
+        # A dataset without rows is false, as an empty list is.
+        if (dataset := open_table(table_path(lance_dir, table))) is not None:
             removed = dataset.cleanup_old_versions(
                 timedelta(days=keep_days), error_if_tagged_old_versions=False
             )
@@ -326,7 +327,7 @@ def list_tags(lance_dir: Path) -> dict[str, dict[str, int]]:
     """Returns the tags of each table, and the versions that they hold."""
     return {
         table: {name: int(tag["version"]) for name, tag in dataset.tags.list().items()}
-        if (dataset := open_table(table_path(lance_dir, table)))
+        if (dataset := open_table(table_path(lance_dir, table))) is not None
         else {}
         for table in TABLES
     }

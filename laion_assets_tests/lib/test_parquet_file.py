@@ -37,7 +37,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def write(path: Path, table: pa.Table | None = None, **options: object) -> Path:
-    pq.write_table(table or make_table(), path, row_group_size=GROUP_ROWS, **options)
+    table = make_table() if table is None else table
+    pq.write_table(table, path, row_group_size=GROUP_ROWS, **options)
     return path
 
 

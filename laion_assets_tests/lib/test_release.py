@@ -27,6 +27,7 @@ from laion_assets.lib.release_diff import CountChange, compare_releases
 from laion_assets.lib.search import open_search
 from laion_assets.lib.search_filter import SearchFilter
 from laion_assets.settings import Settings
+from laion_assets.web.shelf import Shelf
 from laion_assets_tests.conftest import WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
@@ -211,6 +212,62 @@ def test_a_release_of_which_a_table_is_lost_is_made_again(settings: Settings) ->
     assert list_tags(settings) == []
     assert refresh(settings) == f"{first}.2"
     assert list_tags(settings) == [f"{first}.2"]
+
+
+def test_a_release_outlives_a_table_that_becomes_empty(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    first = refresh(settings)
+
+    ingest(settings, "a", "")
+    second = refresh(settings)
+    assert list_tags(settings) == [second, first]
+    for name in TABLES:
+        assert set(table(settings, name).tags.list()) == {first, second}
+    assert find_release(settings.lance_dir, first).row_counts["images"] == 1
+
+    ingest(settings, "a", "a wolf")
+    third = refresh(settings)
+    assert list_tags(settings) == [third, second, first]
+    assert open_search(settings.lance_dir, first).find("fox").total == 1
+
+
+def test_versions_of_an_empty_table_are_cleaned_up(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    ingest(settings, "a", "")
+    count(settings)
+    assert publish(settings, keep_days=0).cleaning.version_count > 1
+    assert len(table(settings, "images").versions()) <= 2
+
+
+def test_a_first_release_without_a_good_row_is_found(settings: Settings) -> None:
+    ingest(settings, "a", "")
+    tag = refresh(settings)
+    assert list_tags(settings) == [tag]
+    assert find_release(settings.lance_dir).row_counts["images"] == 0
+    search = open_search(settings.lance_dir)
+    assert search.find("fox").total == search.browse(SearchFilter(shard="a")).total == 0
+    shelf = Shelf(settings.lance_dir)
+    shelf.refresh()
+    assert shelf.current.image_count == 0
+    assert refresh(settings) == tag
+
+
+def test_a_first_release_without_names_is_found(settings: Settings) -> None:
+    settings = replace(settings, sheets={})
+    ingest(settings, "a", "a fox")
+    tag = refresh(settings)
+    assert list_tags(settings) == [tag]
+    assert table(settings, "entity_counts").count_rows() == 0
+
+
+def test_a_deleted_release_is_known_by_an_empty_table(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    first = refresh(settings)
+    ingest(settings, "a", "")
+    refresh(settings)
+    delete_release(settings.lance_dir, first)
+    with pytest.raises(LaionError, match=f"no release '{first}', it was deleted at"):
+        find_release(settings.lance_dir, first)
 
 
 def test_tags_of_others_are_no_releases_and_stay(settings: Settings) -> None:
