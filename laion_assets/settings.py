@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import keyword
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from types import MappingProxyType
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLED_SHEETS = REPOSITORY / "data" / "sheets"
 SHEET_PREFIX = "LAION_SHEET_"
+# Python stands surrogates for the bytes of a path that are no UTF-8.
+UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
 # A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these: the
 # project's tables, assets and jobs, and what Dagster keeps for itself beside Python's keywords.
 RESERVED_NAMES = frozenset(
@@ -105,6 +108,7 @@ class Settings:
         values = {name: value.strip() for name, value in environ.items()}
         folder = Path(values.get("LAION_DATA_DIR") or "data")
         data_dir = REPOSITORY / folder.expanduser()
+        _check_data_dir(data_dir)
         default = cls.default(data_dir)
         shards = tuple(s.strip() for s in values.get("LAION_SHARDS", "").split(",") if s.strip())
         sheets = {**default.sheets, **_sheet_locations(environ)}
@@ -117,6 +121,20 @@ class Settings:
             has_hub_token=bool(values.get("HF_TOKEN")),
             bucket_endpoint=endpoint or None,
             is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
+        )
+
+
+def _check_data_dir(data_dir: Path) -> None:
+    """Refuses what the system allows in a path, and an engine cannot open.
+
+    DuckDB cannot open a file below `?` or a backslash, Lance none below a control character, and
+    Dagster's history decodes `%`; none of them takes what is not UTF-8.
+    """
+    if refused := UNUSABLE_IN_PATH.search(str(data_dir)):
+        raise SettingsError(
+            f"LAION_DATA_DIR: {str(data_dir)!r} has {refused[0]!r} in it, which DuckDB, Lance or "
+            "Dagster cannot open; choose a folder without %, ?, \\ and control characters, "
+            "named in UTF-8"
         )
 
 

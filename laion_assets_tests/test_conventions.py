@@ -225,6 +225,16 @@ def test_the_environment_is_read_in_the_settings_alone() -> None:
     assert [m for m in readers if m.startswith(("lib", "assets", "sql", "demo"))] == []
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_tags_are_created_by_our_function(module: str) -> None:
+    calls = [
+        ast.unparse(node.func) for node in ast.walk(parse(module)) if isinstance(node, ast.Call)
+    ]
+
+    found = [call for call in calls if call.endswith("tags.create")]
+    assert found == [], f"{module}: `lance_table.create_tag` works below any folder"
+
+
 def test_every_asset_is_described(tmp_path: Path) -> None:
     for spec in list_assets(tmp_path):
         name = spec.key.to_user_string()

@@ -160,3 +160,24 @@ def test_a_data_folder_with_the_signs_of_a_glob_is_taken_as_it_is(tmp_path: Path
     shard.parent.mkdir(parents=True)
     shard.touch()
     assert list_shards(settings.shards).sources["s"].place == str(shard)
+
+
+@pytest.mark.parametrize(
+    "sign",
+    ["%", "%20", "?", "\\", "\t", "\n", "\r", "\0", "\x1b", "\x7f", "\udcff"],
+    ids=ascii,
+)
+def test_a_data_folder_that_an_engine_cannot_open_is_refused(sign: str) -> None:
+    with pytest.raises(SettingsError, match=r"^LAION_DATA_DIR: .* choose a folder") as refusal:
+        Settings.from_environment({"LAION_DATA_DIR": f"/data/a{sign}b/c"})
+    assert repr(sign[0]) in str(refusal.value)
+    assert str(refusal.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["müller", "日本", "🦊", "a#b", "a b", "~", "*", "[x]", "{x}", "a=1"]
+)
+def test_a_data_folder_may_have_any_other_name(name: str) -> None:
+    assert Settings.from_environment({"LAION_DATA_DIR": f"/data/{name}/c"}).data_dir == Path(
+        f"/data/{name}/c"
+    )

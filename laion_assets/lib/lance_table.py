@@ -9,9 +9,11 @@ replace. (`merge_insert` joins the whole table, and `delete` with `add` makes tw
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -84,6 +86,25 @@ def ensure_table(path: Path, schema: pa.Schema) -> bool:
                 lance.write_dataset(schema.empty_table(), path, data_storage_version=FORMAT)
                 return True
     return False
+
+
+def create_tag(path: Path, tag: str, version: int) -> None:
+    """Gives a version of a table a tag. Hold a lock meanwhile, and see that it is a new one.
+
+    Lance's own `tags.create` writes a temporary file to the percent-encoded path: beside a folder
+    `müller` it makes one named `m%C3%BCller`, or fails if it may not. Its `tags.update` does not.
+    """
+    import lance
+
+    folder = path / "_refs" / "tags"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Lance reads `*.json` alone, so nobody sees the tag before it is whole.
+    unfinished = folder / f".{tag}.unfinished"
+    created_at = datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
+    note = {"version": version, "createdAt": created_at, "manifestSize": 0}
+    unfinished.write_text(json.dumps(note), encoding="utf-8")
+    unfinished.replace(folder / f"{tag}.json")
+    lance.dataset(path).tags.update(tag, version)
 
 
 def replace_shard(

@@ -22,7 +22,7 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.errors import LaionError, StaleTableError
 from laion_assets.lib.indices import join_fragments, update_indices
 from laion_assets.lib.lance_images import find_uncopied
-from laion_assets.lib.lance_table import open_table, table_path
+from laion_assets.lib.lance_table import create_tag, open_table, table_path
 from laion_assets.lib.locks import lock
 from laion_assets.lib.manifest import (
     MANIFEST_KEY,
@@ -377,8 +377,7 @@ def _publish(
     )
     _commit(dataset, manifest)
     for table in TABLES:
-        released = lance.dataset(table_path(lance_dir, table))
-        released.tags.create(name, manifest.lance_versions[table])
+        create_tag(table_path(lance_dir, table), name, manifest.lance_versions[table])
     return manifest
 
 

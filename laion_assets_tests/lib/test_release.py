@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import lance
@@ -268,6 +268,53 @@ def test_a_deleted_release_is_known_by_an_empty_table(settings: Settings) -> Non
     delete_release(settings.lance_dir, first)
     with pytest.raises(LaionError, match=f"no release '{first}', it was deleted at"):
         find_release(settings.lance_dir, first)
+
+
+ODD_NAMES = {
+    "letter": "müller",
+    "ideographs": "日本",
+    "emoji": "🦊",
+    "signs": "a~b#c|\"'{}^`<>*[x]&;$ =1",
+    # Percent-encoded, it is longer than a name can be.
+    "long": "é" * 127,
+}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES)
+def test_a_release_is_made_below_a_folder_of_any_name(settings: Settings, name: str) -> None:
+    home = settings.data_dir.parent / "home"
+    inside = replace(Settings.default(home / name / "data"), sheets=settings.sheets)
+    ingest(inside, "a", "a fox")
+    tag = refresh(inside)
+
+    assert [path.name for path in home.iterdir()] == [name]
+    assert list_tags(inside) == [tag]
+    assert open_search(inside.lance_dir, tag).find("fox").total == 1
+    delete_release(inside.lance_dir, tag)
+    assert list_tags(inside) == []
+    assert [path.name for path in home.iterdir()] == [name]
+
+
+def test_a_release_needs_nothing_beside_the_data_folder(settings: Settings) -> None:
+    home = settings.data_dir.parent / "home"
+    home.mkdir()
+    # As if no folder could be made there, which root always can.
+    (home / "m%C3%BCller").touch()
+    inside = replace(Settings.default(home / "müller" / "data"), sheets=settings.sheets)
+    ingest(inside, "a", "a fox")
+    tag = refresh(inside)
+    assert list_tags(inside) == [tag]
+
+
+def test_a_tag_has_what_lance_writes_itself(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    tag = refresh(settings)
+    images = table(settings, "images")
+    images.tags.create("mine", images.version)
+    ours, theirs = images.tags.list()[tag], images.tags.list()["mine"]
+    assert ours.keys() == theirs.keys()
+    assert ours["manifest_size"] == theirs["manifest_size"]
+    assert abs(theirs["created_at"] - ours["created_at"]) < timedelta(days=1)
 
 
 def test_tags_of_others_are_no_releases_and_stay(settings: Settings) -> None:
