@@ -118,10 +118,15 @@ def _request_ingest(shard: str, change: str) -> dg.RunRequest:
 def _request_rest(
     warehouse: Warehouse, lance_store: LanceStore, refresh: str, kinds: Iterable[str]
 ) -> list[dg.RunRequest]:
-    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once."""
-    from laion_assets.lib.lance_images import find_unnoted
+    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once.
+
+    Before that, what loads the shards again that older rules cleaned.
+    """
+    from laion_assets.lib.lance_images import find_outdated, find_unnoted
     from laion_assets.lib.release import find_unreleased
 
+    outdated = find_outdated(warehouse.database)
+    loads = [_request_ingest(shard, f"reload {load_id}") for shard, load_id in outdated.items()]
     copies = [
         dg.RunRequest(
             run_key=f"copy {load_id}",
@@ -133,7 +138,7 @@ def _request_rest(
     ]
     state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
     refreshes = [dg.RunRequest(run_key=state, job_name=refresh)] if state else []
-    return copies or refreshes
+    return loads or copies or refreshes
 
 
 def _say_why(found: Discovery, *, is_waiting: bool) -> str:

@@ -69,8 +69,8 @@ def find_missing(
 ) -> list[str]:
     """Returns those of the shards that are not done.
 
-    They are those that DuckDB or Lance lacks, those that failed last, and the changed ones, of
-    which the source has another file.
+    They are those that DuckDB or Lance lacks, those that failed last, those that older rules
+    cleaned, and the changed ones, of which the source has another file.
     """
     from laion_assets.status import read_loads, read_states
 
@@ -82,6 +82,7 @@ def find_missing(
         if states[shard] == "failed"
         or shard not in loads
         or not loads[shard].is_copied
+        or not loads[shard].is_current
         or shard in changed
     ]
 

@@ -26,6 +26,9 @@ class Column:
         is_required: never NULL; a source without the column is refused.
         compression: how DuckDB packs it; None: it tries all ways that it has, which takes longer
             than packing.
+        since: the version of the schema that added it; 0: it was there from the start.
+        default: SQL literal for the rows that are older than it; None: NULL. A required column that
+            was added needs one.
     """
 
     name: str
@@ -34,9 +37,15 @@ class Column:
     sources: tuple[str, ...] = ()
     is_required: bool = False
     compression: str | None = None
+    since: int = 0
+    default: str | None = None
 
 
-# Raise it when the rules change so that a file gives other rows than before.
+# Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
+# data of an older version get it when they are next opened (`lib/migration.py`).
+SCHEMA_VERSION = 1
+# Raise it when the rules change so that a file gives other rows than before; also when a column is
+# added whose values come from the file. Shards of another version are loaded again.
 CLEANING_VERSION = "1"
 
 IMAGES = (
@@ -129,8 +138,20 @@ SHARDS = (
     Column("file_rows", "BIGINT", "Rows in the file.", is_required=True),
     Column("image_count", "BIGINT", "Rows of it in `images`.", is_required=True),
     Column("rejected_count", "BIGINT", "Rows of it in `rejected_images`.", is_required=True),
-    Column("cleaning_version", "VARCHAR", "Of the rules that cleaned it.", is_required=True),
-    Column("lance_version", "BIGINT", "First version of Lance's `images` with it; NULL: none yet."),
+    Column(
+        "cleaning_version",
+        "VARCHAR",
+        "Of the rules that cleaned it.",
+        is_required=True,
+        since=1,
+        default="'0'",
+    ),
+    Column(
+        "lance_version",
+        "BIGINT",
+        "First version of Lance's `images` with it; NULL: none yet.",
+        since=1,
+    ),
     Column("run_id", "VARCHAR", "The Dagster run that loaded it.", is_required=True),
     Column("loaded_at", "TIMESTAMPTZ", "When it was loaded.", is_required=True),
 )
@@ -168,7 +189,9 @@ CAPTION_MATCHES = (
 REFRESHES = (
     Column("table_name", "VARCHAR", "A table of counts.", is_required=True),
     Column("snapshot", "VARCHAR", "Digest of the loads of all shards it counts.", (), True),
-    Column("names_sha256", "VARCHAR", "Digest of the names it counts, if it counts names."),
+    Column(
+        "names_sha256", "VARCHAR", "Digest of the names it counts, if it counts names.", since=1
+    ),
     Column("refreshed_at", "TIMESTAMPTZ", "When it was counted.", is_required=True),
 )
 
@@ -183,6 +206,10 @@ ENTITY_COUNTS = (
     Column("image_count", "BIGINT", "Images whose caption matches the name.", is_required=True),
 )
 
+SCHEMA_VERSIONS = (
+    Column("version", "BIGINT", "Version of the schema of all tables here.", is_required=True),
+)
+
 # The tables that exist from the start, even when empty; sheets add one table a kind.
 TABLES = {
     "images": IMAGES,
@@ -194,6 +221,7 @@ TABLES = {
     "refreshes": REFRESHES,
     "domain_counts": DOMAIN_COUNTS,
     "entity_counts": ENTITY_COUNTS,
+    "schema_version": SCHEMA_VERSIONS,
 }
 
 

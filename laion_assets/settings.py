@@ -37,6 +37,7 @@ RESERVED_NAMES = frozenset(
         "refreshes",
         "rejected_images",
         "release",
+        "schema_version",
         "shards",
         "sheets",
     }

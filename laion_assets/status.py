@@ -19,12 +19,21 @@ SHARD_ASSETS = ("raw_shards", "images", "lance_images")
 
 @dataclass(frozen=True)
 class Load:
-    """A shard as DuckDB has it; `is_copied` if Lance has it so too."""
+    """A shard as DuckDB has it.
+
+    Attributes:
+        image_count: rows in `images`.
+        rejected_count: rows in `rejected_images`.
+        loaded_at: when, in UTC.
+        is_copied: whether Lance has it so too.
+        is_current: whether the present rules cleaned it; if not it is to be loaded again.
+    """
 
     image_count: int
     rejected_count: int
     loaded_at: datetime
     is_copied: bool
+    is_current: bool = True
 
 
 def read_loads(settings: Settings) -> dict[str, Load]:
@@ -33,23 +42,25 @@ def read_loads(settings: Settings) -> dict[str, Load]:
     from laion_assets.lib.lance_images import find_uncopied
     from laion_assets.lib.lance_table import open_table, table_path
     from laion_assets.lib.sql import load_sql
+    from laion_assets.schemas import CLEANING_VERSION
 
     if not settings.database.exists():
         return {}
     with Database(settings.database).read() as connection:
-        rows = connection.execute(load_sql("select_loads")).fetchall()
+        rules = {"cleaning_version": CLEANING_VERSION}
+        rows = connection.execute(load_sql("select_loads"), rules).fetchall()
         dataset = open_table(table_path(settings.lance_dir, "images"))
         uncopied = set(find_uncopied(connection, dataset))
     return {
-        shard: Load(images, rejected, loaded_at.astimezone(UTC), shard not in uncopied)
-        for shard, images, rejected, loaded_at in rows
+        shard: Load(images, rejected, loaded_at.astimezone(UTC), shard not in uncopied, is_current)
+        for shard, images, rejected, loaded_at, is_current in rows
     }
 
 
 def read_states(
     instance: dg.DagsterInstance, shards: Sequence[str], loads: Mapping[str, Load]
 ) -> dict[str, str]:
-    """Returns the state of each shard: done, failed, running, part done or missing.
+    """Returns the state of each shard: done, failed, running, part done, outdated or missing.
 
     What is there is told by the tables; Dagster's history tells of the last attempt.
     """
@@ -85,4 +96,6 @@ def _state(attempts: frozenset[str], load: Load | None) -> str:
         return "running"
     if load is None:
         return "missing"
+    if not load.is_current:
+        return "outdated"
     return "done" if load.is_copied else "part done"

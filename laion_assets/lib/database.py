@@ -21,8 +21,9 @@ import duckdb
 from filelock import ReadWriteLock, Timeout
 
 from laion_assets.lib.errors import DatabaseBusyError, LaionError, first_line
-from laion_assets.lib.sql import create_table, load_sql, quote_literal
-from laion_assets.schemas import TABLES
+from laion_assets.lib.migration import check_not_newer, migrate_database, read_database_version
+from laion_assets.lib.sql import load_sql, quote_literal
+from laion_assets.schemas import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,28 +53,39 @@ class Database:
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Opens the database for the only writer, in a transaction; creates what is missing.
 
-        Leaving the block commits; an exception in it rolls everything back.
+        Leaving the block commits; an exception in it rolls everything back, with the migration of
+        an older schema.
 
         Raises:
+            LaionError: a newer version of this project has written it.
             DatabaseBusyError: the file was not free in time; the message names the holder.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open(is_read_only=False) as connection, _transaction(connection, self.path):
-            for table, columns in TABLES.items():
-                connection.execute(create_table(table, columns))
+            migrate_database(connection, self.path)
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Opens the database to read what is committed. Writers wait until the block is left.
 
+        One of an older schema is migrated first.
+
         Raises:
-            LaionError: there is no database yet.
+            LaionError: there is no database yet, or a newer version of this project has written it.
             DatabaseBusyError: the file was not free in time; the message names the holder.
         """
         if not self.path.exists():
             raise LaionError(f"{self.path}: no database yet; run `laion backfill` first")
-        with self._open(is_read_only=True) as connection:
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._open(is_read_only=True))
+            version = read_database_version(connection)
+            check_not_newer(self.path, version)
+            if version < SCHEMA_VERSION:
+                stack.close()
+                with self.write():
+                    pass
+                connection = stack.enter_context(self._open(is_read_only=True))
             yield connection
 
     @contextmanager

@@ -95,10 +95,14 @@ def load_shard(
 
 
 def is_loaded(database: Database, raw: RawShard) -> bool:
-    """Returns whether the rows of this very file are in DuckDB, and in Lance."""
+    """Returns whether the rows of this very file, by the present rules, are in DuckDB and Lance."""
     if not database.path.exists():
         return False
-    parameters = {"shard": raw.shard, "sha256": raw.sha256}
+    parameters = {
+        "shard": raw.shard,
+        "sha256": raw.sha256,
+        "cleaning_version": CLEANING_VERSION,
+    }
     with database.read() as connection:
         ((is_there,),) = connection.execute(load_sql("is_loaded"), parameters).fetchall()
     return bool(is_there)

@@ -13,8 +13,9 @@ from laion_assets.lib.errors import StaleTableError
 from laion_assets.lib.indices import index_captions
 from laion_assets.lib.lance_table import Commit, ensure_table, replace_shard, table_path
 from laion_assets.lib.locks import lock_shard
+from laion_assets.lib.migration import migrate_lance
 from laion_assets.lib.sql import load_sql
-from laion_assets.schemas import IMAGES, arrow_schema
+from laion_assets.schemas import CLEANING_VERSION, IMAGES, arrow_schema
 
 if TYPE_CHECKING:
     import lance
@@ -55,17 +56,27 @@ def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> 
     """
     import lance
 
-    schema = arrow_schema(IMAGES)
     path = table_path(lance_dir, "images")
-    if ensure_table(path, schema):
+    if ensure_table(path, arrow_schema(IMAGES)):
         # From the start, so that a search before the first release has the same rules.
         index_captions(lance.dataset(path))
+    migrate_lance(path)
+    schema = _written_schema(lance.dataset(path))
     with lock_shard(lance_dir, shard):
         load_id, commit = _copy(database, lance_dir, shard, run_id, schema)
         with database.write() as connection:
             values = {"load_id": load_id, "lance_version": commit.version}
             connection.execute(load_sql("update_lance_version"), values)
     return commit
+
+
+def find_outdated(database: Database) -> dict[str, str]:
+    """Returns the shards that older rules cleaned, to be loaded again, and the id of their load."""
+    if not database.path.exists():
+        return {}
+    with database.read() as connection:
+        rules = {"cleaning_version": CLEANING_VERSION}
+        return dict(connection.execute(load_sql("select_outdated"), rules).fetchall())
 
 
 def find_unnoted(database: Database) -> dict[str, str]:
@@ -108,6 +119,14 @@ def compare_shards(
     ]
 
 
+def _written_schema(dataset: lance.LanceDataset) -> pa.Schema:
+    """Returns our columns in the order of the table, where added ones come last."""
+    import pyarrow as pa
+
+    ours = {column.name for column in IMAGES}
+    return pa.schema([field for field in dataset.schema if field.name in ours])
+
+
 def _compare(
     shard: str, ours: tuple[int, ...], theirs: tuple[int, ...], is_noted: bool
 ) -> ShardComparison:
@@ -127,7 +146,10 @@ def _copy(
         ((load_id, sha256, image_count),) = loads
         with stream(connection, load_sql("select_images"), {"shard": shard}) as reader:
             # DuckDB calls every column nullable; the values are the same.
-            batches = (pa.RecordBatch.from_arrays(b.columns, schema=schema) for b in reader)
+            batches = (
+                pa.RecordBatch.from_arrays([b[name] for name in schema.names], schema=schema)
+                for b in reader
+            )
             commit = replace_shard(
                 table_path(lance_dir, "images"),
                 shard,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from laion_assets.lib.errors import StaleTableError
 from laion_assets.lib.locks import lock
+from laion_assets.lib.migration import check_not_newer, read_lance_version
 from laion_assets.lib.sql import quote_literal
 
 if TYPE_CHECKING:
@@ -65,12 +66,17 @@ def open_table(path: Path) -> lance.LanceDataset | None:
     """Opens the newest version of a table; None if it has none.
 
     A folder may be there without a version: a process was killed while it made the first one.
+
+    Raises:
+        LaionError: a newer version of this project has written it.
     """
     import lance
 
     if not any(path.glob("_versions/*.manifest")):
         return None
-    return lance.dataset(path)
+    dataset = lance.dataset(path)
+    check_not_newer(path, read_lance_version(dataset))
+    return dataset
 
 
 def ensure_table(path: Path, schema: pa.Schema) -> bool:

@@ -33,6 +33,7 @@ from laion_assets.lib.manifest import (
     find_versions,
     read_manifest,
 )
+from laion_assets.lib.migration import migrate_lance
 from laion_assets.lib.sql import load_sql, quote_identifier
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def publish_release(
     if open_table(path) is None:
         raise LaionError("nothing to release; materialize `lance_images` first")
     with lock(lance_dir, "release"):
+        migrate_lance(path)
         fragments_saved = join_fragments(path)
         dataset = update_indices(path)
         content = _read_content(database, dataset, kinds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
@@ -51,6 +52,23 @@ def create_table(name: str, columns: Iterable[Column]) -> str:
     """Returns the statement that creates a table where it is missing."""
     definitions = ", ".join(map(_define, columns))
     return load_sql("create_table").format(table=quote_identifier(name), columns=definitions)
+
+
+def add_column(table: str, column: Column) -> list[str]:
+    """Returns the statements that add a column where it is missing.
+
+    DuckDB adds no required column: it gets a default for the rows that are there, and then a rule.
+    """
+    names = {"table": quote_identifier(table), "column": quote_identifier(column.name)}
+    definition = _define(replace(column, is_required=False))
+    if column.default is not None:
+        definition += f" DEFAULT {column.default}"
+    statements = [load_sql("add_column").format(table=names["table"], definition=definition)]
+    if column.default is not None:
+        statements.append(load_sql("drop_default").format(**names))
+    if column.is_required:
+        statements.append(load_sql("require_value").format(**names))
+    return statements
 
 
 def _define(column: Column) -> str:

@@ -314,6 +314,8 @@ def test_a_tag_has_what_lance_writes_itself(settings: Settings) -> None:
     ours, theirs = images.tags.list()[tag], images.tags.list()["mine"]
     assert ours.keys() == theirs.keys()
     assert ours["manifest_size"] == theirs["manifest_size"]
+    assert ours["created_at"]
+    assert theirs["created_at"]
     assert abs(theirs["created_at"] - ours["created_at"]) < timedelta(days=1)
 
 
