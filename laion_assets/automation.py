@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def build_discover_shards(
         lance_store: LanceStore,
     ) -> dg.SensorResult:
         end_dead_runs(context.instance)
-        found = _discover(context, shards)
+        found = _discover(context, shards, warehouse)
         # Shards that failed stay due; what was asked for is not asked for again.
         requested = set(json.loads(context.cursor or "[]"))
         runs = [
@@ -118,15 +119,10 @@ def _request_ingest(shard: str, change: str) -> dg.RunRequest:
 def _request_rest(
     warehouse: Warehouse, lance_store: LanceStore, refresh: str, kinds: Iterable[str]
 ) -> list[dg.RunRequest]:
-    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once.
-
-    Before that, what loads the shards again that older rules cleaned.
-    """
-    from laion_assets.lib.lance_images import find_outdated, find_unnoted
+    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once."""
+    from laion_assets.lib.lance_images import find_unnoted
     from laion_assets.lib.release import find_unreleased
 
-    outdated = find_outdated(warehouse.database)
-    loads = [_request_ingest(shard, f"reload {load_id}") for shard, load_id in outdated.items()]
     copies = [
         dg.RunRequest(
             run_key=f"copy {load_id}",
@@ -138,7 +134,7 @@ def _request_rest(
     ]
     state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
     refreshes = [dg.RunRequest(run_key=state, job_name=refresh)] if state else []
-    return loads or copies or refreshes
+    return copies or refreshes
 
 
 def _say_why(found: Discovery, *, is_waiting: bool) -> str:
@@ -148,8 +144,12 @@ def _say_why(found: Discovery, *, is_waiting: bool) -> str:
     return "; ".join([f"{state}{failed}", *found.problems])
 
 
-def _discover(context: dg.SensorEvaluationContext, shards: ShardSource) -> Discovery:
+def _discover(
+    context: dg.SensorEvaluationContext, shards: ShardSource, warehouse: Warehouse
+) -> Discovery:
+    """Returns how the sources differ; shards that older rules cleaned are due, too."""
     from laion_assets.lib.discovery import discover
+    from laion_assets.lib.lance_images import find_outdated
 
     partitions = context.instance.get_dynamic_partitions(SHARDS_NAME)
     # The next tick asks again.
@@ -158,4 +158,6 @@ def _discover(context: dg.SensorEvaluationContext, shards: ShardSource) -> Disco
         context.log.warning(line)
     for shard in found.gone:
         context.log.warning(f"no source has {shard} any more; what is here of it stays")
-    return found
+    outdated = find_outdated(warehouse.database)
+    reloads = {shard: f"reload {load_id}" for shard, load_id in outdated.items()}
+    return replace(found, due={**reloads, **found.due})

@@ -11,12 +11,13 @@ import dagster as dg
 import duckdb
 import pytest
 
-from laion_assets.backfill import discover_shards, run_job
+from laion_assets.backfill import discover_shards, find_missing, run_job
 from laion_assets.definitions import build_defs, build_resources
 from laion_assets.lib.raw_shard import fetch_shard
 from laion_assets.lib.sources.files import describe_file
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.settings import REPOSITORY, Settings
+from laion_assets.status import read_loads, read_states
 from laion_assets_tests.conftest import WriteShard, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.lib.sources.file_server import HTML, FileServer, Serve, send
@@ -264,6 +265,25 @@ def test_what_was_loaded_and_not_copied_is_copied_before_it_is_released(
 
     assert [local.tick() for _ in range(3)] == [["a"], ["refresh_counts"], []]
     assert local.instance.get_latest_materialization_event(dg.AssetKey("images")) == loaded
+
+
+def test_a_shard_of_older_rules_is_loaded_again(
+    local: Pipeline, settings: Settings, write_shard: WriteShard
+) -> None:
+    write_shard("a", url=["https://a.test/1.jpg"], caption=["a fox"])
+    assert [local.tick(), local.tick(), local.tick()] == [["a"], ["refresh_counts"], []]
+    with duckdb.connect(str(settings.database)) as connection:
+        connection.execute("UPDATE shards SET cleaning_version = '0'")
+        connection.execute("UPDATE images SET caption = 'by older rules'")
+    loads = read_loads(settings)
+    assert read_states(local.instance, ["a"], loads) == {"a": "outdated"}
+    assert find_missing(settings, local.instance, ["a"]) == ["a"]
+
+    assert [local.tick(), local.tick()] == [["a"], ["refresh_counts"]]
+
+    with duckdb.connect(str(settings.database)) as connection:
+        assert connection.execute("SELECT caption FROM images").fetchall() == [("a fox",)]
+    assert find_missing(settings, local.instance, ["a"]) == []
 
 
 def test_a_tick_says_what_it_waits_for_and_what_it_leaves_out(
