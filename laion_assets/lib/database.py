@@ -83,10 +83,19 @@ class Database:
             check_not_newer(self.path, version)
             if version < SCHEMA_VERSION:
                 stack.close()
-                with self.write():
-                    pass
+                self._migrate()
                 connection = stack.enter_context(self._open(is_read_only=True))
             yield connection
+
+    def _migrate(self) -> None:
+        try:
+            with self.write():
+                pass
+        except OSError as error:
+            raise LaionError(
+                f"{self.path}: of an older version of laion-assets, and cannot be migrated "
+                f"({error.strerror}); run `laion status` as a user who may write there"
+            ) from error
 
     @contextmanager
     def _open(self, *, is_read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -22,9 +22,11 @@ from laion_assets.schemas import IMAGES, SCHEMA_VERSION, TABLES, Column, arrow_s
 
 if TYPE_CHECKING:
     import lance
+    import pyarrow as pa
 
 # In the metadata of the Lance table.
 SCHEMA_KEY = "laion_assets.schema_version"
+COMMIT_ATTEMPTS = 20
 # Of the first commits: a release was a name here, not the object that it is now, without a record.
 RELEASE_KEY = "laion_assets.release"
 OBSOLETE_KEYS = ("laion_assets.content_sha256", "laion_assets.shard_count")
@@ -104,7 +106,6 @@ def migrate_lance(
         LaionError: a newer version of this project has written the table.
     """
     import lance
-    import pyarrow as pa
 
     if _is_current(lance.dataset(path), known):
         return
@@ -112,11 +113,26 @@ def migrate_lance(
         dataset = lance.dataset(path)
         if _is_current(dataset, known):
             return
-        added = arrow_schema(_added(columns, read_lance_version(dataset)))
-        missing = [f.with_nullable(True) for f in added if f.name not in dataset.schema.names]
-        if missing:
-            dataset.add_columns(pa.schema(missing))
+        _add_to_lance(path, arrow_schema(_added(columns, read_lance_version(dataset))))
         lance.dataset(path).update_metadata({SCHEMA_KEY: str(known), **_clean(dataset.metadata)})
+
+
+def _add_to_lance(path: Path, added: pa.Schema) -> None:
+    import lance
+    import pyarrow as pa
+    from lance.commit import CommitConflictError
+
+    for attempt in range(1, COMMIT_ATTEMPTS + 1):
+        dataset = lance.dataset(path)
+        missing = [f.with_nullable(True) for f in added if f.name not in dataset.schema.names]
+        if not missing:
+            return
+        try:
+            dataset.add_columns(pa.schema(missing))
+        except CommitConflictError:
+            # Another process replaced a shard meanwhile.
+            if attempt == COMMIT_ATTEMPTS:
+                raise
 
 
 def _is_current(dataset: lance.LanceDataset, known: int) -> bool:

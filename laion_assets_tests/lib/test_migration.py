@@ -1,6 +1,7 @@
 """Data of older commits become data of this one; data of newer ones are refused."""
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -294,6 +295,26 @@ def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> No
     released = lance.dataset(path, version=tag)
     assert released.schema.names == [column.name for column in IMAGES]
     assert images.scanner(full_text_query="fox").count_rows() == 1
+
+
+def test_shards_are_replaced_while_lance_is_migrated(settings: Settings) -> None:
+    for shard in "ab":
+        ingest(settings, shard, f"a fox in {shard}")
+    path = settings.lance_dir / "images.lance"
+    with ThreadPoolExecutor(2) as pool:
+        copies = [pool.submit(copy, settings, shard) for shard in "ab" * 5]
+        for version, column in enumerate(NEW, start=2):
+            columns = (*IMAGES, replace(column, since=version))
+            migrate_lance(path, columns, known=version)
+            migrate_lance(path, columns, known=version)
+            # `copy` knows no newer version.
+            lance.dataset(path).update_metadata({SCHEMA_KEY: str(SCHEMA_VERSION)})
+        failures = [copied.exception() for copied in copies]
+
+    assert {str(type(f)) for f in failures if f} <= {str(LaionError)}
+    images = lance.dataset(path)
+    assert set(images.schema.names) == {column.name for column in (*IMAGES, *NEW)}
+    assert sorted(images.to_table()["shard"].to_pylist()) == ["a", "b"]
 
 
 def test_a_shard_is_copied_by_the_names_of_the_columns(settings: Settings) -> None:

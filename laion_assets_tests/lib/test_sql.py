@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.lib.sql import (
+    add_column,
     create_table,
     load_sql,
     quote_identifier,
@@ -24,6 +25,8 @@ STATEMENTS = sorted(
     if path.name.endswith(".sql")
 )
 DUMMIES = {
+    "column": "c",
+    "definition": "c VARCHAR",
     "table": '"t"',
     "columns": '"c" VARCHAR',
     "path": "'p'",
@@ -174,6 +177,20 @@ def test_a_table_is_created_where_it_is_missing_and_else_left(
     assert connection.execute("""SELECT "a b", c FROM "t""1" """).fetchall() == [(1, None)]
     with pytest.raises(duckdb.ConstraintException, match="NOT NULL"):
         connection.execute("""INSERT INTO "t""1" VALUES (NULL, 'x')""")
+
+
+def test_a_required_column_is_added_with_its_default_once(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    column = Column("c d", "VARCHAR", "Needed.", is_required=True, since=1, default="'it''s'")
+    connection.execute("""CREATE TABLE "t""1" AS SELECT 1 AS a""")
+    for _ in range(2):
+        for statement in add_column('t"1', column):
+            connection.execute(statement)
+
+    assert connection.execute("""SELECT "c d" FROM "t""1" """).fetchall() == [("it's",)]
+    with pytest.raises(duckdb.ConstraintException, match="NOT NULL"):
+        connection.execute("""INSERT INTO "t""1" (a) VALUES (2)""")
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
