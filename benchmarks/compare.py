@@ -146,7 +146,6 @@ class Bench:
             "LAION_SHARDS": ",".join(map(str, files)),
             "DAGSTER_HOME": str(REPOSITORY),
             "LAION_HISTORY_DIR": str(data_dir / "dagster"),
-            "LAION_LOGS_DIR": str(data_dir / "dagster" / "compute_logs"),
         }
 
     def new_folder(self) -> Iterator[Path]:

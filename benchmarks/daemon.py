@@ -93,7 +93,6 @@ class Place:
             "LAION_DATA_DIR": str(self.data_dir),
             "LAION_SHARDS": str(self.source / "*.parquet"),
             "LAION_HISTORY_DIR": str(self.data_dir / "dagster"),
-            "LAION_LOGS_DIR": str(self.data_dir / "dagster" / "compute_logs"),
         }
 
     def run(self, *command: str) -> None:

@@ -75,7 +75,6 @@ def measure_processes(folder: Path, rounds: int) -> dict[str, list[float]]:
         "LAION_DATA_DIR": str(folder / "data"),
         "LAION_SHARDS": str(folder / "source" / "*.parquet"),
         "LAION_HISTORY_DIR": str(folder / "data" / "dagster"),
-        "LAION_LOGS_DIR": str(folder / "data" / "dagster" / "compute_logs"),
     }
     dagster = [sys.executable, "-m", "dagster", "job", "execute"]
     tags = f'{{"dagster/partition": "{SHARD}"}}'

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -116,13 +117,43 @@ def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh
 
 
 @main.command()
-def status() -> None:
-    """Shows each shard, the counts and the last release."""
-    from laion_assets.report import print_status
+@click.option("--json", "is_json", is_flag=True, help="Print an object: is_sound, shards, ….")
+def status(is_json: bool) -> None:
+    """Shows each shard, the counts and the last release.
+
+    The exit status is 1 if a shard failed or is missing, or if counts or release are behind.
+    """
+    from laion_assets.lib.errors import HistoryError
+    from laion_assets.report import print_json, print_status
+    from laion_assets.status_report import read_status
 
     settings = _load_settings()
-    with _open_instance() as instance:
-        print_status(settings, instance)
+    with ExitStack() as stack:
+        try:
+            instance, problem = stack.enter_context(_open_instance()), None
+        except HistoryError as error:
+            instance, problem = None, f"{error}; the states above are those of the tables alone"
+        found = read_status(settings, instance, problem)
+    (print_json if is_json else print_status)(found)
+    if not found.is_sound:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
+def backup(destination: Path) -> None:
+    """Copies the database, the releases, the raw files and the lists to the folder DEST.
+
+    Loads and searches go on. An existing DEST is replaced only if it is such a backup.
+    """
+    from laion_assets.lib.backup import back_up
+
+    destination = destination.absolute()
+    made = back_up(_load_settings(), destination)
+    click.echo(
+        f"{destination}: {len(made.files):,} files, {made.total_bytes / 1e6:,.1f} MB, "
+        f"{len(made.releases)} releases, verified"
+    )
 
 
 @main.command()
@@ -253,11 +284,12 @@ def _load_settings() -> Settings:
 
 @contextmanager
 def _open_instance() -> Iterator[dg.DagsterInstance]:
-    from laion_assets.instance import open_instance
+    from laion_assets.instance import name_history_errors, open_instance
     from laion_assets.runs import end_dead_runs
 
     with open_instance() as instance:
-        end_dead_runs(instance)
+        with name_history_errors():
+            end_dead_runs(instance)
         yield instance
 
 

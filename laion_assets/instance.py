@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from laion_assets.settings import REPOSITORY, Settings, SettingsError
+from laion_assets.settings import REPOSITORY, Settings, find_history_dir
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -30,8 +30,6 @@ def load_environment() -> Settings:
             os.environ[name] = value
     settings = Settings.from_environment()
     os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY))
-    os.environ.setdefault("LAION_HISTORY_DIR", str(settings.history_dir))
-    os.environ.setdefault("LAION_LOGS_DIR", str(settings.history_dir / "compute_logs"))
     return settings
 
 
@@ -41,28 +39,51 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
 
     Several processes that find an empty history at once would each create its tables, and break
     it; the first one does it while the others wait.
-    """
-    from pathlib import Path
 
+    Raises:
+        HistoryError: its folder cannot be used.
+    """
     import dagster as dg
     from filelock import FileLock
 
     from laion_assets.partitions import SHARDS_NAME
 
-    history_dir = Path(os.environ["LAION_HISTORY_DIR"])
-    try:
+    history_dir = find_history_dir()
+    with name_history_errors():
         history_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"LAION_DATA_DIR: {history_dir}: {error.strerror}") from error
-    with FileLock(history_dir / ".init.lock"):
-        instance = dg.DagsterInstance.get()
-        # Each of the three storages creates its tables when it is first asked.
-        instance.get_runs(limit=1)
-        instance.get_dynamic_partitions(SHARDS_NAME)
-        instance.all_instigator_state()
+        with FileLock(history_dir / ".init.lock"):
+            instance = dg.DagsterInstance.get()
+            # Each of the three storages creates its tables when it is first asked.
+            instance.get_runs(limit=1)
+            instance.get_dynamic_partitions(SHARDS_NAME)
+            instance.all_instigator_state()
     with instance:
         yield instance
 
 
+@contextmanager
+def name_history_errors() -> Iterator[None]:
+    """Turns what a disk refuses into one line that names the folder.
+
+    Raises:
+        HistoryError: the history cannot be opened or written.
+    """
+    from sqlalchemy.exc import OperationalError
+
+    from laion_assets.lib.errors import HistoryError, first_line
+
+    try:
+        yield
+    except (OSError, OperationalError) as error:
+        variable = "LAION_HISTORY_DIR" if os.environ.get("LAION_HISTORY_DIR") else "LAION_DATA_DIR"
+        cause = error.orig if isinstance(error, OperationalError) and error.orig else error
+        reason = getattr(cause, "strerror", None) or first_line(cause)
+        raise HistoryError(
+            f"{variable}: {find_history_dir()}: Dagster's history cannot be opened ({reason}); "
+            "check that its disk has room and can be written"
+        ) from error
+
+
 def _is_setting(name: str) -> bool:
-    return name in {"LAION_DATA_DIR", "LAION_SHARDS"} or name.startswith("LAION_SHEET_")
+    folders = {"LAION_DATA_DIR", "LAION_HISTORY_DIR"}
+    return name in {*folders, "LAION_SHARDS"} or name.startswith("LAION_SHEET_")

@@ -14,14 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from laion_assets.backfill import Outcome
     from laion_assets.lib.manifest import Manifest, Record
     from laion_assets.lib.release import Cleaning
     from laion_assets.lib.release_diff import ReleaseDiff
     from laion_assets.lib.search import SearchAnswer
-    from laion_assets.settings import Settings
+    from laion_assets.status_report import Status
 
 # The parent of every logger of the package.
 LOGGER = logging.getLogger("laion_assets")
@@ -92,44 +90,41 @@ def show_progress(total: int) -> Iterator[RunProgress]:
             yield runs
 
 
-def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
+def print_status(status: Status) -> None:
     """Prints a table of the shards, and below it the counts and the last release."""
-    from laion_assets.lib.database import Database
-    from laion_assets.lib.release import find_unreleased, newest_release
-    from laion_assets.partitions import SHARDS_NAME
-    from laion_assets.status import read_loads, read_states, read_totals
-
-    shards = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
-    loads = read_loads(settings)
-    states = read_states(instance, shards, loads)
     table = Table("shard", "rows", "rejected", "when (UTC)", "state", box=None)
     table.columns[0].no_wrap = True
     for number in (1, 2):
         table.columns[number].justify = "right"
-    for shard in shards:
-        load = loads.get(shard)
-        style = STATE_STYLES.get(states[shard], "")
+    for shard in status.shards:
+        style = STATE_STYLES.get(shard.state, "")
         table.add_row(
-            escape(shard),
-            f"{load.image_count:,}" if load else "",
-            f"{load.rejected_count:,}" if load else "",
-            f"{load.loaded_at:%Y-%m-%d %H:%M:%S}" if load else "",
-            f"[{style}]{states[shard]}[/]" if style else states[shard],
+            escape(shard.shard),
+            "" if shard.image_count is None else f"{shard.image_count:,}",
+            "" if shard.rejected_count is None else f"{shard.rejected_count:,}",
+            f"{shard.loaded_at:%Y-%m-%d %H:%M:%S}" if shard.loaded_at else "",
+            f"[{style}]{shard.state}[/]" if style else shard.state,
         )
     console = _open_console()
+    say = partial(console.print, highlight=False, soft_wrap=True)
     console.print(table)
-    totals = ", ".join(f"{count:,} {what}" for what, count in read_totals(settings).items())
-    console.print(f"\nTotal: {totals or 'nothing yet'}", highlight=False)
-    release = newest_release(settings.lance_dir)
-    console.print(
-        f"Last release: {release.release}, {release.row_counts['images']:,} images of "
-        f"{len(release.shards)} shards, Lance version {release.lance_versions['images']}"
+    totals = ", ".join(f"{count:,} {what}" for what, count in status.totals.items())
+    say(f"\nTotal: {totals or 'nothing yet'}")
+    release = status.release
+    say(
+        f"Last release: {release.release}, {release.image_count:,} images of "
+        f"{release.shard_count} shards, Lance version {release.lance_version}"
         if release
         else "Last release: none",
-        highlight=False,
     )
-    if find_unreleased(Database(settings.database), settings.lance_dir, tuple(settings.sheets)):
-        console.print("Counts and release are behind the shards: `laion backfill --missing`")
+    free = (
+        f"{free_bytes / 1e9:,.1f} GB ({what})" for what, free_bytes in status.free_bytes.items()
+    )
+    say(f"Free space: {', '.join(free)}")
+    if status.is_release_behind:
+        say("Counts and release are behind the shards: `laion backfill --missing`")
+    for problem in status.problems:
+        say(escape(problem))
 
 
 def print_answer(answer: SearchAnswer) -> None:

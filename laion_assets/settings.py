@@ -56,6 +56,7 @@ class Settings:
         data_dir: absolute folder of everything that the pipeline writes.
         shards: locations of parquet shards, each a path, a glob or a URL.
         sheets: location of the list of names of each kind, ordered by kind.
+        history: absolute folder of Dagster's history; None: beside the data.
         hub_endpoint: where the Hugging Face Hub is.
         has_hub_token: whether HF_TOKEN is set; its value is read by who sends it.
         bucket_endpoint: where the buckets of `s3://` are; None: Amazon's.
@@ -65,6 +66,7 @@ class Settings:
     data_dir: Path
     shards: tuple[str, ...]
     sheets: Mapping[str, str]
+    history: Path | None = None
     hub_endpoint: str = "https://huggingface.co"
     has_hub_token: bool = False
     bucket_endpoint: str | None = None
@@ -87,8 +89,8 @@ class Settings:
 
     @property
     def history_dir(self) -> Path:
-        """Folder of Dagster's runs and events, as `.env` sets it."""
-        return self.data_dir / "dagster"
+        """Folder of Dagster's runs and events; it may lie on another disk than the data."""
+        return self.history or self.data_dir / "dagster"
 
     @classmethod
     def default(cls, data_dir: Path) -> Settings:
@@ -107,8 +109,7 @@ class Settings:
             SettingsError: a variable holds what cannot be used.
         """
         values = {name: value.strip() for name, value in environ.items()}
-        folder = Path(values.get("LAION_DATA_DIR") or "data")
-        data_dir = REPOSITORY / folder.expanduser()
+        data_dir = _find_folder(values, "LAION_DATA_DIR") or REPOSITORY / "data"
         _check_data_dir(data_dir)
         default = cls.default(data_dir)
         shards = tuple(s.strip() for s in values.get("LAION_SHARDS", "").split(",") if s.strip())
@@ -118,6 +119,7 @@ class Settings:
             data_dir=data_dir,
             shards=shards or default.shards,
             sheets=MappingProxyType(dict(sorted(sheets.items()))),
+            history=_find_folder(values, "LAION_HISTORY_DIR"),
             hub_endpoint=(values.get("HF_ENDPOINT") or default.hub_endpoint).rstrip("/"),
             has_hub_token=bool(values.get("HF_TOKEN")),
             bucket_endpoint=endpoint or None,
@@ -137,6 +139,19 @@ def _check_data_dir(data_dir: Path) -> None:
             "Dagster cannot open; choose a folder without %, ?, \\ and control characters, "
             "named in UTF-8"
         )
+
+
+def find_history_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Returns the folder of Dagster's history, whatever else is set wrongly."""
+    if history := _find_folder(environ, "LAION_HISTORY_DIR"):
+        return history
+    return (_find_folder(environ, "LAION_DATA_DIR") or REPOSITORY / "data") / "dagster"
+
+
+def _find_folder(environ: Mapping[str, str], variable: str) -> Path | None:
+    """Returns an absolute folder; None if the variable is blank or not set."""
+    folder = environ.get(variable, "").strip()
+    return REPOSITORY / Path(folder).expanduser() if folder else None
 
 
 def _sheet_locations(environ: Mapping[str, str]) -> dict[str, str]:

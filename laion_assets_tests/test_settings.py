@@ -5,7 +5,13 @@ import pytest
 
 from laion_assets.definitions import build_defs
 from laion_assets.lib.sources.listing import list_shards
-from laion_assets.settings import BUNDLED_SHEETS, REPOSITORY, Settings, SettingsError
+from laion_assets.settings import (
+    BUNDLED_SHEETS,
+    REPOSITORY,
+    Settings,
+    SettingsError,
+    find_history_dir,
+)
 
 BUNDLED_KINDS = ("artists", "celebrities", "characters")
 
@@ -181,3 +187,21 @@ def test_a_data_folder_may_have_any_other_name(name: str) -> None:
     assert Settings.from_environment({"LAION_DATA_DIR": f"/data/{name}/c"}).data_dir == Path(
         f"/data/{name}/c"
     )
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({}, REPOSITORY / "data" / "dagster"),
+        ({"LAION_DATA_DIR": "/d"}, Path("/d/dagster")),
+        ({"LAION_DATA_DIR": "/d", "LAION_HISTORY_DIR": " "}, Path("/d/dagster")),
+        ({"LAION_DATA_DIR": "/d", "LAION_HISTORY_DIR": "/h"}, Path("/h")),
+        ({"LAION_HISTORY_DIR": "h"}, REPOSITORY / "h"),
+    ],
+    ids=["default", "beside the data", "blank", "set", "relative"],
+)
+def test_the_history_is_beside_the_data_unless_it_is_set(
+    environ: dict[str, str], folder: Path
+) -> None:
+    assert find_history_dir(environ) == folder
+    assert Settings.from_environment(environ).history_dir == folder

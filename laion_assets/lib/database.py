@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from errno import EACCES, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,12 +120,17 @@ class Database:
 
     @contextmanager
     def _turn(self, *, is_read_only: bool) -> Iterator[None]:
-        lock = ReadWriteLock(f"{self.path}.lock", timeout=self.queue_wait_s, is_singleton=False)
-        acquire = lock.acquire_read if is_read_only else lock.acquire_write
         try:
-            acquire()
+            lock = ReadWriteLock(f"{self.path}.lock", timeout=self.queue_wait_s, is_singleton=False)
+            (lock.acquire_read if is_read_only else lock.acquire_write)()
         except Timeout:
             raise _busy(self.path, _find_holder(self.path), self.queue_wait_s) from None
+        except OSError as error:
+            # Whoever may not write here cannot queue, but may read while nobody writes.
+            if not is_read_only or error.errno not in (EACCES, EROFS):
+                raise LaionError(f"{self.path}.lock: {error.strerror}") from error
+            yield
+            return
         try:
             yield
         finally:

@@ -36,3 +36,7 @@ class DatabaseBusyError(LaionError):
 
 class StaleTableError(LaionError):
     """Two tables do not tell of the same shards; something has to be materialized first."""
+
+
+class HistoryError(LaionError):
+    """Dagster's history cannot be opened, as on a full or a read-only disk."""
