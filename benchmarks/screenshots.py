@@ -57,7 +57,7 @@ def take_asset(page: Page, web_ui: WebUi) -> None:
     """Takes the figures of one partition of `images`."""
     page.set_viewport_size({"width": 1400, "height": 1000})
     page.goto(f"{web_ui.url}/assets/images?view=partitions&partition={SHARD}")
-    expect(page.get_by_text("dagster/row_count").first).to_be_visible()
+    expect(page.get_by_text("dagster/partition_row_count").first).to_be_visible()
     page.wait_for_load_state("networkidle")
     save(page, "images.png")
 

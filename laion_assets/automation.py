@@ -14,6 +14,7 @@ from laion_assets.partitions import SHARDS, SHARDS_NAME
 from laion_assets.resources import LanceStore, ShardSource, Warehouse
 from laion_assets.runs import end_dead_runs, is_busy
 from laion_assets.shard_checks import ROWS_ACCOUNTED
+from laion_assets.source_events import describe_changes
 
 if TYPE_CHECKING:
     from laion_assets.lib.discovery import Discovery
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 DISCOVERY_INTERVAL_S = 120
 # A file that was touched and has the same content stops at `raw_shards`.
 ONLY_IF_CHANGED = {"ops": {"raw_shards": {"config": {"only_if_changed": True}}}}
+# In the queue of runs, those that somebody starts by hand go first: their priority is 0.
+IN_BACKGROUND = {"dagster/priority": "-1"}
 SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key)
 # What tells of all shards runs with the refresh, once for many of them.
 TABLE_CHECKS = dg.AssetSelection.checks_for_assets("images", "lance_images") - SHARD_CHECKS
@@ -50,6 +53,7 @@ def build_daily_refresh(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefi
         job=job,
         cron_schedule="0 6 * * *",
         execution_timezone="UTC",
+        tags=IN_BACKGROUND,
         description="Refreshes names, counts and release every day at 06:00 UTC.",
     )
 
@@ -87,11 +91,8 @@ def build_discover_shards(
         found = _discover(context, shards, warehouse)
         # Shards that failed stay due; what was asked for is not asked for again.
         requested = set(json.loads(context.cursor or "[]"))
-        runs = [
-            _request_ingest(shard, change)
-            for shard, change in found.due.items()
-            if change not in requested
-        ]
+        news = [shard for shard, change in found.due.items() if change not in requested]
+        runs = [_request_ingest(shard, found.due[shard]) for shard in news]
         is_waiting = not runs and is_busy(context.instance)
         if not runs and not is_waiting:
             runs = _request_rest(warehouse, lance_store, refresh.name, kinds)
@@ -102,6 +103,7 @@ def build_discover_shards(
                 [SHARDS.build_add_request(found.new)] if found.new else []
             ),
             cursor=json.dumps(sorted(found.due.values())),
+            asset_events=list(describe_changes(found.due, news)),
         )
 
     return discover_shards
@@ -113,6 +115,7 @@ def _request_ingest(shard: str, change: str) -> dg.RunRequest:
         job_name=INGEST_SHARDS.name,
         partition_key=shard,
         run_config=ONLY_IF_CHANGED,
+        tags=IN_BACKGROUND,
     )
 
 
@@ -129,11 +132,14 @@ def _request_rest(
             job_name=INGEST_SHARDS.name,
             partition_key=shard,
             asset_selection=[dg.AssetKey("lance_images")],
+            tags=IN_BACKGROUND,
         )
         for shard, load_id in find_unnoted(warehouse.database).items()
     ]
     state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
-    refreshes = [dg.RunRequest(run_key=state, job_name=refresh)] if state else []
+    refreshes = (
+        [dg.RunRequest(run_key=state, job_name=refresh, tags=IN_BACKGROUND)] if state else []
+    )
     return copies or refreshes
 
 

@@ -16,6 +16,7 @@ import dagster as dg
 
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.runs import PROCESS_TAG, STARTED_BY_TAG
+from laion_assets.source_events import describe_changes
 
 if TYPE_CHECKING:
     from laion_assets.lib.discovery import Discovery
@@ -58,6 +59,8 @@ def discover_shards(
     )
     if found.new:
         instance.add_dynamic_partitions(SHARDS_NAME, found.new)
+    for event in describe_changes(found.due, (*found.new, *found.changed)):
+        instance.report_runless_asset_event(event)
     return found
 
 

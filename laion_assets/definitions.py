@@ -11,6 +11,7 @@ from laion_assets.assets.lance_images import lance_images
 from laion_assets.assets.names import build_names_asset
 from laion_assets.assets.raw_shards import raw_shards
 from laion_assets.assets.release import build_release_asset
+from laion_assets.assets.source_shards import SOURCE_SHARDS
 from laion_assets.automation import (
     DISCOVERY_INTERVAL_S,
     INGEST_SHARDS,
@@ -32,6 +33,7 @@ def build_defs(
     refresh_counts = build_refresh_job(kinds)
     return dg.Definitions(
         assets=[
+            SOURCE_SHARDS,
             raw_shards,
             images,
             lance_images,

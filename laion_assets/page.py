@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 # Whom to ask about a table; put your own team here.
 OWNERS = ["team:laion-assets"]
+# What `daily_refresh` makes: late after one day that was missed, overdue after two.
+DAILY = dg.FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=49), warn_window=timedelta(hours=25)
+)
 # A page with a 10,000-character caption is no page.
 MAX_CELL_LENGTH = 120
 

@@ -254,7 +254,9 @@ def _describe(name: str, outcome: Outcome) -> str:
     release = outcome.metadata.get("release")
     facts = ""
     if images:
-        facts = f" {images['dagster/row_count']:,} images, {images['rejected']:,} rejected,"
+        facts = (
+            f" {images['dagster/partition_row_count']:,} images, {images['rejected']:,} rejected,"
+        )
     elif release:
         facts = f" release {release['tag']},"
     return f"[green]done[/]   {escape(name)}:{facts} {outcome.duration_s:.1f} s"

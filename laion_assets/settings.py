@@ -40,6 +40,7 @@ RESERVED_NAMES = frozenset(
         "schema_version",
         "shards",
         "sheets",
+        "source_shards",
     }
 )
 

@@ -53,6 +53,7 @@ def images(
     SELECT domain, count(*) FROM images WHERE aesthetic > 7 GROUP BY domain ORDER BY 2 DESC LIMIT 20
     ```
     """
+    from laion_assets.lib.disk_space import check_load_space
     from laion_assets.lib.images import load_shard
     from laion_assets.lib.raw_shard import check_unchanged, raw_path, read_raw_shard
     from laion_assets.lib.shard_profile import profile_shard
@@ -62,6 +63,7 @@ def images(
     raw_dir = Path(shards.raw_dir)
     with warehouse.database.write() as connection:
         raw = read_raw_shard(context.partition_key, raw_dir)
+        check_load_space(raw, raw_path(raw_dir, raw.shard), warehouse.database.path)
         load = load_shard(connection, raw, raw_path(raw_dir, raw.shard), context.run.run_id)
         check_unchanged(raw, raw_dir)
         profile = profile_shard(connection, raw.shard)
@@ -82,7 +84,7 @@ def _describe(raw: "RawShard", load: "ShardLoad", profile: "ShardProfile") -> di
     images, lengths = profile.image_count, profile.caption_lengths
     rejected = sum(load.rejected.values())
     return {
-        "dagster/row_count": images,
+        "dagster/partition_row_count": images,
         "rejected": rejected,
         "percent_rejected": percent(rejected, raw.file_rows),
         "percent_repeated": percent(profile.repeated, images),

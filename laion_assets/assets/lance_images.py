@@ -21,7 +21,7 @@ from laion_assets.schemas import IMAGES
     owners=OWNERS,
     retry_policy=RETRIES,
     tags={"holds": "urls-and-captions"},
-    metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
+    metadata={**describe_table("images.lance", IMAGES), "partition_expr": "shard"},
 )
 @explain_failures
 def lance_images(
@@ -44,7 +44,7 @@ def lance_images(
     )
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": commit.row_count,
+            "dagster/partition_row_count": commit.row_count,
             "lance_version": commit.version,
             "fragments": commit.fragment_count,
             "bytes": commit.data_bytes,

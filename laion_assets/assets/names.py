@@ -5,7 +5,7 @@ import time
 import dagster as dg
 
 from laion_assets.failures import RETRIES, explain_failures
-from laion_assets.page import OWNERS, preview
+from laion_assets.page import DAILY, OWNERS, preview
 from laion_assets.resources import SheetSource, Warehouse
 
 
@@ -20,6 +20,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         owners=OWNERS,
         retry_policy=RETRIES,
         tags={"holds": "names"},
+        freshness_policy=DAILY,
         metadata={"dagster/table_name": kind},
         description=(
             f"The {kind} whose captions are counted: the list that `LAION_SHEET_{kind.upper()}` "

@@ -23,6 +23,7 @@ class FetchConfig(dg.Config):
 
 
 @dg.asset(
+    deps=["source_shards"],
     partitions_def=SHARDS,
     group_name="shards",
     kinds={"parquet", "file"},
@@ -68,7 +69,7 @@ def raw_shards(
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(raw.sha256),
         metadata={
-            "dagster/row_count": raw.file_rows,
+            "dagster/partition_row_count": raw.file_rows,
             "dagster/column_schema": describe_source_columns(
                 describe_columns(raw_path(raw_dir, raw.shard))
             ),

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from laion_assets.failures import RETRIES, explain_failures
-from laion_assets.page import OWNERS, show_table
+from laion_assets.page import DAILY, OWNERS, show_table
 from laion_assets.resources import LanceStore, Warehouse
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         owners=OWNERS,
         retry_policy=RETRIES,
         tags={"holds": "urls-and-captions"},
+        freshness_policy=DAILY,
     )
     @explain_failures
     def release(

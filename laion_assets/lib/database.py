@@ -141,6 +141,7 @@ class Database:
 @contextmanager
 def _connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with closing(duckdb.connect(str(path))) as connection:
+        connection.execute(load_sql("set_progress_off"))
         yield connection
 
 
@@ -154,6 +155,7 @@ def _attach(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         engine.execute(load_sql("attach_database").format(path=quote_literal(str(path))))
         with closing(engine.cursor()) as connection:
+            connection.execute(load_sql("set_progress_off"))
             connection.execute(load_sql("use_database"))
             yield connection
         engine.execute(load_sql("detach_database"))

@@ -1,6 +1,6 @@
 """Checks, before anything is written, that a disk has room for it.
 
-The estimates are upper bounds for rows as LAION has them. A refused step has written nothing.
+The estimates are upper bounds for rows as LAION has them. A refused step has changed nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from laion_assets.lib.errors import LaionError
 if TYPE_CHECKING:
     import lance
 
+    from laion_assets.lib.raw_shard import RawShard
+
 # What is written beside the rows, at least: locks, logs, versions, a checkpoint.
 LEAST_BYTES = 1 << 20
 # DuckDB takes up to the size of the file's columns, uncompressed, plus this for what it derives.
-DERIVED_BYTES_A_ROW = 40
+DERIVED_BYTES_A_ROW = 100
 # Lance, whose strings are compressed less than DuckDB's.
 LANCE_SHARE_OF_DUCKDB = 1.5
-# Full text with positions takes 31 bytes a row, the other indices 60; a merge holds both sides.
-INDEX_BYTES_A_ROW = 100
+# Full text with positions takes up to 60 bytes a row, the other indices as many;
+# a merge holds both sides.
+INDEX_BYTES_A_ROW = 200
 
 
 class DiskSpaceError(LaionError):
@@ -69,6 +72,16 @@ def estimate_load(path: Path, row_count: int) -> int:
     )
     columns = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in read)
     return LEAST_BYTES + int(columns) + DERIVED_BYTES_A_ROW * row_count
+
+
+def check_load_space(raw: RawShard, path: Path, database: Path) -> None:
+    """Checks that there is room to load a verified file.
+
+    Raises:
+        DiskSpaceError: there is not.
+    """
+    needed = estimate_load(path, raw.file_rows)
+    check_space(database.parent, needed, f"loading shard {raw.shard!r}")
 
 
 def estimate_copy(database: Path, row_count: int, total_rows: int) -> int:

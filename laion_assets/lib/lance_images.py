@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from laion_assets.lib.database import Database, stream
+from laion_assets.lib.disk_space import check_space, estimate_copy
 from laion_assets.lib.errors import StaleTableError
 from laion_assets.lib.indices import index_captions
 from laion_assets.lib.lance_table import Commit, ensure_table, replace_shard, table_path
@@ -53,6 +54,7 @@ def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> 
 
     Raises:
         StaleTableError: DuckDB does not have the shard.
+        DiskSpaceError: the disk has no room for it.
     """
     import lance
 
@@ -109,6 +111,7 @@ def compare_shards(
     if dataset is not None:
         reader = dataset.scanner(columns=["shard", "image_id"]).to_reader()
         with duckdb.connect() as engine:
+            engine.execute(load_sql("set_progress_off"))
             engine.register("images", reader)
             theirs = {shard: tuple(values) for shard, *values in engine.execute(query).fetchall()}
     noted = {shard for (shard,) in connection.execute(load_sql("select_copied")).fetchall()}
@@ -144,6 +147,9 @@ def _copy(
         if not loads:
             raise StaleTableError(f"shard {shard!r} is not in DuckDB; materialize `images` first")
         ((load_id, sha256, image_count),) = loads
+        total = sum(n for _, n, *_ in connection.execute(load_sql("select_loads")).fetchall())
+        needed = estimate_copy(database.path, image_count, total)
+        check_space(lance_dir, needed, f"copying shard {shard!r} to Lance")
         with stream(connection, load_sql("select_images"), {"shard": shard}) as reader:
             # DuckDB calls every column nullable; the values are the same.
             batches = (

@@ -90,6 +90,7 @@ def verify_parquet(path: Path, name: str) -> ParquetFacts:
     try:
         _check_ends(path, name)
         with duckdb.connect(config=dict(DECODE_ALL)) as connection, plain_path(path) as readable:
+            connection.execute(load_sql("set_progress_off"))
             # In this order: pyarrow ends the process where the footer has an unknown codec.
             chunks = _check_footer(connection, readable, name)
             with pq.ParquetFile(path, **STREAMED) as file:

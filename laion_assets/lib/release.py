@@ -19,6 +19,7 @@ import duckdb
 
 from laion_assets.lib.counts import is_domain_count_fresh, is_entity_count_fresh
 from laion_assets.lib.database import Database
+from laion_assets.lib.disk_space import check_space, estimate_release
 from laion_assets.lib.errors import LaionError, StaleTableError
 from laion_assets.lib.indices import join_fragments, update_indices
 from laion_assets.lib.lance_images import find_uncopied
@@ -122,10 +123,13 @@ def publish_release(
         StaleTableError: the counts or the Lance table tell of other shards than `images` does.
         LaionError: there is nothing to release, or nothing new and yet a new name, or the name
             cannot be given.
+        DiskSpaceError: the disk has no room for it.
     """
     path = table_path(lance_dir, "images")
-    if open_table(path) is None:
+    images = open_table(path)
+    if images is None:
         raise LaionError("nothing to release; materialize `lance_images` first")
+    check_space(lance_dir, estimate_release(images), "releasing")
     with lock(lance_dir, "release"):
         migrate_lance(path)
         fragments_saved = join_fragments(path)

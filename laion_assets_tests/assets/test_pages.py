@@ -51,7 +51,7 @@ def test_the_figures_of_a_shard_are_those_of_its_rows(pages: dict[str, dict[str,
     names = ("p05", "median", "p95", "longest")
     assert [page[f"caption_length_{name}"].value for name in names] == quantiles
     figures = {
-        "dagster/row_count": 8,
+        "dagster/partition_row_count": 8,
         "rejected": 2,
         "percent_rejected": 20.0,
         "rejected_missing_caption": 2,
@@ -131,7 +131,7 @@ def test_a_shard_without_an_image_has_a_page(
         for event in result.get_asset_materialization_events()
         if event.asset_key == dg.AssetKey("images")
     )
-    assert page["dagster/row_count"].value == 0
+    assert page["dagster/partition_row_count"].value == 0
     assert page["caption_length_median"].value == 0
     assert page["percent_rejected"].value == 100
 

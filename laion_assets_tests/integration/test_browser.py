@@ -69,7 +69,7 @@ def test_a_person_materializes_a_shard_and_backfills_two(
 
     page.goto(f"{web_ui.url}/assets/images?view=partitions&partition=alpha")
     expect(page.get_by_text("Materialized (1)")).to_be_visible()
-    expect(find_figure(page, "dagster/row_count")).to_contain_text("3")
+    expect(find_figure(page, "dagster/partition_row_count")).to_contain_text("3")
     expect(find_figure(page, "rejected")).to_contain_text("0")
 
     page.goto(f"{web_ui.url}/locations/{web_ui.location}/jobs/ingest_shards")

@@ -251,12 +251,12 @@ def test_each_materialization_carries_what_an_operator_wants_to_see(released: Re
     raw, images, copied = (
         outcomes[shard].metadata[asset] for asset in ("raw_shards", "images", "lance_images")
     )
-    assert raw["dagster/row_count"] == 500
+    assert raw["dagster/partition_row_count"] == 500
     assert {"bytes", "sha256", "source", "duration_s"} <= raw.keys()
     assert {"rejected", "repeated", "preview", "sha256", "duration_s"} <= images.keys()
     rejected = [int(str(v)) for k, v in images.items() if k.startswith("rejected_")]
     assert sum(rejected) == images["rejected"]
-    assert copied["dagster/row_count"] == images["dagster/row_count"]
+    assert copied["dagster/partition_row_count"] == images["dagster/partition_row_count"]
     assert {"lance_version", "bytes", "duration_s"} <= copied.keys()
 
 

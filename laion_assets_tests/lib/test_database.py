@@ -180,3 +180,12 @@ from laion_assets.lib.database import Database
 with Database(Path(sys.argv[1])).write():
     pass
 """
+
+
+def test_no_progress_bar_is_drawn_into_the_log_of_a_run(database: Database) -> None:
+    query = "SELECT current_setting('enable_progress_bar')"
+    with database.write() as connection:
+        written = connection.execute(query).fetchall()
+    with database.read() as connection:
+        read = connection.execute(query).fetchall()
+    assert written == read == [(False,)]
