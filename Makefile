@@ -19,8 +19,9 @@ help: ## lists these targets
 demo: $(VENV)/installed ## makes seven sample shards and materializes every asset over them
 	$(BIN)/laion demo
 
+# `dg dev`, which Dagster recommends in its place, needs thirty more packages, and runs the same.
 dev: $(VENV)/installed ## opens the Dagster web UI at http://127.0.0.1:3000
-	$(BIN)/dagster dev
+	PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
 test: $(VENV)/installed-dev ## linters, types and all tests
 	$(BIN)/ruff check

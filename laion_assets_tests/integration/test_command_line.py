@@ -133,6 +133,12 @@ def test_definitions_are_valid(shell: Shell) -> None:
     assert "All code locations passed validation" in result.stdout
 
 
+def test_dg_finds_the_definitions(shell: Shell) -> None:
+    result = shell.run("dg", "check", "defs")
+    assert result.returncode == 0, result.stderr
+    assert "All definitions loaded successfully" in result.stdout
+
+
 def test_a_kind_of_names_needs_no_code(shell: Shell, tmp_path: Path) -> None:
     sheet = tmp_path / "brands.csv"
     sheet.write_text("brand\nAcme\n", encoding="utf-8")
