@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from laion_assets.settings import Settings
+    from laion_assets.status import Load
 
 # A run on its way is neither behind nor failed.
 SOUND_STATES = frozenset({"done", "running"})
@@ -27,7 +28,7 @@ class ShardStatus(Record):
 
     Attributes:
         shard: partition key.
-        state: done, failed, running, part done or missing.
+        state: done, failed, running, part done, outdated or missing.
         image_count: rows in `images`; None if it is not loaded.
         rejected_count: rows in `rejected_images`; None if it is not loaded.
         loaded_at: when, in UTC; None if it is not loaded.
@@ -118,7 +119,7 @@ def _read_shards(
     loads = read_loads(settings)
     if instance is None:
         shards = sorted(loads)
-        states = {s: "done" if load.is_copied else "part done" for s, load in loads.items()}
+        states = {shard: _judge(load) for shard, load in loads.items()}
     else:
         shards = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
         states = read_states(instance, shards, loads)
@@ -133,6 +134,13 @@ def _read_shards(
         for shard in shards
         for load in (loads.get(shard),)
     )
+
+
+def _judge(load: Load) -> str:
+    """Returns the state of a shard by the tables alone."""
+    if not load.is_current:
+        return "outdated"
+    return "done" if load.is_copied else "part done"
 
 
 def _read_release(settings: Settings) -> ReleaseStatus | None:

@@ -233,8 +233,8 @@ def _check_database(path: Path) -> None:
     with Database(path).read() as connection:
         rows = connection.execute(load_sql("select_checksums")).fetchall()
         found = {shard: count for shard, count, _ in rows}
-        loads = connection.execute(load_sql("select_loads")).fetchall()
-    wrong = [shard for shard, count, *_ in loads if count != found.get(shard, 0)]
+        loads = connection.execute(load_sql("select_image_counts")).fetchall()
+    wrong = [shard for shard, count in loads if count != found.get(shard, 0)]
     Path(f"{path}.lock").unlink(missing_ok=True)
     if wrong:
         raise LaionError(

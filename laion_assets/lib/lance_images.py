@@ -147,7 +147,8 @@ def _copy(
         if not loads:
             raise StaleTableError(f"shard {shard!r} is not in DuckDB; materialize `images` first")
         ((load_id, sha256, image_count),) = loads
-        total = sum(n for _, n, *_ in connection.execute(load_sql("select_loads")).fetchall())
+        counts = connection.execute(load_sql("select_image_counts")).fetchall()
+        total = sum(count for _, count in counts)
         needed = estimate_copy(database.path, image_count, total)
         check_space(lance_dir, needed, f"copying shard {shard!r} to Lance")
         with stream(connection, load_sql("select_images"), {"shard": shard}) as reader:

@@ -70,7 +70,7 @@ def test_a_backup_has_the_releases_and_the_newest_version_alone(
     released = open_released(images.parent, manifest, "images").to_table()
     assert released["caption"].to_pylist() == ["first"]
     newest = open_table(images)
-    assert newest
+    assert newest is not None
     assert newest.to_table()["caption"].to_pylist() == ["third"]
     kept = {version["version"] for version in newest.versions()}
     assert kept == {manifest.lance_versions["images"], newest.version}

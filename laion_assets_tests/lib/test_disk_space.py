@@ -73,7 +73,7 @@ def test_the_estimates_are_not_below_what_is_written(
     assert copied <= estimate_copy(settings.database, rows, rows)
     count(settings)
     images = open_table(table_path(settings.lance_dir, "images"))
-    assert images
+    assert images is not None
     publish(settings)
     assert measure_folder(settings.lance_dir) - copied <= estimate_release(images)
 
@@ -105,7 +105,7 @@ def test_a_copy_and_a_release_that_do_not_fit_leave_the_ones_before(settings: Se
         refresh(settings)
         filler = settings.lance_dir / "filler"
         before = open_table(table_path(settings.lance_dir, "images"))
-        assert before
+        assert before is not None
         with filler.open("wb") as file:
             file.truncate(0)
             file.write(b"\0" * 11_400_000)
@@ -114,7 +114,7 @@ def test_a_copy_and_a_release_that_do_not_fit_leave_the_ones_before(settings: Se
         with pytest.raises(DiskSpaceError, match="releasing: needs up to"):
             publish(settings)
         after = open_table(table_path(settings.lance_dir, "images"))
-        assert after
+        assert after is not None
         assert after.version == before.version
         filler.unlink()
         ingest(settings, "a", "a hen")

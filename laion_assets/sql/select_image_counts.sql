@@ -1,0 +1,2 @@
+-- Out: shard, rows that its load put into `images`.
+SELECT shard, image_count FROM shards
