@@ -23,7 +23,7 @@ def test_the_graph_begins_at_the_source(settings: Settings) -> None:
     assert graph.get(dg.AssetKey("raw_shards")).parent_keys == {SOURCE_SHARDS_KEY}
 
 
-def test_a_shard_that_is_found_and_one_that_changes_are_events(
+def test_a_shard_that_is_found_is_an_event_once(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
     write_shard("a", url=["https://a.test/1"], caption=["a fox"])
