@@ -152,7 +152,7 @@ def status() -> None:
     from laion_assets.report import print_status
 
     settings = _load_settings()
-    with _open_instance() as instance:
+    with _open_instance(is_reading=True) as instance:
         print_status(settings, instance)
 
 
@@ -294,11 +294,11 @@ def _load_settings() -> Settings:
 
 
 @contextmanager
-def _open_instance() -> Iterator[dg.DagsterInstance]:
-    from laion_assets.instance import open_instance
+def _open_instance(*, is_reading: bool = False) -> Iterator[dg.DagsterInstance]:
+    from laion_assets.instance import open_instance, open_instance_to_read
     from laion_assets.runs import end_dead_runs
 
-    with open_instance() as instance:
+    with (open_instance_to_read if is_reading else open_instance)() as instance:
         end_dead_runs(instance)
         yield instance
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.settings import REPOSITORY, Settings, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
+
+# The databases of Dagster that are not of one run, with what SQLite keeps beside each.
+HISTORY_FILES = ("history/runs.db*", "history/runs/index.db*", "schedules/schedules.db*")
 
 
 def load_environment() -> Settings:
@@ -42,8 +48,6 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
     Several processes that find an empty history at once would each create its tables, and break
     it; the first one does it while the others wait.
     """
-    from pathlib import Path
-
     import dagster as dg
     from filelock import FileLock
 
@@ -62,6 +66,42 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         instance.all_instigator_state()
     with instance:
         yield instance
+
+
+@contextmanager
+def open_instance_to_read() -> Iterator[dg.DagsterInstance]:
+    """Opens the instance for a command that only reads; call `load_environment` first.
+
+    SQLite writes beside a file that it reads. Where that is not allowed, a copy is opened.
+    """
+    history_dir = Path(os.environ["LAION_HISTORY_DIR"])
+    if is_writable(history_dir):
+        with open_instance() as instance:
+            yield instance
+        return
+    with tempfile.TemporaryDirectory(prefix="laion-history-") as folder:
+        copy_history(history_dir, Path(folder))
+        os.environ["LAION_HISTORY_DIR"] = folder
+        try:
+            with open_instance() as instance:
+                yield instance
+        finally:
+            os.environ["LAION_HISTORY_DIR"] = str(history_dir)
+
+
+def is_writable(folder: Path) -> bool:
+    """Returns whether this user can write into a folder, or make it."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return os.access(existing, os.W_OK | os.X_OK)
+
+
+def copy_history(history_dir: Path, target: Path) -> None:
+    """Copies what tells of all runs together, without the log of each."""
+    for pattern in HISTORY_FILES:
+        for path in history_dir.glob(pattern):
+            place = target / path.relative_to(history_dir)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
 
 
 def _is_setting(name: str) -> bool:
