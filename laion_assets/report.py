@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -151,7 +153,7 @@ def print_answer_json(answer: SearchAnswer) -> None:
     import json
     from dataclasses import asdict
 
-    print(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
+    print(json.dumps(asdict(answer), ensure_ascii=not _has_all_letters(), indent=2))
 
 
 def print_json(records: Record | list[Manifest]) -> None:
@@ -162,7 +164,7 @@ def print_json(records: Record | list[Manifest]) -> None:
         dumped: object = [record.model_dump(mode="json") for record in records]
     else:
         dumped = records.model_dump(mode="json")
-    print(json.dumps(dumped, ensure_ascii=False, indent=2))
+    print(json.dumps(dumped, ensure_ascii=not _has_all_letters(), indent=2))
 
 
 def print_releases(manifests: Sequence[Manifest]) -> None:
@@ -242,6 +244,11 @@ def print_deletion(tag: str, cleaning: Cleaning) -> None:
 
 def _join(values: Mapping[str, object], form: str) -> str:
     return ", ".join(form.format(name=name, value=value) for name, value in values.items())
+
+
+def _has_all_letters() -> bool:
+    """Returns whether standard output can show any letter."""
+    return codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
 
 
 def _open_console() -> Console:
