@@ -255,9 +255,10 @@ def _name_disk_errors(source: Source, raw_dir: Path) -> Iterator[None]:
             Part(raw_dir, source.shard).remove()
         if reason := find_system_reason(error, raw_dir):
             # A file on its way has a hidden name, which nobody knows.
-            hidden = str(error.filename or "")
-            place = raw_dir if Path(hidden).parent == raw_dir else hidden
-            raise LaionError(reason.replace(hidden, str(place), 1) if hidden else reason) from error
+            for hidden in {str(name) for name in (error.filename, error.filename2) if name}:
+                if Path(hidden).parent == raw_dir:
+                    reason = reason.replace(hidden, str(raw_dir), 1)
+            raise LaionError(reason) from error
         reason = error.strerror or first_line(error)
         raise ShardError(f"{source.name}: {reason}; check the file and the disk") from error
 

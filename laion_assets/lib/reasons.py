@@ -112,7 +112,10 @@ def _find_number(error: BaseException) -> int | None:
 
 def _find_path(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
-        return os.fsdecode(error.filename) if not isinstance(error.filename, int) else None
+        # A copy names both files; what is full is where it goes to.
+        is_target = error.filename2 is not None and error.errno not in (errno.EACCES, errno.EPERM)
+        name = error.filename2 if is_target else error.filename
+        return None if isinstance(name, int) else os.fsdecode(name)
     text = str(error)
     if quoted := _QUOTED_PATH.search(text):
         return quoted[1]
