@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,10 @@ class StoppableCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command."""
-        with watch_signals(is_second_final=True), raise_signals():
+        with ExitStack() as stack:
+            if watch := stack.enter_context(watch_signals(is_second_final=True)):
+                stack.enter_context(watch.before_hard_end(_say_stopped))
+            stack.enter_context(raise_signals())
             return super().invoke(ctx)
 
 
@@ -60,7 +63,7 @@ class OneLineErrors(StoppableGroup):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as stop:
-            click.echo("laion: stopped; `laion backfill --missing` goes on from here", err=True)
+            _say_stopped()
             ctx.exit(stop.exit_status if isinstance(stop, StoppedError) else 128 + signal.SIGINT)
         except BrokenPipeError:
             _forget_output()
@@ -268,6 +271,10 @@ def delete(tag: str, keep_days: float) -> None:
 
     cleaning = delete_release(_load_settings().lance_dir, tag, keep_days)
     print_deletion(tag, cleaning)
+
+
+def _say_stopped() -> None:
+    click.echo("laion: stopped; `laion backfill --missing` goes on from here", err=True)
 
 
 def _accept_any_text() -> None:

@@ -30,6 +30,14 @@ LOGGER = logging.getLogger("laion_assets")
 STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow"}
 
 
+class _Console(Console):
+    """A console that leaves it to the command what to do when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises BrokenPipeError again, where rich would end the program with exit status 1."""
+        raise  # noqa: PLE0704 - rich calls it while it handles the error
+
+
 class RunProgress:
     """A progress bar over runs, with a line for each that has ended."""
 
@@ -88,7 +96,7 @@ def show_progress(total: int) -> Iterator[RunProgress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=_Console(stderr=True), transient=True) as progress:
         runs = RunProgress(progress, total)
         with listen(runs.tell):
             yield runs
@@ -252,7 +260,7 @@ def _has_all_letters() -> bool:
 
 
 def _open_console() -> Console:
-    console = Console()
+    console = _Console()
     if not console.is_terminal:
         # A program that reads a table wants a line for each row, however long.
         console.width = 10_000
