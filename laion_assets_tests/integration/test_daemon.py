@@ -86,7 +86,8 @@ def test_a_killed_run_comes_back_and_a_cancelled_one_does_not(shell: Shell, tmp_
 
         def find_worker(run_id: str) -> int | None:
             (run,) = (run for run in web_ui.list_runs() if run.run_id == run_id)
-            return json.loads(run.tags.get(WORKER_TAG, "{}")).get("pid")
+            pid: int | None = json.loads(run.tags.get(WORKER_TAG, "{}")).get("pid")
+            return pid
 
         # Somebody fetches the shard, so that the runs are found in the middle of a step.
         with lock_shard(shell.settings.raw_dir, "a"):
