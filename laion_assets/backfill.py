@@ -6,24 +6,29 @@ the others alone.
 
 from __future__ import annotations
 
-import os
 import time
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from laion_assets.interrupts import hold_signals, watch_signals
 from laion_assets.partitions import SHARDS_NAME
-from laion_assets.runs import PROCESS_TAG, STARTED_BY_TAG
+from laion_assets.runs import STARTED_BY_TAG, describe_worker
 from laion_assets.source_events import describe_changes
 
 if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
+
     from laion_assets.lib.discovery import Discovery
     from laion_assets.settings import Settings
 
 # The caller shows progress and the reason of a failure; everything else is in the event log.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+# How the classes begin that say no more than that their cause was raised.
+WRAPPERS = ("Dagster", "RetryRequested")
 
 
 @dataclass(frozen=True)
@@ -96,16 +101,22 @@ def run_job(
     """Runs a job to its end in this process; a failure is an outcome, not an exception.
 
     Raises:
-        KeyboardInterrupt: somebody stopped it, which Dagster notes as a failure.
+        StoppedError: a signal asked this process to stop; Dagster notes the run as failed.
     """
     started = time.monotonic()
-    result = job.execute_in_process(
-        instance=instance,
-        partition_key=shard,
-        raise_on_error=False,
-        run_config=QUIET,
-        tags={STARTED_BY_TAG: "laion", PROCESS_TAG: str(os.getpid())},
-    )
+    run_id = str(uuid.uuid4())
+    # Dagster has handlers of its own, and loses what arrives between them: the watch does not.
+    with watch_signals() as watch, hold_signals():
+        result = job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            partition_key=shard,
+            raise_on_error=False,
+            run_config=QUIET,
+            tags={STARTED_BY_TAG: "laion", **describe_worker(run_id)},
+        )
+        if watch is not None:
+            watch.check()
     return Outcome(
         reason=None if result.success else _reason(result.all_events),
         duration_s=time.monotonic() - started,
@@ -126,14 +137,24 @@ def _metadata(events: Iterable[dg.DagsterEvent]) -> dict[str, dict[str, object]]
 
 
 def _reason(events: Iterable[dg.DagsterEvent]) -> str:
-    """Returns the message of the first error, without the exceptions that Dagster wraps it in."""
-    for event in events:
-        if event.is_step_failure and (error := event.step_failure_data.error):
-            if error.cls_name == "DagsterExecutionInterruptedError":
-                raise KeyboardInterrupt
-            if (told := event.step_failure_data.user_failure_data) and told.description:
-                return " ".join(told.description.split())
-            while error.cause and str(error.cls_name).startswith("Dagster"):
-                error = error.cause
-            return " ".join(error.message.split())
-    return "the run failed before its first step; see it in the Dagster UI"
+    """Returns why the run failed, in one line: the reason of the first step, else of the run."""
+    reasons = [reason for event in events if (reason := _find_reason(event))]
+    return reasons[0] if reasons else "the run failed without a reason; see it in the Dagster UI"
+
+
+def _find_reason(event: dg.DagsterEvent) -> str | None:
+    if event.is_step_failure:
+        told = event.step_failure_data.user_failure_data
+        if told and told.description:
+            return " ".join(told.description.split())
+        return _unwrap(event.step_failure_data.error)
+    if event.is_job_failure:
+        return _unwrap(event.job_failure_data.error)
+    return None
+
+
+def _unwrap(error: SerializableErrorInfo | None) -> str | None:
+    """Returns the message of an error, without the exceptions that Dagster wraps it in."""
+    while error and error.cause and str(error.cls_name).startswith(WRAPPERS):
+        error = error.cause
+    return " ".join(error.message.split()) if error else None

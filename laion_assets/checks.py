@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from laion_assets.failures import explain_failures
 from laion_assets.resources import Warehouse
 
 
@@ -26,6 +27,7 @@ def _build_every_name_counted(kinds: tuple[str, ...]) -> dg.AssetChecksDefinitio
         asset="entity_counts",
         description="Every name of every sheet is counted for every shard.",
     )
+    @explain_failures
     def every_name_counted(warehouse: Warehouse) -> dg.AssetCheckResult:
         from laion_assets.lib.counts import find_uncounted
 
@@ -50,6 +52,7 @@ def _build_equals_fts5(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:
             "index is built for this. Each state of the tables has a sample of its own."
         ),
     )
+    @explain_failures
     def equals_fts5(warehouse: Warehouse) -> dg.AssetCheckResult:
         from laion_assets.lib.fts5_sample import compare_with_fts5
 
@@ -79,6 +82,7 @@ def _build_names_kept(kind: str) -> dg.AssetChecksDefinition:
         name="names_kept",
         description="The sheet has not lost more than half of its names with its last change.",
     )
+    @explain_failures
     def names_kept(warehouse: Warehouse) -> dg.AssetCheckResult:
         from laion_assets.lib.sheets import read_record
 

@@ -5,14 +5,19 @@ Libraries are imported in the commands that use them, so that `laion --help` ans
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from laion_assets.interrupts import StoppedError, raise_signals, watch_signals
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -22,23 +27,52 @@ if TYPE_CHECKING:
     from laion_assets.settings import Settings
 
 
-class OneLineErrors(click.Group):
-    """Says why a command failed in one line on standard error, with exit status 1."""
+class StoppableCommand(click.Command):
+    """Ends at a signal, after the step that is under way, and at once at a second one."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command."""
-        try:
+        with ExitStack() as stack:
+            if watch := stack.enter_context(watch_signals(is_second_final=True)):
+                stack.enter_context(watch.before_hard_end(_say_stopped))
+            stack.enter_context(raise_signals())
             return super().invoke(ctx)
+
+
+class StoppableGroup(click.Group):
+    """A group of such commands."""
+
+    command_class = StoppableCommand
+
+
+class OneLineErrors(StoppableGroup):
+    """Says why a command failed in one line on standard error, with exit status 1.
+
+    A command that was stopped has exit status 130 after Ctrl-C, and 143 after SIGTERM.
+    """
+
+    group_class = StoppableGroup
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command."""
+        _accept_any_text()
+        try:
+            result = super().invoke(ctx)
+            # Else a reader that has gone is noticed when nobody can say anything about it.
+            sys.stdout.flush()
+            return result
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except KeyboardInterrupt:
-            click.echo("laion: stopped; `laion backfill --missing` goes on from here", err=True)
-            ctx.exit(1)
+        except KeyboardInterrupt as stop:
+            _say_stopped()
+            ctx.exit(stop.exit_status if isinstance(stop, StoppedError) else 128 + signal.SIGINT)
+        except BrokenPipeError:
+            _forget_output()
+            ctx.exit(128 + signal.SIGPIPE)
         except Exception as error:  # noqa: BLE001 - a person gets a reason, never a traceback
-            reason = " ".join(str(error).split()) or "no reason given"
-            if not _is_ours(error):
-                reason = f"unexpected {type(error).__name__}: {reason}"
-            click.echo(f"laion: {reason}", err=True)
+            from laion_assets.lib.reasons import give_reason
+
+            click.echo(f"laion: {give_reason(error)}", err=True)
             ctx.exit(1)
 
 
@@ -130,7 +164,7 @@ def status(is_json: bool) -> None:
     settings = _load_settings()
     with ExitStack() as stack:
         try:
-            instance, problem = stack.enter_context(_open_instance()), None
+            instance, problem = stack.enter_context(_open_instance(is_reading=True)), None
         except HistoryError as error:
             instance, problem = None, f"{error}; the states above are those of the tables alone"
         found = read_status(settings, instance, problem)
@@ -196,7 +230,8 @@ def search(
     (print_answer_json if is_json else print_answer)(answer)
 
 
-@main.command()
+# Its web server heeds signals itself, and lets visitors finish.
+@main.command(cls=click.Command)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--release", help="A tag; the newest release at any time if none is named.")
@@ -269,11 +304,25 @@ def delete(tag: str, keep_days: float) -> None:
     print_deletion(tag, cleaning)
 
 
-def _is_ours(error: Exception) -> bool:
-    from laion_assets.lib.errors import LaionError
-    from laion_assets.settings import SettingsError
+def _say_stopped() -> None:
+    click.echo("laion: stopped; `laion backfill --missing` goes on from here", err=True)
 
-    return isinstance(error, LaionError | SettingsError)
+
+def _accept_any_text() -> None:
+    """Lets a terminal that has no such letters show their numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Sends what is left to nobody: whoever read it has gone, as `head` does."""
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+        with suppress(OSError, ValueError):
+            os.dup2(nobody, stream.fileno())
 
 
 def _load_settings() -> Settings:
@@ -283,11 +332,11 @@ def _load_settings() -> Settings:
 
 
 @contextmanager
-def _open_instance() -> Iterator[dg.DagsterInstance]:
-    from laion_assets.instance import name_history_errors, open_instance
+def _open_instance(*, is_reading: bool = False) -> Iterator[dg.DagsterInstance]:
+    from laion_assets.instance import name_history_errors, open_instance, open_instance_to_read
     from laion_assets.runs import end_dead_runs
 
-    with open_instance() as instance:
+    with (open_instance_to_read if is_reading else open_instance)() as instance:
         with name_history_errors():
             end_dead_runs(instance)
         yield instance

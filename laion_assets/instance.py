@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.settings import REPOSITORY, Settings, find_history_dir
 
 if TYPE_CHECKING:
     import dagster as dg
+
+# The databases of Dagster that are not of one run, with what SQLite keeps beside each.
+HISTORY_FILES = ("history/runs.db*", "history/runs/index.db*", "schedules/schedules.db*")
 
 
 def load_environment() -> Settings:
@@ -82,6 +88,49 @@ def name_history_errors() -> Iterator[None]:
             f"{variable}: {find_history_dir()}: Dagster's history cannot be opened ({reason}); "
             "check that its disk has room and can be written"
         ) from error
+
+
+@contextmanager
+def open_instance_to_read() -> Iterator[dg.DagsterInstance]:
+    """Opens the instance for a command that only reads; call `load_environment` first.
+
+    SQLite writes beside a file that it reads. Where that is not allowed, a copy is opened.
+
+    Raises:
+        HistoryError: its folder cannot be used.
+    """
+    history_dir = find_history_dir()
+    if is_writable(history_dir):
+        with open_instance() as instance:
+            yield instance
+        return
+    before = os.environ.get("LAION_HISTORY_DIR")
+    with tempfile.TemporaryDirectory(prefix="laion-history-") as folder:
+        copy_history(history_dir, Path(folder))
+        os.environ["LAION_HISTORY_DIR"] = folder
+        try:
+            with open_instance() as instance:
+                yield instance
+        finally:
+            if before is None:
+                del os.environ["LAION_HISTORY_DIR"]
+            else:
+                os.environ["LAION_HISTORY_DIR"] = before
+
+
+def is_writable(folder: Path) -> bool:
+    """Returns whether this user can write into a folder, or make it."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return os.access(existing, os.W_OK | os.X_OK)
+
+
+def copy_history(history_dir: Path, target: Path) -> None:
+    """Copies what tells of all runs together, without the log of each."""
+    for pattern in HISTORY_FILES:
+        for path in history_dir.glob(pattern):
+            place = target / path.relative_to(history_dir)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
 
 
 def _is_setting(name: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
 # The parent of every logger of the package.
 LOGGER = logging.getLogger("laion_assets")
 STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow"}
+
+
+class _Console(Console):
+    """A console that leaves it to the command what to do when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises BrokenPipeError again, where rich would end the program with exit status 1."""
+        raise  # noqa: PLE0704 - rich calls it while it handles the error
 
 
 class RunProgress:
@@ -84,7 +94,7 @@ def show_progress(total: int) -> Iterator[RunProgress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=_Console(stderr=True), transient=True) as progress:
         runs = RunProgress(progress, total)
         with listen(runs.tell):
             yield runs
@@ -146,7 +156,7 @@ def print_answer_json(answer: SearchAnswer) -> None:
     import json
     from dataclasses import asdict
 
-    print(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
+    print(json.dumps(asdict(answer), ensure_ascii=not _has_all_letters(), indent=2))
 
 
 def print_json(records: Record | list[Manifest]) -> None:
@@ -157,7 +167,7 @@ def print_json(records: Record | list[Manifest]) -> None:
         dumped: object = [record.model_dump(mode="json") for record in records]
     else:
         dumped = records.model_dump(mode="json")
-    print(json.dumps(dumped, ensure_ascii=False, indent=2))
+    print(json.dumps(dumped, ensure_ascii=not _has_all_letters(), indent=2))
 
 
 def print_releases(manifests: Sequence[Manifest]) -> None:
@@ -239,8 +249,13 @@ def _join(values: Mapping[str, object], form: str) -> str:
     return ", ".join(form.format(name=name, value=value) for name, value in values.items())
 
 
+def _has_all_letters() -> bool:
+    """Returns whether standard output can show any letter."""
+    return codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
+
+
 def _open_console() -> Console:
-    console = Console()
+    console = _Console()
     if not console.is_terminal:
         # A program that reads a table wants a line for each row, however long.
         console.width = 10_000

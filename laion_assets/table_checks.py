@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from laion_assets.failures import explain_failures
 from laion_assets.page import show_rows, show_table
 from laion_assets.resources import LanceStore, Warehouse
 
@@ -19,6 +20,7 @@ WARN = dg.AssetCheckSeverity.WARN
     asset="images",
     blocking=True,
 )
+@explain_failures
 def columns_as_documented(warehouse: Warehouse) -> dg.AssetCheckResult:
     """`images` and `rejected_images` have the columns and types that this version writes.
 
@@ -43,6 +45,7 @@ def columns_as_documented(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset="images")
+@explain_failures
 def scores_in_range(warehouse: Warehouse) -> dg.AssetCheckResult:
     """Scores are in their range.
 
@@ -66,6 +69,7 @@ def scores_in_range(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset="images")
+@explain_failures
 def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No shard stands out by its rejected rows, or by the values that it lacks.
 
@@ -96,6 +100,7 @@ def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset="images")
+@explain_failures
 def few_repeats(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No shard repeats more than 5 % of its pairs of URL and caption, and no file is there twice.
 
@@ -121,6 +126,7 @@ def few_repeats(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 # Not blocking: `release` looks itself, and says which shard it is.
 @dg.asset_check(asset="lance_images")
+@explain_failures
 def equals_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetCheckResult:
     """Lance has each shard's present load, as many rows as DuckDB, and the same sum of ids.
 
@@ -148,6 +154,7 @@ def equals_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetChec
 
 
 @dg.asset_check(asset="domain_counts")
+@explain_failures
 def counts_add_up(warehouse: Warehouse) -> dg.AssetCheckResult:
     """The counts of all domains add up to the rows of `images`.
 
@@ -170,6 +177,7 @@ def counts_add_up(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset="release")
+@explain_failures
 def indices_cover_every_row(lance_store: LanceStore) -> dg.AssetCheckResult:
     """Each index of the released tables has every row, so that a search misses none."""
     from laion_assets.lib.release import measure_coverage, newest_release
@@ -191,6 +199,7 @@ def indices_cover_every_row(lance_store: LanceStore) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset="release")
+@explain_failures
 def counts_equal_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetCheckResult:
     """The released tables of counts are those of DuckDB, row for row."""
     from laion_assets.lib.release import compare_counts, newest_release

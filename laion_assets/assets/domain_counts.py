@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.failures import explain_failures
 from laion_assets.page import OWNERS, describe_table, preview
 from laion_assets.resources import Warehouse
 from laion_assets.schemas import DOMAIN_COUNTS
@@ -16,7 +16,6 @@ from laion_assets.schemas import DOMAIN_COUNTS
     kinds={"duckdb", "sql"},
     code_version="1",
     owners=OWNERS,
-    retry_policy=RETRIES,
     tags={"holds": "counts"},
     metadata=describe_table("domain_counts", DOMAIN_COUNTS),
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.failures import explain_failures
 from laion_assets.page import OWNERS, describe_table, preview
 from laion_assets.resources import Warehouse
 from laion_assets.schemas import ENTITY_COUNTS
@@ -21,7 +21,6 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         kinds={"duckdb", "polars"},
         code_version="1",
         owners=OWNERS,
-        retry_policy=RETRIES,
         tags={"holds": "counts"},
         metadata=describe_table("entity_counts", ENTITY_COUNTS),
     )

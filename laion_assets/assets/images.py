@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.failures import explain_failures
 from laion_assets.page import (
     OWNERS,
     describe_place,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     kinds={"duckdb", "sql"},
     code_version=CLEANING_VERSION,
     owners=OWNERS,
-    retry_policy=RETRIES,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
     tags={"holds": "urls-and-captions"},
     check_specs=[ROWS_ACCOUNTED],

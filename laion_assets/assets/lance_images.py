@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.failures import explain_failures
 from laion_assets.page import OWNERS, describe_table
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import LanceStore, Warehouse
@@ -19,7 +19,6 @@ from laion_assets.schemas import IMAGES
     kinds={"lance", "arrow"},
     code_version="1",
     owners=OWNERS,
-    retry_policy=RETRIES,
     tags={"holds": "urls-and-captions"},
     metadata={**describe_table("images.lance", IMAGES), "partition_expr": "shard"},
 )

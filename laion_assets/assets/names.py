@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.failures import explain_failures
 from laion_assets.page import DAILY, OWNERS, preview
 from laion_assets.resources import SheetSource, Warehouse
 
@@ -18,7 +18,6 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         kinds={"googlesheets", "duckdb"},
         code_version="1",
         owners=OWNERS,
-        retry_policy=RETRIES,
         tags={"holds": "names"},
         freshness_policy=DAILY,
         metadata={"dagster/table_name": kind},

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.failures import explain_failures
 from laion_assets.page import OWNERS, describe_place, describe_source_columns
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource, Warehouse
@@ -29,7 +29,6 @@ class FetchConfig(dg.Config):
     kinds={"parquet", "file"},
     code_version="1",
     owners=OWNERS,
-    retry_policy=RETRIES,
     output_required=False,
     tags={"holds": "urls-and-captions"},
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from laion_assets.failures import RETRIES, explain_failures
+from laion_assets.failures import explain_failures
 from laion_assets.page import DAILY, OWNERS, show_table
 from laion_assets.resources import LanceStore, Warehouse
 
@@ -41,7 +41,6 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         kinds={"lance"},
         code_version="2",
         owners=OWNERS,
-        retry_policy=RETRIES,
         tags={"holds": "urls-and-captions"},
         freshness_policy=DAILY,
     )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from errno import EACCES, EROFS
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,15 @@ from filelock import ReadWriteLock, Timeout
 
 from laion_assets.lib.errors import DatabaseBusyError, LaionError, first_line
 from laion_assets.lib.migration import check_not_newer, migrate_database, read_database_version
+from laion_assets.lib.reasons import find_system_reason
 from laion_assets.lib.sql import load_sql, quote_literal
 from laion_assets.schemas import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# What the system says of a lock's file in a folder that this user, or nobody, can write.
+UNWRITABLE = (EACCES, EPERM, EROFS)
 # DuckDB takes 20 ms to start an engine and 1 ms to attach a file to one, and a refresh reads the
 # file some fifty times. An engine serves one reader at a time; what it had attached is closed.
 _IDLE_ENGINES: list[duckdb.DuckDBPyConnection] = []
@@ -108,7 +111,8 @@ class Database:
                     connection = stack.enter_context(connect(self.path))
                 except (duckdb.IOException, duckdb.ConnectionException) as error:
                     if not _is_lock_conflict(error):
-                        raise LaionError(f"{self.path}: {first_line(error)}") from error
+                        reason = find_system_reason(error, self.path)
+                        raise LaionError(reason or f"{self.path}: {first_line(error)}") from error
                     if time.monotonic() >= deadline:
                         raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
                 else:
@@ -120,22 +124,29 @@ class Database:
 
     @contextmanager
     def _turn(self, *, is_read_only: bool) -> Iterator[None]:
+        lock = self._acquire(is_read_only=is_read_only)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
+                lock.close()
+
+    def _acquire(self, *, is_read_only: bool) -> ReadWriteLock | None:
+        """Returns the lock; None for a reader of a folder that it cannot write into.
+
+        Such a reader cannot queue, and DuckDB's own lock keeps writers out while it reads.
+        """
         try:
             lock = ReadWriteLock(f"{self.path}.lock", timeout=self.queue_wait_s, is_singleton=False)
             (lock.acquire_read if is_read_only else lock.acquire_write)()
         except Timeout:
             raise _busy(self.path, _find_holder(self.path), self.queue_wait_s) from None
         except OSError as error:
-            # Whoever may not write here cannot queue, but may read while nobody writes.
-            if not is_read_only or error.errno not in (EACCES, EROFS):
-                raise LaionError(f"{self.path}.lock: {error.strerror}") from error
-            yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()
-            lock.close()
+            if is_read_only and error.errno in UNWRITABLE:
+                return None
+            raise
+        return lock
 
 
 @contextmanager
@@ -176,7 +187,8 @@ def _transaction(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[
     try:
         connection.execute("COMMIT")
     except duckdb.Error as error:
-        raise LaionError(f"{path}: {first_line(error)}; see that the disk has room") from error
+        reason = find_system_reason(error, path)
+        raise LaionError(reason or f"{path}: {first_line(error)}; check the disk") from error
 
 
 def _is_lock_conflict(error: duckdb.Error) -> bool:

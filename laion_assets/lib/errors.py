@@ -3,7 +3,7 @@
 
 def first_line(error: Exception) -> str:
     """Returns the first line of a library's error message, to be part of one of ours."""
-    return str(error).strip().splitlines()[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class LaionError(Exception):

@@ -13,6 +13,7 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.errors import LaionError, ShardError, first_line
 from laion_assets.lib.parquet_file import plain_path
 from laion_assets.lib.raw_shard import RawShard
+from laion_assets.lib.reasons import find_system_reason
 from laion_assets.lib.source_columns import select_list
 from laion_assets.lib.sql import load_sql, quote_path
 from laion_assets.lib.text_repair import repair_file
@@ -83,8 +84,9 @@ def load_shard(
         image_count, repaired_count = _insert_rows(connection, raw, path)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if _is_about_the_machine(error):
+            reason = find_system_reason(error, raw.source)
             raise LaionError(
-                f"{raw.source}: {first_line(error)}; see to disk and memory"
+                reason or f"{raw.source}: {first_line(error)}; check free disk space and memory"
             ) from error
         raise ShardError(f"{raw.source}: {first_line(error)}; fetch the file again") from error
     rejected = _count_rejected(connection, raw.shard)

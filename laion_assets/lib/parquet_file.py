@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from laion_assets.lib.errors import ShardError, first_line
+from laion_assets.lib.reasons import find_system_reason
 from laion_assets.lib.source_columns import check_columns, list_read_columns
 from laion_assets.lib.sql import load_sql, quote_identifier, quote_literal, quote_path
 
@@ -108,7 +109,10 @@ def verify_parquet(path: Path, name: str) -> ParquetFacts:
         # pyarrow has its own words for a footer that leads nowhere, and no error number.
         if error.errno is None:
             raise _unreadable_footer(name, error) from error
-        raise ShardError(f"{name}: {error.strerror}; check the file and the disk") from error
+        reason = find_system_reason(error, name)
+        raise ShardError(
+            reason or f"{name}: {error.strerror}; check the file and the disk"
+        ) from error
 
 
 @contextmanager
@@ -201,7 +205,7 @@ def _check_pages(
             _find_damage(file, columns, name)
             is_utf8, row_count = False, _decode_pages(connection, path, columns, "ignore")
     except duckdb.OutOfMemoryException as error:
-        raise ShardError(f"{name}: {first_line(error)}; see to memory") from error
+        raise ShardError(f"{name}: {first_line(error)}; free memory, then run it again") from error
     except duckdb.Error as error:
         _find_damage(file, columns, name)
         raise _damaged(name, first_line(error)) from error

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from errno import ENOSPC
 from pathlib import Path
 
-from laion_assets.lib.errors import GoneError, ShardError, first_line
+from laion_assets.lib.errors import GoneError, LaionError, ShardError, first_line
 from laion_assets.lib.locks import lock_shard
 from laion_assets.lib.parquet_file import ParquetFacts, verify_parquet
+from laion_assets.lib.reasons import find_system_reason
 from laion_assets.lib.sources.bucket import download_object
 from laion_assets.lib.sources.download import download_url
 from laion_assets.lib.sources.files import link_file
@@ -252,6 +253,12 @@ def _name_disk_errors(source: Source, raw_dir: Path) -> Iterator[None]:
         if error.errno == ENOSPC:
             # A full disk stops everything else too; what came is the least that can be given back.
             Part(raw_dir, source.shard).remove()
+        if reason := find_system_reason(error, raw_dir):
+            # A file on its way has a hidden name, which nobody knows.
+            for hidden in {str(name) for name in (error.filename, error.filename2) if name}:
+                if Path(hidden).parent == raw_dir:
+                    reason = reason.replace(hidden, str(raw_dir), 1)
+            raise LaionError(reason) from error
         reason = error.strerror or first_line(error)
         raise ShardError(f"{source.name}: {reason}; check the file and the disk") from error
 

@@ -4,7 +4,10 @@ import json
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -160,7 +163,14 @@ def heeded_interrupts() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("heeded_interrupts")
-def test_one_interrupt_stops_a_backfill(shell: Shell) -> None:
+@pytest.mark.parametrize(
+    ("signal_number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_one_signal_stops_a_backfill(
+    shell: Shell, signal_number: signal.Signals, status: int
+) -> None:
     shards = [f"s{number}" for number in range(6)]
     for shard in shards:
         write_source(shell, shard, rows=200)
@@ -174,13 +184,137 @@ def test_one_interrupt_stops_a_backfill(shell: Shell) -> None:
     assert process.stderr
     with process:
         first = process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal_number)
         rest = process.stderr.read()
     assert first.startswith("done   s0")
-    assert process.returncode == 1
+    assert process.returncode == status
     assert rest.splitlines()[-1] == "laion: stopped; `laion backfill --missing` goes on from here"
     assert "s5" not in rest
     assert "Traceback" not in rest
+
+
+DEAF_COMMAND = """
+import click, os, signal, sys, threading
+from laion_assets.cli import main
+
+@main.command()
+@click.argument("count", type=int)
+def deaf(count):
+    # As a library in whose code Python calls no handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    for _ in range(count):
+        helper = threading.Thread(target=lambda: print("ready", flush=True) or wait())
+        helper.start()
+        helper.join()
+
+def wait():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    threading.Event().wait()
+
+main()
+"""
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
+@pytest.mark.parametrize("count", [1, 2], ids=["one signal", "two signals"])
+def test_a_command_that_does_not_stop_by_itself_is_ended(shell: Shell, count: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEAF_COMMAND, "deaf", "1"],
+        cwd=REPOSITORY,
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(count):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert process.wait(60) == 130
+
+
+def test_a_reader_that_goes_away_ends_a_command_without_a_word(shell: Shell) -> None:
+    write_source(shell, "one", "many a word", rows=1000)
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+    for command in ("laion search word --limit 1000", "laion release list"):
+        # The reader has gone before anything is written.
+        result = shell.run("bash", "-c", f"set -o pipefail; (sleep 5; {command}) | true")
+        assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("is_json", [False, True], ids=["text", "JSON"])
+def test_a_terminal_without_letters_shows_their_numbers(shell: Shell, is_json: bool) -> None:
+    write_source(shell, "one", "a caf\u00e9 \U0001f98a")
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+    shell.variables["PYTHONIOENCODING"] = "ascii"
+
+    result = shell.run("laion", "search", "a", *(["--json"] if is_json else []))
+
+    assert (result.returncode, result.stderr) == (0, "")
+    if is_json:
+        assert json.loads(result.stdout)["hits"][0]["caption"] == "a caf\u00e9 \U0001f98a"
+    else:
+        assert "a caf\\xe9 \\U0001f98a" in result.stdout
+
+
+# For root nothing is forbidden, as long as it has these two capabilities of Linux.
+WITHOUT_POWER = """
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+if os.geteuid() == 0:
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lets nobody write into a folder, or what is in it."""
+    places = [folder, *(path for path in folder.rglob("*") if not path.is_symlink())]
+    modes = {place: place.stat().st_mode for place in places}
+    for place, mode in modes.items():
+        place.chmod(mode & ~0o222)
+    try:
+        yield
+    finally:
+        for place, mode in modes.items():
+            place.chmod(mode)
+
+
+def run_without_power(shell: Shell, *command: str) -> subprocess.CompletedProcess[str]:
+    return shell.run(sys.executable, "-c", WITHOUT_POWER, *command)
+
+
+def test_commands_that_only_read_work_in_a_folder_that_nobody_can_write(shell: Shell) -> None:
+    write_source(shell, "one")
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+    commands = [("status",), ("search", "caption"), ("release", "list"), ("release", "show")]
+    before = [shell.run("laion", *command).stdout for command in commands]
+    with lock_folder(shell.data_dir):
+        results = [run_without_power(shell, "laion", *command) for command in commands]
+        refusal = run_without_power(shell, "laion", "backfill", "one")
+    assert [(result.returncode, result.stderr) for result in results] == [(0, "")] * len(commands)
+    status, *_ = results
+    assert status.stdout == before[0]
+    assert refusal.returncode == 1
+    assert refusal.stderr.startswith(f"laion: {shell.settings.history_dir}")
+    assert "permission denied; give this user access to it" in refusal.stderr
+    assert refusal.stderr.count("\n") == 1
+
+
+def test_a_raw_folder_that_cannot_be_written_is_named_and_not_the_source(shell: Shell) -> None:
+    source = write_source(shell, "one")
+    assert shell.run("laion", "discover").returncode == 0
+    shell.settings.raw_dir.mkdir()
+    with lock_folder(shell.settings.raw_dir):
+        result = run_without_power(shell, "laion", "backfill", "--all", "--no-refresh")
+    assert result.returncode == 1
+    assert f"failed one: {shell.settings.raw_dir}: permission denied" in result.stderr
+    assert str(source) not in result.stderr
+    # What cannot pass is not tried again.
+    assert "max_retries" not in result.stderr
 
 
 def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:

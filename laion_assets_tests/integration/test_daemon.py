@@ -1,9 +1,13 @@
 """Backfills and the sensor through Dagster's web server and daemon, as an operator has them."""
 
+import json
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
+from laion_assets.lib.locks import lock_shard
+from laion_assets.runs import WORKER_TAG
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
@@ -68,6 +72,37 @@ def test_a_backfill_has_a_run_a_shard_and_a_bad_one_fails_alone_with_its_reason(
     assert "\n" not in reason
     assert failure["error"]["message"].strip().endswith(reason)
     assert failure["error"]["cause"] is None
+
+
+def test_a_killed_run_comes_back_and_a_cancelled_one_does_not(shell: Shell, tmp_path: Path) -> None:
+    drop(shell, "a", make_shard("a"))
+    assert shell.run("laion", "discover").returncode == 0
+    log = tmp_path / "log.txt"
+
+    with (
+        run_web_ui(["dagster-webserver"], REPOSITORY, shell.environment, log) as web_ui,
+        run_in_background(DAEMON, REPOSITORY, shell.environment, log),
+    ):
+
+        def find_worker(run_id: str) -> int | None:
+            (run,) = (run for run in web_ui.list_runs() if run.run_id == run_id)
+            pid: int | None = json.loads(run.tags.get(WORKER_TAG, "{}")).get("pid")
+            return pid
+
+        # Somebody fetches the shard, so that the runs are found in the middle of a step.
+        with lock_shard(shell.settings.raw_dir, "a"):
+            cancelled = web_ui.launch_run("ingest_shards", "a")
+            wait_for(lambda: find_worker(cancelled), "the run to cancel")
+            web_ui.terminate_run(cancelled)
+            wait_for(lambda: find_ended(web_ui, "ingest_shards", 1), "the cancellation")
+            killed = web_ui.launch_run("ingest_shards", "a")
+            os.kill(wait_for(lambda: find_worker(killed), "the run to kill"), signal.SIGKILL)
+            wait_for(lambda: len(web_ui.list_runs("ingest_shards")) > 2, "the repetition")
+        again, *before = wait_for(lambda: find_ended(web_ui, "ingest_shards", 3), "its end")
+
+    assert {run.run_id: run.status for run in before} == {killed: "FAILURE", cancelled: "CANCELED"}
+    assert (again.status, again.tags["dagster/parent_run_id"]) == ("SUCCESS", killed)
+    assert count_rows(shell.settings) == ({"a": 3},) * 2
 
 
 def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(

@@ -32,6 +32,10 @@ GET_BACKFILL = """query($id: String!) { partitionBackfillOrError(backfillId: $id
     ... on PartitionBackfill { status } } }"""
 GET_STEPS = """query($run: ID!) { runOrError(runId: $run) {
     ... on Run { stepStats { stepKey status } } } }"""
+LAUNCH_RUN = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+TERMINATE_RUN = """mutation($run: String!) { terminateRun(runId: $run) {
+    __typename ... on TerminateRunFailure { message } } }"""
 START_SENSOR = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) {
     __typename ... on PythonError { message } } }"""
 GET_TICKS = """query($sensor: InstigationSelector!) {
@@ -49,6 +53,7 @@ class Run:
     shard: str | None
     start_s: float | None
     end_s: float | None
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,23 @@ class WebUi:
         launched = self.ask(LAUNCH_BACKFILL, params=params)
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
+
+    def launch_run(self, job: str, shard: str) -> str:
+        """Asks for one run of a shard; returns its id."""
+        tags = [{"key": "dagster/partition", "value": shard}]
+        params = {
+            "selector": {**self.repository, "jobName": job},
+            "runConfigData": {},
+            "executionMetadata": {"tags": tags},
+        }
+        launched = self.ask(LAUNCH_RUN, params=params)
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def terminate_run(self, run_id: str) -> None:
+        """Cancels a run, as the button does."""
+        terminated = self.ask(TERMINATE_RUN, run=run_id)
+        assert terminated["__typename"] == "TerminateRunSuccess", terminated
 
     def backfill_status(self, backfill_id: str) -> str:
         """Returns REQUESTED while it is under way."""
@@ -120,6 +142,7 @@ def _read_run(run: dict[str, Any]) -> Run:
         shard=tags.get("dagster/partition"),
         start_s=run["startTime"],
         end_s=run["endTime"],
+        tags=tags,
     )
 
 

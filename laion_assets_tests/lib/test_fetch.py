@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from laion_assets.lib.errors import ShardError
+from laion_assets.lib.errors import LaionError, ShardError
 from laion_assets.lib.progress import Progress
 from laion_assets.lib.raw_shard import bring_shard, fetch_shard, read_raw_shard
 from laion_assets.lib.sources.files import describe_file
@@ -443,10 +443,10 @@ def test_a_download_onto_a_full_disk_leaves_the_old_file_and_no_part(
     old = fetch_shard(describe_url(url, None), small_disk, rules)
     before = read_folder(small_disk)
 
-    with pytest.raises(ShardError) as refusal:
+    with pytest.raises(LaionError) as refusal:
         fetch_shard(describe_url(url, None), small_disk, rules)
 
-    assert str(refusal.value) == f"{url}: No space left on device; check the file and the disk"
+    assert str(refusal.value) == f"{small_disk}: the disk is full; make room, then run it again"
     assert read_folder(small_disk) == before
     assert sorted(path.name for path in small_disk.iterdir()) == ["s.json", "s.parquet"]
     assert read_raw_shard("s", small_disk) == old
@@ -501,9 +501,9 @@ def test_a_copy_onto_a_full_disk_leaves_the_old_file(small_disk: Path, tmp_path:
     before = read_folder(small_disk)
     local.write_bytes(LARGE)
 
-    with pytest.raises(ShardError) as refusal:
+    with pytest.raises(LaionError) as refusal:
         fetch_shard(describe_file(local), small_disk)
 
-    assert str(refusal.value) == f"{local}: No space left on device; check the file and the disk"
+    assert str(refusal.value) == f"{small_disk}: the disk is full; make room, then run it again"
     assert read_folder(small_disk) == before
     assert read_raw_shard("s", small_disk) == old
