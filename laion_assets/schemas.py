@@ -178,6 +178,22 @@ SHEETS = (
     Column("repeated", "VARCHAR[]", "Names that stood there more than once.", is_required=True),
     Column("blank_count", "BIGINT", "Rows without a name, left out.", is_required=True),
     Column("changed_at", "TIMESTAMPTZ", "When this content was first read.", is_required=True),
+    Column(
+        "error_count",
+        "BIGINT",
+        "Rows with an error of the spreadsheet in place of a name, left out.",
+        is_required=True,
+        since=1,
+        default="0",
+    ),
+    Column(
+        "reading_version",
+        "BIGINT",
+        "Version of the rules by which the list was read.",
+        is_required=True,
+        since=1,
+        default="0",
+    ),
 )
 
 CAPTION_MATCHES = (

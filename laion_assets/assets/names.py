@@ -50,6 +50,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
                 "repeated": len(record.repeated),
                 "repeated_names": ", ".join(record.repeated[:20]),
                 "without_name": record.blank_count,
+                "spreadsheet_errors": record.error_count,
                 "sha256": record.sha256,
                 "source": _link(record.location),
                 "duration_s": round(time.monotonic() - started, 3),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ import duckdb
 
 from laion_assets.lib.database import Database
 from laion_assets.lib.errors import SheetError
+from laion_assets.lib.name_list import READING_VERSION, is_cell_error, is_name, read_name_list
 from laion_assets.lib.sheet_download import Download, DownloadRules, download_csv, is_link
 from laion_assets.lib.sql import load_sql, quote_identifier
 
@@ -33,6 +32,7 @@ class Sheet:
         rows: one for each name, in the sheet's order, as many cells as columns.
         repeated: names that stood there more than once, and are kept once.
         blank_count: rows without a name, left out.
+        error_count: rows with an error of the spreadsheet in place of a name, left out.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     repeated: tuple[str, ...]
     blank_count: int
+    error_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class SheetRecord:
     previous_count: int | None
     repeated: Sequence[str]
     blank_count: int
+    error_count: int
+    reading_version: int
     is_changed: bool = False
 
 
@@ -69,7 +72,7 @@ def refresh_sheet(
         SheetError: it cannot be read, or has no usable name; the table stays as it was.
     """
     known = read_record(database, kind)
-    if known and known.location != location:
+    if known and (known.location, known.reading_version) != (location, READING_VERSION):
         known = None
     fetched = fetch_sheet(kind, location, rules, known.etag if known else None)
     if known and fetched.content is None:
@@ -131,34 +134,16 @@ def read_record(database: Database, kind: str) -> SheetRecord | None:
 
 
 def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
-    """Reads CSV in UTF-8, with or without a byte order mark.
-
-    The names are in the column headed `name`, or as the kind, or as its singular, in any case;
-    else in the first one.
+    """Reads a list of names; `name_list.py` says how a file is understood.
 
     Raises:
-        SheetError: it is not UTF-8 or not CSV, or has no usable name.
+        SheetError: it cannot be read in one way alone, or has no usable name.
     """
-    try:
-        # A NUL is nothing that a person typed, and nothing that the name of a column can hold.
-        text = content.decode("utf-8-sig").replace("\0", "")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header, *lines = (line for line in reader if line)
-    except UnicodeDecodeError as error:
-        raise SheetError(
-            f"{location}: byte {error.start} is not UTF-8; save it as UTF-8"
-        ) from error
-    except csv.Error as error:
-        raise SheetError(
-            f"{location}: no readable CSV ({error}); export the sheet again"
-        ) from error
-    except ValueError:
-        raise SheetError(
-            f"{location}: the sheet is empty; {kind} needs a header and names"
-        ) from None
-    position = _find_name_column(header, kind)
-    cells = [_name_first(_padded(line, len(header)), position) for line in lines]
-    named = [row for row in cells if row[0]]
+    found = read_name_list(kind, location, content)
+    header, position = found.header, found.position
+    cells = [_name_first(_padded(line, len(header)), position) for line in found.lines]
+    named = [row for row in cells if is_name(row[0])]
+    error_count = sum(is_cell_error(row[0]) for row in cells)
     if not named:
         raise SheetError(
             f"{location}: no name in column {header[position]!r}; put the names of {kind} there"
@@ -175,7 +160,8 @@ def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
         columns=_table_columns(_name_first(header, position)),
         rows=tuple(first_rows.values()),
         repeated=tuple(name for name, count in seen.items() if count > 1),
-        blank_count=len(cells) - len(named),
+        blank_count=len(cells) - len(named) - error_count,
+        error_count=error_count,
     )
 
 
@@ -202,6 +188,8 @@ def store_sheet(
         "name_count": len(sheet.rows),
         "repeated": list(sheet.repeated),
         "blank_count": sheet.blank_count,
+        "error_count": sheet.error_count,
+        "reading_version": READING_VERSION,
     }
     rows = connection.execute(load_sql("delete_sheet"), {"kind": sheet.kind}).fetchall()
     values["previous_count"] = rows[0][0] if rows else None
@@ -219,12 +207,6 @@ def _note_etag(database: Database, kind: str, known: SheetRecord, etag: str | No
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _find_name_column(header: list[str], kind: str) -> int:
-    lowered = [cell.strip().lower() for cell in header]
-    wanted = ("name", kind, kind.removesuffix("s"), kind.removesuffix("ies") + "y")
-    return next((lowered.index(name) for name in wanted if name in lowered), 0)
 
 
 def _padded(line: list[str], width: int) -> list[str]:

@@ -10,4 +10,6 @@ SELECT
     $previous_count AS previous_count,
     $repeated::VARCHAR[] AS repeated,
     $blank_count AS blank_count,
-    now() AS changed_at
+    now() AS changed_at,
+    $error_count AS error_count,
+    $reading_version AS reading_version

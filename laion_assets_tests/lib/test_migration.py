@@ -74,7 +74,10 @@ OLD_RELEASE = "2026-11-20"
 # Columns by the version that added them. A version that people have is never changed again: a new
 # column needs the next one, and a line here.
 ADDED = {
-    1: {"shards.cleaning_version", "shards.lance_version", "refreshes.names_sha256"},
+    1: {
+        *("refreshes.names_sha256", "shards.cleaning_version", "shards.lance_version"),
+        *("sheets.error_count", "sheets.reading_version"),
+    },
 }
 NEW = (
     Column("split", "VARCHAR", "A part.", is_required=True, since=2, default="'train'"),
@@ -135,7 +138,9 @@ def make_last(settings: Settings) -> str:
     with duckdb.connect(str(settings.database)) as connection:
         connection.execute(f"ATTACH '{newer}' AS newer (READ_ONLY)")
         for table in TABLES.keys() - {"schema_version"}:
-            connection.execute(f"INSERT INTO {table} BY NAME FROM newer.{table}")
+            old = connection.sql(f"SELECT * FROM {table} LIMIT 0").columns
+            columns = ", ".join(f'"{column}"' for column in old)
+            connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM newer.{table}")
         for kind in settings.sheets:
             connection.execute(f"CREATE OR REPLACE TABLE {kind} AS FROM newer.{kind}")
     newer.unlink()

@@ -585,8 +585,8 @@ FAILURES = {
     "latin-1": Failure(
         [send(200, "name\nÉmile\n".encode("latin-1"))], "byte 5 is not UTF-8; save it as UTF-8"
     ),
-    "UTF-16": Failure(
-        [send(200, "name\nA\n".encode("utf-16"))], "byte 0 is not UTF-8; save it as UTF-8"
+    "half of a UTF-16 character": Failure(
+        [send(200, b"\xff\xfen\0a")], "byte 4 is not UTF-16; save it as UTF-8"
     ),
     "open quote": Failure(
         [send(200, b'name\r\n"A\r\n')],
