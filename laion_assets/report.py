@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 # The parent of every logger of the package.
 LOGGER = logging.getLogger("laion_assets")
-STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow"}
+STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow", "no partition": "red"}
 
 
 class RunProgress:
@@ -97,33 +99,46 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
     from laion_assets.lib.database import Database
     from laion_assets.lib.release import find_unreleased, newest_release
     from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.removal import find_places
     from laion_assets.status import read_loads, read_states, read_totals
 
-    shards = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
+    partitions = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
     loads = read_loads(settings)
-    states = read_states(instance, shards, loads)
-    table = Table("shard", "rows", "rejected", "when (UTC)", "state", box=None)
+    states = read_states(instance, partitions, loads)
+    left = {s: places for s, places in find_places(settings, instance).items() if s not in states}
+    table = Table("shard", "rows", "rejected", "when (UTC)", "sample", "state", box=None)
     table.columns[0].no_wrap = True
     for number in (1, 2):
         table.columns[number].justify = "right"
-    for shard in shards:
+    for shard in sorted({*partitions, *left}):
         load = loads.get(shard)
-        style = STATE_STYLES.get(states[shard], "")
+        state = states.get(shard, "no partition")
+        style = STATE_STYLES.get(state, "")
         table.add_row(
             escape(shard),
             f"{load.image_count:,}" if load else "",
             f"{load.rejected_count:,}" if load else "",
             f"{load.loaded_at:%Y-%m-%d %H:%M:%S}" if load else "",
-            f"[{style}]{states[shard]}[/]" if style else states[shard],
+            "sample" if load and load.is_sample else "",
+            f"[{style}]{state}[/]" if style else state,
         )
     console = _open_console()
     console.print(table)
+    for shard, places in left.items():
+        console.print(
+            escape(
+                f"{shard} has no partition, but is still in: {', '.join(places)}; "
+                f"`laion remove {shard}` removes it"
+            ),
+            highlight=False,
+            soft_wrap=True,
+        )
     totals = ", ".join(f"{count:,} {what}" for what, count in read_totals(settings).items())
     console.print(f"\nTotal: {totals or 'nothing yet'}", highlight=False)
     release = newest_release(settings.lance_dir)
     console.print(
         f"Last release: {release.release}, {release.row_counts['images']:,} images of "
-        f"{len(release.shards)} shards, Lance version {release.lance_versions['images']}"
+        f"{_count_shards(release)}, Lance version {release.lance_versions['images']}"
         if release
         else "Last release: none",
         highlight=False,
@@ -195,10 +210,13 @@ def print_manifest(manifest: Manifest) -> None:
     }
     for name, fact in facts.items():
         console.print(f"{name + ':':<17}{escape(fact)}", highlight=False, soft_wrap=True)
-    shards = Table("shard", "images", "rejected", "SHA-256 of the file", "source", box=None)
+    shards = Table(
+        "shard", "images", "rejected", "SHA-256 of the file", "sample", "source", box=None
+    )
     for shard in manifest.shards:
         counts = f"{shard.image_count:,}", f"{shard.rejected_count:,}"
-        shards.add_row(escape(shard.shard), *counts, shard.sha256, escape(shard.source))
+        mark = "sample" if shard.is_sample else ""
+        shards.add_row(escape(shard.shard), *counts, shard.sha256, mark, escape(shard.source))
     sheets = Table("kind", "names", "SHA-256 of the sheet", "location", box=None)
     for sheet in manifest.sheets:
         sheets.add_row(sheet.kind, f"{sheet.name_count:,}", sheet.sha256, escape(sheet.location))
@@ -238,6 +256,52 @@ def print_deletion(tag: str, cleaning: Cleaning) -> None:
         f"{tag} is no release any more; {cleaning.version_count:,} old versions removed, "
         f"{cleaning.freed_bytes / 1e6:,.1f} MB freed"
     )
+
+
+def print_removal(
+    shards: Sequence[str], sources: Mapping[str, str], unlisted: Sequence[str]
+) -> None:
+    """Prints the shards that were removed, and on standard error which of them may come back.
+
+    Args:
+        shards: what was removed.
+        sources: where `LAION_SHARDS` still has some of them.
+        unlisted: why locations of `LAION_SHARDS` could not be listed.
+    """
+    for shard in shards:
+        print(f"removed {shard}")
+    for shard, source in sources.items():
+        print(f"still at the source: {shard} ({source})", file=sys.stderr)
+    if sources:
+        print(
+            "laion: `laion discover`, `laion backfill` and the sensor register again what "
+            "LAION_SHARDS still names; delete these files or take them out of LAION_SHARDS",
+            file=sys.stderr,
+        )
+    for problem in unlisted:
+        print(f"laion: not known whether it still has these shards: {problem}", file=sys.stderr)
+
+
+def print_holders(lance_dir: Path, shards: Collection[str]) -> None:
+    """Prints on standard error which releases still have some of these shards."""
+    from laion_assets.lib.release import list_releases
+
+    tags = [
+        manifest.release
+        for manifest in list_releases(lance_dir)
+        if any(shard.shard in shards for shard in manifest.shards)
+    ]
+    if tags:
+        print(
+            f"laion: still in {', '.join(tags)}, as releases never change; "
+            "`laion release delete TAG` deletes one",
+            file=sys.stderr,
+        )
+
+
+def _count_shards(manifest: Manifest) -> str:
+    samples = f" ({manifest.sample_count:,} of them samples)" if manifest.sample_count else ""
+    return f"{len(manifest.shards):,} shards{samples}"
 
 
 def _join(values: Mapping[str, object], form: str) -> str:

@@ -133,6 +133,7 @@ SHARDS = (
     Column("lance_version", "BIGINT", "First version of Lance's `images` with it; NULL: none yet."),
     Column("run_id", "VARCHAR", "The Dagster run that loaded it.", is_required=True),
     Column("loaded_at", "TIMESTAMPTZ", "When it was loaded.", is_required=True),
+    Column("is_sample", "BOOLEAN", "Whether its rows are invented by `laion demo`.", (), True),
 )
 
 SHARD_FIGURES = (

@@ -19,12 +19,13 @@ SHARD_ASSETS = ("raw_shards", "images", "lance_images")
 
 @dataclass(frozen=True)
 class Load:
-    """A shard as DuckDB has it; `is_copied` if Lance has it so too."""
+    """A shard as DuckDB has it; `is_copied` if Lance has it so too; `is_sample` if invented."""
 
     image_count: int
     rejected_count: int
     loaded_at: datetime
     is_copied: bool
+    is_sample: bool = False
 
 
 def read_loads(settings: Settings) -> dict[str, Load]:
@@ -41,8 +42,8 @@ def read_loads(settings: Settings) -> dict[str, Load]:
         dataset = open_table(table_path(settings.lance_dir, "images"))
         uncopied = set(find_uncopied(connection, dataset))
     return {
-        shard: Load(images, rejected, loaded_at.astimezone(UTC), shard not in uncopied)
-        for shard, images, rejected, loaded_at in rows
+        shard: Load(images, rejected, loaded_at.astimezone(UTC), shard not in uncopied, is_sample)
+        for shard, images, rejected, loaded_at, is_sample in rows
     }
 
 
