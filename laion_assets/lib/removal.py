@@ -3,7 +3,7 @@
 DuckDB is first: a copy to Lance that runs meanwhile holds the lock of the shard, and one that comes
 later finds nothing to copy. Each step is one transaction, one commit or one file, and does nothing
 where it was done before. So after a crash at any moment the same call finishes the work, and until
-`find_traces` names what is left.
+then `find_traces` names what is left.
 """
 
 from __future__ import annotations
