@@ -266,6 +266,17 @@ def test_what_was_loaded_and_not_copied_is_copied_before_it_is_released(
     assert local.instance.get_latest_materialization_event(dg.AssetKey("images")) == loaded
 
 
+def test_no_run_is_asked_for_of_a_shard_without_a_partition(
+    local: Pipeline, settings: Settings, write_shard: WriteShard
+) -> None:
+    """Dagster fails the whole tick where a run is for a partition that is not there."""
+    source = write_shard("a", url=["https://a.test/1.jpg"], caption=["a fox"])
+    load(settings, "a", source)
+    source.unlink()
+
+    assert list_shards(local.evaluate()) == []
+
+
 def test_a_tick_says_what_it_waits_for_and_what_it_leaves_out(
     local: Pipeline, write_shard: WriteShard
 ) -> None:
