@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,7 +129,7 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
         console.print(
             escape(
                 f"{shard} has no partition, but is still in: {', '.join(places)}; "
-                f"`laion remove {shard}` removes it"
+                f"`laion remove {shlex.quote(shard)}` removes it"
             ),
             highlight=False,
             soft_wrap=True,
@@ -275,7 +276,7 @@ def print_removal(
     if sources:
         print(
             "laion: `laion discover`, `laion backfill` and the sensor register again what "
-            "LAION_SHARDS still names; delete these files or take them out of LAION_SHARDS",
+            "LAION_SHARDS still names; delete them there or take them out of LAION_SHARDS",
             file=sys.stderr,
         )
     for problem in unlisted:

@@ -199,6 +199,8 @@ def test_a_removal_that_is_killed_before_any_step_is_finished_by_the_next(tmp_pa
                 assert left == {}
                 break
             assert process.exitcode == -signal.SIGKILL
+            # While any of it is gone nothing can load it again.
+            assert all(p == EVERYWHERE or "partition" not in p for p in left.values())
             file = settings.data_dir / "shards" / "a.parquet"
             # A shard is named, and so can be removed, for as long as a file of it is there.
             assert left or not file.exists()
