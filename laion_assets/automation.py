@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +95,8 @@ def build_discover_shards(
         runs = [_request_ingest(shard, found.due[shard]) for shard in news]
         is_waiting = not runs and is_busy(context.instance)
         if not runs and not is_waiting:
-            runs = _request_rest(warehouse, lance_store, refresh.name, kinds)
+            known = {*context.instance.get_dynamic_partitions(SHARDS_NAME), *found.new}
+            runs = _request_rest(warehouse, lance_store, refresh.name, kinds, known)
         return dg.SensorResult(
             skip_reason=None if runs else _say_why(found, is_waiting=is_waiting),
             run_requests=runs,
@@ -120,9 +121,16 @@ def _request_ingest(shard: str, change: str) -> dg.RunRequest:
 
 
 def _request_rest(
-    warehouse: Warehouse, lance_store: LanceStore, refresh: str, kinds: Iterable[str]
+    warehouse: Warehouse,
+    lance_store: LanceStore,
+    refresh: str,
+    kinds: Iterable[str],
+    known: Collection[str],
 ) -> list[dg.RunRequest]:
-    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once."""
+    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once.
+
+    A shard in DuckDB that is not among the known ones has no partition, so no run can be of it.
+    """
     from laion_assets.lib.lance_images import find_unnoted
     from laion_assets.lib.release import find_unreleased
 
@@ -135,6 +143,7 @@ def _request_rest(
             tags=IN_BACKGROUND,
         )
         for shard, load_id in find_unnoted(warehouse.database).items()
+        if shard in known
     ]
     state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
     refreshes = (

@@ -9,7 +9,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -83,13 +83,38 @@ def main() -> None:
 
 
 @main.command()
-def demo() -> None:
-    """Makes seven sample shards and materializes every asset over them."""
+@click.option("--remove", "is_removing", is_flag=True, help="Remove the sample shards alone.")
+def demo(is_removing: bool) -> None:
+    """Makes seven sample shards and materializes every asset over them.
+
+    With --remove, removes these shards and their files again, and leaves all others.
+    """
+    if is_removing:
+        _remove_samples(_load_settings())
+    else:
+        _make_samples(_load_settings())
+
+
+def _remove_samples(settings: Settings) -> None:
+    from laion_assets.demo.samples import find_sample_files, find_sample_shards
+    from laion_assets.removal import find_places
+
+    with _open_instance() as instance:
+        found = find_sample_shards(settings) & find_places(settings, instance).keys()
+        files = find_sample_files(settings)
+        is_done = _remove(settings, instance, sorted(found), files)
+    if not (found or files):
+        click.echo("laion: there are no sample shards to remove", err=True)
+    if not is_done:
+        sys.exit(1)
+
+
+def _make_samples(settings: Settings) -> None:
     from laion_assets.demo.report import print_report
     from laion_assets.demo.shards import write_sample_shards
     from laion_assets.settings import Settings
 
-    settings = Settings.default(_load_settings().data_dir)
+    settings = Settings.default(settings.data_dir)
     names = _read_sample_names(settings)
     paths = write_sample_shards(settings.data_dir / "shards", names)
     shards = [path.stem for path in paths]
@@ -188,6 +213,29 @@ def backup(destination: Path) -> None:
         f"{destination}: {len(made.files):,} files, {made.total_bytes / 1e6:,.1f} MB, "
         f"{len(made.releases)} releases, verified"
     )
+
+
+@main.command()
+@click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
+@click.option("--no-refresh", is_flag=True, help="Leave counts and release as they are.")
+def remove(shards: tuple[str, ...], no_refresh: bool) -> None:
+    """Removes shards from DuckDB, Lance, the raw copies and the partitions.
+
+    Then refreshes counts and release once. The files at the sources stay. If the command is
+    stopped, run it again: it goes on from there.
+    """
+    from laion_assets.removal import find_places
+
+    settings = _load_settings()
+    with _open_instance() as instance:
+        places = find_places(settings, instance)
+        found = [shard for shard in dict.fromkeys(shards) if shard in places]
+        is_done = _remove(settings, instance, found, is_refreshing=not no_refresh)
+    # The others are removed all the same: a removal that was cut off may have been done for some.
+    if unknown := [shard for shard in shards if shard not in places]:
+        raise click.UsageError(f"no shard {unknown[0]!r}; `laion status` lists what there is")
+    if not is_done:
+        sys.exit(1)
 
 
 @main.command()
@@ -399,6 +447,30 @@ def _backfill(
             refresh = defs.resolve_job_def("refresh_counts")
             outcomes.append(progress.follow("refresh_counts", partial(run_job, refresh, instance)))
     return all(outcome.reason is None for outcome in outcomes)
+
+
+def _remove(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    shards: list[str],
+    files: Iterable[Path] = (),
+    *,
+    is_refreshing: bool = True,
+) -> bool:
+    """Removes shards and files, refreshes, and says what still has them.
+
+    Returns whether all went well.
+    """
+    from laion_assets.removal import find_sources, remove_shards
+    from laion_assets.report import print_holders, print_removal
+
+    remove_shards(settings, instance, shards, files)
+    if not shards:
+        return True
+    print_removal(shards, *find_sources(settings, shards))
+    is_done = not is_refreshing or _backfill(settings, instance, [], is_refreshing=True)
+    print_holders(settings.lance_dir, shards)
+    return is_done
 
 
 def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import logging
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 # The parent of every logger of the package.
 LOGGER = logging.getLogger("laion_assets")
-STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow"}
+STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow", "no partition": "red"}
 
 
 class _Console(Console):
@@ -102,7 +104,7 @@ def show_progress(total: int) -> Iterator[RunProgress]:
 
 def print_status(status: Status) -> None:
     """Prints a table of the shards, and below it the counts and the last release."""
-    table = Table("shard", "rows", "rejected", "when (UTC)", "state", box=None)
+    table = Table("shard", "rows", "rejected", "when (UTC)", "sample", "state", box=None)
     table.columns[0].no_wrap = True
     for number in (1, 2):
         table.columns[number].justify = "right"
@@ -113,17 +115,30 @@ def print_status(status: Status) -> None:
             "" if shard.image_count is None else f"{shard.image_count:,}",
             "" if shard.rejected_count is None else f"{shard.rejected_count:,}",
             f"{shard.loaded_at:%Y-%m-%d %H:%M:%S}" if shard.loaded_at else "",
+            "sample" if shard.is_sample else "",
             f"[{style}]{shard.state}[/]" if style else shard.state,
         )
     console = _open_console()
     say = partial(console.print, highlight=False, soft_wrap=True)
     console.print(table)
+    for shard in status.shards:
+        if shard.left_in:
+            say(
+                escape(
+                    f"{shard.shard} has no partition, but is still in: "
+                    f"{', '.join(shard.left_in)}; "
+                    f"`laion remove {shlex.quote(shard.shard)}` removes it"
+                )
+            )
     totals = ", ".join(f"{count:,} {what}" for what, count in status.totals.items())
     say(f"\nTotal: {totals or 'nothing yet'}")
     release = status.release
+    samples = (
+        f" ({release.sample_count:,} of them samples)" if release and release.sample_count else ""
+    )
     say(
         f"Last release: {release.release}, {release.image_count:,} images of "
-        f"{release.shard_count} shards, Lance version {release.lance_version}"
+        f"{release.shard_count} shards{samples}, Lance version {release.lance_version}"
         if release
         else "Last release: none",
     )
@@ -200,10 +215,13 @@ def print_manifest(manifest: Manifest) -> None:
     }
     for name, fact in facts.items():
         console.print(f"{name + ':':<17}{escape(fact)}", highlight=False, soft_wrap=True)
-    shards = Table("shard", "images", "rejected", "SHA-256 of the file", "source", box=None)
+    shards = Table(
+        "shard", "images", "rejected", "SHA-256 of the file", "sample", "source", box=None
+    )
     for shard in manifest.shards:
         counts = f"{shard.image_count:,}", f"{shard.rejected_count:,}"
-        shards.add_row(escape(shard.shard), *counts, shard.sha256, escape(shard.source))
+        mark = "sample" if shard.is_sample else ""
+        shards.add_row(escape(shard.shard), *counts, shard.sha256, mark, escape(shard.source))
     sheets = Table("kind", "names", "SHA-256 of the sheet", "location", box=None)
     for sheet in manifest.sheets:
         sheets.add_row(sheet.kind, f"{sheet.name_count:,}", sheet.sha256, escape(sheet.location))
@@ -243,6 +261,52 @@ def print_deletion(tag: str, cleaning: Cleaning) -> None:
         f"{tag} is no release any more; {cleaning.version_count:,} old versions removed, "
         f"{cleaning.freed_bytes / 1e6:,.1f} MB freed"
     )
+
+
+def print_removal(
+    shards: Sequence[str], sources: Mapping[str, str], unlisted: Sequence[str]
+) -> None:
+    """Prints the shards that were removed, and on standard error which of them may come back.
+
+    Args:
+        shards: what was removed.
+        sources: where `LAION_SHARDS` still has some of them.
+        unlisted: why locations of `LAION_SHARDS` could not be listed.
+    """
+    for shard in shards:
+        print(f"removed {shard}")
+    for shard, source in sources.items():
+        print(f"still at the source: {shard} ({source})", file=sys.stderr)
+    if sources:
+        print(
+            "laion: `laion discover`, `laion backfill` and the sensor register again what "
+            "LAION_SHARDS still names; delete them there or take them out of LAION_SHARDS",
+            file=sys.stderr,
+        )
+    for problem in unlisted:
+        print(f"laion: not known whether it still has these shards: {problem}", file=sys.stderr)
+
+
+def print_holders(lance_dir: Path, shards: Collection[str]) -> None:
+    """Prints on standard error which releases still have some of these shards."""
+    from laion_assets.lib.release import list_releases
+
+    tags = [
+        manifest.release
+        for manifest in list_releases(lance_dir)
+        if any(shard.shard in shards for shard in manifest.shards)
+    ]
+    if tags:
+        print(
+            f"laion: still in {', '.join(tags)}, as releases never change; "
+            "`laion release delete TAG` deletes one",
+            file=sys.stderr,
+        )
+
+
+def _count_shards(manifest: Manifest) -> str:
+    samples = f" ({manifest.sample_count:,} of them samples)" if manifest.sample_count else ""
+    return f"{len(manifest.shards):,} shards{samples}"
 
 
 def _join(values: Mapping[str, object], form: str) -> str:

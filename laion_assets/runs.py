@@ -102,19 +102,23 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 def is_busy(instance: dg.DagsterInstance) -> bool:
     """Returns whether a run or a backfill is on its way, of whatever kind."""
-    if instance.get_runs_count(dg.RunsFilter(statuses=[QUEUED])):
-        return True
-    since = datetime.now(tz=UTC) - LONGEST_RUN
-    records = instance.get_run_records(dg.RunsFilter(statuses=STARTED))
-    if any(
-        record.update_timestamp.astimezone(UTC) > since or _is_alive_here(instance, record)
-        for record in records
-    ):
-        return True
-    return any(
+    return bool(list_unfinished(instance)) or any(
         backfill.status.name in {"REQUESTED", "CANCELING"}
         for backfill in instance.get_backfills(limit=100)
     )
+
+
+def list_unfinished(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Returns the runs that wait in the queue or are on their way, as far as can be known."""
+    since = datetime.now(tz=UTC) - LONGEST_RUN
+    records = instance.get_run_records(dg.RunsFilter(statuses=[QUEUED, *STARTED]))
+    return [
+        record.dagster_run
+        for record in records
+        if record.dagster_run.status == QUEUED
+        or record.update_timestamp.astimezone(UTC) > since
+        or _is_alive_here(instance, record)
+    ]
 
 
 def _end(instance: dg.DagsterInstance, run: dg.DagsterRun, pid: int) -> None:

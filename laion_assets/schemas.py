@@ -154,6 +154,14 @@ SHARDS = (
     ),
     Column("run_id", "VARCHAR", "The Dagster run that loaded it.", is_required=True),
     Column("loaded_at", "TIMESTAMPTZ", "When it was loaded.", is_required=True),
+    Column(
+        "is_sample",
+        "BOOLEAN",
+        "Whether its rows are invented by `laion demo`.",
+        is_required=True,
+        since=1,
+        default="false",
+    ),
 )
 
 SHARD_FIGURES = (

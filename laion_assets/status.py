@@ -27,6 +27,7 @@ class Load:
         loaded_at: when, in UTC.
         is_copied: whether Lance has it so too.
         is_current: whether the present rules cleaned it; if not it is to be loaded again.
+        is_sample: whether its rows are invented.
     """
 
     image_count: int
@@ -34,6 +35,7 @@ class Load:
     loaded_at: datetime
     is_copied: bool
     is_current: bool = True
+    is_sample: bool = False
 
 
 def read_loads(settings: Settings) -> dict[str, Load]:
@@ -52,8 +54,8 @@ def read_loads(settings: Settings) -> dict[str, Load]:
         dataset = open_table(table_path(settings.lance_dir, "images"))
         uncopied = set(find_uncopied(connection, dataset))
     return {
-        shard: Load(images, rejected, loaded_at.astimezone(UTC), shard not in uncopied, is_current)
-        for shard, images, rejected, loaded_at, is_current in rows
+        shard: Load(images, rejected, at.astimezone(UTC), shard not in uncopied, is_current, sample)
+        for shard, images, rejected, at, is_current, sample in rows
     }
 
 

@@ -28,10 +28,12 @@ class ShardStatus(Record):
 
     Attributes:
         shard: partition key.
-        state: done, failed, running, part done, outdated or missing.
+        state: done, failed, running, part done, outdated, missing or no partition.
         image_count: rows in `images`; None if it is not loaded.
         rejected_count: rows in `rejected_images`; None if it is not loaded.
         loaded_at: when, in UTC; None if it is not loaded.
+        is_sample: whether its rows are invented.
+        left_in: the places that still have something of it, if it has no partition.
     """
 
     shard: str
@@ -39,6 +41,8 @@ class ShardStatus(Record):
     image_count: int | None
     rejected_count: int | None
     loaded_at: datetime | None
+    is_sample: bool
+    left_in: tuple[str, ...]
 
 
 class ReleaseStatus(Record):
@@ -50,6 +54,7 @@ class ReleaseStatus(Record):
         image_count: rows of its table `images`.
         shard_count: shards in it.
         lance_version: the tagged version of `images`.
+        sample_count: shards in it whose rows are invented.
     """
 
     release: str
@@ -57,6 +62,7 @@ class ReleaseStatus(Record):
     image_count: int
     shard_count: int
     lance_version: int
+    sample_count: int
 
 
 class Status(Record):
@@ -114,15 +120,20 @@ def _read_shards(
     settings: Settings, instance: dg.DagsterInstance | None
 ) -> tuple[ShardStatus, ...]:
     from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.removal import find_places
     from laion_assets.status import read_loads, read_states
 
     loads = read_loads(settings)
+    left: dict[str, list[str]] = {}
     if instance is None:
-        shards = sorted(loads)
         states = {shard: _judge(load) for shard, load in loads.items()}
     else:
-        shards = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
+        shards = instance.get_dynamic_partitions(SHARDS_NAME)
         states = read_states(instance, shards, loads)
+        left = {
+            s: places for s, places in find_places(settings, instance).items() if s not in states
+        }
+        states |= dict.fromkeys(left, "no partition")
     return tuple(
         ShardStatus(
             shard=shard,
@@ -130,8 +141,10 @@ def _read_shards(
             image_count=load.image_count if load else None,
             rejected_count=load.rejected_count if load else None,
             loaded_at=load.loaded_at if load else None,
+            is_sample=bool(load and load.is_sample),
+            left_in=tuple(left.get(shard, ())),
         )
-        for shard in shards
+        for shard in sorted(states)
         for load in (loads.get(shard),)
     )
 
@@ -155,6 +168,7 @@ def _read_release(settings: Settings) -> ReleaseStatus | None:
         image_count=newest.row_counts["images"],
         shard_count=len(newest.shards),
         lance_version=newest.lance_versions["images"],
+        sample_count=newest.sample_count,
     )
 
 

@@ -29,6 +29,7 @@ from laion_assets.demo.draws import (
     start_seeds,
 )
 from laion_assets.demo.urls import make_urls
+from laion_assets.lib.samples import SAMPLE_METADATA, is_sample_file
 
 SCHEMA = pa.schema(
     [
@@ -112,7 +113,8 @@ def write_sample_shards(
 ) -> list[Path]:
     """Writes the shards that are not there yet; one that is there stays as it is.
 
-    A file gets its name only when it is complete.
+    A file gets its name only when it is complete. One without the mark of a sample was written
+    before there was a mark, and is written again.
 
     Args:
         directory: made if need be.
@@ -126,7 +128,7 @@ def write_sample_shards(
     paths = []
     for index in range(spec.shard_count):
         path = directory / f"{sample_shard_name(spec, index)}.parquet"
-        if not path.exists():
+        if not is_sample_file(path):
             _write_shard(path, generate_shard(spec, index, names))
         paths.append(path)
     return paths
@@ -140,6 +142,7 @@ def _write_shard(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
             with pq.ParquetWriter(file, SCHEMA, compression="snappy") as writer:
                 for batch in batches:
                     writer.write_batch(batch)
+                writer.add_key_value_metadata(SAMPLE_METADATA)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

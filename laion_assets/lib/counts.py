@@ -102,6 +102,13 @@ def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountRepo
     )
 
 
+def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Empties the tables of counts where no shard is left to count."""
+    for table in ("domain_counts", "entity_counts"):
+        connection.execute(load_sql(f"delete_{table}"))
+        connection.execute(load_sql("delete_refresh"), {"table_name": table})
+
+
 def is_domain_count_fresh(connection: duckdb.DuckDBPyConnection) -> bool:
     """Returns whether `domain_counts` tells of the shards as they are loaded now."""
     return _is_fresh(connection, "domain_counts", None)

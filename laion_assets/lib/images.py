@@ -14,6 +14,7 @@ from laion_assets.lib.errors import LaionError, ShardError, first_line
 from laion_assets.lib.parquet_file import plain_path
 from laion_assets.lib.raw_shard import RawShard
 from laion_assets.lib.reasons import find_system_reason
+from laion_assets.lib.samples import is_sample_file
 from laion_assets.lib.source_columns import select_list
 from laion_assets.lib.sql import load_sql, quote_path
 from laion_assets.lib.text_repair import repair_file
@@ -78,8 +79,7 @@ def load_shard(
 
     connection.execute(load_sql("set_order_free"))
     define_macros(connection)
-    for table in DEPENDENT_TABLES:
-        connection.execute(load_sql(f"delete_{table}"), {"shard": raw.shard})
+    delete_shard(connection, raw.shard)
     try:
         image_count, repaired_count = _insert_rows(connection, raw, path)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
@@ -92,8 +92,14 @@ def load_shard(
     rejected = _count_rejected(connection, raw.shard)
     load = ShardLoad(str(uuid.uuid4()), image_count, rejected, repaired_count)
     _check_accounting(raw, load)
-    _record(connection, raw, load, run_id)
+    _record(connection, raw, load, run_id, is_sample=is_sample_file(path))
     return load
+
+
+def delete_shard(connection: duckdb.DuckDBPyConnection, shard: str) -> None:
+    """Deletes the rows of a shard in every table, within the transaction of the caller."""
+    for table in DEPENDENT_TABLES:
+        connection.execute(load_sql(f"delete_{table}"), {"shard": shard})
 
 
 def is_loaded(database: Database, raw: RawShard) -> bool:
@@ -155,7 +161,12 @@ def _check_accounting(raw: RawShard, load: ShardLoad) -> None:
 
 
 def _record(
-    connection: duckdb.DuckDBPyConnection, raw: RawShard, load: ShardLoad, run_id: str
+    connection: duckdb.DuckDBPyConnection,
+    raw: RawShard,
+    load: ShardLoad,
+    run_id: str,
+    *,
+    is_sample: bool,
 ) -> None:
     values = {
         "shard": raw.shard,
@@ -168,5 +179,6 @@ def _record(
         "rejected_count": sum(load.rejected.values()),
         "cleaning_version": CLEANING_VERSION,
         "run_id": run_id,
+        "is_sample": is_sample,
     }
     connection.execute(load_sql("insert_shard"), values)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -148,7 +148,7 @@ def replace_shard(
             f"shard {shard!r}: read {row_count} rows of {expected_count}; "
             "materialize `images` again"
         )
-    version = _commit(path, shard, fragments, properties)
+    version = _commit(path, [shard], fragments, properties)
     data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)
     return Commit(version, row_count, len(fragments), data_bytes, properties)
 
@@ -162,8 +162,25 @@ def _fragment_rows(row_count: int) -> int:
     return max(1, math.ceil(row_count / fragment_count))
 
 
-def find_fragments(dataset: lance.LanceDataset, shard: str) -> list[int]:
-    """Returns the ids of the fragments with rows of a shard, at a cost that only they add to.
+def remove_shards(path: Path, shards: Collection[str]) -> int:
+    """Removes all rows of these shards in one commit. Hold `lock_shard` of each meanwhile.
+
+    Returns:
+        The version of the table without them; that of before, if it has none of them.
+    """
+    return _commit(path, shards, [], {"removed_shards": json.dumps(sorted(shards))})
+
+
+def list_shards(dataset: lance.LanceDataset) -> set[str]:
+    """Returns the shards that have rows in the table."""
+    shards: set[str] = set()
+    for batch in dataset.to_batches(columns=["shard"]):
+        shards.update(batch["shard"].unique().to_pylist())
+    return shards
+
+
+def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
+    """Returns the ids of the fragments with rows of these shards; only they add to the cost.
 
     `replace_shard` gives a shard fragments of its own, and a compaction by somebody else joins
     neighbours, so a fragment's first and last row tell which shards it can have: if both have the
@@ -179,7 +196,8 @@ def find_fragments(dataset: lance.LanceDataset, shard: str) -> list[int]:
     return [
         fragment.fragment_id
         for fragment, first, last in zip(fragments, firsts, lasts, strict=True)
-        if shard in (first, last) or (first != last and fragment.count_rows(_is_shard(shard)))
+        if not {first, last}.isdisjoint(shards)
+        or (first != last and fragment.count_rows(_is_one_of(shards)))
     ]
 
 
@@ -188,19 +206,22 @@ def _shards_at(dataset: lance.LanceDataset, offsets: list[int]) -> list[str]:
     return shards
 
 
-def _is_shard(shard: str) -> str:
-    return f"shard = {quote_literal(shard)}"
+def _is_one_of(shards: Collection[str]) -> str:
+    return f"shard IN ({', '.join(map(quote_literal, sorted(shards)))})"
 
 
 def _commit(
-    path: Path, shard: str, fragments: list[FragmentMetadata], properties: Mapping[str, str]
+    path: Path,
+    shards: Collection[str],
+    fragments: list[FragmentMetadata],
+    properties: Mapping[str, str],
 ) -> int:
     import lance
     from lance.commit import CommitConflictError
 
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
         dataset = lance.dataset(path)
-        removed, updated = _take_out(dataset, shard)
+        removed, updated = _take_out(dataset, shards)
         if not (fragments or removed or updated):
             return dataset.version
         operation = lance.LanceOperation.Update(
@@ -217,13 +238,15 @@ def _commit(
     raise AssertionError("unreachable")
 
 
-def _take_out(dataset: lance.LanceDataset, shard: str) -> tuple[list[int], list[FragmentMetadata]]:
+def _take_out(
+    dataset: lance.LanceDataset, shards: Collection[str]
+) -> tuple[list[int], list[FragmentMetadata]]:
     removed: list[int] = []
     updated: list[FragmentMetadata] = []
-    for fragment_id in find_fragments(dataset, shard):
+    for fragment_id in find_fragments(dataset, *shards):
         fragment = dataset.get_fragment(fragment_id)
         assert fragment is not None
-        rest = fragment.delete(_is_shard(shard))
+        rest = fragment.delete(_is_one_of(shards))
         if rest is None:
             removed.append(fragment_id)
         else:

@@ -51,6 +51,7 @@ class ReleasedShard(Record):
         lance_version: the first version of the Lance table that had it so.
         run_id: the Dagster run that loaded it.
         loaded_at: when.
+        is_sample: whether its rows are invented; False in records that are older than the mark.
     """
 
     shard: str
@@ -65,6 +66,7 @@ class ReleasedShard(Record):
     lance_version: int
     run_id: str
     loaded_at: datetime
+    is_sample: bool = False
 
 
 class ReleasedSheet(Record):
@@ -112,6 +114,11 @@ class Manifest(Record):
     versions: Mapping[str, str]
     shards: tuple[ReleasedShard, ...]
     sheets: tuple[ReleasedSheet, ...]
+
+    @property
+    def sample_count(self) -> int:
+        """How many of its shards are invented."""
+        return sum(shard.is_sample for shard in self.shards)
 
 
 def digest_content(shards: Iterable[ReleasedShard], count_digests: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ from laion_assets.lib.sources.listing import find_shard
 from laion_assets.lib.sources.part import Part
 from laion_assets.lib.sources.source import Report, Source, SourceRules, hide_secrets, tell_nobody
 from laion_assets.lib.sources.urls import SCHEMES
+
+# What `fetch_shard` leaves in the folder: the verified file, its record, and parts of a download.
+RAW_NAME = re.compile(
+    r"([^.].*)\.(?:parquet|json)|\.(.+)\.(?:part|part-origin|link|record)", flags=re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,25 @@ def read_raw_shard(shard: str, raw_dir: Path) -> RawShard:
     return record
 
 
+def list_raw_shards(raw_dir: Path) -> set[str]:
+    """Returns the shards of which a file, a record or a part of a download is there."""
+    names = (path.name for path in raw_dir.glob("*"))
+    return {match[1] or match[2] for match in map(RAW_NAME.fullmatch, names) if match}
+
+
+def remove_raw_shard(raw_dir: Path, shard: str) -> None:
+    """Removes the file of a shard, its record, and what there is of a download."""
+    if not raw_dir.exists():
+        return
+    with lock_shard(raw_dir, shard):
+        Part(raw_dir, shard).remove()
+        for temporary in (_link_path(raw_dir, shard), _new_record_path(raw_dir, shard)):
+            temporary.unlink(missing_ok=True)
+        # The file is the last that goes: it alone says whether it is a sample.
+        _record_path(raw_dir, shard).unlink(missing_ok=True)
+        raw_path(raw_dir, shard).unlink(missing_ok=True)
+
+
 def check_unchanged(raw: RawShard, raw_dir: Path) -> None:
     """Checks that the file is still the one of the record, after it was read.
 
@@ -162,7 +187,7 @@ def check_unchanged(raw: RawShard, raw_dir: Path) -> None:
 
 
 def _fetch_local(source: Source, raw_dir: Path) -> RawShard:
-    temporary = raw_dir / f".{source.shard}.link"
+    temporary = _link_path(raw_dir, source.shard)
     try:
         link_file(source, temporary)
         return _install(source, temporary, raw_dir, find_raw_shard(source.shard, raw_dir))
@@ -267,9 +292,17 @@ def _record_path(raw_dir: Path, shard: str) -> Path:
     return raw_dir / f"{shard}.json"
 
 
+def _link_path(raw_dir: Path, shard: str) -> Path:
+    return raw_dir / f".{shard}.link"
+
+
+def _new_record_path(raw_dir: Path, shard: str) -> Path:
+    return raw_dir / f".{shard}.record"
+
+
 def _put_in_place(raw_dir: Path, record: RawShard, path: Path) -> None:
     """Puts a verified file and its record in place."""
-    temporary = raw_dir / f".{record.shard}.record"
+    temporary = _new_record_path(raw_dir, record.shard)
     # First what may fail on a full disk; then two renames.
     temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
     path.replace(raw_path(raw_dir, record.shard))

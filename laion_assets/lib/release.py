@@ -297,7 +297,8 @@ def _read_content(
         if uncopied := find_uncopied(connection, dataset):
             raise StaleTableError(
                 f"DuckDB and Lance differ for {len(uncopied)} shards, the first is {uncopied[0]}; "
-                "materialize `lance_images` of them first (`laion backfill --missing`)"
+                "materialize `lance_images` of them first (`laion backfill --missing`), or remove "
+                "those that `laion status` shows without a partition (`laion remove`)"
             )
         shards = _select(connection, "select_released_shards")
         sheets = _select(connection, "select_released_sheets")

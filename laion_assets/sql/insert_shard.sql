@@ -11,4 +11,5 @@ SELECT
     $rejected_count AS rejected_count,
     $cleaning_version AS cleaning_version,
     $run_id AS run_id,
-    now() AS loaded_at
+    now() AS loaded_at,
+    $is_sample AS is_sample

@@ -11,7 +11,8 @@ SELECT
     cleaning_version,
     lance_version,
     run_id,
-    loaded_at
+    loaded_at,
+    is_sample
 FROM shards
 LEFT JOIN (SELECT shard, sum(image_id::HUGEINT) AS id_sum FROM images GROUP BY shard) AS sums
     ON sums.shard = shards.shard

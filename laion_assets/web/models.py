@@ -177,6 +177,7 @@ class Home(Answer):
         image_count: images.
         domain_count: different hosts.
         shard_count: shards.
+        sample_shard_count: those of them whose rows are invented.
         name_counts: names of each kind.
         top_domains: domains with the most images.
         top_names: of each kind the names with the most images.
@@ -187,6 +188,7 @@ class Home(Answer):
     image_count: int
     domain_count: int
     shard_count: int
+    sample_shard_count: int
     name_counts: Mapping[str, int]
     top_domains: tuple[Count, ...]
     top_names: Mapping[str, tuple[Count, ...]]
@@ -204,6 +206,7 @@ class ImagePage(Answer):
         fields: every column of the table.
         source: the file that it came from.
         source_sha256: SHA-256 of that file, in hexadecimal.
+        is_sample: whether its rows are invented.
     """
 
     shard: str
@@ -214,6 +217,7 @@ class ImagePage(Answer):
     fields: Mapping[str, Any]
     source: str
     source_sha256: str
+    is_sample: bool
 
 
 class ReleaseLine(Record):

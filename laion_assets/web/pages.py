@@ -118,6 +118,7 @@ def build_home(visit: Visit) -> Home:
         image_count=release.image_count,
         domain_count=len(release.domains),
         shard_count=len(manifest.shards),
+        sample_shard_count=manifest.sample_count,
         name_counts={kind: len(names) for kind, names in release.names.items()},
         top_domains=tuple(map(_count_domain, top.to_pylist())),
         top_names={
@@ -165,6 +166,7 @@ def build_image(visit: Visit) -> ImagePage:
         fields={} if is_hidden else {n: _keep_digits(n, v) for n, v in found.items()},
         source=_hide_folders(source.source),
         source_sha256=source.sha256,
+        is_sample=source.is_sample,
     )
 
 

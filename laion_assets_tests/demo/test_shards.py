@@ -8,12 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.demo import shards, vocabulary
+from laion_assets.demo.samples import find_sample_files, find_sample_shards, list_sample_names
 from laion_assets.demo.shards import (
     SampleSpec,
     generate_shard,
     sample_shard_name,
     write_sample_shards,
 )
+from laion_assets.lib.samples import is_sample_file
+from laion_assets.settings import Settings
+from laion_assets_tests.pipeline import ingest, load
 
 NAMES = ("Vincent van Gogh", "D'Artagnan", 'William "Buffalo Bill" Cody', "葛飾北斎", "Émile Zola")
 SPEC = SampleSpec(shard_count=2, rows_per_shard=4_000)
@@ -212,6 +216,49 @@ def test_a_shard_that_is_there_is_left_untouched(tmp_path: Path) -> None:
 
     assert first.stat().st_mtime == 0
     assert second.exists()
+
+
+def test_a_shard_is_marked_as_a_sample_and_one_from_before_the_mark_is_written_again(
+    tmp_path: Path,
+) -> None:
+    first, second = write_sample_shards(tmp_path, NAMES, TINY)
+    assert is_sample_file(first)
+    rows = pq.read_table(second)
+    pq.write_table(rows.replace_schema_metadata(), second)
+    assert not is_sample_file(second)
+
+    write_sample_shards(tmp_path, NAMES, TINY)
+
+    assert is_sample_file(second)
+    assert pq.read_table(second).equals(rows)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 no footer PAR1"])
+def test_what_cannot_be_read_is_no_sample(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "[a] 'b\\c.parquet"
+    if content is not None:
+        path.write_bytes(content)
+
+    assert not is_sample_file(path)
+
+
+def test_only_samples_are_found_by_mark_name_or_rows(settings: Settings) -> None:
+    ingest(settings, "mine", "a fox")
+    folder = settings.data_dir / "shards"
+    before_the_mark = folder / f"{min(list_sample_names())}.parquet"
+    pq.write_table(pa.table({"url": [], "caption": []}), before_the_mark)
+    (folder / "broken.parquet").write_bytes(b"PAR1")
+    marked = write_sample_shards(folder, NAMES, TINY)
+    load(settings, marked[0].stem, marked[0])
+    load(settings, "renamed", marked[1])
+
+    assert find_sample_files(settings) == sorted([before_the_mark, *marked])
+    for path in marked:
+        path.unlink()
+    found = find_sample_shards(settings) - list_sample_names()
+    assert found == {marked[0].stem, "renamed"}
+    (settings.raw_dir / "renamed.parquet").unlink()
+    assert "renamed" in find_sample_shards(settings)
 
 
 def test_a_shard_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

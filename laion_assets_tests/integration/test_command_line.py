@@ -338,3 +338,51 @@ def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:
 
     assert shell.run("laion", "backfill", "--missing").returncode == 0
     assert read_state() == "done"
+
+
+def test_a_removed_shard_is_gone_and_comes_back_only_with_its_source(shell: Shell) -> None:
+    for shard in ("one", "two"):
+        source = write_source(shell, shard)
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+
+    removed = shell.run("laion", "remove", "two", "nobody")
+
+    assert removed.stdout == "removed two\n"
+    assert f"still at the source: two ({source})" in removed.stderr
+    assert "done   refresh_counts" in removed.stderr
+    # The one that is not there does not stop the removal of the other, and is not passed over.
+    assert (removed.returncode, "no shard 'nobody'" in removed.stderr) == (2, True)
+    record = json.loads(shell.run("laion", "release", "show", "--json").stdout)
+    assert [shard["shard"] for shard in record["shards"]] == ["one"]
+    assert count_rows(shell.settings) == ({"one": 3}, {"one": 3})
+    assert "two" not in shell.run("laion", "status").stdout
+    assert shell.run("laion", "discover").stdout == "two\n"
+    source.unlink()
+    again = shell.run("laion", "remove", "two")
+    assert (again.returncode, "still at the source" in again.stderr) == (0, False)
+    assert shell.run("laion", "discover").stdout == ""
+
+
+def test_the_samples_are_removed_alone(shell: Shell) -> None:
+    shell.variables.clear()
+    assert shell.run("laion", "demo").returncode == 0
+    shards = shell.data_dir / "shards"
+    samples = {path.stem for path in shards.iterdir()}
+    mine = shards / "mine.parquet"
+    pq.write_table(pa.table({"URL": ["https://a.test/1.jpg"], "TEXT": ["a fox"]}), mine)
+    assert shell.run("laion", "backfill", "mine").returncode == 0
+    lines = shell.run("laion", "status").stdout.splitlines()
+    assert {line.split()[0] for line in lines if line.split()[-2:] == ["sample", "done"]} == samples
+
+    removed = shell.run("laion", "demo", "--remove")
+
+    assert removed.returncode == 0, removed.stderr
+    assert set(removed.stdout.split()) == {"removed", *samples}
+    assert "still at the source" not in removed.stderr
+    assert list(shards.iterdir()) == [mine]
+    assert count_rows(shell.settings) == ({"mine": 1}, {"mine": 1})
+    record = json.loads(shell.run("laion", "release", "show", "--json").stdout)
+    assert [(s["shard"], s["is_sample"]) for s in record["shards"]] == [("mine", False)]
+    nothing = shell.run("laion", "demo", "--remove")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert "there are no sample shards to remove" in nothing.stderr

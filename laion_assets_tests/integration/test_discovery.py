@@ -286,6 +286,17 @@ def test_a_shard_of_older_rules_is_loaded_again(
     assert find_missing(settings, local.instance, ["a"]) == []
 
 
+def test_no_run_is_asked_for_of_a_shard_without_a_partition(
+    local: Pipeline, settings: Settings, write_shard: WriteShard
+) -> None:
+    """Dagster fails the whole tick where a run is for a partition that is not there."""
+    source = write_shard("a", url=["https://a.test/1.jpg"], caption=["a fox"])
+    load(settings, "a", source)
+    source.unlink()
+
+    assert list_shards(local.evaluate()) == []
+
+
 def test_a_tick_says_what_it_waits_for_and_what_it_leaves_out(
     local: Pipeline, write_shard: WriteShard
 ) -> None:

@@ -13,6 +13,7 @@ from laion_assets.lib.database import Database
 from laion_assets.lib.errors import ShardError
 from laion_assets.lib.images import ShardLoad, define_macros, load_shard
 from laion_assets.lib.raw_shard import fetch_shard, raw_path
+from laion_assets.lib.samples import SAMPLE_KEY, SAMPLE_METADATA
 from laion_assets.lib.sources.files import describe_file
 from laion_assets.lib.sql import create_table
 from laion_assets.schemas import CLEANING_VERSION, TABLES
@@ -471,8 +472,22 @@ def test_the_load_is_recorded(
             CLEANING_VERSION,
             None,
             "run-7",
+            False,
         )
     ]
+
+
+def test_the_mark_of_a_sample_is_recorded_until_another_file_is_loaded(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
+) -> None:
+    found = []
+    for metadata in (SAMPLE_METADATA, {}, {SAMPLE_KEY: "false"}):
+        source = write_shard("s", URL=[URL], TEXT=["a \udcff".encode(errors="surrogateescape")])
+        pq.write_table(pq.read_table(source).replace_schema_metadata(metadata), source)
+        load(settings, connection, source)
+        found += read(connection, "SELECT is_sample FROM shards")
+
+    assert found == [(True,), (False,), (False,)]
 
 
 def test_loading_a_shard_twice_gives_the_same_rows_and_another_load(

@@ -14,7 +14,9 @@ from laion_assets.lib.lance_table import (
     Commit,
     ensure_table,
     find_fragments,
+    list_shards,
     open_table,
+    remove_shards,
     replace_shard,
     table_path,
 )
@@ -85,6 +87,31 @@ def test_a_shard_without_rows_is_taken_out(path: Path) -> None:
     replace(path, "a", ["one"])
     replace(path, "b", ["two"])
     assert replace(path, "a", []).row_count == 0
+    assert read(path) == {"b": ["two"]}
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_several_shards_are_removed_in_one_commit(path: Path, is_compacted: bool) -> None:
+    for shard in ("a", "it's", "c", "d"):
+        replace(path, shard, [f"{shard}{n}" for n in range(5)])
+    if is_compacted:
+        lance.dataset(path).optimize.compact_files(target_rows_per_fragment=100)
+    before = lance.dataset(path).version
+    assert list_shards(lance.dataset(path)) == {"a", "it's", "c", "d"}
+
+    version = remove_shards(path, ["d", "it's", "nobody"])
+
+    assert version == before + 1
+    assert list_shards(lance.dataset(path)) == {"a", "c"}
+    assert read(path) == {s: [f"{s}{n}" for n in range(5)] for s in "ac"}
+    assert remove_shards(path, ["d", "it's"]) == version
+
+
+def test_the_last_shard_can_be_removed(path: Path) -> None:
+    replace(path, "a", ["one"])
+    remove_shards(path, ["a"])
+    assert read(path) == {}
+    replace(path, "b", ["two"])
     assert read(path) == {"b": ["two"]}
 
 

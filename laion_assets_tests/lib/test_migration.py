@@ -76,7 +76,7 @@ OLD_RELEASE = "2026-11-20"
 ADDED = {
     1: {
         *("refreshes.names_sha256", "shards.cleaning_version", "shards.lance_version"),
-        *("sheets.error_count", "sheets.reading_version"),
+        *("shards.is_sample", "sheets.error_count", "sheets.reading_version"),
     },
 }
 NEW = (

@@ -14,7 +14,7 @@ import pytest
 
 from laion_assets.lib import indices
 from laion_assets.lib.errors import LaionError
-from laion_assets.lib.manifest import DIGESTED
+from laion_assets.lib.manifest import DIGESTED, Manifest
 from laion_assets.lib.release import (
     TABLES,
     delete_release,
@@ -506,3 +506,12 @@ def test_a_load_that_is_not_in_lance_is_not_released(settings: Settings) -> None
     assert list_tags(settings) == [tag]
     copy(settings, "a")
     assert publish(settings).is_new is False
+
+
+def test_a_record_from_before_samples_were_marked_can_be_read(settings: Settings) -> None:
+    ingest(settings, "a", "x")
+    count(settings)
+    manifest = publish(settings).manifest
+    record = manifest.model_dump(mode="json")
+    assert [shard.pop("is_sample") for shard in record["shards"]] == [False]
+    assert Manifest.model_validate(record) == manifest

@@ -8,17 +8,21 @@ from itertools import chain
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import pyarrow.parquet as pq
 import pytest
 import requests
 from pydantic import TypeAdapter
 
+from laion_assets.lib.database import Database
 from laion_assets.lib.errors import LaionError
 from laion_assets.lib.release import delete_release
+from laion_assets.lib.removal import remove_traces
+from laion_assets.lib.samples import SAMPLE_METADATA
 from laion_assets.web.app import build_app
 from laion_assets.web.pages import PAGES, Page
 from laion_assets.web.shelf import Shelf
 from laion_assets.web.workers import Limits
-from laion_assets_tests.pipeline import refresh
+from laion_assets_tests.pipeline import copy, load, refresh
 from laion_assets_tests.web.conftest import (
     FORMULA,
     HOSTILE,
@@ -28,6 +32,7 @@ from laion_assets_tests.web.conftest import (
     Released,
     ingest,
     make_settings,
+    write_shard,
 )
 from laion_assets_tests.web.site import Site, run_site
 
@@ -454,3 +459,45 @@ def test_too_much_is_refused_with_a_page(released: Released, limits: Limits, sta
 
     assert [response.status_code for response in refused] == [status] * 3
     assert all(response.headers["retry-after"] for response in refused)
+
+
+def mark_as_sample(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata(SAMPLE_METADATA), path)
+
+
+def test_every_page_says_that_rows_are_invented_while_they_are_in_the_release(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path / "laion")
+    shelf = Shelf(settings.lance_dir)
+    own = [("a fox by Ana Fox", "https://zoo.test/1.jpg", 0.0, 5.0)] * 4
+    sample = write_shard(settings.data_dir / "shards", "sample", own)
+    mark_as_sample(sample)
+    load(settings, "sample", sample)
+    copy(settings, "sample")
+    alone = refresh(settings)
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site:
+        home = site.get("/").text
+        assert "All rows of this release are invented" in home
+        assert "published them" not in home
+        assert "invented by <code>laion demo</code>" in site.get("/images/sample/3").text
+        assert read_json(site, "/images/sample/3.json")["is_sample"] is True
+        ingest(settings, "beta", own)
+        mixed = refresh(settings)
+        shelf.refresh()
+        for address in ADDRESSES.values():
+            page = site.get(address.format(release=mixed).removesuffix("index")).text
+            assert "1 of the 2 shards in this release are invented" in page, address
+        assert "published them" not in site.get("/").text
+        assert read_json(site, "/index.json")["sample_shard_count"] == 1
+        assert read_json(site, "/images/beta/3.json")["is_sample"] is False
+        remove_traces(Database(settings.database), settings.lance_dir, settings.raw_dir, ["sample"])
+        clean = refresh(settings)
+        shelf.refresh()
+        for address in ADDRESSES.values():
+            page = site.get(address.format(release=clean).removesuffix("index")).text
+            assert "Sample data" not in page, address
+        assert "published them" in site.get("/").text
+        assert "sample</a> (sample)" in site.get(f"/releases/{alone}").text

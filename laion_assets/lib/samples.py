@@ -1,0 +1,22 @@
+"""Marks the files of invented rows, so that nobody takes them for LAION's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# In the metadata of the parquet file: it survives a rename, a copy and a link.
+SAMPLE_KEY = "laion_assets.sample"
+SAMPLE_METADATA = {SAMPLE_KEY: "true"}
+
+
+def is_sample_file(path: Path) -> bool:
+    """Returns whether a parquet file says that its rows are invented; False if it has no footer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+    except (pa.ArrowException, OSError):
+        return False
+    return metadata.get(SAMPLE_KEY.encode()) == SAMPLE_METADATA[SAMPLE_KEY].encode()
