@@ -21,6 +21,7 @@ from laion_assets.partitions import SHARDS_NAME
 from laion_assets.removal import PARTITION_TAG, find_places, find_sources, remove_shards
 from laion_assets.report import print_removal, print_status
 from laion_assets.settings import Settings
+from laion_assets.status_report import read_status
 from laion_assets_tests.pipeline import count, ingest, load, publish, refresh
 
 EVERYWHERE = ["DuckDB", "Lance", "raw copy", "partition"]
