@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,24 +65,27 @@ def find_missing(
     settings: Settings,
     instance: dg.DagsterInstance,
     shards: Sequence[str],
-    changed: Collection[str] = (),
+    found: Discovery | None = None,
 ) -> list[str]:
     """Returns those of the shards that are not done.
 
-    They are those that DuckDB or Lance lacks, those that failed last, and the changed ones, of
-    which the source has another file.
-    """
-    from laion_assets.status import read_loads, read_states
+    They are those of which two stages are out of step, and those that failed last.
 
+    Args:
+        settings: where everything is.
+        instance: knows how the last runs ended.
+        shards: the shards to look at.
+        found: what the sources have; by default the folders on this machine alone.
+    """
+    from laion_assets.status import look_around, read_due, read_loads, read_states
+
+    due = read_due(settings, shards, found or look_around(settings, shards))
     loads = read_loads(settings)
-    states = read_states(instance, shards, loads)
+    states = read_states(instance, shards, loads, due)
     return [
         shard
         for shard in shards
-        if states[shard] == "failed"
-        or shard not in loads
-        or not loads[shard].is_copied
-        or shard in changed
+        if states[shard] == "failed" or shard not in loads or shard in due.steps
     ]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from laion_assets.lib.release_diff import ReleaseDiff
     from laion_assets.lib.search import SearchAnswer
     from laion_assets.settings import Settings
+    from laion_assets.status import Delay
 
 # The parent of every logger of the package.
 LOGGER = logging.getLogger("laion_assets")
@@ -94,14 +95,22 @@ def show_progress(total: int) -> Iterator[RunProgress]:
 
 def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
     """Prints a table of the shards, and below it the counts and the last release."""
-    from laion_assets.lib.database import Database
-    from laion_assets.lib.release import find_unreleased, newest_release
+    from laion_assets.lib.release import newest_release
     from laion_assets.partitions import SHARDS_NAME
-    from laion_assets.status import read_loads, read_states, read_totals
+    from laion_assets.status import (
+        look_around,
+        read_delays,
+        read_due,
+        read_loads,
+        read_states,
+        read_totals,
+    )
 
     shards = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
     loads = read_loads(settings)
-    states = read_states(instance, shards, loads)
+    found = look_around(settings, shards)
+    due = read_due(settings, shards, found)
+    states = read_states(instance, shards, loads, due)
     table = Table("shard", "rows", "rejected", "when (UTC)", "state", box=None)
     table.columns[0].no_wrap = True
     for number in (1, 2):
@@ -128,8 +137,21 @@ def print_status(settings: Settings, instance: dg.DagsterInstance) -> None:
         else "Last release: none",
         highlight=False,
     )
-    if find_unreleased(Database(settings.database), settings.lance_dir, tuple(settings.sheets)):
+    if due.is_behind:
         console.print("Counts and release are behind the shards: `laion backfill --missing`")
+    if found.new:
+        console.print(f"New in the sources: {len(found.new):,} shards; `laion discover`")
+    for delay in read_delays(instance, due, tuple(settings.sheets)):
+        _print_delay(console, delay)
+    for shard in due.stray:
+        say = f"{shard}: Lance has rows of it, DuckDB has none; load it again or remove it"
+        console.print(escape(say), highlight=False, soft_wrap=True)
+
+
+def _print_delay(console: Console, delay: Delay) -> None:
+    facts = [fact for fact in (delay.reason, delay.plan) if fact]
+    line = f"{delay.name}: {'; '.join(facts)}"
+    console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def print_answer(answer: SearchAnswer) -> None:
