@@ -42,9 +42,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         ),
     )
     @explain_failures
-    def names(
-        sheets: SheetSource, warehouse: Warehouse
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
+    def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
         from laion_assets.lib.sheets import refresh_or_keep
         from laion_assets.lib.sql import load_sql, quote_identifier
 
