@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -168,9 +169,14 @@ def read_chain(
 
 
 def read_raws(shards: Iterable[str], raw_dir: Path) -> dict[str, RawShard]:
-    """Returns the verified files of these shards, where there are any."""
-    found = {shard: find_raw_shard(shard, raw_dir) for shard in shards}
-    return {shard: raw for shard, raw in found.items() if raw}
+    """Returns the verified files of these shards, where there are any that can be read."""
+    found = {}
+    for shard in shards:
+        # Whoever fetches the shard says why its folder cannot be used.
+        with suppress(OSError):
+            if raw := find_raw_shard(shard, raw_dir):
+                found[shard] = raw
+    return found
 
 
 def _find_step_here(chain: Chain, shard: str) -> Step | None:
