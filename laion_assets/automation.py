@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable
-from dataclasses import replace
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from laion_assets.partitions import SHARDS, SHARDS_NAME
+from laion_assets.lib.attempts import Memory
+from laion_assets.partitions import SHARDS
 from laion_assets.resources import LanceStore, ShardSource, Warehouse
-from laion_assets.runs import end_dead_runs, is_busy
+from laion_assets.runs import end_dead_runs
 from laion_assets.shard_checks import ROWS_ACCOUNTED
 from laion_assets.source_events import describe_changes
+from laion_assets.tick import (
+    IN_BACKGROUND,
+    INGEST_NAME,
+    REFRESH_NAME,
+    SENSOR_NAME,
+    Planner,
+    look,
+    read_due,
+    say_why,
+    warn_of_changes,
+)
 
-if TYPE_CHECKING:
-    from laion_assets.lib.discovery import Discovery
-
-# A web server is asked for the version of each of its files every time.
-DISCOVERY_INTERVAL_S = 120
-# A file that was touched and has the same content stops at `raw_shards`.
-ONLY_IF_CHANGED = {"ops": {"raw_shards": {"config": {"only_if_changed": True}}}}
-# In the queue of runs, those that somebody starts by hand go first: their priority is 0.
-IN_BACKGROUND = {"dagster/priority": "-1"}
+# From the arrival of a small file to its release there are two ticks and two runs.
+DISCOVERY_INTERVAL_S = 15
 SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key)
 # What tells of all shards runs with the refresh, once for many of them.
 TABLE_CHECKS = dg.AssetSelection.checks_for_assets("images", "lance_images") - SHARD_CHECKS
 INGEST_SHARDS = dg.define_asset_job(
-    "ingest_shards",
+    INGEST_NAME,
     # A list of strings would be parsed, which imports 0.1 s of grammar into every process.
     selection=dg.AssetSelection.assets("raw_shards", "images", "lance_images") - TABLE_CHECKS,
     description="Brings one shard from its source to Lance.",
@@ -39,7 +42,7 @@ INGEST_SHARDS = dg.define_asset_job(
 def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:
     """Returns the job that reads the sheets, counts, and releases."""
     return dg.define_asset_job(
-        "refresh_counts",
+        REFRESH_NAME,
         selection=dg.AssetSelection.assets(*kinds, "domain_counts", "entity_counts", "release")
         | TABLE_CHECKS,
         description="Reads the sheets, counts domains and names, and publishes a release.",
@@ -65,20 +68,20 @@ def build_discover_shards(
 ) -> dg.SensorDefinition:
     """Returns the sensor that keeps everything up to date with the sources.
 
-    It asks the tables whether a refresh is due, not Dagster's automation conditions: runs that a
-    sensor starts are no backfill, so conditions would refresh between them, and would not see what
-    `laion backfill` loaded while the daemon was down.
+    It compares the tables and files themselves, not Dagster's automation conditions; why is in
+    ARCHITECTURE.md.
     """
     kinds = tuple(kinds)
 
     @dg.sensor(
-        name="discover_shards",
+        name=SENSOR_NAME,
         jobs=[INGEST_SHARDS, refresh],
         minimum_interval_seconds=interval_s,
         description=(
-            "Looks every two minutes for new and changed shards and ingests each once; when no run "
-            "is left, refreshes counts and release once for all of them. A shard that no source "
-            "has any more stays; the log of the tick names it, and what could not be listed."
+            "Looks for new and changed shards, in folders every 15 seconds, on servers every two "
+            "minutes, and brings each to Lance. When no run is left, refreshes counts and release "
+            "once for all of them. What failed and may pass is tried again after 1, 5, 15 and 60 "
+            "minutes, then hourly; each tick names what is not done, and why."
         ),
     )
     def discover_shards(
@@ -87,92 +90,34 @@ def build_discover_shards(
         warehouse: Warehouse,
         lance_store: LanceStore,
     ) -> dg.SensorResult:
-        end_dead_runs(context.instance)
-        found = _discover(context, shards, warehouse)
-        # Shards that failed stay due; what was asked for is not asked for again.
-        requested = set(json.loads(context.cursor or "[]"))
-        news = [shard for shard, change in found.due.items() if change not in requested]
-        runs = [_request_ingest(shard, found.due[shard]) for shard in news]
-        is_waiting = not runs and is_busy(context.instance)
-        if not runs and not is_waiting:
-            known = {*context.instance.get_dynamic_partitions(SHARDS_NAME), *found.new}
-            runs = _request_rest(warehouse, lance_store, refresh.name, kinds, known)
+        from laion_assets.lib.errors import DatabaseBusyError
+        from laion_assets.status import find_unread_lists
+
+        instance = context.instance
+        end_dead_runs(instance)
+        memory, now = Memory.read(context.cursor), time.time()
+        found = look(instance, shards, memory, now)
+        for line in warn_of_changes(found, memory):
+            context.log.warning(line)
+        try:
+            due = read_due(instance, found, Path(shards.raw_dir), (warehouse, lance_store), kinds)
+        except DatabaseBusyError as error:
+            return dg.SensorResult(
+                skip_reason=f"{error}; looks again by itself", cursor=context.cursor
+            )
+        unread = find_unread_lists(instance, kinds)
+        plan = Planner(instance, memory, now).plan(due, unread)
+        reasons = say_why(found, due, unread, plan, memory, instance)
+        if plan.runs and len(reasons) > 1:
+            context.log.info("; ".join(reasons[1:]))
         return dg.SensorResult(
-            skip_reason=None if runs else _say_why(found, is_waiting=is_waiting),
-            run_requests=runs,
+            skip_reason=None if plan.runs else "; ".join(reasons),
+            run_requests=plan.runs,
             dynamic_partitions_requests=(
                 [SHARDS.build_add_request(found.new)] if found.new else []
             ),
-            cursor=json.dumps(sorted(found.due.values())),
-            asset_events=list(describe_changes(found.due, news)),
+            cursor=memory.write(),
+            asset_events=list(describe_changes(found.due, plan.fetched)),
         )
 
     return discover_shards
-
-
-def _request_ingest(shard: str, change: str) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=change,
-        job_name=INGEST_SHARDS.name,
-        partition_key=shard,
-        run_config=ONLY_IF_CHANGED,
-        tags=IN_BACKGROUND,
-    )
-
-
-def _request_rest(
-    warehouse: Warehouse,
-    lance_store: LanceStore,
-    refresh: str,
-    kinds: Iterable[str],
-    known: Collection[str],
-) -> list[dg.RunRequest]:
-    """Returns what brings Lance, counts and release up to date with DuckDB, each asked for once.
-
-    A shard in DuckDB that is not among the known ones has no partition, so no run can be of it.
-    """
-    from laion_assets.lib.lance_images import find_unnoted
-    from laion_assets.lib.release import find_unreleased
-
-    copies = [
-        dg.RunRequest(
-            run_key=f"copy {load_id}",
-            job_name=INGEST_SHARDS.name,
-            partition_key=shard,
-            asset_selection=[dg.AssetKey("lance_images")],
-            tags=IN_BACKGROUND,
-        )
-        for shard, load_id in find_unnoted(warehouse.database).items()
-        if shard in known
-    ]
-    state = find_unreleased(warehouse.database, Path(lance_store.path), kinds)
-    refreshes = (
-        [dg.RunRequest(run_key=state, job_name=refresh, tags=IN_BACKGROUND)] if state else []
-    )
-    return copies or refreshes
-
-
-def _say_why(found: Discovery, *, is_waiting: bool) -> str:
-    """Returns why nothing runs."""
-    failed = f"; not ingested, see their runs: {', '.join(found.due)}" if found.due else ""
-    state = "waiting for runs to end" if is_waiting else "nothing new"
-    return "; ".join([f"{state}{failed}", *found.problems])
-
-
-def _discover(
-    context: dg.SensorEvaluationContext, shards: ShardSource, warehouse: Warehouse
-) -> Discovery:
-    """Returns how the sources differ; shards that older rules cleaned are due, too."""
-    from laion_assets.lib.discovery import discover
-    from laion_assets.lib.lance_images import find_outdated
-
-    partitions = context.instance.get_dynamic_partitions(SHARDS_NAME)
-    # The next tick asks again.
-    found = discover(shards.locations, Path(shards.raw_dir), shards.rules.hurried, partitions)
-    for line in (*found.warnings, *found.problems):
-        context.log.warning(line)
-    for shard in found.gone:
-        context.log.warning(f"no source has {shard} any more; what is here of it stays")
-    outdated = find_outdated(warehouse.database)
-    reloads = {shard: f"reload {load_id}" for shard, load_id in outdated.items()}
-    return replace(found, due={**reloads, **found.due})

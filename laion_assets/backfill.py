@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,25 +73,28 @@ def find_missing(
     settings: Settings,
     instance: dg.DagsterInstance,
     shards: Sequence[str],
-    changed: Collection[str] = (),
+    found: Discovery | None = None,
 ) -> list[str]:
     """Returns those of the shards that are not done.
 
-    They are those that DuckDB or Lance lacks, those that failed last, those that older rules
-    cleaned, and the changed ones, of which the source has another file.
-    """
-    from laion_assets.status import read_loads, read_states
+    They are those of which two stages are out of step, those that older rules cleaned, and those
+    that failed last.
 
+    Args:
+        settings: where everything is.
+        instance: knows how the last runs ended.
+        shards: the shards to look at.
+        found: what the sources have; by default the folders on this machine alone.
+    """
+    from laion_assets.status import look_around, read_due, read_loads, read_states
+
+    due = read_due(settings, shards, found or look_around(settings, shards))
     loads = read_loads(settings)
-    states = read_states(instance, shards, loads)
+    states = read_states(instance, shards, loads, due)
     return [
         shard
         for shard in shards
-        if states[shard] == "failed"
-        or shard not in loads
-        or not loads[shard].is_copied
-        or not loads[shard].is_current
-        or shard in changed
+        if states[shard] == "failed" or shard not in loads or shard in due.steps
     ]
 
 
@@ -138,11 +141,12 @@ def _metadata(events: Iterable[dg.DagsterEvent]) -> dict[str, dict[str, object]]
 
 def _reason(events: Iterable[dg.DagsterEvent]) -> str:
     """Returns why the run failed, in one line: the reason of the first step, else of the run."""
-    reasons = [reason for event in events if (reason := _find_reason(event))]
+    reasons = [reason for event in events if (reason := find_reason(event))]
     return reasons[0] if reasons else "the run failed without a reason; see it in the Dagster UI"
 
 
-def _find_reason(event: dg.DagsterEvent) -> str | None:
+def find_reason(event: dg.DagsterEvent) -> str | None:
+    """Returns why a step or a run failed, in one line; None if the event is no failure."""
     if event.is_step_failure:
         told = event.step_failure_data.user_failure_data
         if told and told.description:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from laion_assets.failures import explain_failures
+from laion_assets.overtaken import is_overtaken
 from laion_assets.resources import Warehouse
 
 
@@ -28,12 +29,14 @@ def _build_every_name_counted(kinds: tuple[str, ...]) -> dg.AssetChecksDefinitio
         description="Every name of every sheet is counted for every shard.",
     )
     @explain_failures
-    def every_name_counted(warehouse: Warehouse) -> dg.AssetCheckResult:
+    def every_name_counted(
+        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+    ) -> dg.AssetCheckResult:
         from laion_assets.lib.counts import find_uncounted
 
         uncounted = find_uncounted(warehouse.database, kinds)
         return dg.AssetCheckResult(
-            passed=not uncounted,
+            passed=not uncounted or is_overtaken(context.instance, context.run.run_id),
             metadata={
                 "uncounted_pairs": sum(uncounted.values()),
                 "shards": ", ".join(list(uncounted)[:20]),

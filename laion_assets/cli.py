@@ -165,8 +165,10 @@ def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh
     """
     if bool(shards) + is_all + is_missing != 1:
         raise click.UsageError("name the shards, or give one of --all and --missing")
+    from laion_assets.lib.sources.listing import hold_listing
+
     settings = _load_settings()
-    with _open_instance() as instance:
+    with _open_instance() as instance, hold_listing():
         found = _discover(settings, instance, is_asking=is_missing)
         chosen = _choose(settings, instance, shards, found if is_missing else None)
         is_done = _backfill(settings, instance, chosen, is_refreshing=not no_refresh)
@@ -425,7 +427,7 @@ def _choose(
             f"no shard {unknown[0]!r}; `laion status` lists the {len(known)} that there are"
         )
     if missing_by:
-        return find_missing(settings, instance, known, missing_by.changed)
+        return find_missing(settings, instance, known, missing_by)
     return list(dict.fromkeys(named)) or known
 
 

@@ -11,8 +11,9 @@ from typing import NoReturn, ParamSpec, TypeVar, cast
 import dagster as dg
 
 from laion_assets.interrupts import SignalWatch, watch_signals
+from laion_assets.lib.disk_space import DiskSpaceError
 from laion_assets.lib.errors import LaionError
-from laion_assets.lib.reasons import give_reason
+from laion_assets.lib.reasons import find_system_reason, give_reason
 from laion_assets.runs import tag_worker
 
 Parameters = ParamSpec("Parameters")
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 # is wrong with a file, a sheet or the disk does not get better by itself, and is not tried again.
 # No asset has a retry policy: Dagster would apply it to a cancelled run as well.
 MAX_RETRIES = 1
+# Metadata of a failure: whether trying again at another time may help.
+MAY_PASS_KEY = "may_pass"  # noqa: S105 - it passes no secret
 # Dagster sleeps it, and hears of a cancellation only then.
 PAUSE_S = 4
 
@@ -72,13 +75,30 @@ def _explain() -> Iterator[None]:
 def _fail(error: Exception, context: dg.OpExecutionContext | None) -> NoReturn:
     if isinstance(error, dg.Failure | dg.RetryRequested):
         raise error
-    failure = dg.Failure(give_reason(error), allow_retries=False)
+    failure = dg.Failure(
+        give_reason(error), metadata={MAY_PASS_KEY: may_pass(error)}, allow_retries=False
+    )
     if not isinstance(error, LaionError):
         raise failure from error
     attempt = context.retry_number if context is not None else 0
     if error.is_passing and attempt < MAX_RETRIES:
         raise dg.RetryRequested(MAX_RETRIES, seconds_to_wait=PAUSE_S) from failure
     raise failure from None
+
+
+def may_pass(error: Exception) -> bool:
+    """Returns whether trying again at another time may help: what the system refuses can change."""
+    if not isinstance(error, LaionError):
+        return True
+    if isinstance(error, DiskSpaceError):
+        return True
+    causes = (error.__cause__, error.__context__)
+    return error.is_passing or any(_is_of_the_system(cause) for cause in causes if cause)
+
+
+def _is_of_the_system(error: BaseException) -> bool:
+    has_number = isinstance(error, OSError) and error.errno is not None
+    return has_number or find_system_reason(error) is not None
 
 
 def _check_cancelled(watch: SignalWatch | None, cause: Exception | None = None) -> None:

@@ -148,8 +148,10 @@ def print_status(status: Status) -> None:
     say(f"Free space: {', '.join(free)}")
     if status.is_release_behind:
         say("Counts and release are behind the shards: `laion backfill --missing`")
-    for problem in status.problems:
-        say(escape(problem))
+    if status.new_count:
+        say(f"New in the sources: {status.new_count:,} shards; `laion discover`")
+    for line in (*status.delays, *status.problems):
+        say(escape(line))
 
 
 def print_answer(answer: SearchAnswer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ import dagster as dg
 from laion_assets.partitions import SHARDS
 
 if TYPE_CHECKING:
+    from laion_assets.lib.discovery import Discovery
+    from laion_assets.lib.due import Due, Step
     from laion_assets.settings import Settings
 
 SHARD_ASSETS = ("raw_shards", "images", "lance_images")
@@ -25,55 +27,130 @@ class Load:
         image_count: rows in `images`.
         rejected_count: rows in `rejected_images`.
         loaded_at: when, in UTC.
-        is_copied: whether Lance has it so too.
-        is_current: whether the present rules cleaned it; if not it is to be loaded again.
         is_sample: whether its rows are invented.
     """
 
     image_count: int
     rejected_count: int
     loaded_at: datetime
-    is_copied: bool
-    is_current: bool = True
     is_sample: bool = False
 
 
 def read_loads(settings: Settings) -> dict[str, Load]:
     """Returns the shards in DuckDB."""
     from laion_assets.lib.database import Database
-    from laion_assets.lib.lance_images import find_uncopied
-    from laion_assets.lib.lance_table import open_table, table_path
     from laion_assets.lib.sql import load_sql
-    from laion_assets.schemas import CLEANING_VERSION
 
     if not settings.database.exists():
         return {}
     with Database(settings.database).read() as connection:
-        rules = {"cleaning_version": CLEANING_VERSION}
-        rows = connection.execute(load_sql("select_loads"), rules).fetchall()
-        dataset = open_table(table_path(settings.lance_dir, "images"))
-        uncopied = set(find_uncopied(connection, dataset))
+        rows = connection.execute(load_sql("select_loads")).fetchall()
     return {
-        shard: Load(images, rejected, at.astimezone(UTC), shard not in uncopied, is_current, sample)
-        for shard, images, rejected, at, is_current, sample in rows
+        shard: Load(images, rejected, loaded_at.astimezone(UTC), is_sample)
+        for shard, images, rejected, loaded_at, is_sample in rows
     }
 
 
-def read_states(
-    instance: dg.DagsterInstance, shards: Sequence[str], loads: Mapping[str, Load]
-) -> dict[str, str]:
-    """Returns the state of each shard: done, failed, running, part done, outdated or missing.
+def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due:
+    """Returns what has to be done for these shards, by everything that is known of them."""
+    from laion_assets.lib.database import Database
+    from laion_assets.lib.due import compare_stages, read_chain, read_raws
 
-    What is there is told by the tables; Dagster's history tells of the last attempt.
+    rest = [shard for shard in shards if shard not in found.raws]
+    raws = found.raws | read_raws(rest, settings.raw_dir)
+    sources = {shard: s for shard, s in found.sources.items() if shard in shards}
+    raws = {shard: raw for shard, raw in raws.items() if shard in shards}
+    database = Database(settings.database)
+    return compare_stages(
+        read_chain(database, settings.lance_dir, tuple(settings.sheets), raws, sources)
+    )
+
+
+def look_around(settings: Settings, shards: Collection[str]) -> Discovery:
+    """Returns what the folders on this machine have; no server is asked or listed."""
+    from laion_assets.lib.discovery import discover
+    from laion_assets.lib.sources.source import SourceRules, split_scheme
+
+    near = [location for location in settings.shards if not split_scheme(location)]
+    return discover(near, settings.raw_dir, SourceRules(), shards, is_asking=False)
+
+
+def read_states(
+    instance: dg.DagsterInstance | None,
+    shards: Sequence[str],
+    loads: Collection[str],
+    due: Due,
+) -> dict[str, str]:
+    """Returns the state of each shard: done, failed, running, part done, behind or missing.
+
+    The tables and files say what is there; Dagster's history says how the last attempt ended.
     """
     by_asset = [
         instance.get_status_by_partition(dg.AssetKey(asset), shards, SHARDS) or {}
         for asset in SHARD_ASSETS
+        if instance
     ]
     attempts = {
         shard: frozenset(_name(statuses.get(shard)) for statuses in by_asset) for shard in shards
     }
-    return {shard: _state(attempts[shard], loads.get(shard)) for shard in shards}
+    return {
+        shard: _state(attempts[shard], due.steps.get(shard), is_loaded=shard in loads)
+        for shard in shards
+    }
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Why something is not done, and what becomes of it.
+
+    Attributes:
+        name: a shard, or `refresh_counts`.
+        reason: why its last run failed; None if none did.
+        plan: what the sensor does about it; None if it is not on or knows nothing of it.
+    """
+
+    name: str
+    reason: str | None
+    plan: str | None
+
+    def describe(self) -> str:
+        """Returns it in one line."""
+        facts = [fact for fact in (self.reason, self.plan) if fact]
+        return f"{self.name}: {'; '.join(facts)}"
+
+
+def read_delays(instance: dg.DagsterInstance, due: Due, kinds: Sequence[str]) -> list[Delay]:
+    """Returns why what is due is not done yet, as far as a run or the sensor says."""
+    from laion_assets.run_failures import find_failure
+    from laion_assets.tick import INGEST_NAME, REFRESH_NAME, list_work, read_memory
+
+    memory = read_memory(instance)
+    delays = []
+    for name, key in list_work(due, find_unread_lists(instance, kinds)).items():
+        attempt = memory.attempts.get(key) if memory else None
+        shard = None if name == REFRESH_NAME else name
+        failure = find_failure(instance, INGEST_NAME if shard else REFRESH_NAME, shard)
+        if failure or attempt:
+            plan = attempt.describe() if attempt else None
+            delays.append(Delay(name, failure.reason if failure else None, plan))
+    return delays
+
+
+def find_unread_lists(instance: dg.DagsterInstance, kinds: Sequence[str]) -> dict[str, str]:
+    """Returns the lists of names that the last refresh could not read, and why, by kind."""
+    from laion_assets.assets.names import LIST_READ
+
+    keys = [dg.AssetCheckKey(dg.AssetKey(kind), LIST_READ) for kind in kinds]
+    storage = instance.event_log_storage
+    unread = {}
+    for key, record in storage.get_latest_asset_check_execution_by_key(keys).items():
+        evaluation = record.event.dagster_event if record.event else None
+        if evaluation and evaluation.event_type_value == "ASSET_CHECK_EVALUATION":
+            result = evaluation.asset_check_evaluation_data
+            if not result.passed:
+                reason = result.metadata.get("reason")
+                unread[key.asset_key.to_user_string()] = str(reason.value if reason else "")
+    return unread
 
 
 def read_totals(settings: Settings) -> Mapping[str, int]:
@@ -91,13 +168,13 @@ def _name(status: object) -> str:
     return str(getattr(status, "name", "MISSING"))
 
 
-def _state(attempts: frozenset[str], load: Load | None) -> str:
+def _state(attempts: frozenset[str], step: Step | None, *, is_loaded: bool) -> str:
     if "FAILED" in attempts:
         return "failed"
     if "IN_PROGRESS" in attempts:
         return "running"
-    if load is None:
+    if not is_loaded:
         return "missing"
-    if not load.is_current:
-        return "outdated"
-    return "done" if load.is_copied else "part done"
+    if step is None:
+        return "done"
+    return "part done" if step.stage == "copy" else "behind"

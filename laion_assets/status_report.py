@@ -7,7 +7,7 @@ a read-only one leave the rest of the answer.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class ShardStatus(Record):
 
     Attributes:
         shard: partition key.
-        state: done, failed, running, part done, outdated, missing or no partition.
+        state: done, failed, running, part done, behind, missing or no partition.
         image_count: rows in `images`; None if it is not loaded.
         rejected_count: rows in `rejected_images`; None if it is not loaded.
         loaded_at: when, in UTC; None if it is not loaded.
@@ -72,6 +72,8 @@ class Status(Record):
         is_sound: whether nothing is behind, failed or unreadable.
         is_release_behind: whether the counts or the release do not have the shards as they are.
         problems: what could not be read, a line each.
+        delays: why something is not done, and what becomes of it, a line each.
+        new_count: shards of the sources on this machine that are no partition yet.
         shards: by name.
         totals: rows of the tables that describe all shards together.
         release: the newest one; None if there is none.
@@ -81,6 +83,8 @@ class Status(Record):
     is_sound: bool
     is_release_behind: bool
     problems: tuple[str, ...]
+    delays: tuple[str, ...]
+    new_count: int
     shards: tuple[ShardStatus, ...]
     totals: Mapping[str, int]
     release: ReleaseStatus | None
@@ -97,63 +101,56 @@ def read_status(
         instance: Dagster's history; None if it cannot be read.
         problem: why it cannot be read.
     """
-    from laion_assets.lib.database import Database
-    from laion_assets.lib.release import find_unreleased
-    from laion_assets.status import read_totals
+    from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.removal import find_places
+    from laion_assets.status import (
+        look_around,
+        read_delays,
+        read_due,
+        read_loads,
+        read_states,
+        read_totals,
+    )
 
-    shards = _read_shards(settings, instance)
-    kinds = tuple(settings.sheets)
-    is_behind = bool(find_unreleased(Database(settings.database), settings.lance_dir, kinds))
-    are_shards_sound = all(shard.state in SOUND_STATES for shard in shards)
+    loads = read_loads(settings)
+    shards = instance.get_dynamic_partitions(SHARDS_NAME) if instance else sorted(loads)
+    found = look_around(settings, shards)
+    due = read_due(settings, shards, found)
+    states = read_states(instance, shards, loads, due)
+    left = {}
+    delays: list[str] = []
+    if instance:
+        places = find_places(settings, instance)
+        left = {shard: where for shard, where in places.items() if shard not in states}
+        delays = [delay.describe() for delay in read_delays(instance, due, tuple(settings.sheets))]
+    states |= dict.fromkeys(left, "no partition")
+    is_sound = all(state in SOUND_STATES for state in states.values())
     return Status(
-        is_sound=are_shards_sound and not is_behind and problem is None,
-        is_release_behind=is_behind,
+        is_sound=is_sound and not due.is_behind and problem is None,
+        is_release_behind=due.is_behind,
         problems=(problem,) if problem else (),
-        shards=shards,
+        delays=tuple(delays),
+        new_count=len(found.new) if instance else 0,
+        shards=tuple(
+            _describe(shard, states[shard], loads.get(shard), left.get(shard, ()))
+            for shard in sorted(states)
+        ),
         totals=read_totals(settings),
         release=_read_release(settings),
         free_bytes=_measure_free(settings),
     )
 
 
-def _read_shards(
-    settings: Settings, instance: dg.DagsterInstance | None
-) -> tuple[ShardStatus, ...]:
-    from laion_assets.partitions import SHARDS_NAME
-    from laion_assets.removal import find_places
-    from laion_assets.status import read_loads, read_states
-
-    loads = read_loads(settings)
-    left: dict[str, list[str]] = {}
-    if instance is None:
-        states = {shard: _judge(load) for shard, load in loads.items()}
-    else:
-        shards = instance.get_dynamic_partitions(SHARDS_NAME)
-        states = read_states(instance, shards, loads)
-        left = {
-            s: places for s, places in find_places(settings, instance).items() if s not in states
-        }
-        states |= dict.fromkeys(left, "no partition")
-    return tuple(
-        ShardStatus(
-            shard=shard,
-            state=states[shard],
-            image_count=load.image_count if load else None,
-            rejected_count=load.rejected_count if load else None,
-            loaded_at=load.loaded_at if load else None,
-            is_sample=bool(load and load.is_sample),
-            left_in=tuple(left.get(shard, ())),
-        )
-        for shard in sorted(states)
-        for load in (loads.get(shard),)
+def _describe(shard: str, state: str, load: Load | None, left_in: Iterable[str]) -> ShardStatus:
+    return ShardStatus(
+        shard=shard,
+        state=state,
+        image_count=load.image_count if load else None,
+        rejected_count=load.rejected_count if load else None,
+        loaded_at=load.loaded_at if load else None,
+        is_sample=bool(load and load.is_sample),
+        left_in=tuple(left_in),
     )
-
-
-def _judge(load: Load) -> str:
-    """Returns the state of a shard by the tables alone."""
-    if not load.is_current:
-        return "outdated"
-    return "done" if load.is_copied else "part done"
 
 
 def _read_release(settings: Settings) -> ReleaseStatus | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from laion_assets.failures import explain_failures
+from laion_assets.overtaken import is_overtaken
 from laion_assets.page import show_rows, show_table
 from laion_assets.resources import LanceStore, Warehouse
 
@@ -127,10 +128,12 @@ def few_repeats(warehouse: Warehouse) -> dg.AssetCheckResult:
 # Not blocking: `release` looks itself, and says which shard it is.
 @dg.asset_check(asset="lance_images")
 @explain_failures
-def equals_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetCheckResult:
+def equals_duckdb(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceStore
+) -> dg.AssetCheckResult:
     """Lance has each shard's present load, as many rows as DuckDB, and the same sum of ids.
 
-    If not, nothing is released.
+    If not, nothing is released. A shard that is loaded meanwhile may differ until it is copied.
     """
     from laion_assets.lib.lance_images import compare_shards
     from laion_assets.lib.lance_table import open_table, table_path
@@ -141,7 +144,7 @@ def equals_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetChec
     columns = ("shard", "duckdb_rows", "lance_rows", "has_same_ids", "is_noted")
     differing = [{name: getattr(c, name) for name in columns} for c in compared if not c.is_equal]
     return dg.AssetCheckResult(
-        passed=not differing,
+        passed=not differing or is_overtaken(context.instance, context.run.run_id),
         metadata={
             "differing_shards": len(differing),
             "shards": len(compared),
@@ -155,7 +158,9 @@ def equals_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetChec
 
 @dg.asset_check(asset="domain_counts")
 @explain_failures
-def counts_add_up(warehouse: Warehouse) -> dg.AssetCheckResult:
+def counts_add_up(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+) -> dg.AssetCheckResult:
     """The counts of all domains add up to the rows of `images`.
 
     And the rows of each shard in `images` and `rejected_images` to those of its file.
@@ -165,7 +170,7 @@ def counts_add_up(warehouse: Warehouse) -> dg.AssetCheckResult:
     with warehouse.database.read() as connection:
         account = account_domains(connection)
     return dg.AssetCheckResult(
-        passed=account.is_sound,
+        passed=account.is_sound or is_overtaken(context.instance, context.run.run_id),
         metadata={
             "sum_of_counts": account.counted,
             "images": account.images,
@@ -200,7 +205,9 @@ def indices_cover_every_row(lance_store: LanceStore) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="release")
 @explain_failures
-def counts_equal_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.AssetCheckResult:
+def counts_equal_duckdb(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceStore
+) -> dg.AssetCheckResult:
     """The released tables of counts are those of DuckDB, row for row."""
     from laion_assets.lib.release import compare_counts, newest_release
 
@@ -208,7 +215,8 @@ def counts_equal_duckdb(warehouse: Warehouse, lance_store: LanceStore) -> dg.Ass
     newest = newest_release(lance_dir)
     differing = compare_counts(warehouse.database, lance_dir, newest) if newest else {}
     return dg.AssetCheckResult(
-        passed=newest is not None and not any(differing.values()),
+        passed=newest is not None
+        and (not any(differing.values()) or is_overtaken(context.instance, context.run.run_id)),
         metadata={
             "release": newest.release if newest else "none yet",
             **{f"differing_{table}": count for table, count in differing.items()},

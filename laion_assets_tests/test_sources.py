@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from laion_assets.automation import IN_BACKGROUND
 from laion_assets.backfill import discover_shards
 from laion_assets.definitions import build_defs
 from laion_assets.settings import Settings
 from laion_assets.source_events import SOURCE_SHARDS_KEY
+from laion_assets.tick import IN_BACKGROUND
 from laion_assets_tests.conftest import WriteShard
 
 

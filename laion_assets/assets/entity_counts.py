@@ -1,11 +1,12 @@
 """Images whose caption matches each name."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
 from laion_assets.failures import explain_failures
+from laion_assets.overtaken import is_overtaken, warn_overtaken
 from laion_assets.page import OWNERS, describe_table, preview
 from laion_assets.resources import Warehouse
 from laion_assets.schemas import ENTITY_COUNTS
@@ -21,11 +22,14 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         kinds={"duckdb", "polars"},
         code_version="1",
         owners=OWNERS,
+        output_required=False,
         tags={"holds": "counts"},
         metadata=describe_table("entity_counts", ENTITY_COUNTS),
     )
     @explain_failures
-    def entity_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    def entity_counts(
+        context: dg.AssetExecutionContext, warehouse: Warehouse
+    ) -> Iterator[dg.MaterializeResult[None]]:
         """How many images of all shards have a caption that matches each name of the sheets.
 
         A caption matches if it has the words of the name one after the other, in any case and with
@@ -37,17 +41,24 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         ```
         """
         from laion_assets.lib.counts import refresh_entity_counts
+        from laion_assets.lib.errors import StaleTableError
         from laion_assets.lib.sql import load_sql
 
         started = time.monotonic()
-        report = refresh_entity_counts(warehouse.database, kinds)
+        try:
+            report = refresh_entity_counts(warehouse.database, kinds)
+        except StaleTableError as error:
+            if not (error.is_passing and is_overtaken(context.instance, context.run.run_id)):
+                raise
+            warn_overtaken()
+            return
         with warehouse.database.read() as connection:
             summary = connection.execute(load_sql("summarize_entity_counts")).fetchall()
             tops = {
                 f"top_{kind}": preview(connection.execute(load_sql("top_names"), {"kind": kind}))
                 for kind in kinds
             }
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 **tops,
                 **{f"{kind}_without_match": unmatched for kind, _, unmatched in summary},

@@ -8,6 +8,9 @@ from laion_assets.failures import explain_failures
 from laion_assets.page import DAILY, OWNERS, preview
 from laion_assets.resources import SheetSource, Warehouse
 
+# The name of the check that comes with each list.
+LIST_READ = "list_read"
+
 
 def build_names_asset(kind: str) -> dg.AssetsDefinition:
     """Returns the asset of one kind of names, such as `artists`."""
@@ -21,6 +24,16 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         tags={"holds": "names"},
         freshness_policy=DAILY,
         metadata={"dagster/table_name": kind},
+        check_specs=[
+            dg.AssetCheckSpec(
+                LIST_READ,
+                asset=kind,
+                description=(
+                    "The list could be read with the last refresh. If not, the names of before "
+                    "are counted, and the sensor reads it again after a pause."
+                ),
+            )
+        ],
         description=(
             f"The {kind} whose captions are counted: the list that `LAION_SHEET_{kind.upper()}` "
             f"names, in its order, as the DuckDB table `{kind}`. The column `name` holds the "
@@ -29,12 +42,14 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         ),
     )
     @explain_failures
-    def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult[None]:
-        from laion_assets.lib.sheets import refresh_sheet
+    def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
+        from laion_assets.lib.sheets import refresh_or_keep
         from laion_assets.lib.sql import load_sql, quote_identifier
 
         started = time.monotonic()
-        record = refresh_sheet(warehouse.database, kind, sheets.locations[kind], sheets.rules)
+        record, problem = refresh_or_keep(
+            warehouse.database, kind, sheets.locations[kind], sheets.rules
+        )
         with warehouse.database.read() as connection:
             query = load_sql("preview_names").format(table=quote_identifier(kind))
             rows = connection.execute(query)
@@ -42,6 +57,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
             sample = preview(rows)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(record.sha256),
+            check_results=[_check_list_read(problem)],
             metadata={
                 "preview": sample,
                 "dagster/row_count": record.name_count,
@@ -70,6 +86,17 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
         )
 
     return names
+
+
+def _check_list_read(problem: str | None) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=LIST_READ,
+        passed=problem is None,
+        metadata={
+            **({"reason": problem} if problem else {}),
+            "if_it_fails": "Correct the list as the reason says; it is read again by itself.",
+        },
+    )
 
 
 def _link(location: str) -> dg.UrlMetadataValue | dg.PathMetadataValue:

@@ -1,7 +1,7 @@
 """One tag for a version of all Lance tables."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from laion_assets.failures import explain_failures
+from laion_assets.overtaken import is_overtaken, warn_overtaken
 from laion_assets.page import DAILY, OWNERS, show_table
 from laion_assets.resources import LanceStore, Warehouse
 
@@ -41,6 +42,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         kinds={"lance"},
         code_version="2",
         owners=OWNERS,
+        output_required=False,
         tags={"holds": "urls-and-captions"},
         freshness_policy=DAILY,
     )
@@ -50,26 +52,34 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         config: ReleaseConfig,
         warehouse: Warehouse,
         lance_store: LanceStore,
-    ) -> dg.MaterializeResult[None]:
+    ) -> Iterator[dg.MaterializeResult[None]]:
         """One tag for a version of the Lance tables `images`, `domain_counts` and `entity_counts`.
 
         Its indices cover every row: full text of `caption`, and `domain`, `shard` and the scores
         and sizes. The tag is the day in UTC, with `.2`, `.3` for more on one day, or the name in
         the run's config. It is refused while Lance and DuckDB, or the counts and what they count,
-        differ; if nothing changed, the release before stays the newest. `laion release show` prints
-        the record of it.
+        differ; if a shard is loaded meanwhile, nothing is released, and the next refresh does it.
+        If nothing changed, the release before stays the newest. `laion release show` prints the
+        record of it.
 
         ```python
         images = lancedb.connect("data/lance").open_table("images")
         images.checkout("2026-11-20")  # a tag, as `laion release list` names them
         ```
         """
+        from laion_assets.lib.errors import StaleTableError
         from laion_assets.lib.release import ReleaseOrder, publish_release
 
         started = time.monotonic()
         order = ReleaseOrder(context.run.run_id, config.name, config.keep_days)
-        published = publish_release(warehouse.database, Path(lance_store.path), kinds, order)
-        return dg.MaterializeResult(
+        try:
+            published = publish_release(warehouse.database, Path(lance_store.path), kinds, order)
+        except StaleTableError:
+            if not is_overtaken(context.instance, context.run.run_id):
+                raise
+            warn_overtaken()
+            return
+        yield dg.MaterializeResult(
             data_version=dg.DataVersion(published.manifest.content_sha256),
             metadata={**_describe(published), "duration_s": round(time.monotonic() - started, 3)},
         )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from laion_assets.lib.due import is_fetch_due, name_fetch, read_raws
 from laion_assets.lib.errors import GoneError, ShardError
-from laion_assets.lib.raw_shard import RawShard, find_raw_shard, is_same_content, raw_path
-from laion_assets.lib.sources.listing import list_shards
-from laion_assets.lib.sources.source import Source, SourceRules
+from laion_assets.lib.raw_shard import RawShard, raw_path
+from laion_assets.lib.sources.listing import Listing, join_listings, list_shards, recall_listing
+from laion_assets.lib.sources.source import Source, SourceRules, hide_secrets, split_scheme
 from laion_assets.lib.sources.urls import SCHEMES, read_version
 
 # A server that is asked for the versions of thousands of files sees so many requests at once.
 REQUESTS_AT_ONCE = 16
-# For the answers of all servers together; a tick of a sensor may take a minute.
-ASKING_S = 25
+# For the lists of all sources together where somebody waits, and for the answers of all servers.
+# Together they leave some of the 20 seconds that a tick may take.
+LISTING_S = 8
+ASKING_S = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Discovery:
             this very change.
         problems: what could not be listed or asked, a line each.
         warnings: what is dangerous, a line each.
+        sources: the file of each shard, with its version if it was asked for.
+        raws: the verified files of these shards.
     """
 
     new: list[str]
@@ -40,6 +46,8 @@ class Discovery:
     due: dict[str, str]
     problems: list[str]
     warnings: list[str]
+    sources: dict[str, Source] = field(default_factory=dict, compare=False)
+    raws: dict[str, RawShard] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ def discover(
     partitions: Collection[str],
     *,
     is_asking: bool = True,
+    is_hurried: bool = False,
 ) -> Discovery:
     """Lists the sources; a shard is called gone only if every location could be listed.
 
@@ -67,17 +76,13 @@ def discover(
         rules: how to talk to servers.
         partitions: the shards that are known.
         is_asking: whether to ask the server of each plain URL which file it has now.
+        is_hurried: whether to give up a location that takes longer than `LISTING_S` to list.
     """
-    listing = list_shards(locations, rules)
-    known = {shard: find_raw_shard(shard, raw_dir) for shard in listing.sources}
-    fetched = {shard: record for shard, record in known.items() if record}
+    listing = _list_within(locations, rules) if is_hurried else recall_listing(locations, rules)
+    fetched = read_raws(listing.sources, raw_dir)
     asked = _ask_versions(listing.sources, rules) if is_asking else _Answers({}, {}, {})
     sources = listing.sources | asked.sources
-    due = [
-        shard
-        for shard, source in sources.items()
-        if shard not in fetched or _is_changed(fetched[shard], source)
-    ]
+    due = [s for s, source in sources.items() if is_fetch_due(source, fetched.get(s))]
     # A linked file that was written into changes here with its source, and is `fetched` no more.
     changed = [shard for shard in due if raw_path(raw_dir, shard).exists()]
     unnamed = [] if listing.unlisted else set(partitions) - sources.keys() - listing.refused.keys()
@@ -87,44 +92,64 @@ def discover(
         new=[shard for shard in sources if shard not in partitions],
         changed=changed,
         gone=sorted({*unnamed, *(asked.gone.keys() & fetched.keys())}),
-        due={shard: _name_change(sources[shard], fetched.get(shard)) for shard in due},
+        due={shard: name_fetch(sources[shard], fetched.get(shard)) for shard in due},
         problems=[*listing.problems, *_sum_up([failures[shard] for shard in sorted(failures)])],
         warnings=listing.warnings,
+        sources=sources,
+        raws=fetched,
     )
+
+
+def _list_within(locations: Iterable[str], rules: SourceRules) -> Listing:
+    """Lists the locations side by side, and goes on without one that is slow."""
+    locations = list(dict.fromkeys(locations))
+    far = [location for location in locations if split_scheme(location)]
+    pool = ThreadPoolExecutor(max(len(far), 1))
+    asked = {location: pool.submit(list_shards, [location], rules) for location in far}
+    near = list_shards([location for location in locations if location not in asked], rules)
+    _, late = wait(asked.values(), LISTING_S)
+    # A thread cannot be stopped; it ends by the time limits of its requests.
+    pool.shutdown(wait=False, cancel_futures=True)
+    listing = join_listings([near, *(job.result() for job in asked.values() if job not in late)])
+    listing.unlisted += [
+        f"{hide_secrets(location)}: not listed within {LISTING_S} s; try again later"
+        for location, job in asked.items()
+        if job in late
+    ]
+    return listing
 
 
 def _ask_versions(sources: dict[str, Source], rules: SourceRules) -> _Answers:
     """Asks the servers of plain URLs; one that is silent is not waited for long."""
     deadline = time.monotonic() + ASKING_S
     answers = _Answers({}, {}, {})
-
-    def ask(source: Source) -> None:
-        try:
-            if time.monotonic() > deadline:
-                raise ShardError(f"{source.name}: not asked, the others took too long")
-            version = read_version(source, rules.hurried)
-            answers.sources[source.shard] = replace(source, version=version)
-        except GoneError as error:
-            answers.gone[source.shard] = str(error)
-        except ShardError as error:
-            answers.failures[source.shard] = str(error)
-
     unknown = [s for s in sources.values() if s.version is None and s.scheme in SCHEMES]
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        list(pool.map(ask, unknown))
+    # In another order each time: where not all can be asked, others are left out the next time.
+    random.shuffle(unknown)
+    pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
+    jobs = {source.shard: pool.submit(_ask, source, rules.hurried) for source in unknown}
+    wait(jobs.values(), max(deadline - time.monotonic(), 0))
+    pool.shutdown(wait=False, cancel_futures=True)
+    for source in unknown:
+        job = jobs[source.shard]
+        answer = job.result() if job.done() and not job.cancelled() else None
+        if isinstance(answer, Source):
+            answers.sources[source.shard] = answer
+        elif isinstance(answer, GoneError):
+            answers.gone[source.shard] = str(answer)
+        else:
+            late = f"{source.name}: no answer within {ASKING_S} s for all; asked again later"
+            answers.failures[source.shard] = str(answer or late)
     return answers
+
+
+def _ask(source: Source, rules: SourceRules) -> Source | ShardError:
+    try:
+        return replace(source, version=read_version(source, rules))
+    except ShardError as error:
+        return error
 
 
 def _sum_up(failures: list[str]) -> list[str]:
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     return [f"{failures[0]}{more}"] if failures else []
-
-
-def _is_changed(record: RawShard, source: Source) -> bool:
-    # A source that has no word for its content cannot be told from an unchanged one.
-    return (source.version or source.sha256) is not None and not is_same_content(record, source)
-
-
-def _name_change(source: Source, record: RawShard | None) -> str:
-    """Returns a text that only this change of this shard has, for as long as it is not done."""
-    return "|".join((source.shard, source.version or "", record.fetched_at if record else ""))

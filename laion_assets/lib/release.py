@@ -150,24 +150,45 @@ def publish_release(
 
 
 def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -> str | None:
-    """Returns a word for the shards as they are, if counts or release do not tell of them yet.
+    """Returns a word for the loaded shards if counts or the newest release are out of date.
 
-    None if they do, or if there is no shard.
+    None if they are up to date, or if there is no shard. A release is up to date if its content is
+    what DuckDB has, whatever was loaded again since.
     """
     if not database.path.exists():
         return None
+    newest = newest_release(lance_dir)
     with database.read() as connection:
-        ((state, lance_version),) = connection.execute(load_sql("select_state")).fetchall()
+        ((state,),) = connection.execute(load_sql("select_state")).fetchall()
         if state is None:
             return None
         try:
             _check_counts(connection, kinds)
         except StaleTableError:
             return str(state)
-    newest = newest_release(lance_dir)
-    # Every shard that was copied to Lance made a version of the table.
-    is_released = newest is not None and newest.lance_versions["images"] > (lance_version or 0)
+        is_released = newest is not None and _is_released(connection, newest)
     return None if is_released else str(state)
+
+
+def _is_released(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> bool:
+    """Returns whether a release has the content of the tables, of which the counts are fresh.
+
+    The counts follow from the shards and the names, so they are read only if a sheet has changed.
+    """
+    rows = connection.execute(load_sql("select_shard_contents")).fetchall()
+    released = [
+        (s.shard, s.sha256, s.image_count, s.rejected_count, s.cleaning_version)
+        for s in manifest.shards
+    ]
+    if sorted(rows) != sorted(released):
+        return False
+    sheets = {
+        sheet["kind"]: sheet["sha256"] for sheet in _select(connection, "select_released_sheets")
+    }
+    if sheets == {sheet.kind: sheet.sha256 for sheet in manifest.sheets}:
+        return True
+    digests = dict(connection.execute(load_sql("digest_counts")).fetchall())
+    return digests == dict(manifest.count_digests)
 
 
 def list_releases(lance_dir: Path) -> Iterator[Manifest]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -86,6 +87,29 @@ def refresh_sheet(
     record = read_record(database, kind)
     assert record is not None
     return replace(record, is_changed=True)
+
+
+def refresh_or_keep(
+    database: Database, kind: str, location: str, rules: DownloadRules = DEFAULT_RULES
+) -> tuple[SheetRecord, str | None]:
+    """Reads a sheet; if that fails, the names of before stay in use, and a warning says why.
+
+    Returns:
+        What is known of the table, and why the sheet could not be read, if so.
+
+    Raises:
+        SheetError: the sheet cannot be read, and there are no names of before.
+    """
+    try:
+        return refresh_sheet(database, kind, location, rules), None
+    except SheetError as error:
+        known = read_record(database, kind)
+        if known is None:
+            raise
+        logging.getLogger(__name__).warning(
+            "%s; the %d names of before are counted", error, known.name_count
+        )
+        return known, str(error)
 
 
 def fetch_sheet(

@@ -1,2 +1,2 @@
--- Out: a word for the shards as DuckDB and Lance have them now, NULL without any; the last Lance version with one.
-SELECT md5(string_agg(concat(load_id, ':', lance_version), ',' ORDER BY shard)), max(lance_version) FROM shards
+-- Out: a word for the shards as DuckDB and Lance have them now, NULL without any.
+SELECT md5(string_agg(concat(load_id, ':', lance_version), ',' ORDER BY shard)) FROM shards

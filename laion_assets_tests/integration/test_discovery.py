@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,15 @@ import pytest
 
 from laion_assets.backfill import discover_shards, find_missing, run_job
 from laion_assets.definitions import build_defs, build_resources
+from laion_assets.lib.attempts import Memory
 from laion_assets.lib.raw_shard import fetch_shard
+from laion_assets.lib.release import list_releases
 from laion_assets.lib.sources.files import describe_file
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.settings import REPOSITORY, Settings
-from laion_assets.status import read_loads, read_states
-from laion_assets_tests.conftest import WriteShard, make_shard
+from laion_assets.status_report import read_status
+from laion_assets.tick import MAX_RUNS
+from laion_assets_tests.conftest import WriteShard, WriteSheet, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.lib.sources.file_server import HTML, FileServer, Serve, send
 from laion_assets_tests.lib.sources.hub_server import Hub
@@ -39,8 +44,25 @@ class Pipeline:
         self._resources = build_resources(settings)
         self._cursor: str | None = None
 
+    @property
+    def memory(self) -> Memory:
+        """What the last tick remembered."""
+        return Memory.read(self._cursor)
+
+    def wait(self, minutes: float) -> None:
+        """Makes it so much later for the next tick."""
+        memory = self.memory
+        memory.asked_at = 0
+        memory.waiting_since -= int(60 * minutes) if memory.waiting_since else 0
+        memory.attempts = {
+            key: replace(a, next_at=a.next_at - int(60 * minutes)) if a.next_at > 0 else a
+            for key, a in memory.attempts.items()
+        }
+        self._cursor = memory.write()
+
     def evaluate(self) -> dg.SensorResult:
-        """Returns what a tick asks for."""
+        """Returns what a tick asks for; servers are asked in each."""
+        self.wait(0)
         context = dg.build_sensor_context(
             instance=self.instance,
             resources=self._resources,
@@ -76,10 +98,6 @@ def list_shards(result: dg.SensorResult) -> list[str]:
     return [run.partition_key for run in result.run_requests or () if run.partition_key]
 
 
-def list_keys(result: dg.SensorResult) -> list[str]:
-    return [str(run.run_key) for run in result.run_requests or () if run.partition_key]
-
-
 def list_added(result: dg.SensorResult) -> list[str]:
     requests = result.dynamic_partitions_requests or ()
     return [key for request in requests for key in request.partition_keys]
@@ -99,7 +117,7 @@ def test_each_shard_is_ingested_once_for_each_content(
     first, again = pipeline.evaluate(), pipeline.evaluate()
 
     assert (list_added(first), list_shards(first)) == (["a", "b"], ["a", "b"])
-    assert list_keys(first) == list_keys(again)
+    assert list_shards(first) == list_shards(again)
     pipeline.heed(first)
     assert count_rows(settings) == ({"a": 3, "b": 3}, {"a": 3, "b": 3})
     after = pipeline.evaluate()
@@ -108,41 +126,34 @@ def test_each_shard_is_ingested_once_for_each_content(
     hub.publish(DATASET, {"a.parquet": OLD, "b.parquet": NEW})
     changed = pipeline.evaluate()
     assert (list_added(changed), list_shards(changed)) == ([], ["b"])
-    assert set(list_keys(changed)).isdisjoint(list_keys(first))
     pipeline.heed(changed)
     assert count_rows(settings) == ({"a": 3, "b": 5}, {"a": 3, "b": 5})
     assert list_shards(pipeline.evaluate()) == []
 
 
 def test_a_content_that_comes_back_is_ingested_again(pipeline: Pipeline, hub: Hub) -> None:
-    keys = []
-    for content in (OLD, NEW):
+    for content in (OLD, NEW, OLD):
         hub.publish(DATASET, {"a.parquet": content})
-        result = pipeline.evaluate()
-        keys += list_keys(result)
-        pipeline.heed(result)
-    hub.publish(DATASET, {"a.parquet": OLD})
-
-    keys += list_keys(pipeline.evaluate())
-
-    assert len(set(keys)) == 3
+        assert pipeline.tick() == ["a"]
 
 
-def test_a_shard_that_fails_is_not_started_again_before_it_changes(
+def test_a_broken_file_is_named_in_each_tick_and_not_tried_again_before_it_changes(
     pipeline: Pipeline, hub: Hub
 ) -> None:
     hub.publish(DATASET, {"a.parquet": HTML, "b.parquet": OLD})
-    first = pipeline.evaluate()
-    pipeline.heed(first)
+    assert pipeline.tick() == ["a", "b"]
+    assert pipeline.tick() == ["refresh_counts"]
 
-    second = pipeline.evaluate()
+    for _ in range(2):
+        pipeline.wait(24 * 60)
+        result = pipeline.evaluate()
+        pipeline.heed(result)
+        assert list_shards(result) == []
+        assert "a: hf://datasets/laion/small@main/a.parquet: " in str(result.skip_reason)
+        assert "not tried again until it changes" in str(result.skip_reason)
+
     hub.publish(DATASET, {"a.parquet": NEW, "b.parquet": OLD})
-    third = pipeline.evaluate()
-
-    assert list_shards(second) == []
-    assert list_shards(third) == ["a"]
-    # Dagster starts one run for a key, also after somebody has reset the cursor.
-    assert set(list_keys(third)).isdisjoint(list_keys(first))
+    assert pipeline.tick() == ["a"]
 
 
 def test_a_shard_that_is_gone_is_reported_and_stays(
@@ -154,7 +165,11 @@ def test_a_shard_that_is_gone_is_reported_and_stays(
 
     assert list_shards(pipeline.evaluate()) == []
 
-    assert "no source has b any more; what is here of it stays" in capsys.readouterr().err
+    assert "1 shards are in no source any more, the first is b" in capsys.readouterr().err
+    pipeline.tick()
+    capsys.readouterr()
+    pipeline.tick()
+    assert "in no source any more" not in capsys.readouterr().err
     assert pipeline.instance.get_dynamic_partitions(SHARDS_NAME) == ["a", "b"]
     assert count_rows(settings) == ({"a": 3, "b": 3}, {"a": 3, "b": 3})
 
@@ -275,8 +290,8 @@ def test_a_shard_of_older_rules_is_loaded_again(
     with duckdb.connect(str(settings.database)) as connection:
         connection.execute("UPDATE shards SET cleaning_version = '0'")
         connection.execute("UPDATE images SET caption = 'by older rules'")
-    loads = read_loads(settings)
-    assert read_states(local.instance, ["a"], loads) == {"a": "outdated"}
+    (shard,) = read_status(settings, local.instance).shards
+    assert shard.state == "behind"
     assert find_missing(settings, local.instance, ["a"]) == ["a"]
 
     assert [local.tick(), local.tick()] == [["a"], ["refresh_counts"]]
@@ -297,30 +312,236 @@ def test_no_run_is_asked_for_of_a_shard_without_a_partition(
     assert list_shards(local.evaluate()) == []
 
 
+def test_what_failed_and_may_pass_is_tried_again_after_growing_pauses(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    """A file stands where the folder of the raw files has to be."""
+    write_shard("s", url=["https://a.test/s"], caption=["s"])
+    settings.raw_dir.touch()
+    assert local.tick() == ["s"]
+    for minutes in (1, 5, 15, 60, 60):
+        result = local.evaluate()
+        local.heed(result)
+        assert list_shards(result) == []
+        assert "next try at" in str(result.skip_reason)
+        assert "File exists; check the file and the disk" in str(result.skip_reason)
+        local.wait(minutes - 0.2)
+        assert local.tick() == []
+        local.wait(0.3)
+        assert local.tick() == ["s"]
+
+    settings.raw_dir.unlink()
+    assert local.tick() == []
+    local.wait(60)
+    assert [local.tick() for _ in range(3)] == [["s"], ["refresh_counts"], []]
+    assert local.memory.attempts == {}
+
+
 def test_a_tick_says_what_it_waits_for_and_what_it_leaves_out(
     local: Pipeline, write_shard: WriteShard
 ) -> None:
     path = write_shard("a", url=["https://a.test/a"], caption=["a"])
     path.write_bytes(b"no parquet")
     local.tick()
-    assert "nothing new; not ingested, see their runs: a" in str(local.evaluate().skip_reason)
+    result = local.evaluate()
+    local.heed(result)
+    assert f"nothing new; a: {path}: " in str(result.skip_reason)
     waiting = dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.STARTED)
     local.instance.add_run(waiting)
     assert "waiting for runs to end" in str(local.evaluate().skip_reason)
 
 
-def test_a_refresh_that_fails_is_not_tried_again_for_the_same_shards(
+def test_a_refresh_that_fails_is_tried_again_after_a_pause(
+    local: Pipeline, write_shard: WriteShard, settings: Settings, write_sheet: WriteSheet
+) -> None:
+    """Without names of before there is nothing to count."""
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.tick()
+    Path(settings.sheets["artists"]).unlink()
+    assert local.tick() == ["refresh_counts"]
+    result = local.evaluate()
+    local.heed(result)
+    assert not result.run_requests
+    assert "artists.csv: No such file or directory" in str(result.skip_reason)
+    assert "next try at" in str(result.skip_reason)
+
+    write_sheet("artists", "a")
+    local.wait(1)
+
+    assert [local.tick(), local.tick()] == [["refresh_counts"], []]
+    assert count_releases(settings) == 1
+
+
+def count_releases(settings: Settings) -> int:
+    return len(list(list_releases(settings.lance_dir)))
+
+
+def test_a_list_that_cannot_be_read_holds_nothing_back_and_is_read_again_after_a_pause(
+    local: Pipeline, write_shard: WriteShard, settings: Settings, write_sheet: WriteSheet
+) -> None:
+    write_shard("a", url=["https://a.test/a"], caption=["a fox"])
+    local.tick()
+    local.tick()
+    sheet = Path(settings.sheets["artists"])
+    sheet.write_text("\n", encoding="utf-8")
+    write_sheet("characters", "fox")
+    write_shard("b", url=["https://a.test/b"], caption=["a fox"])
+
+    assert [local.tick(), local.tick()] == [["b"], ["refresh_counts"]]
+    with duckdb.connect(str(settings.database), read_only=True) as connection:
+        counts = connection.execute("SELECT kind, image_count FROM entity_counts").fetchall()
+    assert dict(counts) == {"artists": 0, "celebrities": 0, "characters": 2}
+    assert count_releases(settings) == 2
+    local.tick()
+    result = local.evaluate()
+    local.heed(result)
+    assert f"the names of artists are those of before: {sheet}: " in str(result.skip_reason)
+
+    write_sheet("artists", "fox")
+    local.wait(2)
+    assert [local.tick(), local.tick()] == [["refresh_counts"], []]
+    assert count_releases(settings) == 3
+    assert str(local.evaluate().skip_reason) == "SkipReason(skip_message='nothing new')"
+
+
+def test_what_was_fetched_and_never_loaded_is_loaded(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    """As after a kill, a full disk or a read-only database in the step `images`."""
+    path = write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.instance.add_dynamic_partitions(SHARDS_NAME, ["a"])
+    fetch_shard(describe_file(path), settings.raw_dir)
+
+    assert local.tick() == ["a"]
+    assert count_rows(settings) == ({"a": 1}, {"a": 1})
+
+
+def test_a_new_file_that_was_fetched_beside_old_rows_is_loaded_though_its_source_is_gone(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    """As after `raw_shards` alone was materialized."""
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.tick()
+    path = write_shard("a", url=["https://a.test/1", "https://a.test/2"], caption=["a", "b"])
+    fetch_shard(describe_file(path), settings.raw_dir)
+    path.unlink()
+
+    assert local.tick() == ["a"]
+    assert count_rows(settings) == ({"a": 2}, {"a": 2})
+
+
+def test_a_copy_that_failed_is_tried_again_and_then_all_is_released(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    """A file stands where the folder of the Lance table has to be."""
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    settings.lance_dir.mkdir(parents=True)
+    obstacle = settings.lance_dir / "images.lance"
+    obstacle.touch()
+    local.tick()
+    result = local.evaluate()
+    local.heed(result)
+    assert list_shards(result) == ["a"]
+    assert local.tick() == []
+    obstacle.unlink()
+    write_shard("b", url=["https://a.test/b"], caption=["b"])
+
+    local.wait(1)
+    assert [local.tick() for _ in range(3)] == [["a", "b"], ["refresh_counts"], []]
+    assert count_rows(settings) == ({"a": 1, "b": 1},) * 2
+
+
+def test_a_refresh_does_not_wait_for_ever(local: Pipeline, write_shard: WriteShard) -> None:
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    local.tick()
+    local.instance.add_run(dg.DagsterRun(job_name="another", status=dg.DagsterRunStatus.STARTED))
+    assert local.tick() == []
+    local.wait(59)
+    assert local.tick() == []
+
+    local.wait(2)
+    assert local.tick() == ["refresh_counts"]
+
+
+def test_a_cancelled_run_is_not_started_again_by_the_sensor(
+    local: Pipeline, write_shard: WriteShard
+) -> None:
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    result = local.evaluate()
+    local.heed(replace_runs(result))
+    tags = {"dagster/partition": "a"}
+    run = dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.STARTED, tags=tags)
+    local.instance.add_run(run)
+    assert local.tick() == []
+    local.instance.report_run_canceled(run)
+    local.wait(600)
+
+    again = local.evaluate()
+
+    assert not again.run_requests
+    assert "a: its run was cancelled; start it again by hand" in str(again.skip_reason)
+
+
+def replace_runs(result: dg.SensorResult) -> dg.SensorResult:
+    """Returns the result without its runs, for a test that makes them itself."""
+    return dg.SensorResult(
+        dynamic_partitions_requests=result.dynamic_partitions_requests, cursor=result.cursor
+    )
+
+
+def test_thousands_of_new_shards_are_asked_for_in_batches(
+    local: Pipeline, write_shard: WriteShard
+) -> None:
+    path = write_shard("s0000", url=["https://a.test/a"], caption=["a"])
+    for number in range(1, 3000):
+        os.link(path, path.with_name(f"s{number:04}.parquet"))
+
+    result = local.evaluate()
+
+    assert len(list_added(result)) == 3000
+    assert len(list_shards(result)) == MAX_RUNS
+    assert len(result.cursor or "") < 1000
+
+
+def test_a_foreign_program_that_has_the_database_is_named_at_once(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
     write_shard("a", url=["https://a.test/a"], caption=["a"])
     local.tick()
-    Path(settings.sheets["artists"]).unlink()
-    first, second = local.evaluate(), local.evaluate()
-    local.heed(first)
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); input()"
+    command = [sys.executable, "-c", code, str(settings.database)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        result = local.evaluate()
+        holder.communicate(b"\n")
 
-    (key,) = {run.run_key for result in (first, second) for run in result.run_requests or ()}
-    (again,) = local.evaluate().run_requests or ()
-    assert again.run_key == key
+    assert not result.run_requests
+    assert f"(PID {holder.pid})" in str(result.skip_reason)
+    assert "python" in str(result.skip_reason)
+    assert local.tick() == ["refresh_counts"]
+
+
+def test_a_refresh_that_a_load_overtakes_ends_without_a_release_and_without_a_failure(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    assert [local.tick(), local.tick()] == [["a"], ["refresh_counts"]]
+    path = write_shard("b", url=["https://a.test/b"], caption=["b"])
+    load(settings, "b", path)
+    refresh = build_defs(settings).resolve_job_def("refresh_counts")
+    tags = {"dagster/partition": "b"}
+    loading = dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.STARTED, tags=tags)
+
+    alone = refresh.execute_in_process(instance=local.instance, raise_on_error=False)
+    local.instance.add_run(loading)
+    overtaken = refresh.execute_in_process(instance=local.instance, raise_on_error=False)
+
+    assert not alone.success
+    assert overtaken.success
+    assert overtaken.asset_materializations_for_node("release") == []
+    assert all(check.passed for check in overtaken.get_asset_check_evaluations())
+    assert count_releases(settings) == 1
 
 
 # --- The command line ----------------------------------------------------------------------------

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from math import prod
+from pathlib import Path
 
 from laion_assets.lib.errors import LaionError, ShardError
 from laion_assets.lib.sources.bucket import list_bucket
-from laion_assets.lib.sources.files import list_files
+from laion_assets.lib.sources.files import describe_file, list_files
 from laion_assets.lib.sources.hub import list_hub
 from laion_assets.lib.sources.source import (
     Source,
@@ -23,6 +26,8 @@ from laion_assets.lib.sources.source import (
 from laion_assets.lib.sources.urls import SCHEMES, describe_url, warn_of_plain_http
 
 MAX_EXPANDED = 100_000
+# For how long the runs of one command believe a list.
+HELD_S = 60
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHECKSUM = re.compile(r"sha256=([0-9a-f]{64})", re.IGNORECASE)
 
@@ -73,6 +78,59 @@ def list_shards(locations: Iterable[str], rules: SourceRules | None = None) -> L
     return listing
 
 
+def join_listings(listings: Iterable[Listing]) -> Listing:
+    """Returns what several lists name together, as if their locations were listed at once."""
+    joined = Listing()
+    for listing in listings:
+        joined.refused |= listing.refused
+        joined.unlisted += listing.unlisted
+        joined.misnamed += listing.misnamed
+        joined.warnings += listing.warnings
+        for source in listing.sources.values():
+            _add(joined, source)
+    for shard in joined.refused:
+        joined.sources.pop(shard, None)
+    joined.sources = dict(sorted(joined.sources.items()))
+    return joined
+
+
+@dataclass
+class _Held:
+    """A list that the runs of one command share."""
+
+    key: tuple[tuple[str, ...], SourceRules]
+    listing: Listing
+    listed_at: float
+
+
+_holds: list[_Held | None] = []
+
+
+@contextmanager
+def hold_listing() -> Iterator[None]:
+    """Lists the sources once for all that is done in the block, and again after `HELD_S`.
+
+    Without it each of 8,000 runs of a command lists 8,000 files.
+    """
+    _holds.append(None)
+    try:
+        yield
+    finally:
+        _holds.pop()
+
+
+def recall_listing(locations: Iterable[str], rules: SourceRules | None = None) -> Listing:
+    """Returns what the locations name, as it was listed before within `hold_listing`."""
+    key = (tuple(locations), rules or SourceRules())
+    if not _holds:
+        return list_shards(*key)
+    held = _holds[-1]
+    if held is None or held.key != key or time.monotonic() > held.listed_at + HELD_S:
+        held = _Held(key, list_shards(*key), time.monotonic())
+        _holds[-1] = held
+    return held.listing
+
+
 def find_shard(
     locations: Iterable[str], shard: str, rules: SourceRules | None = None
 ) -> Source | None:
@@ -81,7 +139,14 @@ def find_shard(
     Raises:
         ShardError: two files would make the shard, or a location that may have it is not listed.
     """
-    listing = list_shards(locations, rules)
+    locations = tuple(locations)
+    listing = recall_listing(locations, rules)
+    held = listing.sources.get(shard)
+    if _holds and held and not held.scheme:
+        # What the list says of a file on this machine is checked for the price of one look.
+        if Path(held.place).exists():
+            return replace(describe_file(Path(held.place)), shard=shard)
+        listing = list_shards(locations, rules)
     if shard in listing.refused:
         raise ShardError(listing.refused[shard])
     if shard not in listing.sources and listing.unlisted:
