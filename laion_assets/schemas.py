@@ -111,6 +111,16 @@ IMAGES = (
     Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
 )
 
+# What the Lance table `images` has besides.
+LANCE_IMAGES = (
+    *IMAGES,
+    Column(
+        "caption_words",
+        "VARCHAR",
+        "Words of the caption as SQLite FTS5 reads them; NULL where Lance reads the same.",
+    ),
+)
+
 # The least and the greatest value that a score can have.
 SCORE_RANGES = {
     "similarity": (-1, 1),

@@ -9,7 +9,7 @@ from laion_assets.failures import explain_failures
 from laion_assets.page import OWNERS, describe_table
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import LanceStore, Warehouse
-from laion_assets.schemas import IMAGES
+from laion_assets.schemas import LANCE_IMAGES
 
 
 @dg.asset(
@@ -20,7 +20,7 @@ from laion_assets.schemas import IMAGES
     code_version="1",
     owners=OWNERS,
     tags={"holds": "urls-and-captions"},
-    metadata={**describe_table("images.lance", IMAGES), "partition_expr": "shard"},
+    metadata={**describe_table("images.lance", LANCE_IMAGES), "partition_expr": "shard"},
 )
 @explain_failures
 def lance_images(

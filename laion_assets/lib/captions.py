@@ -80,9 +80,13 @@ class Folding:
 
     def phrase(self, name: str) -> str:
         """Returns the words of a name with one blank between, '' where it has no word."""
-        self.learn(name)
-        folded = "".join(self._folding[c] for c in name)
+        folded = "".join(self.fold_each(name))
         return " ".join(word for word in folded.split(SEPARATOR) if word)
+
+    def fold_each(self, text: str) -> list[str]:
+        """Returns the folding of each character of the text."""
+        self.learn(text)
+        return [self._folding[c] for c in text]
 
     def _note(self, folding: Mapping[str, str]) -> None:
         for character, folded in folding.items():

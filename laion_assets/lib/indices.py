@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from laion_assets.lib.caption_words import CaptionWords
+from laion_assets.lib.locks import lock
+
 if TYPE_CHECKING:
     import lance
     from lance.dataset import Index
@@ -23,6 +26,8 @@ SCALAR_INDICES: Mapping[str, Literal["BTREE", "BITMAP"]] = {
     "width": "BTREE",
     "height": "BTREE",
 }
+# The small one of the captions that Lance reads otherwise; see `caption_words.py`.
+WORDS = "caption_words"
 # Words as they stand: no stemming and no stop words, so that names can be found whole.
 CAPTION_INDEX: Mapping[str, Any] = {
     "with_position": True,
@@ -70,8 +75,31 @@ def update_indices(path: Path) -> lance.LanceDataset:
 
 
 def index_captions(dataset: lance.LanceDataset) -> None:
-    """Creates the full-text index. Rows that come later are searched by its rules, too."""
-    dataset.create_scalar_index("caption", "INVERTED", _name("caption"), **CAPTION_INDEX)
+    """Creates the full-text indices. Rows that come later are searched by their rules, too."""
+    for column in ("caption", WORDS):
+        dataset.create_scalar_index(column, "INVERTED", _name(column), **CAPTION_INDEX)
+
+
+def update_columns(path: Path) -> None:
+    """Adds the column `caption_words` to a table that an older version of the project made."""
+    import lance
+    import pyarrow as pa
+
+    if WORDS in lance.dataset(path).schema.names:
+        return
+    with lock(path.parent, path.stem):
+        dataset = lance.dataset(path)
+        if WORDS in dataset.schema.names:
+            return
+        words = CaptionWords()
+        schema = pa.schema([pa.field(WORDS, pa.string())])
+
+        @lance.batch_udf(output_schema=schema)
+        def write(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return pa.record_batch([words.write(batch["caption"])], schema=schema)
+
+        dataset.add_columns(write, read_columns=["caption"])
+        lance.dataset(path).create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
 
 
 def _find_unindexed(dataset: lance.LanceDataset) -> dict[int, int]:
@@ -132,6 +160,7 @@ def _update_scalars(path: Path) -> None:
             dataset.create_scalar_index(column, kind, _name(column))
         else:
             dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(column)])
+    dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(WORDS)])
 
 
 def join_fragments(path: Path) -> int:

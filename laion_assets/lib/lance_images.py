@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from laion_assets.lib.caption_words import CaptionWords
 from laion_assets.lib.database import Database, stream
 from laion_assets.lib.disk_space import check_space, estimate_copy
 from laion_assets.lib.errors import StaleTableError
-from laion_assets.lib.indices import index_captions
+from laion_assets.lib.indices import index_captions, update_columns
 from laion_assets.lib.lance_table import Commit, ensure_table, replace_shard, table_path
 from laion_assets.lib.locks import lock_shard
 from laion_assets.lib.migration import migrate_lance
 from laion_assets.lib.sql import load_sql
-from laion_assets.schemas import CLEANING_VERSION, IMAGES, arrow_schema
+from laion_assets.schemas import CLEANING_VERSION, LANCE_IMAGES, arrow_schema
 
 if TYPE_CHECKING:
     import lance
@@ -59,10 +60,11 @@ def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> 
     import lance
 
     path = table_path(lance_dir, "images")
-    if ensure_table(path, arrow_schema(IMAGES)):
+    if ensure_table(path, arrow_schema(LANCE_IMAGES)):
         # From the start, so that a search before the first release has the same rules.
         index_captions(lance.dataset(path))
     migrate_lance(path)
+    update_columns(path)
     schema = _written_schema(lance.dataset(path))
     with lock_shard(lance_dir, shard):
         load_id, commit = _copy(database, lance_dir, shard, run_id, schema)
@@ -126,8 +128,14 @@ def _written_schema(dataset: lance.LanceDataset) -> pa.Schema:
     """Returns our columns in the order of the table, where added ones come last."""
     import pyarrow as pa
 
-    ours = {column.name for column in IMAGES}
+    ours = {column.name for column in LANCE_IMAGES}
     return pa.schema([field for field in dataset.schema if field.name in ours])
+
+
+def _arrange(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
 def _compare(
@@ -152,9 +160,10 @@ def _copy(
         needed = estimate_copy(database.path, image_count, total)
         check_space(lance_dir, needed, f"copying shard {shard!r} to Lance")
         with stream(connection, load_sql("select_images"), {"shard": shard}) as reader:
+            words = CaptionWords()
             # DuckDB calls every column nullable; the values are the same.
             batches = (
-                pa.RecordBatch.from_arrays([b[name] for name in schema.names], schema=schema)
+                _arrange(b.append_column("caption_words", words.write(b["caption"])), schema)
                 for b in reader
             )
             commit = replace_shard(

@@ -21,7 +21,7 @@ from laion_assets.lib.counts import is_domain_count_fresh, is_entity_count_fresh
 from laion_assets.lib.database import Database
 from laion_assets.lib.disk_space import check_space, estimate_release
 from laion_assets.lib.errors import LaionError, StaleTableError
-from laion_assets.lib.indices import join_fragments, update_indices
+from laion_assets.lib.indices import join_fragments, update_columns, update_indices
 from laion_assets.lib.lance_images import find_uncopied
 from laion_assets.lib.lance_table import create_tag, open_table, table_path
 from laion_assets.lib.locks import lock
@@ -132,6 +132,7 @@ def publish_release(
     check_space(lance_dir, estimate_release(images), "releasing")
     with lock(lance_dir, "release"):
         migrate_lance(path)
+        update_columns(path)
         fragments_saved = join_fragments(path)
         dataset = update_indices(path)
         content = _read_content(database, dataset, kinds)

@@ -1,22 +1,19 @@
 """Searches the captions of a release in the Lance table: the API behind `laion search`.
 
-Words and phrases are those of Lance's tokenizer. It agrees with the name counts, which are those of
-SQLite FTS5, but for characters that the two fold differently: ß, ø, ligatures such as ﬁ, fullwidth
-letters and other compatibility forms, which Lance takes for their ASCII letters and SQLite does
-not; and a query without accents does not find those that a caption has as characters of their own.
+Words and phrases are those of SQLite FTS5, as in the name counts. Lance's tokenizer reads most
+captions alike; the others are searched by their column `caption_words`.
 """
 
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from laion_assets.lib.captions import Folding
+from laion_assets.lib.caption_query import match_captions, match_words, parse_query
 from laion_assets.lib.errors import LaionError
 from laion_assets.lib.lance_table import open_table, table_path
 from laion_assets.lib.release import find_release, newest_release, open_released
@@ -41,10 +38,6 @@ Order: TypeAlias = Literal["relevance", "aesthetic"]
 MAX_TOTAL = 1_000
 # Of a domain or a shard; listing row ids costs little.
 MAX_BROWSED = 100_000
-# Of a query, in characters: what follows takes longer than any caption is long.
-MAX_QUERY_LENGTH = 2_000
-# Each takes milliseconds.
-MAX_WORDS = 64
 
 
 @dataclass(frozen=True)
@@ -124,7 +117,8 @@ class CaptionSearch:
         """Finds the captions with all words of the query, and with the phrases that are in quotes.
 
         Args:
-            query: words; nothing in it is syntax but double quotes around a phrase.
+            query: words; nothing in it is syntax but double quotes around a phrase. Words with
+                signs between and no blank are a phrase, too (`can-can`, `2.5`).
             only: what a hit has to be besides.
             limit: how many hits to return at most.
             offset: how many of the best to leave out before these.
@@ -140,7 +134,7 @@ class CaptionSearch:
         started = time.perf_counter()
         end = offset + limit
         chosen = self._choose(
-            _parse(query), only, limit if enough is None else enough, max(end, max_total)
+            parse_query(query), only, limit if enough is None else enough, max(end, max_total)
         )
         return self._answer(chosen, slice(offset, end), order, started)
 
@@ -173,9 +167,11 @@ class CaptionSearch:
         return self._answer(chosen, slice(offset, offset + limit), order, started)
 
     def read_image(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
-        """Returns all columns of the row of a shard; None if the table has no such row."""
+        """Returns what is known of the row of a shard; None if the table has no such row."""
         found = self._dataset.scanner(
-            filter=f"shard = {quote_literal(shard)} AND row_index = {row_index}", limit=1
+            columns=[name for name in self._dataset.schema.names if name != "caption_words"],
+            filter=f"shard = {quote_literal(shard)} AND row_index = {row_index}",
+            limit=1,
         ).to_table()
         return found.to_pylist()[0] if found.num_rows else None
 
@@ -208,10 +204,10 @@ class CaptionSearch:
         return rows[:most], np.zeros(min(most, len(rows)), np.float32), relation
 
     def _choose(
-        self, query: FullTextQuery | None, only: SearchFilter, enough: int, most: int
+        self, phrases: tuple[str, ...], only: SearchFilter, enough: int, most: int
     ) -> Chosen:
         """Returns the row ids and scores of the best that fit, and how exact their number is."""
-        rows, scores = self._match(query, only.equalities, most + 1)
+        rows, scores = self._match(phrases, only.equalities, most + 1)
         if len(rows) <= most:
             return *self._keep(rows, scores, only), "exactly"
         if not only.ranges:
@@ -221,7 +217,7 @@ class CaptionSearch:
             return kept, kept_scores, "at least"
         # Few are in the ranges, so that the indices know them quickly.
         conditions = [only.equalities, *(wanted.condition for wanted in only.ranges)]
-        rows, scores = self._match(query, " AND ".join(filter(None, conditions)), most + 1)
+        rows, scores = self._match(phrases, " AND ".join(filter(None, conditions)), most + 1)
         return rows[:most], scores[:most], "more than" if len(rows) > most else "exactly"
 
     def _keep(self, rows: Numbers, scores: Numbers, only: SearchFilter) -> tuple[Numbers, Numbers]:
@@ -231,9 +227,52 @@ class CaptionSearch:
         return rows, scores
 
     def _match(
+        self, phrases: tuple[str, ...], condition: str, limit: int
+    ) -> tuple[Numbers, Numbers]:
+        """Returns the row ids and scores of the best matches, the best first, then by row id."""
+        import numpy as np
+
+        if not phrases:
+            return np.zeros(0, np.uint64), np.zeros(0, np.float32)
+        found = [self._match_alike(match_captions(phrases), condition, limit)]
+        if len(self._others):
+            found.append(self._ask(match_words(phrases), condition, limit))
+        rows, scores = map(np.concatenate, zip(*found, strict=True))
+        # Lance gives equal scores in any order when it works with several threads.
+        best = np.lexsort((rows, -scores))[:limit]
+        return rows[best], scores[best]
+
+    @cached_property
+    def _others(self) -> Numbers:
+        """The ids of the rows whose captions Lance reads otherwise than FTS5, in order.
+
+        A release of an older version of the project does not know them.
+        """
+        import numpy as np
+
+        if "caption_words" not in self._dataset.schema.names:
+            return np.zeros(0, np.uint64)
+        found = self._dataset.scanner(
+            columns=[], filter="caption_words IS NOT NULL", with_row_id=True
+        ).to_table()
+        return np.sort(found["_rowid"].to_numpy())
+
+    def _match_alike(
         self, query: FullTextQuery | None, condition: str, limit: int
     ) -> tuple[Numbers, Numbers]:
-        """Returns the row ids and scores of the best matches, the best first."""
+        """Returns the best matches among the captions that Lance reads as FTS5 does."""
+        # Some more than are wanted, for those that are dropped.
+        most = limit + min(len(self._others), limit // 8)
+        while True:
+            rows, scores = self._ask(query, condition, most)
+            is_alike = ~_contains(self._others, rows)
+            if len(rows) < most or is_alike.sum() >= limit:
+                return rows[is_alike], scores[is_alike]
+            most *= 2
+
+    def _ask(
+        self, query: FullTextQuery | None, condition: str, limit: int
+    ) -> tuple[Numbers, Numbers]:
         import numpy as np
 
         if query is None:
@@ -250,65 +289,17 @@ class CaptionSearch:
         return matches["_rowid"].to_numpy(), matches["_score"].to_numpy()
 
 
+def _contains(ordered: Numbers, values: Numbers) -> Numbers:
+    """Returns for each value whether it is among the ordered ones."""
+    import numpy as np
+
+    starts, ends = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return starts < ends
+
+
 def _sort_descending(values: Numbers) -> Numbers:
     """Returns the places of the values from the greatest on; equal ones stay, NaN is last."""
     import numpy as np
 
     places: Numbers = np.argsort(-values, kind="stable")
     return places
-
-
-def _parse(query: str) -> FullTextQuery | None:
-    """Returns the query for all words and phrases of a text; None if it has no word."""
-    from lance.query import BooleanQuery, FullTextOperator, MatchQuery, Occur
-
-    if len(query) > MAX_QUERY_LENGTH:
-        raise LaionError(f"the query has {len(query):,} characters; {MAX_QUERY_LENGTH:,} at most")
-    text = unicodedata.normalize("NFC", query.encode(errors="replace").decode())
-    # Every other piece stands between quotes; without a second quote the first is a sign.
-    pieces = text.split('"') if text.count('"') % 2 == 0 else [text.replace('"', " ")]
-    words = dict.fromkeys(word for piece in pieces[::2] for word in split_words(piece))
-    phrases = dict.fromkeys(
-        " ".join(found) for piece in pieces[1::2] if (found := split_words(piece))
-    )
-    if len(words) + sum(phrase.count(" ") + 1 for phrase in phrases) > MAX_WORDS:
-        raise LaionError(f"the query has more than {MAX_WORDS} words; use fewer")
-    plain = " ".join(word for word in words if word.isascii())
-    others = [word for word in words if not word.isascii()]
-    parts = [_find_phrase(text) for text in (*others, *phrases)]
-    if plain:
-        parts.insert(0, MatchQuery(plain, "caption", operator=FullTextOperator.AND))
-    match parts:
-        case []:
-            return None
-        case [part]:
-            return part
-    return BooleanQuery([(Occur.MUST, part) for part in parts])
-
-
-def split_words(text: str) -> list[str]:
-    """Returns the words of a text: what stands between signs and blanks, marks included."""
-    signs = {ord(c): " " for c in set(text) if unicodedata.category(c)[0] in "PSZC"}
-    return text.translate(signs).split()
-
-
-def _find_phrase(text: str) -> FullTextQuery:
-    """Returns the query for a phrase, whichever way its accents are written in a caption.
-
-    To Lance an accent that is a character of its own is a sign between two words. To SQLite, and so
-    to the name counts, it is nothing, but for letters that it takes for others with an accent (й).
-    """
-    from lance.query import BooleanQuery, Occur, PhraseQuery
-
-    forms = {unicodedata.normalize(form, text) for form in ("NFC", "NFD")}
-    if len(set(map(_folding().phrase, forms))) > 1:
-        forms = {text}
-    queries = [PhraseQuery(form, "caption") for form in sorted(forms)]
-    if len(queries) == 1:
-        return queries[0]
-    return BooleanQuery([(Occur.SHOULD, query) for query in queries])
-
-
-@cache
-def _folding() -> Folding:
-    return Folding()

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from laion_assets.lib.search import MAX_QUERY_LENGTH, MAX_TOTAL, Order
+from laion_assets.lib.caption_query import MAX_QUERY_LENGTH
+from laion_assets.lib.search import MAX_TOTAL, Order
 from laion_assets.lib.search_filter import SearchFilter
 from laion_assets.web.shelf import CountOrder
 

@@ -22,7 +22,7 @@ from laion_assets.lib.migration import (
 )
 from laion_assets.lib.release import find_release, list_releases
 from laion_assets.lib.search import open_search
-from laion_assets.schemas import IMAGES, SCHEMA_VERSION, TABLES, Column
+from laion_assets.schemas import IMAGES, LANCE_IMAGES, SCHEMA_VERSION, TABLES, Column
 from laion_assets.settings import Settings
 from laion_assets_tests.pipeline import copy, ingest, load, publish, refresh
 
@@ -298,7 +298,7 @@ def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> No
     assert table.to_pylist() == [{"split": None, "key": None, "original_width": None}] * 2
     assert {index.name for index in images.describe_indices()} == indices
     released = lance.dataset(path, version=tag)
-    assert released.schema.names == [column.name for column in IMAGES]
+    assert released.schema.names == [column.name for column in LANCE_IMAGES]
     assert images.scanner(full_text_query="fox").count_rows() == 1
 
 
@@ -318,7 +318,7 @@ def test_shards_are_replaced_while_lance_is_migrated(settings: Settings) -> None
 
     assert {str(type(f)) for f in failures if f} <= {str(LaionError)}
     images = lance.dataset(path)
-    assert set(images.schema.names) == {column.name for column in (*IMAGES, *NEW)}
+    assert set(images.schema.names) == {column.name for column in (*LANCE_IMAGES, *NEW)}
     assert sorted(images.to_table()["shard"].to_pylist()) == ["a", "b"]
 
 

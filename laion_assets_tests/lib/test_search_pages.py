@@ -1,5 +1,10 @@
 """Searches as the search page makes them: page by page, and through a domain without a word."""
 
+import ast
+import os
+import subprocess
+import sys
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +27,32 @@ def test_pages_follow_one_another(settings: Settings) -> None:
     assert [len(page.hits) for page in pages] == [10, 10, 5, 0]
     assert tuple(hit for page in pages for hit in page.hits) == every
     assert {page.total for page in pages} == {25}
+
+
+TIED_SEARCHES = """
+import sys
+from pathlib import Path
+from laion_assets.lib.search import open_search
+search = open_search(Path(sys.argv[1]))
+for _ in range(30):
+    rows = [(h["shard"], h["row_index"]) for p in (0, 20, 40)
+            for h in search.find("fox", limit=20, offset=p).hits]
+    print(rows)
+"""
+
+
+def test_equal_hits_have_one_order_however_many_threads_search(settings: Settings) -> None:
+    for shard in ("alpha", "beta"):
+        ingest(settings, shard, *(["a fox", "a wolf", "a fox in a wood"] * 200))
+        refresh(settings)
+
+    # Lance takes the number of its threads from here, once in a process.
+    environment = {**os.environ, "LANCE_CPU_THREADS": "2"}
+    command = [sys.executable, "-c", TIED_SEARCHES, str(settings.lance_dir)]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    (rows,) = {*found.stdout.splitlines()}
+    assert len({*ast.literal_eval(rows)}) == 60
 
 
 def test_a_domain_is_browsed_without_a_word(settings: Settings) -> None:
