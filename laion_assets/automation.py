@@ -13,7 +13,7 @@ import dagster as dg
 from laion_assets.partitions import SHARDS, SHARDS_NAME
 from laion_assets.resources import LanceStore, ShardSource, Warehouse
 from laion_assets.runs import end_dead_runs, is_busy
-from laion_assets.shard_checks import ROWS_ACCOUNTED
+from laion_assets.shard_checks import MOSTLY_ACCEPTED, ROWS_ACCOUNTED
 from laion_assets.source_events import describe_changes
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ DISCOVERY_INTERVAL_S = 120
 ONLY_IF_CHANGED = {"ops": {"raw_shards": {"config": {"only_if_changed": True}}}}
 # In the queue of runs, those that somebody starts by hand go first: their priority is 0.
 IN_BACKGROUND = {"dagster/priority": "-1"}
-SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key)
+SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key)
 # What tells of all shards runs with the refresh, once for many of them.
 TABLE_CHECKS = dg.AssetSelection.checks_for_assets("images", "lance_images") - SHARD_CHECKS
 INGEST_SHARDS = dg.define_asset_job(
