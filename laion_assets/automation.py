@@ -12,7 +12,7 @@ from laion_assets.lib.attempts import Memory
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import LanceStore, ShardSource, Warehouse
 from laion_assets.runs import end_dead_runs
-from laion_assets.shard_checks import ROWS_ACCOUNTED
+from laion_assets.shard_checks import MOSTLY_ACCEPTED, ROWS_ACCOUNTED
 from laion_assets.source_events import describe_changes
 from laion_assets.tick import (
     IN_BACKGROUND,
@@ -28,7 +28,7 @@ from laion_assets.tick import (
 
 # From the arrival of a small file to its release there are two ticks and two runs.
 DISCOVERY_INTERVAL_S = 15
-SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key)
+SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key)
 # What tells of all shards runs with the refresh, once for many of them.
 TABLE_CHECKS = dg.AssetSelection.checks_for_assets("images", "lance_images") - SHARD_CHECKS
 INGEST_SHARDS = dg.define_asset_job(

@@ -338,6 +338,8 @@ def _describe(name: str, outcome: Outcome) -> str:
         facts = (
             f" {images['dagster/partition_row_count']:,} images, {images['rejected']:,} rejected,"
         )
+        if reason := images.get("mostly_rejected_as"):
+            facts += f" [yellow]over half of the rows as {reason}[/],"
     elif release:
         facts = f" release {release['tag']},"
     return f"[green]done[/]   {escape(name)}:{facts} {outcome.duration_s:.1f} s"

@@ -24,6 +24,7 @@ class Column:
         description: what a value means, with its unit or range.
         sources: lower-cased names under which LAION releases have it; none: it is derived.
         is_required: never NULL; a source without the column is refused.
+        is_integer_only: read from integer columns only; of another type, it is something else.
         compression: how DuckDB packs it; None: it tries all ways that it has, which takes longer
             than packing.
         since: the version of the schema that added it; 0: it was there from the start.
@@ -36,6 +37,7 @@ class Column:
     description: str
     sources: tuple[str, ...] = ()
     is_required: bool = False
+    is_integer_only: bool = False
     compression: str | None = None
     since: int = 0
     default: str | None = None
@@ -46,7 +48,7 @@ class Column:
 SCHEMA_VERSION = 1
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.
-CLEANING_VERSION = "1"
+CLEANING_VERSION = "2"
 
 IMAGES = (
     Column(
@@ -79,23 +81,32 @@ IMAGES = (
         is_required=True,
         compression="dict_fsst",
     ),
-    Column("width", "INTEGER", "Pixels.", ("width",)),
-    Column("height", "INTEGER", "Pixels.", ("height",)),
+    Column("width", "INTEGER", "Pixels.", ("width", "original_width")),
+    Column("height", "INTEGER", "Pixels.", ("height", "original_height")),
     Column(
         "similarity",
         "FLOAT",
         "CLIP cosine similarity of image and caption, -1 to 1.",
-        ("similarity",),
+        (
+            "similarity",
+            "clip_similarity_vitl14",
+            "clip_similarity_vitb32",
+            "clip_l14_similarity_score",
+            "clip_b32_similarity_score",
+        ),
     ),
     Column("punsafe", "FLOAT", "Probability that the image is unsafe, 0 to 1.", ("punsafe",)),
     Column(
-        "pwatermark", "FLOAT", "Probability that it bears a watermark, 0 to 1.", ("pwatermark",)
+        "pwatermark",
+        "FLOAT",
+        "Probability that it bears a watermark, 0 to 1.",
+        ("pwatermark", "watermark_score"),
     ),
     Column(
         "aesthetic",
         "FLOAT",
         "Predicted aesthetic score, 0 to 10.",
-        ("aesthetic_score", "aesthetic"),
+        ("aesthetic_score", "aesthetic", "aesthetic_score_laion_v2"),
     ),
     Column("nsfw", "VARCHAR", "Safety label, as in the source.", ("nsfw",)),
     Column("license", "VARCHAR", "Licence label, as in the source.", ("license",)),
@@ -105,6 +116,7 @@ IMAGES = (
         "BIGINT",
         "Hash of the row, as in the source.",
         ("hash",),
+        is_integer_only=True,
         compression="uncompressed",
     ),
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),

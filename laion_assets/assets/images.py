@@ -18,7 +18,13 @@ from laion_assets.page import (
 from laion_assets.partitions import SHARDS
 from laion_assets.resources import ShardSource, Warehouse
 from laion_assets.schemas import CLEANING_VERSION, IMAGES
-from laion_assets.shard_checks import ROWS_ACCOUNTED, check_rows_accounted
+from laion_assets.shard_checks import (
+    MOSTLY_ACCEPTED,
+    ROWS_ACCOUNTED,
+    check_mostly_accepted,
+    check_rows_accounted,
+    find_main_reason,
+)
 
 if TYPE_CHECKING:
     from laion_assets.lib.images import ShardLoad
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     owners=OWNERS,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
     tags={"holds": "urls-and-captions"},
-    check_specs=[ROWS_ACCOUNTED],
+    check_specs=[ROWS_ACCOUNTED, MOSTLY_ACCEPTED],
 )
 @explain_failures
 def images(
@@ -67,12 +73,20 @@ def images(
         check_unchanged(raw, raw_dir)
         profile = profile_shard(connection, raw.shard)
         account = account_shard(connection, raw.shard, raw.file_rows)
+    if reason := find_main_reason(load.rejected, raw.file_rows):
+        context.log.warning(
+            f"{raw.source}: {load.rejected[reason]:,} of {raw.file_rows:,} rows are rejected as "
+            f"{reason}; compare its columns on the page of `raw_shards` with the source"
+        )
     return dg.MaterializeResult(
         metadata={
             **_describe(raw, load, profile),
             "duration_s": round(time.monotonic() - started, 3),
         },
-        check_results=[check_rows_accounted(raw.shard, account)],
+        check_results=[
+            check_rows_accounted(raw.shard, account),
+            check_mostly_accepted(raw.shard, load.rejected, raw.file_rows),
+        ],
     )
 
 
@@ -82,9 +96,11 @@ def _describe(raw: "RawShard", load: "ShardLoad", profile: "ShardProfile") -> di
 
     images, lengths = profile.image_count, profile.caption_lengths
     rejected = sum(load.rejected.values())
+    reason = find_main_reason(load.rejected, raw.file_rows)
     return {
         "dagster/partition_row_count": images,
         "rejected": rejected,
+        **({"mostly_rejected_as": reason} if reason else {}),
         "percent_rejected": percent(rejected, raw.file_rows),
         "percent_repeated": percent(profile.repeated, images),
         "percent_non_ascii_captions": percent(profile.non_ascii, images),

@@ -65,13 +65,13 @@ def raw_shards(
     if config.only_if_changed and is_loaded(warehouse.database, raw):
         context.log.info(f"{shard} has the content that is loaded; nothing downstream runs")
         return
+    columns = describe_columns(raw_path(raw_dir, raw.shard))
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(raw.sha256),
         metadata={
             "dagster/partition_row_count": raw.file_rows,
-            "dagster/column_schema": describe_source_columns(
-                describe_columns(raw_path(raw_dir, raw.shard))
-            ),
+            "dagster/column_schema": describe_source_columns(columns),
+            "columns_not_read": ", ".join(c.name for c in columns if not c.read_as) or "none",
             "bytes": raw.file_bytes,
             "transferred_bytes": progress.transferred_bytes,
             "sha256": raw.sha256,

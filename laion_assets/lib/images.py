@@ -137,7 +137,7 @@ def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
 
     with plain_path(path) as readable:
         view = load_sql("view_source").format(
-            columns=select_list(pq.read_schema(readable).names), path=quote_path(str(readable))
+            columns=select_list(pq.read_schema(readable)), path=quote_path(str(readable))
         )
         connection.execute(view)
         shard = {"shard": raw.shard}

@@ -96,7 +96,7 @@ def verify_parquet(path: Path, name: str) -> ParquetFacts:
             chunks = _check_footer(connection, readable, name)
             with pq.ParquetFile(path, **STREAMED) as file:
                 check_columns(file.schema_arrow, name)
-                columns = list_read_columns(file.schema_arrow.names)
+                columns = list_read_columns(file.schema_arrow)
                 _check_chunks([chunk for chunk in chunks if chunk.column in columns], name)
                 is_utf8 = _check_pages(connection, file, readable, columns, name)
                 # Each page of this codec is a gzip file, with a checksum that DuckDB passes over.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +34,7 @@ def describe_columns(path: Path) -> list[SourceColumn]:
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(path)
-    ours = {find_column(schema.names, column): column for column in SOURCED}
+    ours = {find_column(schema, column): column for column in SOURCED}
     return [SourceColumn(f.name, str(f.type), ours.get(f.name)) for f in schema]
 
 
@@ -50,12 +48,9 @@ def check_columns(schema: pa.Schema, name: str) -> None:
     Raises:
         ShardError: it has not, or another column is none that can be read.
     """
-    if repeated := [n for n, count in Counter(schema.names).items() if count > 1]:
-        raise ShardError(f"{name}: has two columns {repeated[0]}; rename one")
-    if ROW_NUMBER in schema.names:
-        raise ShardError(f"{name}: column {ROW_NUMBER} hides DuckDB's row number; rename it")
+    _check_names(schema, name)
     for column in SOURCED:
-        found = find_column(schema.names, column)
+        found = find_column(schema, column)
         if found is not None:
             _check_type(schema.field(found), column, name)
         elif column.is_required:
@@ -65,24 +60,22 @@ def check_columns(schema: pa.Schema, name: str) -> None:
             )
 
 
-def list_read_columns(file_columns: Iterable[str]) -> list[str]:
+def list_read_columns(schema: pa.Schema) -> list[str]:
     """Returns the file's names of the columns that are read; the others are left alone."""
-    present = tuple(file_columns)
-    return [name for c in SOURCED if (name := find_column(present, c)) is not None]
+    return [name for c in SOURCED if (name := find_column(schema, c)) is not None]
 
 
-def select_list(file_columns: Iterable[str]) -> str:
+def select_list(schema: pa.Schema) -> str:
     """Returns the SQL expressions that turn the file's columns into ours, NULL where one lacks."""
-    present = tuple(file_columns)
     return ", ".join(
-        f"{_expression(find_column(present, column), column)} AS {quote_identifier(column.name)}"
+        f"{_expression(find_column(schema, column), column)} AS {quote_identifier(column.name)}"
         for column in SOURCED
     )
 
 
-def find_column(file_columns: Iterable[str], column: Column) -> str | None:
+def find_column(schema: pa.Schema, column: Column) -> str | None:
     """Returns the file's name for our column: the first of its known names that is there."""
-    by_lower_name = {name.lower(): name for name in reversed(tuple(file_columns))}
+    by_lower_name = {f.name.lower(): f.name for f in reversed(schema) if _is_eligible(f, column)}
     return next((by_lower_name[s] for s in column.sources if s in by_lower_name), None)
 
 
@@ -93,6 +86,28 @@ def is_text(type_: pa.DataType) -> bool:
     text = type_.value_type if pa.types.is_dictionary(type_) else type_
     kinds = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
     return any(getattr(pa.types, f"is_{kind}")(text) for kind in kinds)
+
+
+def _is_eligible(field: pa.Field, column: Column) -> bool:
+    import pyarrow as pa
+
+    is_dictionary = pa.types.is_dictionary(field.type)
+    value_type = field.type.value_type if is_dictionary else field.type
+    return not column.is_integer_only or pa.types.is_integer(value_type)
+
+
+def _check_names(schema: pa.Schema, name: str) -> None:
+    """Refuses two columns of one name where we read one of them; DuckDB ignores the case too."""
+    read = {column.lower() for column in list_read_columns(schema)}
+    found: dict[str, str] = {}
+    for column in schema.names:
+        lower = column.lower()
+        if lower == ROW_NUMBER:
+            raise ShardError(f"{name}: column {column} hides DuckDB's row number; rename it")
+        if lower in read and lower in found:
+            both = column if column == found[lower] else f"{found[lower]} and {column}"
+            raise ShardError(f"{name}: has two columns {both}; rename one")
+        found[lower] = column
 
 
 def _expression(name: str | None, column: Column) -> str:

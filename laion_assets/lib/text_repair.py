@@ -67,7 +67,7 @@ def _write_repaired(path: Path, copy: Path) -> int:
     repaired_count = 0
     writer = None
     with pq.ParquetFile(path, **STREAMED) as file:
-        columns = list_read_columns(file.schema_arrow.names)
+        columns = list_read_columns(file.schema_arrow)
         try:
             for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 repaired, count = _repair_batch(batch)

@@ -144,3 +144,36 @@ def test_every_column_is_described_and_every_asset_has_an_example(settings: Sett
         if spec.key != dg.AssetKey("raw_shards"):
             assert "```" in str(spec.description)
         assert spec.tags.get("holds")
+
+
+def test_the_page_names_the_columns_that_are_not_read(pages: dict[str, dict[str, Any]]) -> None:
+    assert pages["raw_shards"]["columns_not_read"].value == "key"
+
+
+@pytest.mark.parametrize(
+    ("urls", "reason"),
+    [
+        ([None, None, "https://a.test/1"], "missing_url"),
+        (["no host", "no host", "https://a.test/1"], "invalid_url"),
+        ([None, "no host", "https://a.test/1"], None),
+        ([None, None, "https://a.test/1", "https://a.test/2"], None),
+    ],
+    ids=["most", "most invalid", "two reasons", "exactly half"],
+)
+def test_a_shard_that_is_mostly_rejected_for_one_reason_warns(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    urls: list[str | None],
+    reason: str | None,
+) -> None:
+    write_shard("s", URL=urls, TEXT=["a"] * len(urls))
+    discover_shards(settings, instance)
+    job = build_defs(settings).resolve_job_def("ingest_shards")
+    run = job.execute_in_process(instance=instance, partition_key="s")
+
+    checks = {check.check_name: check for check in run.get_asset_check_evaluations()}
+    check = checks["mostly_accepted"]
+    assert (check.passed, check.severity) == (reason is None, dg.AssetCheckSeverity.WARN)
+    assert check.metadata["main_reason"].value == (reason or "none")
+    assert run.success

@@ -347,10 +347,10 @@ FORMS = {
         {"Url": [U], "tExT": ["a"], "wIDTH": [1], "Aesthetic_Score": [1.5], "Language": ["en"]},
         [row(0, width=1, aesthetic=1.5, language="en")],
     ),
-    "a name in two cases": Case(
-        {"nsfw": ["first"], "NSFW": ["second"], "url": [U], "URL": [V], "text": ["a"]},
-        [row(0, nsfw="first")],
+    "a name in two cases that nobody reads": Case(
+        {"x": ["first"], "X": ["second"], "url": [U], "text": ["a"]}, [row(0)]
     ),
+    "a hash of digits in text": Case({"URL": [U], "TEXT": ["a"], "hash": ["12345"]}, [row(0)]),
     "numbers as text": Case(
         {"URL": [U, U], "TEXT": ["a", "a"], "WIDTH": ["640", "wide"], "punsafe": [b"0.5", b"\xff"]},
         [row(0, width=640, punsafe=0.5), row(1)],

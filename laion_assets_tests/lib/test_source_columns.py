@@ -23,7 +23,7 @@ def check(name: str = "s", **columns: object) -> None:
 
 def find(name: str, *file_columns: str) -> str | None:
     (column,) = (c for c in IMAGES if c.name == name)
-    return find_column(file_columns, column)
+    return find_column(pa.schema([pa.field(f, pa.string()) for f in file_columns]), column)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,8 @@ def test_what_the_file_lacks_is_null_of_the_right_type() -> None:
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE source (URL VARCHAR, TEXT VARCHAR)")
         connection.execute("INSERT INTO source VALUES ('u', 't')")
-        relation = connection.sql(f"SELECT {select_list(['URL', 'TEXT'])} FROM source")
+        columns = select_list(pa.schema({"URL": pa.string(), "TEXT": pa.string()}))
+        relation = connection.sql(f"SELECT {columns} FROM source")
 
         assert relation.columns == [c.name for c in SOURCED]
         assert [str(t) for t in relation.types] == [c.type for c in SOURCED]
@@ -84,7 +85,7 @@ def test_what_is_no_number_is_null() -> None:
         connection.execute(
             "INSERT INTO source VALUES (1e300, '12', 'n/a'), ('nan', 'x', '0.5'), (7, '', NULL)"
         )
-        columns = select_list(["width", "height", "punsafe"])
+        columns = select_list(pa.schema([(n, pa.string()) for n in ("width", "height", "punsafe")]))
         found = connection.sql(f"SELECT width, height, punsafe FROM (SELECT {columns} FROM source)")
 
         assert found.fetchall() == [(None, 12, None), (None, None, 0.5), (7, None, None)]
@@ -187,7 +188,108 @@ def test_what_is_read_is_listed_by_the_names_of_the_file() -> None:
         }
     )
 
-    names = list_read_columns(schema.names)
+    names = list_read_columns(schema)
 
     assert names == ["Url", "TEXT", "NSFW"]
     assert [name for name in names if is_text(schema.field(name).type)] == ["Url", "TEXT"]
+
+
+CASE_DUPLICATES: dict[str, tuple[tuple[str, ...], str]] = {
+    "url first": (("url", "URL", "TEXT"), "url and URL"),
+    "URL first": (("URL", "url", "TEXT"), "URL and url"),
+    "far apart": (("URL", "TEXT", "x", "Url"), "URL and Url"),
+    "captions": (("URL", "text", "TEXT"), "text and TEXT"),
+    "second name of a caption": (("URL", "Caption", "caption"), "Caption and caption"),
+    "third name of a caption": (
+        ("url", "TOP_CAPTION", "top_caption"),
+        "TOP_CAPTION and top_caption",
+    ),
+    "three": (("URL", "Url", "url", "TEXT"), "URL and Url"),
+    "an optional column": (("URL", "TEXT", "nsfw", "NSFW"), "nsfw and NSFW"),
+    "a score": (("URL", "TEXT", "Similarity", "similarity"), "Similarity and similarity"),
+    "another name of a score": (
+        ("URL", "TEXT", "watermark_score", "Watermark_Score"),
+        "watermark_score and Watermark_Score",
+    ),
+    "exact": (("URL", "TEXT", "TEXT"), "TEXT"),
+}
+
+
+@pytest.mark.parametrize("case", CASE_DUPLICATES)
+def test_one_name_in_two_cases_is_refused(case: str) -> None:
+    names, both = CASE_DUPLICATES[case]
+
+    with pytest.raises(ShardError) as refusal:
+        check_columns(pa.schema([pa.field(name, pa.string()) for name in names]), "s")
+
+    assert str(refusal.value) == f"s: has two columns {both}; rename one"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("x", "X"), ("x", "x"), ("caption", "CAPTION"), ("num_faces", "Num_Faces", "NUM_FACES")],
+    ids=["case", "exact", "text is read instead", "three"],
+)
+def test_repeated_names_that_nobody_reads_are_no_reason_to_refuse(names: tuple[str, ...]) -> None:
+    check_columns(pa.schema([pa.field(n, pa.string()) for n in ("URL", "TEXT", *names)]), "s")
+
+
+@pytest.mark.parametrize("name", ["File_Row_Number", "FILE_ROW_NUMBER"])
+def test_no_case_hides_the_row_number(name: str) -> None:
+    with pytest.raises(ShardError, match=f"column {name} hides"):
+        check_columns(pa.table({"URL": URL, "TEXT": TEXT, name: [1]}).schema, "s")
+
+
+@pytest.mark.parametrize(
+    ("type_", "is_read"),
+    [
+        (pa.int64(), True),
+        (pa.int32(), True),
+        (pa.uint64(), True),
+        (pa.dictionary(pa.int8(), pa.int64()), True),
+        (pa.string(), False),
+        (pa.large_string(), False),
+        (pa.binary(16), False),
+        (pa.float64(), False),
+        (pa.dictionary(pa.int8(), pa.string()), False),
+        (pa.list_(pa.int64()), False),
+        (pa.bool_(), False),
+    ],
+    ids=str,
+)
+def test_a_hash_is_read_from_integers_only(type_: pa.DataType, is_read: bool) -> None:
+    schema = pa.schema({"URL": pa.string(), "TEXT": pa.string(), "hash": type_})
+
+    check_columns(schema, "s")
+
+    assert ("hash" in list_read_columns(schema)) == is_read
+
+
+# The contract's table of source schemas, for the columns that there are.
+ACCEPTED = {
+    "url": ("url",),
+    "caption": ("text", "caption", "top_caption"),
+    "width": ("width", "original_width"),
+    "height": ("height", "original_height"),
+    "aesthetic": ("aesthetic_score", "aesthetic", "aesthetic_score_laion_v2"),
+    "similarity": (
+        "similarity",
+        "clip_similarity_vitl14",
+        "clip_similarity_vitb32",
+        "clip_l14_similarity_score",
+        "clip_b32_similarity_score",
+    ),
+    "punsafe": ("punsafe",),
+    "pwatermark": ("pwatermark", "watermark_score"),
+    "nsfw": ("nsfw",),
+    "license": ("license",),
+    "language": ("language",),
+}
+
+
+@pytest.mark.parametrize("ours", ACCEPTED)
+def test_every_documented_name_is_taken_and_the_first_wins(ours: str) -> None:
+    names = ACCEPTED[ours]
+
+    assert [find(ours, name.upper()) for name in names] == [name.upper() for name in names]
+    assert find(ours, *reversed(names)) == names[0]
