@@ -637,6 +637,39 @@ def test_bad_shards_are_lines_and_the_good_ones_are_ingested(
         assert secret.encode() not in history
 
 
+def test_a_command_lists_the_sources_once_for_all_its_runs(shell: Shell, hub: Hub) -> None:
+    hub.publish(DATASET, {f"{shard}.parquet": make_shard(shard) for shard in "abc"})
+    shell.variables.update(LAION_SHARDS=LOCATION, HF_ENDPOINT=hub.server.origin)
+
+    result = shell.run("laion", "backfill", "--all", "--no-refresh")
+
+    assert result.returncode == 0, result.stderr
+    assert count_rows(shell.settings)[1] == {"a": 3, "b": 3, "c": 3}
+    assert len([r for r in hub.server.requests if r.path.startswith("/api/")]) == 1
+
+
+def test_status_says_what_is_not_done_and_why(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for shard in ("good", "bad", "same"):
+        (folder / f"{shard}.parquet").write_bytes(make_shard(shard))
+    (folder / "bad.parquet").write_bytes(HTML)
+    assert shell.run("laion", "backfill", "--all").returncode == 1
+    fetched = make_shard("good", rows=5)
+    (folder / "good.parquet").write_bytes(fetched)
+    fetch_shard(describe_file(folder / "good.parquet"), shell.settings.raw_dir)
+    assert shell.run("laion", "backfill", "same").returncode == 0
+    (folder / "new.parquet").write_bytes(make_shard("new"))
+
+    lines = shell.run("laion", "status").stdout.splitlines()
+
+    states = {line.split()[0]: line.split()[-1] for line in lines[1:4]}
+    assert states == {"bad": "failed", "good": "behind", "same": "done"}
+    assert not any(line.startswith("Counts and release are behind") for line in lines)
+    assert "New in the sources: 1 shards; `laion discover`" in lines
+    assert any(line.startswith(f"bad: {folder}/bad.parquet: ") for line in lines)
+
+
 @pytest.mark.skipif(not REAL_SHARD.exists(), reason=f"{REAL_SHARD} is not there")
 def test_real_rows_go_from_a_web_server_through_the_whole_graph(
     shell: Shell, server: FileServer
