@@ -171,6 +171,9 @@ def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh
     with _open_instance() as instance, hold_listing():
         found = _discover(settings, instance, is_asking=is_missing)
         chosen = _choose(settings, instance, shards, found if is_missing else None)
+        if not chosen:
+            reason = "no shard is missing" if is_missing else "LAION_SHARDS names no shard"
+            click.echo(f"laion: nothing to load: {reason}", err=True)
         is_done = _backfill(settings, instance, chosen, is_refreshing=not no_refresh)
     # Who names shards asks for no others.
     if not is_done or (found.problems and not shards):

@@ -20,6 +20,8 @@ BUNDLED_SHEETS = REPOSITORY / "data" / "sheets"
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
+_SEPARATORS = re.compile(r"[,\r\n]")
+_QUOTED = re.compile(r"""(["'])(.*)\1""")
 # A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these: the
 # project's tables, assets and jobs, and what Dagster keeps for itself beside Python's keywords.
 RESERVED_NAMES = frozenset(
@@ -113,7 +115,7 @@ class Settings:
         data_dir = _find_folder(values, "LAION_DATA_DIR") or REPOSITORY / "data"
         _check_data_dir(data_dir)
         default = cls.default(data_dir)
-        shards = tuple(s.strip() for s in values.get("LAION_SHARDS", "").split(",") if s.strip())
+        shards = _split_locations(values.get("LAION_SHARDS", ""))
         sheets = {**default.sheets, **_sheet_locations(environ)}
         endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
         return cls(
@@ -126,6 +128,12 @@ class Settings:
             bucket_endpoint=endpoint or None,
             is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
         )
+
+
+def _split_locations(text: str) -> tuple[str, ...]:
+    """Returns the locations between commas or line breaks, each without quotes around it."""
+    locations = (_QUOTED.sub(r"\2", part.strip()).strip() for part in _SEPARATORS.split(text))
+    return tuple(location for location in locations if location)
 
 
 def _check_data_dir(data_dir: Path) -> None:

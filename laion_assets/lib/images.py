@@ -78,6 +78,7 @@ def load_shard(
     import pyarrow as pa
 
     connection.execute(load_sql("set_order_free"))
+    connection.execute(load_sql("set_geoparquet_off"))
     define_macros(connection)
     delete_shard(connection, raw.shard)
     try:

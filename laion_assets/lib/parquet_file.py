@@ -60,6 +60,10 @@ class ParquetFacts:
     is_utf8: bool
 
 
+# DuckDB shows the key of a signed footer as text, which bytes need not be.
+_KEY_IS_NO_TEXT = "Invalid unicode"
+
+
 @dataclass(frozen=True)
 class _Chunk:
     """A column of a row group, as the footer has it."""
@@ -92,12 +96,16 @@ def verify_parquet(path: Path, name: str) -> ParquetFacts:
         _check_ends(path, name)
         with duckdb.connect(config=dict(DECODE_ALL)) as connection, plain_path(path) as readable:
             connection.execute(load_sql("set_progress_off"))
+            connection.execute(load_sql("set_geoparquet_off"))
             # In this order: pyarrow ends the process where the footer has an unknown codec.
-            chunks = _check_footer(connection, readable, name)
+            chunks, has_secrets = _check_footer(connection, readable, name)
             with pq.ParquetFile(path, **STREAMED) as file:
                 check_columns(file.schema_arrow, name)
                 columns = list_read_columns(file.schema_arrow)
                 _check_chunks([chunk for chunk in chunks if chunk.column in columns], name)
+                if has_secrets:
+                    # DuckDB would take encrypted pages for damaged ones.
+                    _find_damage(file, columns, name)
                 is_utf8 = _check_pages(connection, file, readable, columns, name)
                 # Each page of this codec is a gzip file, with a checksum that DuckDB passes over.
                 if any(chunk.codec == "GZIP" for chunk in chunks if chunk.column in columns):
@@ -156,23 +164,31 @@ def _recognize(head: bytes) -> str:
     return f"{found} and not a parquet file"
 
 
-def _check_footer(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> list[_Chunk]:
+def _check_footer(
+    connection: duckdb.DuckDBPyConnection, path: Path, name: str
+) -> tuple[list[_Chunk], bool]:
+    """Returns the chunks of all columns, and whether some may be encrypted."""
     quoted = quote_path(str(path))
+    chunks: list[_Chunk] = []
     try:
-        query = load_sql("select_parquet_file").format(path=quoted)
-        ((row_count, encryption),) = connection.execute(query).fetchall()
         query = load_sql("select_parquet_chunks").format(path=quoted)
         chunks = [_Chunk(*row) for row in connection.execute(query).fetchall()]
+        group_rows = sum({chunk.row_group: chunk.row_count for chunk in chunks}.values())
+        query = load_sql("select_parquet_file").format(path=quoted)
+        ((row_count, encryption),) = connection.execute(query).fetchall()
+    except duckdb.InvalidInputException as error:
+        if chunks and _KEY_IS_NO_TEXT in str(error):
+            return chunks, True
+        if "is encrypted" in str(error):
+            raise _encrypted(name) from error
+        raise _unreadable_footer(name, error) from error
     except duckdb.Error as error:
         if "is encrypted" in str(error):
             raise _encrypted(name) from error
         raise _unreadable_footer(name, error) from error
-    if encryption is not None:
-        raise _encrypted(name)
-    group_rows = sum({chunk.row_group: chunk.row_count for chunk in chunks}.values())
     if group_rows != row_count:
         raise _damaged(name, f"its row groups have {group_rows} rows, its footer says {row_count}")
-    return chunks
+    return chunks, encryption is not None
 
 
 def _check_chunks(chunks: Sequence[_Chunk], name: str) -> None:
@@ -235,6 +251,8 @@ def _find_damage(file: pq.ParquetFile, columns: Sequence[str], name: str) -> Non
                 for _ in file.iter_batches(row_groups=[group], columns=[column]):
                     pass
             except (pa.ArrowException, OSError) as error:
+                if "ecrypt" in str(error):
+                    raise _encrypted(f"{name}: column {column}") from error
                 place = f"row group {group}, column {column}"
                 raise _damaged(name, f"{place} ({first_line(error)})") from error
 

@@ -11,8 +11,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from errno import ENOSPC
 from pathlib import Path
@@ -115,8 +115,8 @@ def bring_shard(
         ShardError: it cannot be had, and never was; or the sources do not agree.
     """
     locations = tuple(locations)
-    source = find_shard(locations, shard, rules)
     try:
+        source = find_shard(locations, shard, rules)
         if source is not None:
             return fetch_shard(source, raw_dir, rules, report), False
         places = ", ".join(map(hide_secrets, locations))
@@ -130,19 +130,42 @@ def bring_shard(
 
 
 def find_raw_shard(shard: str, raw_dir: Path) -> RawShard | None:
-    """Returns what `fetch_shard` recorded; None if there is no such file as it recorded."""
+    """Returns what `fetch_shard` recorded; None if there is no such file as it recorded.
+
+    The content is not read: a file with another time counts as another one.
+    """
     try:
-        return read_raw_shard(shard, raw_dir)
+        record, is_same = _read_record(shard, raw_dir)
     except ShardError:
         return None
+    return record if is_same else None
 
 
 def read_raw_shard(shard: str, raw_dir: Path) -> RawShard:
     """Returns what `fetch_shard` recorded.
 
+    A file that was copied without its time has the same content still: then the record gets the
+    new time.
+
     Raises:
         ShardError: the shard was not fetched, or its file has changed since.
     """
+    record, is_same = _read_record(shard, raw_dir)
+    if is_same:
+        return record
+    path = raw_path(raw_dir, shard)
+    status = path.stat()
+    if status.st_size != record.file_bytes or _sha256(path) != record.sha256:
+        raise ShardError(f"{path}: changed after it was verified; materialize `raw_shards` again")
+    record = replace(record, modified_ns=status.st_mtime_ns)
+    # Whoever may only read compares the content again the next time.
+    with suppress(OSError):
+        _write_record(raw_dir, record)
+    return record
+
+
+def _read_record(shard: str, raw_dir: Path) -> tuple[RawShard, bool]:
+    """Returns the record of a file, and whether size and time are still those of the record."""
     path = raw_path(raw_dir, shard)
     try:
         record = RawShard(**json.loads(_record_path(raw_dir, shard).read_text(encoding="utf-8")))
@@ -152,9 +175,7 @@ def read_raw_shard(shard: str, raw_dir: Path) -> RawShard:
     except (ValueError, TypeError):
         reason = "its record cannot be read"
         raise ShardError(f"{path}: {reason}; materialize `raw_shards` again") from None
-    if (status.st_size, status.st_mtime_ns) != (record.file_bytes, record.modified_ns):
-        raise ShardError(f"{path}: changed after it was verified; materialize `raw_shards` again")
-    return record
+    return record, (status.st_size, status.st_mtime_ns) == (record.file_bytes, record.modified_ns)
 
 
 def list_raw_shards(raw_dir: Path) -> set[str]:
@@ -229,8 +250,11 @@ def is_same_content(known: RawShard, source: Source) -> bool:
 
 def _find_whole(shard: str, raw_dir: Path) -> RawShard | None:
     """Returns the record of a file whose content still is what was verified."""
-    known = find_raw_shard(shard, raw_dir)
-    return known if known and _sha256(raw_path(raw_dir, shard)) == known.sha256 else None
+    try:
+        known = read_raw_shard(shard, raw_dir)
+    except ShardError:
+        return None
+    return known if _sha256(raw_path(raw_dir, shard)) == known.sha256 else None
 
 
 def _install(source: Source, path: Path, raw_dir: Path, known: RawShard | None) -> RawShard:
@@ -302,8 +326,17 @@ def _new_record_path(raw_dir: Path, shard: str) -> Path:
 
 def _put_in_place(raw_dir: Path, record: RawShard, path: Path) -> None:
     """Puts a verified file and its record in place."""
-    temporary = _new_record_path(raw_dir, record.shard)
     # First what may fail on a full disk; then two renames.
-    temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+    temporary = _write_new_record(raw_dir, record)
     path.replace(raw_path(raw_dir, record.shard))
     temporary.replace(_record_path(raw_dir, record.shard))
+
+
+def _write_record(raw_dir: Path, record: RawShard) -> None:
+    _write_new_record(raw_dir, record).replace(_record_path(raw_dir, record.shard))
+
+
+def _write_new_record(raw_dir: Path, record: RawShard) -> Path:
+    temporary = _new_record_path(raw_dir, record.shard)
+    temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+    return temporary

@@ -181,8 +181,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "encrypted columns": (
         lambda path: encrypt(path, plaintext_footer=True),
-        # DuckDB stumbles over the keys; pyarrow would end the process.
-        f"{NO_FOOTER} ({NO_UNICODE}); fetch it again",
+        "column TEXT: is encrypted; decrypt it first",
     ),
     "lzo": (
         lambda path: replace_codec(path, 3),

@@ -177,7 +177,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (make_empty, "is empty; fetch it again"),
     "html": (make_html, "is a web page and not a parquet file"),
     "truncated": (make_truncated, "is cut off"),
-    "directory": (make_directory, "is no regular file; leave it out of LAION_SHARDS"),
+    "directory": (make_directory, "bad.parquet/*.parquet in LAION_SHARDS"),
     "no url column": (
         make_without_url,
         "no url column among link, TEXT; accepted names are url in any case",

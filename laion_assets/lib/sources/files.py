@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
-from laion_assets.lib.errors import ShardError
+from laion_assets.lib.errors import GoneError, ShardError
 from laion_assets.lib.sources.source import SUFFIX, Source, describe_each, shard_of
+
+# `*.parquet` takes `X.PARQUET` too.
+_ANY_CASE = re.compile(rf"{re.escape(SUFFIX)}$", re.IGNORECASE)
+_SUFFIX_IN_ANY_CASE = ".[pP][aA][rR][qQ][uU][eE][tT]"
 
 
 def list_files(location: str) -> Iterator[Source | ShardError]:
@@ -19,14 +24,16 @@ def list_files(location: str) -> Iterator[Source | ShardError]:
     Raises:
         ShardError: there is no such file.
     """
+    location = os.path.expanduser(location)  # noqa: PTH111 - a Path would lose a last slash
     if Path(location).is_file():
         found = [location]
     elif glob.has_magic(location):
-        found = glob.glob(location, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
+        pattern = _ANY_CASE.sub(_SUFFIX_IN_ANY_CASE, location)
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
     elif Path(location).is_dir():
-        raise ShardError(f"{location}: a folder; write {location}/*{SUFFIX} in LAION_SHARDS")
+        raise _is_a_folder(location.rstrip("/"))
     else:
-        raise ShardError(f"{location}: no such file; correct LAION_SHARDS")
+        raise GoneError(f"{location}: no such file; correct LAION_SHARDS")
     yield from describe_each(map(Path, sorted(found)), describe_file)
 
 
@@ -43,9 +50,16 @@ def describe_file(path: Path) -> Source:
     except OSError:
         # Who reads the file says why that cannot be done.
         return Source(shard, absolute, absolute)
+    if S_ISDIR(status.st_mode):
+        raise _is_a_folder(absolute)
     if not S_ISREG(status.st_mode):
         raise ShardError(f"{absolute}: is no regular file; leave it out of LAION_SHARDS")
     return Source(shard, absolute, absolute, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def _is_a_folder(place: str) -> ShardError:
+    """Returns the error about a folder, which Spark also writes with the suffix of a file."""
+    return ShardError(f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS")
 
 
 def link_file(source: Source, target: Path) -> None:

@@ -12,7 +12,7 @@ from itertools import product
 from math import prod
 from pathlib import Path
 
-from laion_assets.lib.errors import LaionError, ShardError
+from laion_assets.lib.errors import GoneError, LaionError, ShardError
 from laion_assets.lib.sources.bucket import list_bucket
 from laion_assets.lib.sources.files import describe_file, list_files
 from laion_assets.lib.sources.hub import list_hub
@@ -42,6 +42,7 @@ class Listing:
         unlisted: why a location cannot be listed, a line each.
         misnamed: why a file cannot be a shard, a line each.
         warnings: what is dangerous, a line each.
+        are_all_gone: whether every location that cannot be listed is a file that is not there.
     """
 
     sources: dict[str, Source] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Listing:
     unlisted: list[str] = field(default_factory=list)
     misnamed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    are_all_gone: bool = True
 
     @property
     def problems(self) -> list[str]:
@@ -68,10 +70,17 @@ def list_shards(locations: Iterable[str], rules: SourceRules | None = None) -> L
         if warning := warn_of_plain_http(location):
             listing.warnings.append(warning)
         try:
-            for found in _list_location(location, rules):
-                _add(listing, found)
+            found = list(_list_location(location, rules))
+            for source in found:
+                _add(listing, source)
+            if not found:
+                name = hide_secrets(location)
+                listing.warnings.append(
+                    f"{name}: matches no file; put one there or set LAION_SHARDS"
+                )
         except LaionError as error:
             listing.unlisted.append(str(error))
+            listing.are_all_gone &= isinstance(error, GoneError)
     for shard in listing.refused:
         del listing.sources[shard]
     listing.sources = dict(sorted(listing.sources.items()))
@@ -86,6 +95,7 @@ def join_listings(listings: Iterable[Listing]) -> Listing:
         joined.unlisted += listing.unlisted
         joined.misnamed += listing.misnamed
         joined.warnings += listing.warnings
+        joined.are_all_gone &= listing.are_all_gone
         for source in listing.sources.values():
             _add(joined, source)
     for shard in joined.refused:
@@ -150,7 +160,8 @@ def find_shard(
     if shard in listing.refused:
         raise ShardError(listing.refused[shard])
     if shard not in listing.sources and listing.unlisted:
-        raise ShardError(listing.unlisted[0])
+        error = GoneError if listing.are_all_gone else ShardError
+        raise error(listing.unlisted[0])
     return listing.sources.get(shard)
 
 

@@ -108,8 +108,8 @@ def shard_of(file_name: str, place: str) -> str:
     Raises:
         ShardError: the name cannot be one of a partition and of a file of ours.
     """
-    shard = file_name.removesuffix(SUFFIX)
-    if shard == file_name or not shard:
+    shard = file_name[: -len(SUFFIX)]
+    if not shard or not file_name.lower().endswith(SUFFIX):
         raise ShardError(f"{place}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
     if "..." in shard or not shard.isprintable():
         raise ShardError(f"{place!r}: no name with ... or a control sign; rename the file")
