@@ -1,22 +1,21 @@
 """The web application: routes, formats, limits and headers of the search page.
 
 Each page is built in a thread from the release that is open when it is asked for. What it says
-depends on that, its address and the visitor's choice of pictures alone, so it is kept until there
-is another release, and its `ETag` names the release.
+depends on that, its address, the visitor's choice of pictures and the program alone, so it is kept
+until there is another release, and its `ETag` names the release and a digest of the program.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,6 +53,8 @@ MEDIA_TYPES = {
     JSON: "application/json",
     CSV: "text/csv; charset=utf-8",
 }
+# Holds the program that the pages are made by, templates too.
+PACKAGE = Path(__file__).parent.parent
 # The home page under a name that can bear a suffix.
 INDEX = "/index"
 OPENAPI = "/openapi.json"
@@ -90,7 +91,7 @@ def build_app(
         limits: how much work it takes.
         refresh_interval_s: how often it looks for a newer release.
     """
-    site = Site(shelf, Workers(limits or Limits()), PageCache(CACHE_BYTES))
+    site = Site(shelf, Workers(limits or Limits()), PageCache(CACHE_BYTES), _digest_program())
 
     @asynccontextmanager
     async def watch(_: Starlette) -> AsyncIterator[None]:
@@ -123,16 +124,35 @@ def build_app(
         ],
         lifespan=watch,
     )
+    # Starlette's redirects repeat the Host header, which may be anybody's.
+    app.router.redirect_slashes = False
     return _Envelope(app)
+
+
+def _digest_program() -> str:
+    """Returns a digest of the package's modules and templates."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in {".py", ".html"}):
+        digest.update(f"{path.relative_to(PACKAGE)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Site:
-    """What all requests share."""
+    """What all requests share.
+
+    Attributes:
+        shelf: the releases.
+        workers: the threads that build pages.
+        cache: pages that were built.
+        program: digest of the program.
+    """
 
     shelf: Shelf
     workers: Workers
     cache: PageCache
+    program: str
 
 
 async def _keep_fresh(site: Site, interval_s: float) -> None:
@@ -164,7 +184,7 @@ async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Resp
     except LaionError as error:
         raise OverloadError(str(error)) from None
     has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
-    headers = _describe(site.shelf, has_pictures=has_pictures)
+    headers = _describe(site, has_pictures=has_pictures)
     query = page.query.model_validate(dict(request.query_params))
     visit = Visit(site.shelf, release, request.path_params, query)
     client = request.client.host if request.client else ""
@@ -260,8 +280,8 @@ async def _stream(
     return response
 
 
-def _describe(shelf: Shelf, *, has_pictures: bool) -> dict[str, str]:
-    state = f"{shelf.current.manifest.release}-{shelf.state}-{_read_version()}"
+def _describe(site: Site, *, has_pictures: bool) -> dict[str, str]:
+    state = f"{site.shelf.current.manifest.release}-{site.shelf.state}-{site.program}"
     pictures = " https: http:" if has_pictures else ""
     return {
         "etag": f'W/"{state}{"-pictures" if has_pictures else ""}"',
@@ -278,11 +298,6 @@ def _is_own(request: Request) -> bool:
         return False
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
-
-
-@cache
-def _read_version() -> str:
-    return version("laion-assets")
 
 
 async def set_preferences(request: Request) -> Response:

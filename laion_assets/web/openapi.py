@@ -34,7 +34,7 @@ def describe_api(pages: Iterable[Page]) -> bytes:
     )
     paths: dict[str, Any] = {}
     for page in pages:
-        path = "/index" if page.path == "/" else page.path.replace(":path", "")
+        path = "/index" if page.path == "/" else page.path.replace(":text", "")
         parameters = [*_describe_path(path), *_describe_query(page)]
         problems = {
             status: {"description": why, "content": _json(references[Problem, "serialization"])}

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from starlette.convertors import Convertor, register_url_convertor
+
 from laion_assets.lib.manifest import Manifest
 from laion_assets.lib.row_values import HIT_COLUMNS
 from laion_assets.lib.search import SearchAnswer
@@ -48,6 +50,23 @@ ROW_INDEX = re.compile("[0-9]{1,15}")
 
 Row: TypeAlias = Mapping[str, object]
 AnyQuery = TypeVar("AnyQuery", bound=Query)
+
+
+class TextConvertor(Convertor[str]):
+    """The rest of a path with all that is in it; Starlette's `path` ends at a line break."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """Returns the text as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Returns the text as it is."""
+        return value
+
+
+register_url_convertor("text", TextConvertor())
 
 
 class NotFoundError(Exception):
@@ -401,7 +420,7 @@ PAGES = (
         list_names,
         ("kind", "name", "image_count"),
     ),
-    Page("name", "/names/{kind}/{name:path}", "One name", PictureQuery, NamePage, build_name),
+    Page("name", "/names/{kind}/{name:text}", "One name", PictureQuery, NamePage, build_name),
     Page(
         "releases",
         "/releases",

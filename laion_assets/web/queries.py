@@ -15,6 +15,8 @@ from laion_assets.web.shelf import CountOrder
 
 # What a path may end with, to say in which form its page is wanted; HTML is, without any.
 JSON, CSV, HTML = SUFFIXES = (".json", ".csv", ".html")
+# Clients take them for steps within a path, percent-encoded too.
+DOTS = ("/.", "/..")
 PAGE_SIZE = 20
 ROWS_PAGE_SIZE = 100
 # As far as the best matches are ranked.
@@ -124,8 +126,8 @@ class NoQuery(Query):
 def write_path(*parts: object) -> str:
     """Returns the path with these parts, whatever is in them."""
     path = "/" + "/".join(_quote(str(part)) for part in parts)
-    # A name that ends like one of the forms of a page.
-    return f"{path}{HTML}" if path.endswith(SUFFIXES) else path
+    # A name that ends like one of the forms of a page, or that is a step within a path.
+    return f"{path}{HTML}" if path.endswith((*SUFFIXES, *DOTS)) else path
 
 
 @lru_cache(4096)

@@ -8,9 +8,11 @@ import socket
 from contextlib import suppress
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from laion_assets.lib.errors import LaionError
 from laion_assets.web.app import build_app
+from laion_assets.web.protocol import BoundedProtocol
 from laion_assets.web.shelf import Shelf
 
 # A connection that asks for nothing more is closed after it. One that never asks is not: a proxy's
@@ -38,13 +40,14 @@ def serve(shelf: Shelf, host: str, port: int) -> None:
         print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
         # Stopped by Ctrl-C, uvicorn finishes what it has begun and raises it again.
         with suppress(KeyboardInterrupt):
-            configure(shelf).run(sockets=[listener])
+            configure(build_app(shelf)).run(sockets=[listener])
 
 
-def configure(shelf: Shelf) -> uvicorn.Server:
-    """Returns a server that is not started yet."""
+def configure(app: ASGIApp) -> uvicorn.Server:
+    """Returns a server of the application that is not started yet."""
     config = uvicorn.Config(
-        build_app(shelf),
+        app,
+        http=BoundedProtocol,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -1,5 +1,6 @@
 """A small release with what a page has to bear: hostile captions, missing values, many rows."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +32,14 @@ HOSTILE = {
     "a lemur by ftp": ("javascript://zoo.test/%0aalert(1)", 0.0, 4.0),
 }
 LONG_SHARD = "train-00000-of-00128-1cdb3aa0399f9fcc-filtered"
+# Hosts that browsers cannot ask, but that rows have.
+ODD_HOSTS = ("nul\0.test", "it's\0", ".", "..", "...")
 LONG_HOST = f"{'long.' * 60}test"
 Rows: TypeAlias = Sequence[tuple[str, str, float | None, float | None]]
-NAMES = {"artists": ("Ana Fox", "Nobody"), "characters": ("A/C", "<b>Bold</b>", "data.csv")}
+NAMES = {
+    "artists": ("Ana Fox", "Nobody"),
+    "characters": ("A/C", "<b>Bold</b>", "data.csv", "X\nY", ".", ".."),
+}
 
 
 def write_shard(folder: Path, shard: str, rows: Rows) -> Path:
@@ -59,7 +65,8 @@ def make_settings(folder: Path) -> Settings:
     sheets = {}
     for kind, names in NAMES.items():
         path = folder / f"{kind}.csv"
-        path.write_text("\n".join(["name", *names]) + "\n", encoding="utf-8")
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([name] for name in ("name", *names))
         sheets[kind] = str(path)
     return replace(Settings.default(folder / "data"), sheets=MappingProxyType(sheets))
 
@@ -81,7 +88,7 @@ class Released:
 
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
-    """The site of a release with two shards; nobody changes it."""
+    """The site of a release with four shards; nobody changes it."""
     settings = make_settings(tmp_path_factory.mktemp("web") / "laion")
     hostile = [(caption, *rest) for caption, rest in HOSTILE.items()]
     foxes = [
@@ -91,6 +98,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
     ingest(settings, "alpha", hostile)
     ingest(settings, "beta", foxes)
     ingest(settings, LONG_SHARD, [("a bird", f"https://{LONG_HOST}/1.jpg", 0.0, 5.0)])
+    odd = [(f"an odd host {host!r}", f"https://{host}/1.jpg", 0.0, 5.0) for host in ODD_HOSTS]
+    ingest(settings, "odd", odd)
     release = refresh(settings)
     shelf = Shelf(settings.lance_dir)
     shelf.refresh()

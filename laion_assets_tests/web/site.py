@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import requests
-import uvicorn
 from starlette.types import ASGIApp
+
+from laion_assets.web.server import configure
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Site:
 def run_site(app: ASGIApp) -> Iterator[Site]:
     """Serves an application in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="critical", ws="none")
-        server = uvicorn.Server(config)
+        server = configure(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import threading
 import time
 from itertools import chain
@@ -18,6 +19,7 @@ from laion_assets.lib.errors import LaionError
 from laion_assets.lib.release import delete_release
 from laion_assets.lib.removal import remove_traces
 from laion_assets.lib.samples import SAMPLE_METADATA
+from laion_assets.web import app
 from laion_assets.web.app import build_app
 from laion_assets.web.pages import PAGES, Page
 from laion_assets.web.shelf import Shelf
@@ -29,6 +31,7 @@ from laion_assets_tests.web.conftest import (
     LONG,
     LONG_HOST,
     NAMES,
+    ODD_HOSTS,
     Released,
     ingest,
     make_settings,
@@ -110,9 +113,9 @@ def test_the_openapi_document_fits_what_is_served(released: Released, page: Page
 def test_the_home_page_has_the_figures(site: Site) -> None:
     home = site.get("/index.json").json()
 
-    assert home["image_count"] == len(HOSTILE) + 91
-    assert (home["shard_count"], home["domain_count"]) == (3, 32)
-    assert home["name_counts"] == {"artists": 2, "characters": 3}
+    assert home["image_count"] == len(HOSTILE) + 91 + len(ODD_HOSTS)
+    assert (home["shard_count"], home["domain_count"]) == (4, 32 + len(ODD_HOSTS))
+    assert home["name_counts"] == {"artists": 2, "characters": 6}
     assert home["top_domains"][0] == {"name": "zoo.test", "image_count": len(HOSTILE)}
     assert home["top_names"]["artists"][0] == {"name": "Ana Fox", "image_count": 90}
 
@@ -205,6 +208,19 @@ def test_a_host_may_be_longer_than_any_that_there_is(site: Site) -> None:
     assert list_captions(site, f"/search.json?domain={LONG_HOST}") == ["a bird"]
 
 
+@pytest.mark.parametrize("host", ODD_HOSTS, ids=repr)
+def test_a_host_may_have_any_sign(site: Site, host: str) -> None:
+    captions = [f"an odd host {host!r}"]
+    links = re.findall(r'href="/domains/(.+?)"', site.get("/domains?containing=").text)
+    (link,) = (link for link in links if unquote(link.removesuffix(".html")) == host)
+    page = site.get(f"/domains/{link}")
+    (form,) = re.findall(r'href="(/domains/.+?\.json)"', page.text)
+
+    assert page.status_code == 200
+    assert list_captions(site, form) == captions
+    assert list_captions(site, f"/search.json?domain={quote(host)}") == captions
+
+
 def test_lists_are_csv_without_formulas(site: Site) -> None:
     found = read_csv(site.get("/search.csv?q=lemur"))
     domains = read_csv(site.get("/domains.csv?containing=zoo"))
@@ -225,7 +241,7 @@ def test_lists_are_csv_without_formulas(site: Site) -> None:
         ("/search?q=fox&page=6", 404, "5 pages"),
         ("/search?q=fox&min_aesthetic=nan", 400, "min_aesthetic"),
         ("/search?q=fox&sort=best", 400, "sort"),
-        ("/search?domain=%00", 400, "domain"),
+        ("/domains/%00", 404, "no image from"),
         ("/images/beta/90", 404, "no row 90 of shard beta"),
         ("/images/beta/x", 404, "no row x"),
         ("/images/gamma/1", 404, "shard gamma"),
@@ -325,6 +341,17 @@ def test_the_way_back_leads_nowhere_else(site: Site, address: str) -> None:
     assert response.headers["location"] == "/"
 
 
+@pytest.mark.parametrize("path", ["/about/", "/search/?q=fox", "/static", "//evil.test/about/"])
+def test_no_answer_repeats_the_host_that_was_asked_for(site: Site, path: str) -> None:
+    answer = requests.get(
+        site.url + path, headers={"Host": "evil.test"}, timeout=20, allow_redirects=False
+    )
+
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert "evil.test" not in answer.text
+
+
 def test_only_what_reads_is_allowed(site: Site) -> None:
     assert site.post("/search").status_code == 405
     assert requests.put(site.url + "/", timeout=20).status_code == 405
@@ -343,6 +370,30 @@ def test_what_a_visitor_has_already_is_not_sent_again(site: Site) -> None:
     assert others.status_code == 200, "with pictures it is another page"
     assert first.headers["cache-control"] == "public, no-cache"
     assert "cookie" in first.headers["vary"]
+
+
+def test_what_a_visitor_has_of_another_program_is_sent_again(
+    released: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(released.settings.lance_dir)
+    shelf.refresh()
+    program = shutil.copytree(app.PACKAGE, tmp_path / "program")
+    monkeypatch.setattr(app, "PACKAGE", program)
+
+    def ask(etag: str = "") -> requests.Response:
+        with run_site(build_app(shelf)) as site:
+            return site.get("/about", **{"If-None-Match": etag})
+
+    first = ask()
+    same = ask(first.headers["etag"])
+    template = program / "web" / "templates" / "about.html"
+    template.write_text(template.read_text() + "<p>New</p>")
+    other_page = ask(first.headers["etag"])
+    (program / "lib" / "search.py").write_text("")
+    other_code = ask(other_page.headers["etag"])
+
+    assert first.headers["etag"] == released.site.get("/about").headers["etag"]
+    assert [same.status_code, other_page.status_code, other_code.status_code] == [304, 200, 200]
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,8 @@ def shard_of(file_name: str, place: str) -> str:
         raise ShardError(f"{place}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
     if "..." in shard or not shard.isprintable():
         raise ShardError(f"{place!r}: no name with ... or a control sign; rename the file")
+    if shard in {".", ".."}:
+        raise ShardError(f"{place}: a shard cannot be named {shard}; rename the file")
     if "/" in shard:
         raise ShardError(f"{place}: a shard's name has no slash; rename the file")
     if len(os.fsencode(file_name)) > MAX_NAME_BYTES:

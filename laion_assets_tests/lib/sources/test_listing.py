@@ -137,6 +137,19 @@ def test_a_bad_name_in_a_glob_hides_no_other(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("shard", [".", ".."])
+def test_a_shard_is_no_step_within_a_path(tmp_path: Path, shard: str) -> None:
+    """Browsers would take it out of the addresses of its images."""
+    make(tmp_path / f"{shard}.parquet")
+
+    listing = list_shards([str(tmp_path / f"{shard}.parquet")])
+
+    assert not listing.sources
+    assert listing.problems == [
+        f"{tmp_path}/{shard}.parquet: a shard cannot be named {shard}; rename the file"
+    ]
+
+
 def test_one_shard_is_found_among_several(tmp_path: Path) -> None:
     make(tmp_path / "a.parquet")
     path = make(tmp_path / "b.parquet")
@@ -181,7 +194,6 @@ def test_a_name_that_leaves_no_room_for_ours_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "shard",
     [
-        "..",
         "it's",
         '"',
         "a b",

@@ -1,0 +1,89 @@
+"""Reads HTTP requests with uvicorn's parser, and refuses those that are larger than any of ours.
+
+uvicorn has no limit of its own: a header that never ends would fill the memory, and joining its
+pieces would take all the time of the server.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+# Bytes are counted in pieces, so a request can exceed a limit by the two pieces at its ends.
+PIECE_BYTES = 16 * 2**10
+# Addresses of 64 KiB are beyond what the parser can hold; 2,000 emoji are 24 KB in an address.
+MAX_HEAD_BYTES = 32 * 2**10
+MAX_HEADERS = 100
+# No page reads a body.
+MAX_BODY_BYTES = 64 * 2**10
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes a connection whose request has too large a head or body."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Bytes in the pieces since the one in which the head or the body began.
+        self._received_bytes = 0
+        self._is_in_body = False
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what has arrived, piece by piece."""
+        for start in range(0, len(data), PIECE_BYTES):
+            if self.transport.is_closing():
+                return
+            self._receive(data[start : start + PIECE_BYTES])
+
+    def _receive(self, piece: bytes) -> None:
+        self._received_bytes += len(piece)
+        super().data_received(piece)
+        if self._is_in_body and self._received_bytes > MAX_BODY_BYTES:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif not self._is_in_body and self._received_bytes > MAX_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Counts the bytes of a request from its first one."""
+        super().on_message_begin()
+        self._received_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Counts the bytes of a body from its first one."""
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise ValueError(f"more than {MAX_HEADERS} headers")
+        super().on_headers_complete()
+        self._received_bytes = 0
+        self._is_in_body = True
+
+    def on_message_complete(self) -> None:
+        """Counts what follows a request as the head of the next."""
+        super().on_message_complete()
+        self._received_bytes = 0
+        self._is_in_body = False
+
+    def send_400_response(self, msg: str) -> None:
+        """Explains what the parser refused, unless the request has been answered."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answers where no other answer is due, and closes the connection."""
+        if self.transport.is_closing():
+            return
+        if self._is_answer_due():
+            self.transport.write(
+                STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+            )
+        if self._is_in_body:
+            # Its page, if it is still being built, has nobody to answer.
+            self.cycle.disconnected = True
+        self.transport.close()
+
+    def _is_answer_due(self) -> bool:
+        """Returns whether the next answer on this connection is that of the current request."""
+        if self._is_in_body:
+            return not self.pipeline and not self.cycle.response_started
+        return self.cycle is None or self.cycle.response_complete

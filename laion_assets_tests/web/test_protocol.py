@@ -1,0 +1,75 @@
+"""Requests that are larger than any of ours, each on a connection of its own."""
+
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+
+from laion_assets_tests.web.site import Site
+
+MEBIBYTE = 2**20
+
+
+def send(site: Site, *parts: bytes) -> bytes:
+    """Sends the parts and returns all that is answered until the server closes."""
+    address = urlsplit(site.url)
+    assert address.port is not None
+    with socket.create_connection(("127.0.0.1", address.port), timeout=20) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+        except OSError:
+            # It is closed already, as it has to be.
+            pass
+        answer = b""
+        try:
+            while more := connection.recv(65_536):
+                answer += more
+        except ConnectionError:
+            pass
+        return answer
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", *[b"a" * 1_000] * 100),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", *[b"a" * MEBIBYTE] * 8),
+        (b"GET / HTTP/1.1\r\n", *[b"X: y\r\n" * 1_000] * 100),
+        (b"GET /", b"a" * MEBIBYTE),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200 + b"\r\n",),
+    ],
+    ids=["slow header", "endless header", "endless headers", "endless address", "many headers"],
+)
+def test_a_head_that_is_too_large_is_refused_and_the_connection_closed(
+    site: Site, parts: tuple[bytes, ...]
+) -> None:
+    assert send(site, *parts).startswith(b"HTTP/1.1 431 ")
+    assert site.get("/about").status_code == 200
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
+def test_a_body_that_is_too_large_closes_the_connection(site: Site, framing: bytes) -> None:
+    head = b"POST /preferences HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n"
+    chunk = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
+
+    # The button works without reading a body, so its answer may be the first.
+    assert send(site, head, *[chunk] * 64)[:13] in {b"HTTP/1.1 413 ", b"HTTP/1.1 303 "}
+    assert site.get("/about").status_code == 200
+
+
+def test_requests_within_the_limits_share_a_connection(site: Site) -> None:
+    one = b"GET /about HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 30_000 + b"\r\n\r\n"
+    last = b"GET /about HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    posted = (
+        b"POST /preferences HTTP/1.1\r\nHost: x\r\nContent-Length: 30000\r\n\r\n" + b"a" * 30_000
+    )
+
+    answers = send(site, one * 20 + posted + last)
+
+    assert answers.count(b"HTTP/1.1 200 ") == 21
+    assert answers.count(b"HTTP/1.1 303 ") == 1
+
+
+def test_a_long_query_of_many_bytes_is_within_the_limits(site: Site) -> None:
+    assert site.get("/search.json?q=" + "%F0%9F%A6%8A" * 2_000).status_code == 200
