@@ -9,15 +9,15 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from laion_assets.lib.counts import refresh_domain_counts, refresh_entity_counts
-from laion_assets.lib.database import Database
-from laion_assets.lib.images import load_shard
-from laion_assets.lib.lance_images import copy_shard
-from laion_assets.lib.raw_shard import fetch_shard, raw_path
-from laion_assets.lib.release import ReleaseOrder, publish_release
-from laion_assets.lib.sheets import refresh_sheet
-from laion_assets.lib.sources.files import describe_file
+from laion_assets.counts.refresh import refresh_domain_counts, refresh_entity_counts
+from laion_assets.images.load import load_shard
+from laion_assets.lance_images.copy import copy_shard
+from laion_assets.names.sheets import refresh_sheet
+from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.sources.files import describe_file
+from laion_assets.releases.publish import ReleaseOrder, publish_release
 from laion_assets.settings import Settings
+from laion_assets.stores.database import Database
 
 
 def main() -> None:

@@ -23,12 +23,12 @@ from pathlib import Path
 from benchmarks.chart import draw_bars
 from benchmarks.measure import Cost, folder_bytes, median, run_measured, spread
 from benchmarks.search import COMMON, ask_all, choose_queries
-from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.manifest import find_versions
-from laion_assets.lib.release import find_release, open_released
-from laion_assets.lib.search import open_search
-from laion_assets.lib.search_filter import EVERYTHING
-from laion_assets.lib.sheets import read_sheet
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.names.sheets import read_sheet
+from laion_assets.releases.catalog import find_release, open_released
+from laion_assets.releases.manifest import find_versions
+from laion_assets.search.filter import EVERYTHING
+from laion_assets.search.search import open_search
 from laion_assets.settings import REPOSITORY, Settings
 
 LAION = str(Path(sys.executable).with_name("laion"))

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from benchmarks.bare import load
 from benchmarks.measure import timed
-from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.captions import Folding
-from laion_assets.lib.counts import refresh_entity_counts
-from laion_assets.lib.database import Database
-from laion_assets.lib.sheets import parse_sheet, read_sheet, store_sheet
+from laion_assets.counts.captions import Folding
+from laion_assets.counts.refresh import refresh_entity_counts
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.names.sheets import parse_sheet, read_sheet, store_sheet
 from laion_assets.settings import Settings
+from laion_assets.stores.database import Database
 
 TINY_SHARDS = 50
 NEW_NAME = "Hilma af Klint the Younger"

@@ -29,9 +29,9 @@ from typing import TypeAlias
 
 import lance
 
-from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.database import Database
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.settings import REPOSITORY
+from laion_assets.stores.database import Database
 from laion_assets_tests.integration.web_ui import (
     ENDED,
     Run,
@@ -146,7 +146,7 @@ def measure_batch(place: Place) -> None:
     """Prints how many runs and refreshes follow from eight shards, from one, and from a touch."""
     *eight, one = place.make_shards(9, 2000)
     place.drop(eight)
-    place.run(sys.executable, "-m", "laion_assets.cli", "status")
+    place.run(sys.executable, "-m", "laion_assets.cli.main", "status")
     with place.open_web_ui() as web_ui, place.run_daemon():
         web_ui.start_sensor("discover_shards")
         for number, (what, runs) in enumerate((("8 dropped", 8), ("1 more", 9)), 1):
@@ -177,7 +177,7 @@ def measure_beside(place: Place) -> None:
     """Prints how 120 shards end while two readers ask all the time."""
     rows = 300
     first, *others = place.drop(place.make_shards(121, rows))
-    place.run(sys.executable, "-m", "laion_assets.cli", "backfill", first)
+    place.run(sys.executable, "-m", "laion_assets.cli.main", "backfill", first)
     with ExitStack() as stack:
         readers = [
             stack.enter_context(run_reader(read, place.data_dir))
@@ -207,7 +207,7 @@ def measure_beside(place: Place) -> None:
 
 def backfill(place: Place, shards: Sequence[str], look: Callable[[WebUi], None]) -> list[Run]:
     """Backfills the shards through the daemon, prints how long it took, and returns the runs."""
-    place.run(sys.executable, "-m", "laion_assets.cli", "discover")
+    place.run(sys.executable, "-m", "laion_assets.cli.main", "discover")
     with place.open_web_ui() as web_ui:
         web_ui.launch_backfill("ingest_shards", shards)
         started = time.monotonic()

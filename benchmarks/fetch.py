@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.raw_shard import fetch_shard
-from laion_assets.lib.sources.files import describe_file
-from laion_assets.lib.sources.urls import describe_url
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.raw_shards.fetch import fetch_shard
+from laion_assets.raw_shards.sources.files import describe_file
+from laion_assets.raw_shards.sources.urls import describe_url
 
 CHUNK_BYTES = 1 << 20
 

@@ -83,7 +83,7 @@ def measure_processes(folder: Path, rounds: int) -> dict[str, list[float]]:
         "ingest_shards": [*dagster, "-m", "laion_assets.definitions", "-j", INGEST_SHARDS.name],
     }
     commands["ingest_shards"] += ["--tags", tags]
-    discover = [sys.executable, "-m", "laion_assets.cli", "discover"]
+    discover = [sys.executable, "-m", "laion_assets.cli.main", "discover"]
     run(discover, folder, environment)
     return measure(
         {

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from benchmarks.bare import ingest, refresh
 from benchmarks.measure import timed
-from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.database import Database
-from laion_assets.lib.release import find_release, open_released
-from laion_assets.lib.search import CaptionSearch, open_search
-from laion_assets.lib.search_filter import EVERYTHING, SearchFilter
-from laion_assets.lib.sheets import read_sheet
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.names.sheets import read_sheet
+from laion_assets.releases.catalog import find_release, open_released
+from laion_assets.search.filter import EVERYTHING, SearchFilter
+from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
+from laion_assets.stores.database import Database
 
 HITS = 20
 SAMPLE_ROWS = 20_000

@@ -28,8 +28,8 @@ from benchmarks.bare import ingest, refresh
 from benchmarks.compare import LAION, describe_machine
 from benchmarks.measure import PAGE_BYTES
 from benchmarks.search import read_sample
-from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.sheets import read_sheet
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.names.sheets import read_sheet
 from laion_assets.settings import REPOSITORY, Settings
 
 CONNECTIONS = 32

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from laion_assets.lib.attempts import Memory
+from laion_assets.images.checks import MOSTLY_ACCEPTED, ROWS_ACCOUNTED
+from laion_assets.orchestration.dead_runs import end_dead_runs
 from laion_assets.partitions import SHARDS
-from laion_assets.resources import LanceStore, ShardSource, Warehouse
-from laion_assets.runs import end_dead_runs
-from laion_assets.shard_checks import MOSTLY_ACCEPTED, ROWS_ACCOUNTED
-from laion_assets.source_events import describe_changes
-from laion_assets.tick import (
+from laion_assets.raw_shards.resource import ShardSource
+from laion_assets.raw_shards.source_asset import describe_changes
+from laion_assets.runs.attempts import Memory
+from laion_assets.runs.tick import (
     IN_BACKGROUND,
     INGEST_NAME,
     REFRESH_NAME,
@@ -25,6 +25,7 @@ from laion_assets.tick import (
     say_why,
     warn_of_changes,
 )
+from laion_assets.stores.resources import LanceStore, Warehouse
 
 # From the arrival of a small file to its release there are two ticks and two runs.
 DISCOVERY_INTERVAL_S = 15
@@ -90,8 +91,8 @@ def build_discover_shards(
         warehouse: Warehouse,
         lance_store: LanceStore,
     ) -> dg.SensorResult:
-        from laion_assets.lib.errors import DatabaseBusyError
-        from laion_assets.status import find_unread_lists
+        from laion_assets.errors import DatabaseBusyError
+        from laion_assets.runs.status import find_unread_lists
 
         instance = context.instance
         end_dead_runs(instance)

@@ -4,14 +4,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-from laion_assets.assets.domain_counts import domain_counts
-from laion_assets.assets.entity_counts import build_entity_counts_asset
-from laion_assets.assets.images import images
-from laion_assets.assets.lance_images import lance_images
-from laion_assets.assets.names import build_names_asset
-from laion_assets.assets.raw_shards import raw_shards
-from laion_assets.assets.release import build_release_asset
-from laion_assets.assets.source_shards import SOURCE_SHARDS
 from laion_assets.automation import (
     DISCOVERY_INTERVAL_S,
     INGEST_SHARDS,
@@ -19,10 +11,39 @@ from laion_assets.automation import (
     build_discover_shards,
     build_refresh_job,
 )
-from laion_assets.checks import build_checks
-from laion_assets.resources import LanceStore, ShardSource, SheetSource, Warehouse
+from laion_assets.counts.checks import build_checks, counts_add_up
+from laion_assets.counts.domain_counts import domain_counts
+from laion_assets.counts.entity_counts import build_entity_counts_asset
+from laion_assets.images.asset import images
+from laion_assets.images.checks import (
+    columns_as_documented,
+    few_repeats,
+    scores_in_range,
+    shares_like_other_shards,
+)
+from laion_assets.lance_images.asset import lance_images
+from laion_assets.lance_images.checks import equals_duckdb
+from laion_assets.names.asset import build_names_asset
+from laion_assets.names.resource import SheetSource
+from laion_assets.raw_shards.asset import raw_shards
+from laion_assets.raw_shards.resource import ShardSource
+from laion_assets.raw_shards.source_asset import SOURCE_SHARDS
+from laion_assets.releases.asset import build_release_asset
+from laion_assets.releases.checks import counts_equal_duckdb, indices_cover_every_row
 from laion_assets.settings import Settings
-from laion_assets.table_checks import TABLE_CHECKS
+from laion_assets.stores.resources import LanceStore, Warehouse
+
+# Each runs once a refresh, over all shards.
+TABLE_CHECKS = (
+    columns_as_documented,
+    scores_in_range,
+    shares_like_other_shards,
+    few_repeats,
+    equals_duckdb,
+    counts_add_up,
+    indices_cover_every_row,
+    counts_equal_duckdb,
+)
 
 
 def build_defs(

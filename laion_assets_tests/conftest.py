@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser
 
-from laion_assets.lib.database import Database
-from laion_assets.lib.sources.source import SourceRules
+from laion_assets.raw_shards.sources.source import SourceRules
 from laion_assets.settings import Settings
+from laion_assets.stores.database import Database
 from laion_assets_tests.browser import NoBrowserError, launch_browser
-from laion_assets_tests.lib.sources.file_server import FileServer, run_file_server
-from laion_assets_tests.lib.sources.hub_server import Hub
+from laion_assets_tests.servers.file_server import FileServer, run_file_server
+from laion_assets_tests.servers.hub_server import Hub
 
 
 class WriteShard(Protocol):

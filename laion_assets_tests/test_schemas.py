@@ -3,9 +3,9 @@ import pyarrow as pa
 import pytest
 
 from laion_assets import schemas
-from laion_assets.lib.database import Database
-from laion_assets.lib.sql import quote_literal
 from laion_assets.schemas import TABLES, Column, arrow_schema
+from laion_assets.stores.database import Database
+from laion_assets.stores.sql import quote_literal
 
 # The table of the README, spelled out: who reads the tables relies on it.
 IMAGES = [

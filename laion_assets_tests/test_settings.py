@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from laion_assets.definitions import build_defs
-from laion_assets.lib.sources.listing import list_shards
+from laion_assets.raw_shards.sources.listing import list_shards
 from laion_assets.settings import (
     BUNDLED_SHEETS,
     REPOSITORY,

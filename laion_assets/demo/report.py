@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from laion_assets.lib.database import Database
-from laion_assets.lib.release import newest_release
-from laion_assets.lib.sql import load_sql
+from laion_assets.releases.catalog import newest_release
 from laion_assets.settings import REPOSITORY
+from laion_assets.stores.database import Database
+from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def print_report(settings: Settings) -> None:
     """Prints what was made, where it is, and what to do next."""
     with Database(settings.database).read() as connection:
-        totals = dict(connection.execute(load_sql("select_totals")).fetchall())
-        domains = connection.execute(load_sql("top_domains")).fetchmany(3)
+        totals = dict(connection.execute(load_sql("runs/select_totals")).fetchall())
+        domains = connection.execute(load_sql("counts/top_domains")).fetchmany(3)
     release = newest_release(settings.lance_dir)
     assert release is not None
     program = _shorten(Path(sys.argv[0]))

@@ -31,15 +31,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from laion_assets.lib.errors import LaionError
+from laion_assets.errors import LaionError
 from laion_assets.web.cache import PageCache
-from laion_assets.web.models import Problem
+from laion_assets.web.current_release import Shelf
+from laion_assets.web.limits import Limits, OverloadError, TooManyRequestsError, Workers
 from laion_assets.web.openapi import describe_api
 from laion_assets.web.pages import PAGES, NotFoundError, Page, Visit
-from laion_assets.web.queries import CSV, HTML, JSON, SUFFIXES, Query
+from laion_assets.web.params import CSV, HTML, JSON, SUFFIXES, Query
 from laion_assets.web.render import render_html, render_json, write_csv
-from laion_assets.web.shelf import Shelf
-from laion_assets.web.workers import Limits, OverloadError, TooManyRequestsError, Workers
+from laion_assets.web.responses import Problem
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,23 @@ from typing import Any, TypeAlias, TypeVar
 
 from starlette.convertors import Convertor, register_url_convertor
 
-from laion_assets.lib.manifest import Manifest
-from laion_assets.lib.row_values import HIT_COLUMNS
-from laion_assets.lib.search import SearchAnswer
-from laion_assets.web.models import (
+from laion_assets.releases.manifest import Manifest
+from laion_assets.search.row_values import HIT_COLUMNS
+from laion_assets.search.search import SearchAnswer
+from laion_assets.web.current_release import OpenRelease, Shelf, iterate
+from laion_assets.web.params import (
+    LAST_PAGE,
+    PAGE_SIZE,
+    PUNSAFE_THRESHOLD,
+    ROWS_PAGE_SIZE,
+    ListQuery,
+    NoQuery,
+    PictureQuery,
+    Query,
+    SearchQuery,
+    write_path,
+)
+from laion_assets.web.responses import (
     About,
     Answer,
     Count,
@@ -29,19 +42,6 @@ from laion_assets.web.models import (
     ReleasesPage,
     SearchPage,
 )
-from laion_assets.web.queries import (
-    LAST_PAGE,
-    PAGE_SIZE,
-    PUNSAFE_THRESHOLD,
-    ROWS_PAGE_SIZE,
-    ListQuery,
-    NoQuery,
-    PictureQuery,
-    Query,
-    SearchQuery,
-    write_path,
-)
-from laion_assets.web.shelf import OpenRelease, Shelf, iterate
 
 TOP_DOMAINS = 15
 TOP_NAMES = 10

@@ -12,9 +12,9 @@ from typing import Any
 
 import jinja2
 
-from laion_assets.web.marks import fold_words, mark_words
-from laion_assets.web.models import Answer, Problem
-from laion_assets.web.queries import SearchQuery, write_path
+from laion_assets.web.highlight import fold_words, mark_words
+from laion_assets.web.params import SearchQuery, write_path
+from laion_assets.web.responses import Answer, Problem
 
 TEMPLATES = Path(__file__).with_name("templates")
 # What a spreadsheet takes for the beginning of a formula.

@@ -10,10 +10,10 @@ from contextlib import suppress
 import uvicorn
 from starlette.types import ASGIApp
 
-from laion_assets.lib.errors import LaionError
+from laion_assets.errors import LaionError
 from laion_assets.web.app import build_app
+from laion_assets.web.current_release import Shelf
 from laion_assets.web.protocol import BoundedProtocol
-from laion_assets.web.shelf import Shelf
 
 # A connection that asks for nothing more is closed after it. One that never asks is not: a proxy's
 # work.

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from laion_assets.lib.locks import lock_shard
 from laion_assets.settings import REPOSITORY
+from laion_assets.stores.locks import lock_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.integration.web_ui import wait_for
 
@@ -195,7 +195,7 @@ def test_one_signal_stops_a_backfill(
 
 DEAF_COMMAND = """
 import click, os, signal, sys, threading
-from laion_assets.cli import main
+from laion_assets.cli.main import main
 
 @main.command()
 @click.argument("count", type=int)

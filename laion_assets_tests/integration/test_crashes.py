@@ -13,9 +13,9 @@ import duckdb
 import lance
 import pytest
 
-from laion_assets.lib.database import Database
-from laion_assets.lib.release import list_releases, open_released
+from laion_assets.releases.catalog import list_releases, open_released
 from laion_assets.settings import Settings
+from laion_assets.stores.database import Database
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish
 

@@ -6,9 +6,9 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from laion_assets.lib.locks import lock_shard
-from laion_assets.runs import WORKER_TAG
+from laion_assets.orchestration.dead_runs import WORKER_TAG
 from laion_assets.settings import REPOSITORY
+from laion_assets.stores.locks import lock_shard
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.integration.web_ui import (

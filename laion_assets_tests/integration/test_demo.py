@@ -7,7 +7,7 @@ import duckdb
 import lance
 import pytest
 
-from laion_assets.lib.search import open_search
+from laion_assets.search.search import open_search
 from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
 
 

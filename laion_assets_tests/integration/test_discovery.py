@@ -13,21 +13,21 @@ import dagster as dg
 import duckdb
 import pytest
 
-from laion_assets.backfill import discover_shards, find_missing, run_job
 from laion_assets.definitions import build_defs, build_resources
-from laion_assets.lib.attempts import Memory
-from laion_assets.lib.raw_shard import fetch_shard
-from laion_assets.lib.release import list_releases
-from laion_assets.lib.sources.files import describe_file
+from laion_assets.operations.status_report import read_status
 from laion_assets.partitions import SHARDS_NAME
+from laion_assets.raw_shards.fetch import fetch_shard
+from laion_assets.raw_shards.sources.files import describe_file
+from laion_assets.releases.catalog import list_releases
+from laion_assets.runs.attempts import Memory
+from laion_assets.runs.backfill import discover_shards, find_missing, run_job
+from laion_assets.runs.tick import MAX_RUNS
 from laion_assets.settings import REPOSITORY, Settings
-from laion_assets.status_report import read_status
-from laion_assets.tick import MAX_RUNS
 from laion_assets_tests.conftest import WriteShard, WriteSheet, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
-from laion_assets_tests.lib.sources.file_server import HTML, FileServer, Serve, send
-from laion_assets_tests.lib.sources.hub_server import Hub
 from laion_assets_tests.pipeline import load
+from laion_assets_tests.servers.file_server import HTML, FileServer, Serve, send
+from laion_assets_tests.servers.hub_server import Hub
 
 REAL_SHARD = REPOSITORY.parent / "shared" / "data" / "laion400m-5000.parquet"
 OLD, NEW = make_shard("old"), make_shard("new", rows=5)

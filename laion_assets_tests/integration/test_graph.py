@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from laion_assets.backfill import Outcome, discover_shards, find_missing, run_job
 from laion_assets.definitions import build_defs
-from laion_assets.demo.shards import SampleSpec, write_sample_shards
-from laion_assets.lib.release import newest_release
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.releases.catalog import newest_release
+from laion_assets.runs.backfill import Outcome, discover_shards, find_missing, run_job
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 

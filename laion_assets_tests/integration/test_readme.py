@@ -10,7 +10,7 @@ from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-COOKBOOK = (REPOSITORY / "laion_assets" / "COOKBOOK.md").read_text(encoding="utf-8")
+COOKBOOK = (REPOSITORY / "docs" / "cookbook.md").read_text(encoding="utf-8")
 # These make or enter the place in which the tests already are; CI itself is `make test`.
 # The search page runs until it is stopped, and has its own test.
 SET_UP = re.compile(r"git clone|cd |make (demo|dev|test|clean)|laion serve")

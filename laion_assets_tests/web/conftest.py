@@ -13,7 +13,7 @@ import pytest
 
 from laion_assets.settings import Settings
 from laion_assets.web.app import build_app
-from laion_assets.web.shelf import Shelf
+from laion_assets.web.current_release import Shelf
 from laion_assets_tests.pipeline import copy, load, refresh
 from laion_assets_tests.web.site import Site, run_site
 

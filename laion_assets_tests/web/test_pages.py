@@ -14,16 +14,16 @@ import pytest
 import requests
 from pydantic import TypeAdapter
 
-from laion_assets.lib.database import Database
-from laion_assets.lib.errors import LaionError
-from laion_assets.lib.release import delete_release
-from laion_assets.lib.removal import remove_traces
-from laion_assets.lib.samples import SAMPLE_METADATA
+from laion_assets.errors import LaionError
+from laion_assets.operations.traces import remove_traces
+from laion_assets.raw_shards.samples import SAMPLE_METADATA
+from laion_assets.releases.cleanup import delete_release
+from laion_assets.stores.database import Database
 from laion_assets.web import app
 from laion_assets.web.app import build_app
+from laion_assets.web.current_release import Shelf
+from laion_assets.web.limits import Limits
 from laion_assets.web.pages import PAGES, Page
-from laion_assets.web.shelf import Shelf
-from laion_assets.web.workers import Limits
 from laion_assets_tests.pipeline import copy, load, refresh
 from laion_assets_tests.web.conftest import (
     FORMULA,

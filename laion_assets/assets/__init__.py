@@ -1,1 +1,0 @@
-"""The assets, a module each; `definitions.py` collects them."""

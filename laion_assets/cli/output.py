@@ -1,0 +1,345 @@
+"""What `laion` prints: progress, the status table, search answers."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from laion_assets.operations.status_report import Status
+    from laion_assets.releases.cleanup import Cleaning
+    from laion_assets.releases.diff import ReleaseDiff
+    from laion_assets.releases.manifest import Manifest, Record
+    from laion_assets.runs.backfill import Outcome
+    from laion_assets.search.search import SearchAnswer
+
+# The parent of every logger of the package.
+LOGGER = logging.getLogger("laion_assets")
+STATE_STYLES = {"done": "green", "failed": "red", "running": "yellow", "no partition": "red"}
+
+
+class _Console(Console):
+    """A console that leaves it to the command what to do when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises BrokenPipeError again, where rich would end the program with exit status 1."""
+        raise  # noqa: PLE0704 - rich calls it while it handles the error
+
+
+class RunProgress:
+    """A progress bar over runs, with a line for each that has ended."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total)
+
+    def follow(self, name: str, run: Callable[[], Outcome]) -> Outcome:
+        """Shows the run's name while it runs, and then how it ended."""
+        self._progress.update(self._task, description=escape(name))
+        outcome = run()
+        self._progress.advance(self._task)
+        self._progress.console.print(_describe(name, outcome), highlight=False, soft_wrap=True)
+        return outcome
+
+    def tell(self, record: logging.LogRecord) -> None:
+        """Shows how far the run has come in place of its name, and a warning as a line."""
+        text = escape(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            self._progress.console.print(text, highlight=False, soft_wrap=True)
+        else:
+            self._progress.update(self._task, description=text)
+
+
+class _Listener(logging.Handler):
+    """Passes on what is logged."""
+
+    def __init__(self, tell: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.INFO)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Passes on a record."""
+        self._tell(record)
+
+
+@contextmanager
+def listen(tell: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Tells what the package logs, until the block is left."""
+    listener, level = _Listener(tell), LOGGER.level
+    LOGGER.addHandler(listener)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+        LOGGER.removeHandler(listener)
+
+
+@contextmanager
+def show_progress(total: int) -> Iterator[RunProgress]:
+    """Shows a progress bar on standard error, over so many runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_Console(stderr=True), transient=True) as progress:
+        runs = RunProgress(progress, total)
+        with listen(runs.tell):
+            yield runs
+
+
+def print_status(status: Status) -> None:
+    """Prints a table of the shards, and below it the counts and the last release."""
+    table = Table("shard", "rows", "rejected", "when (UTC)", "sample", "state", box=None)
+    table.columns[0].no_wrap = True
+    for number in (1, 2):
+        table.columns[number].justify = "right"
+    for shard in status.shards:
+        style = STATE_STYLES.get(shard.state, "")
+        table.add_row(
+            escape(shard.shard),
+            "" if shard.image_count is None else f"{shard.image_count:,}",
+            "" if shard.rejected_count is None else f"{shard.rejected_count:,}",
+            f"{shard.loaded_at:%Y-%m-%d %H:%M:%S}" if shard.loaded_at else "",
+            "sample" if shard.is_sample else "",
+            f"[{style}]{shard.state}[/]" if style else shard.state,
+        )
+    console = _open_console()
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    console.print(table)
+    for shard in status.shards:
+        if shard.left_in:
+            say(
+                escape(
+                    f"{shard.shard} has no partition, but is still in: "
+                    f"{', '.join(shard.left_in)}; "
+                    f"`laion remove {shlex.quote(shard.shard)}` removes it"
+                )
+            )
+    totals = ", ".join(f"{count:,} {what}" for what, count in status.totals.items())
+    say(f"\nTotal: {totals or 'nothing yet'}")
+    release = status.release
+    samples = (
+        f" ({release.sample_count:,} of them samples)" if release and release.sample_count else ""
+    )
+    say(
+        f"Last release: {release.release}, {release.image_count:,} images of "
+        f"{release.shard_count} shards{samples}, Lance version {release.lance_version}"
+        if release
+        else "Last release: none",
+    )
+    free = (
+        f"{free_bytes / 1e9:,.1f} GB ({what})" for what, free_bytes in status.free_bytes.items()
+    )
+    say(f"Free space: {', '.join(free)}")
+    if status.is_release_behind:
+        say("Counts and release are behind the shards: `laion backfill --missing`")
+    if status.new_count:
+        say(f"New in the sources: {status.new_count:,} shards; `laion discover`")
+    for line in (*status.delays, *status.problems):
+        say(escape(line))
+
+
+def print_answer(answer: SearchAnswer) -> None:
+    """Prints the hits of a search, the best first."""
+    console = _open_console()
+    relation = "" if answer.relation == "exactly" else f"{answer.relation} "
+    place = f"in release {answer.release}" if answer.release else "in the newest version"
+    console.print(
+        f"{relation}{answer.total:,} captions {place} ({answer.took_ms:.1f} ms)",
+        highlight=False,
+    )
+    for hit in answer.hits:
+        console.print(f"\n{escape(str(hit['caption']))}", highlight=False, soft_wrap=True)
+        console.print(f"  {escape(str(hit['url']))}", style="dim", highlight=False, soft_wrap=True)
+
+
+def print_answer_json(answer: SearchAnswer) -> None:
+    """Prints the answer as one JSON object."""
+    import json
+    from dataclasses import asdict
+
+    print(json.dumps(asdict(answer), ensure_ascii=not _has_all_letters(), indent=2))
+
+
+def print_json(records: Record | list[Manifest]) -> None:
+    """Prints a record, or several, as JSON."""
+    import json
+
+    if isinstance(records, list):
+        dumped: object = [record.model_dump(mode="json") for record in records]
+    else:
+        dumped = records.model_dump(mode="json")
+    print(json.dumps(dumped, ensure_ascii=not _has_all_letters(), indent=2))
+
+
+def print_releases(manifests: Sequence[Manifest]) -> None:
+    """Prints a line for each release."""
+    table = Table("release", "when (UTC)", "shards", "images", "content SHA-256", box=None)
+    for number in (2, 3):
+        table.columns[number].justify = "right"
+    for manifest in manifests:
+        table.add_row(
+            manifest.release,
+            f"{manifest.released_at:%Y-%m-%d %H:%M:%S}",
+            f"{len(manifest.shards):,}",
+            f"{manifest.row_counts['images']:,}",
+            manifest.content_sha256,
+        )
+    _open_console().print(table)
+
+
+def print_manifest(manifest: Manifest) -> None:
+    """Prints what is behind a release."""
+    console = _open_console()
+    facts = {
+        "Release": manifest.release,
+        "When": f"{manifest.released_at:%Y-%m-%d %H:%M:%S} UTC",
+        "Content SHA-256": manifest.content_sha256,
+        "Rows": _join(manifest.row_counts, "{name} {value:,}"),
+        "Lance versions": _join(manifest.lance_versions, "{name} {value}"),
+        "Made with": _join(manifest.versions, "{name} {value}"),
+        "Dagster run": manifest.run_id,
+    }
+    for name, fact in facts.items():
+        console.print(f"{name + ':':<17}{escape(fact)}", highlight=False, soft_wrap=True)
+    shards = Table(
+        "shard", "images", "rejected", "SHA-256 of the file", "sample", "source", box=None
+    )
+    for shard in manifest.shards:
+        counts = f"{shard.image_count:,}", f"{shard.rejected_count:,}"
+        mark = "sample" if shard.is_sample else ""
+        shards.add_row(escape(shard.shard), *counts, shard.sha256, mark, escape(shard.source))
+    sheets = Table("kind", "names", "SHA-256 of the sheet", "location", box=None)
+    for sheet in manifest.sheets:
+        sheets.add_row(sheet.kind, f"{sheet.name_count:,}", sheet.sha256, escape(sheet.location))
+    for table in (shards, sheets):
+        for column in table.columns:
+            # A digest that is cut is none.
+            column.overflow = "fold"
+        console.print()
+        console.print(table)
+
+
+def print_diff(diff: ReleaseDiff) -> None:
+    """Prints what changed between two releases."""
+    console = _open_console()
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    same = ", the same content" if diff.is_same_content else ""
+    say(f"{diff.before} -> {diff.after}{same}")
+    say(f"images: {diff.image_count_before:,} -> {diff.image_count_after:,}")
+    for what, names in (
+        ("shards added", diff.shards_added),
+        ("shards removed", diff.shards_removed),
+        ("shards changed", diff.shards_changed),
+        ("sheets changed", diff.sheets_changed),
+    ):
+        say(escape(f"{what}: {len(names)}{': ' if names else ''}{', '.join(names)}"))
+    for what, moves in (("domains", diff.domains), ("names", diff.names)):
+        say(f"\n{what} whose count moved: {moves.changed_count:,}")
+        for move in (*moves.risers, *moves.fallers):
+            kind = f" ({move.kind})" if move.kind else ""
+            change = f"{move.after - move.before:+,}"
+            say(escape(f"{change:>12}  {move.name}{kind}: {move.before:,} -> {move.after:,}"))
+
+
+def print_deletion(tag: str, cleaning: Cleaning) -> None:
+    """Prints what the deletion of a release freed."""
+    print(
+        f"{tag} is no release any more; {cleaning.version_count:,} old versions removed, "
+        f"{cleaning.freed_bytes / 1e6:,.1f} MB freed"
+    )
+
+
+def print_removal(
+    shards: Sequence[str], sources: Mapping[str, str], unlisted: Sequence[str]
+) -> None:
+    """Prints the shards that were removed, and on standard error which of them may come back.
+
+    Args:
+        shards: what was removed.
+        sources: where `LAION_SHARDS` still has some of them.
+        unlisted: why locations of `LAION_SHARDS` could not be listed.
+    """
+    for shard in shards:
+        print(f"removed {shard}")
+    for shard, source in sources.items():
+        print(f"still at the source: {shard} ({source})", file=sys.stderr)
+    if sources:
+        print(
+            "laion: `laion discover`, `laion backfill` and the sensor register again what "
+            "LAION_SHARDS still names; delete them there or take them out of LAION_SHARDS",
+            file=sys.stderr,
+        )
+    for problem in unlisted:
+        print(f"laion: not known whether it still has these shards: {problem}", file=sys.stderr)
+
+
+def print_holders(lance_dir: Path, shards: Collection[str]) -> None:
+    """Prints on standard error which releases still have some of these shards."""
+    from laion_assets.releases.catalog import list_releases
+
+    tags = [
+        manifest.release
+        for manifest in list_releases(lance_dir)
+        if any(shard.shard in shards for shard in manifest.shards)
+    ]
+    if tags:
+        print(
+            f"laion: still in {', '.join(tags)}, as releases never change; "
+            "`laion release delete TAG` deletes one",
+            file=sys.stderr,
+        )
+
+
+def _count_shards(manifest: Manifest) -> str:
+    samples = f" ({manifest.sample_count:,} of them samples)" if manifest.sample_count else ""
+    return f"{len(manifest.shards):,} shards{samples}"
+
+
+def _join(values: Mapping[str, object], form: str) -> str:
+    return ", ".join(form.format(name=name, value=value) for name, value in values.items())
+
+
+def _has_all_letters() -> bool:
+    """Returns whether standard output can show any letter."""
+    return codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
+
+
+def _open_console() -> Console:
+    console = _Console()
+    if not console.is_terminal:
+        # A program that reads a table wants a line for each row, however long.
+        console.width = 10_000
+    return console
+
+
+def _describe(name: str, outcome: Outcome) -> str:
+    if outcome.reason:
+        return f"[red]failed[/] {escape(name)}: {escape(outcome.reason)}"
+    images = outcome.metadata.get("images")
+    release = outcome.metadata.get("release")
+    facts = ""
+    if images:
+        facts = (
+            f" {images['dagster/partition_row_count']:,} images, {images['rejected']:,} rejected,"
+        )
+        if reason := images.get("mostly_rejected_as"):
+            facts += f" [yellow]over half of the rows as {reason}[/],"
+    elif release:
+        facts = f" release {release['tag']},"
+    return f"[green]done[/]   {escape(name)}:{facts} {outcome.duration_s:.1f} s"

@@ -1,0 +1,1 @@
+"""Images per domain, and images whose caption has each name."""

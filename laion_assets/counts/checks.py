@@ -1,0 +1,112 @@
+"""Asset checks: what must hold, with figures and what to do if it does not.
+
+Here are those of the names and their counts; `table_checks.py` has those of the other tables, and
+`shard_checks.py` the one that comes with each shard.
+"""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    pass
+
+
+from collections.abc import Iterable
+
+from laion_assets.names.checks import build_names_kept
+from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.metadata import show_rows
+from laion_assets.orchestration.overtaken import is_overtaken
+from laion_assets.stores.resources import Warehouse
+
+
+def build_checks(kinds: Iterable[str]) -> list[dg.AssetChecksDefinition]:
+    """Returns the checks of the names and their counts."""
+    kinds = tuple(kinds)
+    return [
+        _build_every_name_counted(kinds),
+        _build_equals_fts5(kinds),
+        *(build_names_kept(kind) for kind in kinds),
+    ]
+
+
+def _build_every_name_counted(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset="entity_counts",
+        description="Every name of every sheet is counted for every shard.",
+    )
+    @explain_failures
+    def every_name_counted(
+        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+    ) -> dg.AssetCheckResult:
+        from laion_assets.counts.refresh import find_uncounted
+
+        uncounted = find_uncounted(warehouse.database, kinds)
+        return dg.AssetCheckResult(
+            passed=not uncounted or is_overtaken(context.instance, context.run.run_id),
+            metadata={
+                "uncounted_pairs": sum(uncounted.values()),
+                "shards": ", ".join(list(uncounted)[:20]),
+                "if_it_fails": "Materialize entity_counts again.",
+            },
+        )
+
+    return every_name_counted
+
+
+def _build_equals_fts5(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset="entity_counts",
+        description=(
+            "On a sample of 200 names and one shard, the counts are those of SQLite FTS5, whose "
+            "index is built for this. Each state of the tables has a sample of its own."
+        ),
+    )
+    @explain_failures
+    def equals_fts5(warehouse: Warehouse) -> dg.AssetCheckResult:
+        from laion_assets.counts.fts5_sample import compare_with_fts5
+
+        comparison = compare_with_fts5(warehouse.database, kinds)
+        first = [
+            f"{name}: {ours}, FTS5 {theirs}"
+            for name, (ours, theirs) in list(comparison.differing.items())[:20]
+        ]
+        return dg.AssetCheckResult(
+            passed=not comparison.differing,
+            metadata={
+                "names": comparison.name_count,
+                "captions": comparison.caption_count,
+                "shard": comparison.shard or "none yet",
+                "differing": len(comparison.differing),
+                "differing_names": "; ".join(first),
+                "if_it_fails": "Report it with the names: this would be a bug.",
+            },
+        )
+
+    return equals_fts5
+
+
+@dg.asset_check(asset="domain_counts")
+@explain_failures
+def counts_add_up(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+) -> dg.AssetCheckResult:
+    """The counts of all domains add up to the rows of `images`.
+
+    And the rows of each shard in `images` and `rejected_images` to those of its file.
+    """
+    from laion_assets.images.soundness import account_domains
+
+    with warehouse.database.read() as connection:
+        account = account_domains(connection)
+    return dg.AssetCheckResult(
+        passed=account.is_sound or is_overtaken(context.instance, context.run.run_id),
+        metadata={
+            "sum_of_counts": account.counted,
+            "images": account.images,
+            "images_noted_when_loaded": account.loaded,
+            "unaccounted_shards": show_rows(account.unaccounted),
+            "if_it_fails": "Load the shards that are named again; then refresh the counts.",
+        },
+    )

@@ -1,0 +1,242 @@
+"""Refreshes the tables of counts: images of each domain, captions that match each name.
+
+What a name's captions are is counted once for each shard and kept in `caption_matches`, so that a
+refresh scans only what is missing. Loading a shard removes its rows there. Each refresh notes the
+snapshot, a digest of the loads of all shards, that its table tells of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from laion_assets.counts.captions import Folding, caption_filter, count_phrases
+from laion_assets.errors import StaleTableError
+from laion_assets.stores.database import Database, stream
+from laion_assets.stores.sql import load_sql, quote_identifier
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Every round counts what was loaded during the one before; a shard loads slower than it is counted.
+ROUNDS = 10
+# The automaton of the names is built for each batch, which is worth it for a large one; and some
+# batches and their copies are in memory at once, some 10 MB each.
+BATCH_ROWS = 131_072
+# Few captions are left where few names are looked for: small batches give every core some.
+LIKELY_ROWS = 16_384
+
+
+@dataclass
+class CountReport:
+    """What a refresh of the name counts had to do.
+
+    Attributes:
+        scanned_captions: captions read to count something new.
+        counted_pairs: pairs of shard and phrase counted now.
+        reused_pairs: pairs known from before.
+    """
+
+    scanned_captions: int = 0
+    counted_pairs: int = 0
+    reused_pairs: int = 0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The phrases not yet counted for a load of a shard."""
+
+    shard: str
+    load_id: str
+    phrases: list[str]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The names of all kinds, as rows of kind, position, name and phrase."""
+
+    rows: list[tuple[str, int, str, str]]
+    digest: str
+    folding: Folding
+
+    @property
+    def phrases(self) -> list[str]:
+        return sorted({phrase for *_, phrase in self.rows if phrase})
+
+
+def refresh_domain_counts(database: Database) -> None:
+    """Counts the images of each domain anew."""
+    with database.write() as connection:
+        connection.execute(load_sql("counts/delete_domain_counts"))
+        connection.execute(load_sql("counts/insert_domain_counts"))
+        _note_refresh(connection, "domain_counts", None)
+
+
+def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountReport:
+    """Counts for each name of these kinds the images whose caption matches it.
+
+    Raises:
+        StaleTableError: a kind has no table yet, or shards were replaced faster than counted.
+    """
+    kinds = tuple(kinds)
+    report = CountReport()
+    for _ in range(ROUNDS):
+        with database.read() as connection:
+            lists = _read_lists(connection, kinds)
+            if _is_fresh(connection, "entity_counts", _digest(lists)):
+                ((report.reused_pairs,),) = connection.execute(
+                    load_sql("counts/count_pairs")
+                ).fetchall()
+                report.reused_pairs -= report.counted_pairs
+                return report
+            names = _fold_names(lists)
+            gaps = select_gaps(connection, names.phrases)
+        found = [_count_gap(database, names.folding, gap, report) for gap in gaps]
+        _store(database, names, found, report)
+    raise StaleTableError(
+        "shards kept changing during the count; refresh the counts again", is_passing=True
+    )
+
+
+def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Empties the tables of counts where no shard is left to count."""
+    for table in ("domain_counts", "entity_counts"):
+        connection.execute(load_sql(f"delete_{table}"))
+        connection.execute(load_sql("counts/delete_refresh"), {"table_name": table})
+
+
+def is_domain_count_fresh(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Returns whether `domain_counts` tells of the shards as they are loaded now."""
+    return _is_fresh(connection, "domain_counts", None)
+
+
+def is_entity_count_fresh(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> bool:
+    """Returns whether `entity_counts` tells of the shards and the names as they are now."""
+    return _is_fresh(connection, "entity_counts", _digest(_read_lists(connection, tuple(kinds))))
+
+
+def select_gaps(connection: duckdb.DuckDBPyConnection, phrases: Sequence[str]) -> list[Gap]:
+    """Returns for each shard the phrases that are not counted for it, where there are any."""
+    parameters = {"phrases": list(phrases)}
+    rows = connection.execute(load_sql("counts/select_gaps"), parameters).fetchall()
+    return [Gap(*row) for row in rows]
+
+
+def find_uncounted(database: Database, kinds: Iterable[str]) -> dict[str, int]:
+    """Returns how many phrases are not counted, for each shard where there are any."""
+    with database.read() as connection:
+        phrases = sorted({p for p in read_phrases(connection, kinds).values() if p})
+        return {gap.shard: len(gap.phrases) for gap in select_gaps(connection, phrases)}
+
+
+def read_phrases(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> dict[str, str]:
+    """Returns the phrase of each name of these kinds, by name."""
+    names = _fold_names(_read_lists(connection, tuple(kinds)))
+    return {name: phrase for _, _, name, phrase in names.rows}
+
+
+def _read_lists(
+    connection: duckdb.DuckDBPyConnection, kinds: tuple[str, ...]
+) -> dict[str, list[str]]:
+    lists: dict[str, list[str]] = {}
+    for kind in kinds:
+        query = load_sql("counts/select_names").format(table=quote_identifier(kind))
+        try:
+            lists[kind] = [name for (name,) in connection.execute(query).fetchall()]
+        except duckdb.CatalogException:
+            raise StaleTableError(f"no table of {kind} yet; materialize `{kind}` first") from None
+    return lists
+
+
+def _digest(lists: Mapping[str, list[str]]) -> str:
+    return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
+
+
+def _is_fresh(connection: duckdb.DuckDBPyConnection, table: str, names_sha256: str | None) -> bool:
+    parameters = {"table_name": table, "names_sha256": names_sha256}
+    ((is_fresh,),) = connection.execute(load_sql("counts/is_fresh"), parameters).fetchall()
+    return bool(is_fresh)
+
+
+def _fold_names(lists: Mapping[str, list[str]]) -> _Names:
+    names = _Names([], _digest(lists), Folding())
+    # SQLite is asked about all characters at once, which is most of the time that this takes.
+    names.folding.learn("".join(chain.from_iterable(lists.values())))
+    for kind, texts in lists.items():
+        for position, name in enumerate(texts):
+            names.rows.append((kind, position, name, names.folding.phrase(name)))
+    return names
+
+
+def _count_gap(
+    database: Database, folding: Folding, gap: Gap, report: CountReport
+) -> tuple[Gap, Mapping[str, int]]:
+    filter_ = caption_filter(gap.phrases)
+    if filter_ is None:
+        query, batch_rows, parameters = "counts/select_captions", BATCH_ROWS, {}
+    else:
+        query, batch_rows, parameters = (
+            "counts/select_likely_captions",
+            LIKELY_ROWS,
+            {"filter": filter_},
+        )
+    parameters["load_id"] = gap.load_id
+    with (
+        database.read() as connection,
+        stream(connection, load_sql(query), parameters, batch_rows=batch_rows) as reader,
+    ):
+        counts = count_phrases(_tally(reader, report), gap.phrases, folding)
+    return gap, counts
+
+
+def _tally(batches: Iterable[pa.RecordBatch], report: CountReport) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        report.scanned_captions += batch.num_rows
+        yield batch
+
+
+def _store(
+    database: Database,
+    names: _Names,
+    found: Sequence[tuple[Gap, Mapping[str, int]]],
+    report: CountReport,
+) -> None:
+    """Stores what was counted, and replaces `entity_counts` unless a shard changed meanwhile."""
+    with database.write() as connection:
+        for gap, counts in found:
+            parameters = {
+                "load_id": gap.load_id,
+                "phrases": list(counts),
+                "image_counts": list(counts.values()),
+            }
+            connection.execute(load_sql("counts/insert_caption_matches"), parameters)
+            report.counted_pairs += len(counts)
+        if not select_gaps(connection, names.phrases):
+            _replace_entity_counts(connection, names)
+
+
+def _replace_entity_counts(connection: duckdb.DuckDBPyConnection, names: _Names) -> None:
+    kinds, positions, texts, phrases = zip(*names.rows, strict=True) if names.rows else ((),) * 4
+    parameters = {
+        "kinds": list(kinds),
+        "positions": list(positions),
+        "names": list(texts),
+        "phrases": list(phrases),
+    }
+    connection.execute(load_sql("counts/delete_entity_counts"))
+    connection.execute(load_sql("counts/insert_entity_counts"), parameters)
+    _note_refresh(connection, "entity_counts", names.digest)
+
+
+def _note_refresh(
+    connection: duckdb.DuckDBPyConnection, table: str, names_sha256: str | None
+) -> None:
+    connection.execute(load_sql("counts/delete_refresh"), {"table_name": table})
+    parameters = {"table_name": table, "names_sha256": names_sha256}
+    connection.execute(load_sql("counts/insert_refresh"), parameters)

@@ -1,0 +1,1 @@
+"""The cleaned rows of each shard, as the DuckDB table `images`."""

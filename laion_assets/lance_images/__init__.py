@@ -1,0 +1,1 @@
+"""The rows of `images` in the Lance table of that name, one commit a shard."""

@@ -1,0 +1,53 @@
+"""The shard's rows in the versioned Lance table."""
+
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.metadata import OWNERS, describe_table
+from laion_assets.partitions import SHARDS
+from laion_assets.schemas import LANCE_IMAGES
+from laion_assets.stores.resources import LanceStore, Warehouse
+
+
+@dg.asset(
+    deps=["images"],
+    partitions_def=SHARDS,
+    group_name="shards",
+    kinds={"lance", "arrow"},
+    code_version="1",
+    owners=OWNERS,
+    tags={"holds": "urls-and-captions"},
+    metadata={**describe_table("images.lance", LANCE_IMAGES), "partition_expr": "shard"},
+)
+@explain_failures
+def lance_images(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, lance_store: LanceStore
+) -> dg.MaterializeResult[None]:
+    """The shard's rows of `images` in the Lance table `images`, value for value.
+
+    The shard is replaced in one commit, so every version of the table has it whole or not at all;
+    the commit says which load of which file it holds.
+
+    ```python
+    lancedb.connect("data/lance").open_table("images").search("lemur").limit(10).to_list()
+    ```
+    """
+    from laion_assets.lance_images.copy import copy_shard
+
+    started = time.monotonic()
+    commit = copy_shard(
+        warehouse.database, Path(lance_store.path), context.partition_key, context.run.run_id
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/partition_row_count": commit.row_count,
+            "lance_version": commit.version,
+            "fragments": commit.fragment_count,
+            "bytes": commit.data_bytes,
+            "sha256": commit.properties["sha256"],
+            "duration_s": round(time.monotonic() - started, 3),
+        },
+    )

@@ -1,0 +1,170 @@
+"""Copies one shard from the DuckDB table `images` to the Lance table of that name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from laion_assets.errors import StaleTableError
+from laion_assets.lance_images.caption_words import CaptionWords
+from laion_assets.lance_images.indices import index_captions, update_columns
+from laion_assets.lance_images.table import Commit, ensure_table, replace_shard, table_path
+from laion_assets.schemas import LANCE_IMAGES, arrow_schema
+from laion_assets.stores.database import Database, stream
+from laion_assets.stores.disk_space import check_space, estimate_copy
+from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.migration import migrate_lance
+from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ShardComparison:
+    """A shard in DuckDB and in Lance.
+
+    Attributes:
+        shard: partition key.
+        duckdb_rows: its rows in DuckDB.
+        lance_rows: its rows in Lance.
+        has_same_ids: whether the sums of their ids are the same, in whatever order they stand.
+        is_noted: whether Lance has had the present load.
+    """
+
+    shard: str
+    duckdb_rows: int
+    lance_rows: int
+    has_same_ids: bool
+    is_noted: bool
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether Lance has the shard as DuckDB has it."""
+        return self.is_noted and self.has_same_ids and self.duckdb_rows == self.lance_rows
+
+
+def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> Commit:
+    """Replaces the shard in Lance by its rows in DuckDB, in one commit, and notes that in DuckDB.
+
+    Without the note, as after a crash between commit and note, the shard counts as not copied.
+
+    Raises:
+        StaleTableError: DuckDB does not have the shard.
+        DiskSpaceError: the disk has no room for it.
+    """
+    import lance
+
+    path = table_path(lance_dir, "images")
+    if ensure_table(path, arrow_schema(LANCE_IMAGES)):
+        # From the start, so that a search before the first release has the same rules.
+        index_captions(lance.dataset(path))
+    migrate_lance(path)
+    update_columns(path)
+    schema = _written_schema(lance.dataset(path))
+    with lock_shard(lance_dir, shard):
+        load_id, commit = _copy(database, lance_dir, shard, run_id, schema)
+        with database.write() as connection:
+            values = {"load_id": load_id, "lance_version": commit.version}
+            connection.execute(load_sql("lance_images/update_lance_version"), values)
+    return commit
+
+
+def find_uncopied(
+    connection: duckdb.DuckDBPyConnection, dataset: lance.LanceDataset | None
+) -> list[str]:
+    """Returns the shards that Lance does not have as DuckDB has them, or has and DuckDB has not.
+
+    Args:
+        connection: open for reading.
+        dataset: the Lance table `images`; None if there is none.
+    """
+    return [c.shard for c in compare_shards(connection, dataset) if not c.is_equal]
+
+
+def compare_shards(
+    connection: duckdb.DuckDBPyConnection, dataset: lance.LanceDataset | None
+) -> list[ShardComparison]:
+    """Compares every shard that DuckDB or Lance has; by shard. The arguments are as above."""
+    query = load_sql("lance_images/select_checksums")
+    ours = {shard: tuple(values) for shard, *values in connection.execute(query).fetchall()}
+    theirs: dict[str, tuple[int, ...]] = {}
+    if dataset is not None:
+        reader = dataset.scanner(columns=["shard", "image_id"]).to_reader()
+        with duckdb.connect() as engine:
+            engine.execute(load_sql("raw_shards/set_progress_off"))
+            engine.register("images", reader)
+            theirs = {shard: tuple(values) for shard, *values in engine.execute(query).fetchall()}
+    noted = {
+        shard for (shard,) in connection.execute(load_sql("lance_images/select_copied")).fetchall()
+    }
+    loaded = {
+        shard for (shard,) in connection.execute(load_sql("lance_images/select_shards")).fetchall()
+    }
+    return [
+        _compare(shard, ours.get(shard, (0, 0)), theirs.get(shard, (0, 0)), shard in noted)
+        for shard in sorted(loaded | ours.keys() | theirs.keys())
+    ]
+
+
+def _written_schema(dataset: lance.LanceDataset) -> pa.Schema:
+    """Returns our columns in the order of the table, where added ones come last."""
+    import pyarrow as pa
+
+    ours = {column.name for column in LANCE_IMAGES}
+    return pa.schema([field for field in dataset.schema if field.name in ours])
+
+
+def _arrange(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
+
+
+def _compare(
+    shard: str, ours: tuple[int, ...], theirs: tuple[int, ...], is_noted: bool
+) -> ShardComparison:
+    (our_rows, our_sum), (their_rows, their_sum) = ours, theirs
+    return ShardComparison(shard, our_rows, their_rows, our_sum == their_sum, is_noted)
+
+
+def _copy(
+    database: Database, lance_dir: Path, shard: str, run_id: str, schema: pa.Schema
+) -> tuple[str, Commit]:
+    import pyarrow as pa
+
+    with database.read() as connection:
+        loads = connection.execute(
+            load_sql("lance_images/select_load"), {"shard": shard}
+        ).fetchall()
+        if not loads:
+            raise StaleTableError(f"shard {shard!r} is not in DuckDB; materialize `images` first")
+        ((load_id, sha256, image_count),) = loads
+        counts = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
+        total = sum(count for _, count in counts)
+        needed = estimate_copy(database.path, image_count, total)
+        check_space(lance_dir, needed, f"copying shard {shard!r} to Lance")
+        with stream(connection, load_sql("lance_images/select_images"), {"shard": shard}) as reader:
+            words = CaptionWords()
+            # DuckDB calls every column nullable; the values are the same.
+            batches = (
+                _arrange(b.append_column("caption_words", words.write(b["caption"])), schema)
+                for b in reader
+            )
+            commit = replace_shard(
+                table_path(lance_dir, "images"),
+                shard,
+                pa.RecordBatchReader.from_batches(schema, batches),
+                expected_count=image_count,
+                properties={
+                    "shard": shard,
+                    "load_id": load_id,
+                    "sha256": sha256,
+                    "dagster_run_id": run_id,
+                },
+            )
+    return load_id, commit

@@ -1,0 +1,189 @@
+"""Brings the indices of the Lance table `images` up to date, and joins its small fragments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from laion_assets.lance_images.caption_words import CaptionWords
+from laion_assets.stores.locks import lock
+
+if TYPE_CHECKING:
+    import lance
+    from lance.dataset import Index
+    from lance.indices import IndexSegment
+
+# What people filter by. A range that most rows are in is quicker read than looked up (`search.py`
+# does so); a B-tree is for the rare ones.
+SCALAR_INDICES: Mapping[str, Literal["BTREE", "BITMAP"]] = {
+    "domain": "BTREE",
+    "shard": "BITMAP",
+    "punsafe": "BTREE",
+    "aesthetic": "BTREE",
+    "width": "BTREE",
+    "height": "BTREE",
+}
+# The small one of the captions that Lance reads otherwise; see `caption_words.py`.
+WORDS = "caption_words"
+# Words as they stand: no stemming and no stop words, so that names can be found whole.
+CAPTION_INDEX: Mapping[str, Any] = {
+    "with_position": True,
+    "stem": False,
+    "remove_stop_words": False,
+    "max_token_length": None,
+}
+# Deltas answer as fast as one index, up to a point; merging is the dearest step of a release.
+MAX_INDEX_DELTAS = 16
+# More of them than cores wait for each other, and each makes the index one part longer.
+WORKERS = min(4, os.cpu_count() or 1)
+# What a worker may hold before it writes.
+WORKER_MIB = 256
+# A fragment costs every search some time, and a file; joining them costs the indices a rewrite,
+# so it waits until it saves many.
+SMALL_FRAGMENT_ROWS = 131_072
+MIN_FRAGMENTS_SAVED = 64
+
+
+def update_indices(path: Path) -> lance.LanceDataset:
+    """Makes every index cover every row; returns the table with them.
+
+    Rows that are new get a part of the index of their own, at a cost that only they add to. Lance
+    builds a part on one core, so the captions are split among several, and the small indices are
+    built beside them.
+    """
+    import lance
+
+    groups = _split(_find_unindexed(lance.dataset(path)))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        parts = [pool.submit(_build_part, path, group) for group in groups]
+        # The parts are committed after it, all at once.
+        _update_scalars(path)
+        built: list[IndexSegment | Index] = [part.result() for part in parts]
+    dataset = lance.dataset(path)
+    if built:
+        # Those of other fragments stay.
+        dataset.commit_existing_index_segments(_name("caption"), "caption", built)
+    for index in lance.dataset(path).describe_indices():
+        if (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
+            lance.dataset(path).optimize.optimize_indices(
+                num_indices_to_merge=deltas, index_names=[index.name]
+            )
+    return lance.dataset(path)
+
+
+def index_captions(dataset: lance.LanceDataset) -> None:
+    """Creates the full-text indices. Rows that come later are searched by their rules, too."""
+    for column in ("caption", WORDS):
+        dataset.create_scalar_index(column, "INVERTED", _name(column), **CAPTION_INDEX)
+
+
+def update_columns(path: Path) -> None:
+    """Adds the column `caption_words` to a table that an older version of the project made."""
+    import lance
+    import pyarrow as pa
+
+    if WORDS in lance.dataset(path).schema.names:
+        return
+    with lock(path.parent, path.stem):
+        dataset = lance.dataset(path)
+        if WORDS in dataset.schema.names:
+            return
+        words = CaptionWords()
+        schema = pa.schema([pa.field(WORDS, pa.string())])
+
+        @lance.batch_udf(output_schema=schema)
+        def write(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return pa.record_batch([words.write(batch["caption"])], schema=schema)
+
+        dataset.add_columns(write, read_columns=["caption"])
+        lance.dataset(path).create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
+
+
+def _find_unindexed(dataset: lance.LanceDataset) -> dict[int, int]:
+    """Returns the fragments whose captions are in no index, with their rows."""
+    indexed = {
+        fragment
+        for index in dataset.describe_indices()
+        if index.name == _name("caption")
+        for segment in index.segments
+        for fragment in segment.fragment_ids
+    }
+    return {
+        fragment.fragment_id: fragment.count_rows()
+        for fragment in dataset.get_fragments()
+        if fragment.fragment_id not in indexed
+    }
+
+
+def _split(fragments: Mapping[int, int]) -> list[list[int]]:
+    """Returns up to as many groups as there are workers, of about as many rows each.
+
+    Neighbours stay together: only those in the same part of the index can be joined later.
+    """
+    share = sum(fragments.values()) / WORKERS
+    groups: list[list[int]] = []
+    before = 0
+    for fragment, rows in sorted(fragments.items()):
+        # Where its middle lies.
+        number = min(WORKERS - 1, int((before + rows / 2) / share)) if share else 0
+        while len(groups) <= number:
+            groups.append([])
+        groups[number].append(fragment)
+        before += rows
+    return [group for group in groups if group]
+
+
+def _build_part(path: Path, fragments: list[int]) -> Index:
+    import lance
+
+    return lance.dataset(path).create_index_uncommitted(
+        "caption",
+        "INVERTED",
+        name=_name("caption"),
+        replace=True,
+        fragment_ids=fragments,
+        memory_limit=WORKER_MIB,
+        **CAPTION_INDEX,
+    )
+
+
+def _update_scalars(path: Path) -> None:
+    import lance
+
+    dataset = lance.dataset(path)
+    present = {index.name for index in dataset.describe_indices()}
+    for column, kind in SCALAR_INDICES.items():
+        if _name(column) not in present:
+            dataset.create_scalar_index(column, kind, _name(column))
+        else:
+            dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(column)])
+    dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(WORDS)])
+
+
+def join_fragments(path: Path) -> int:
+    """Joins neighbouring small fragments if that saves many; returns how many it saved.
+
+    Where a shard is replaced meanwhile nothing is joined, and it is tried again another time.
+    """
+    import lance
+
+    dataset = lance.dataset(path)
+    sizes = [fragment.count_rows() for fragment in dataset.get_fragments()]
+    small = [size for size in sizes if size < SMALL_FRAGMENT_ROWS]
+    if len(small) - sum(small) / SMALL_FRAGMENT_ROWS < MIN_FRAGMENTS_SAVED:
+        return 0
+    try:
+        dataset.optimize.compact_files(target_rows_per_fragment=SMALL_FRAGMENT_ROWS)
+    except OSError as error:
+        # Lance has no class of its own for it here.
+        if "conflict" not in str(error).lower():
+            raise
+        return 0
+    return len(sizes) - len(lance.dataset(path).get_fragments())
+
+
+def _name(column: str) -> str:
+    return f"{column}_idx"

@@ -1,1 +1,0 @@
-"""Plain functions over files, DuckDB, Lance and text. Nothing here knows Dagster."""

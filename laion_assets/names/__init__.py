@@ -1,0 +1,1 @@
+"""The lists of names: artists, celebrities, characters, and kinds of your own."""

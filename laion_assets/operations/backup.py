@@ -1,0 +1,317 @@
+"""Copies everything that cannot be had again to another folder, while loads and searches go on.
+
+A backup has the layout of the data folder, so it can be used in place of one. It is made under a
+temporary name, verified, and then renamed: a folder with `backup.json` in it is whole. DuckDB is
+copied under its read lock, so loads wait for that long; Lance under the lock of releases, so that
+nothing is cleaned up meanwhile. Raw files are links where the disk is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laion_assets.errors import LaionError
+from laion_assets.lance_images.table import open_table
+from laion_assets.names.sheet_download import is_link
+from laion_assets.raw_shards.fetch import find_raw_shard
+from laion_assets.releases.catalog import list_releases, open_released
+from laion_assets.releases.manifest import Record, find_versions
+from laion_assets.stores.database import Database
+from laion_assets.stores.disk_space import check_space, measure_folder
+from laion_assets.stores.locks import lock
+from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    from laion_assets.settings import Settings
+
+RECORD = "backup.json"
+_BLOCK_BYTES = 1 << 22
+
+
+class BackedUpFile(Record):
+    """A file of a backup.
+
+    Attributes:
+        path: from the folder of the backup, with `/`.
+        file_bytes: its size.
+        sha256: of its content, in hexadecimal.
+    """
+
+    path: str
+    file_bytes: int
+    sha256: str
+
+
+class Backup(Record):
+    """What a backup holds; `backup.json` in its folder.
+
+    Attributes:
+        made_at: when, in UTC.
+        data_dir: the folder that was copied.
+        versions: of the code and of the libraries that made it.
+        releases: tags, the newest first.
+        files: all of them, by path.
+    """
+
+    made_at: datetime
+    data_dir: str
+    versions: dict[str, str]
+    releases: tuple[str, ...]
+    files: tuple[BackedUpFile, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.file_bytes for file in self.files)
+
+
+def back_up(settings: Settings, destination: Path) -> Backup:
+    """Makes a backup; one of before in the same place is replaced when the new one is whole.
+
+    Args:
+        settings: what to copy.
+        destination: the folder of the backup.
+
+    Raises:
+        LaionError: the place is taken by something else, or there is nothing to copy, or a copy is
+            not what was copied.
+        DiskSpaceError: the disk has no room for it.
+    """
+    destination = destination.absolute()
+    _check_place(destination)
+    if not settings.database.exists():
+        raise LaionError(f"{settings.database}: nothing to back up; run `laion backfill` first")
+    with lock(settings.lance_dir, "backup"), _name_errors(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(destination)
+        check_space(destination.parent, _estimate(settings), f"backup to {destination}")
+        made = Path(tempfile.mkdtemp(prefix=f".{destination.name}.part-", dir=destination.parent))
+        try:
+            backup = _fill(settings, made)
+            _put_in_place(made, destination)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return backup
+
+
+def read_backup(folder: Path) -> Backup | None:
+    """Returns the record of a backup; None if the folder is none."""
+    try:
+        return Backup.model_validate_json((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _check_place(destination: Path) -> None:
+    if destination.exists() and read_backup(destination) is None:
+        raise LaionError(f"{destination}: exists, and is not a backup; choose another place")
+
+
+def _remove_leftovers(destination: Path) -> None:
+    """Removes what a killed backup to the same place left."""
+    for left in destination.parent.glob(f".{destination.name}.part-*"):
+        shutil.rmtree(left)
+    for old in destination.parent.glob(f".{destination.name}.old-*"):
+        if destination.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(destination)
+
+
+def _put_in_place(made: Path, destination: Path) -> None:
+    old = made.with_name(made.name.replace(".part-", ".old-"))
+    if destination.exists():
+        destination.rename(old)
+    made.rename(destination)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _estimate(settings: Settings) -> int:
+    """Returns what is copied at most; raw files may be linked."""
+    folders = (settings.lance_dir, settings.raw_dir)
+    return settings.database.stat().st_size + sum(measure_folder(f) for f in folders if f.exists())
+
+
+def _fill(settings: Settings, made: Path) -> Backup:
+    """Copies everything, verifies it, and writes the record."""
+    files: list[BackedUpFile] = []
+    with lock(settings.lance_dir, "release"):
+        with Database(settings.database).read():
+            # No writer has the file; one that was killed left a log, without which it is old.
+            logged = settings.database.with_name(f"{settings.database.name}.wal")
+            files += [_copy(p, made, p.name) for p in (settings.database, logged) if p.exists()]
+        _copy_lance(settings.lance_dir, made / "lance")
+    _check_database(made / settings.database.name)
+    releases = _check_lance(settings.lance_dir, made / "lance")
+    files += [_describe(path, made) for path in _list_files(made / "lance")]
+    files += _copy_raw(settings.raw_dir, made)
+    files += _copy_sheets(settings, made)
+    backup = Backup(
+        made_at=datetime.now(tz=UTC),
+        data_dir=str(settings.data_dir),
+        versions=find_versions(),
+        releases=releases,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+    )
+    (made / RECORD).write_text(backup.model_dump_json(indent=2), encoding="utf-8")
+    return backup
+
+
+def _copy_lance(lance_dir: Path, copy: Path) -> None:
+    """Copies the tagged versions and the newest one of each table, whoever writes meanwhile."""
+    for source in sorted(lance_dir.glob("*.lance")):
+        target = copy / source.name
+        if open_table(source) is None:
+            continue
+        # The versions first: all that they name is there by then, and stays.
+        paths = [*_list_files(source / "_versions"), *_list_files(source / "_refs")]
+        seen = set(paths)
+        paths += [path for path in _list_files(source) if path not in seen and _is_data(path)]
+        for path in paths:
+            _copy(path, target, path.relative_to(source).as_posix())
+        # What nothing names but an old version, or a commit on its way, is not worth the room.
+        dataset = open_table(target)
+        assert dataset is not None
+        dataset.cleanup_old_versions(
+            timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
+        )
+
+
+def _is_data(path: Path) -> bool:
+    # A version or a tag that came after the list names data that may have come after it, too; and
+    # what a writer has not finished yet has a name of its own.
+    is_temporary = path.name.startswith(".") or "#" in path.name
+    return not is_temporary and not {"_versions", "_refs"} & set(path.parts)
+
+
+def _copy_raw(raw_dir: Path, made: Path) -> Iterator[BackedUpFile]:
+    for path in sorted(raw_dir.glob("*.parquet")):
+        yield from _copy_raw_shard(path, made)
+
+
+def _copy_raw_shard(path: Path, made: Path) -> list[BackedUpFile]:
+    """Copies a verified file and its record; nothing of one that is being replaced.
+
+    Raises:
+        LaionError: the file is not the one of its record.
+    """
+    shard, raw_dir = path.stem, path.parent
+    while record := find_raw_shard(shard, raw_dir):
+        copied = _link_or_copy(path, made, f"raw/{path.name}")
+        if copied.sha256 == record.sha256:
+            kept = made / "raw" / f"{shard}.json"
+            kept.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+            return [copied, _describe(kept, made)]
+        (made / copied.path).unlink()
+        # Else it was replaced while it was copied.
+        if find_raw_shard(shard, raw_dir) == record:
+            raise LaionError(
+                f"{path}: is not the file that was verified; materialize `raw_shards` again"
+            )
+    return []
+
+
+def _copy_sheets(settings: Settings, made: Path) -> Iterator[BackedUpFile]:
+    """Copies the lists of names that are files here; the names of all are in DuckDB."""
+    for kind, location in settings.sheets.items():
+        if not is_link(location) and Path(location).is_file():
+            yield _copy(Path(location), made, f"sheets/{kind}.csv")
+
+
+def _check_database(path: Path) -> None:
+    """Checks that the copy opens, and has the rows of each shard."""
+    with Database(path).read() as connection:
+        rows = connection.execute(load_sql("lance_images/select_checksums")).fetchall()
+        found = {shard: count for shard, count, _ in rows}
+        loads = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
+    wrong = [shard for shard, count in loads if count != found.get(shard, 0)]
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    if wrong:
+        raise LaionError(
+            f"{path.name}: `images` does not have the rows of shard {wrong[0]}; materialize "
+            "`images` of it again, then make the backup"
+        )
+
+
+def _check_lance(lance_dir: Path, copy: Path) -> tuple[str, ...]:
+    """Checks that the copy has every release with all its rows; returns their tags."""
+    manifests = list(list_releases(copy))
+    expected = [manifest.release for manifest in list_releases(lance_dir)]
+    if missing := set(expected) - {manifest.release for manifest in manifests}:
+        raise LaionError(f"{copy}: release {min(missing)} was not copied; try again")
+    for manifest in manifests:
+        for table, count in manifest.row_counts.items():
+            if open_released(copy, manifest, table).count_rows() != count:
+                raise LaionError(f"{copy}: {table} of {manifest.release} is not whole; try again")
+    return tuple(manifest.release for manifest in manifests)
+
+
+def _list_files(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _link_or_copy(source: Path, made: Path, name: str) -> BackedUpFile:
+    """Links a file on the same disk that nobody else has a link to; copies any other.
+
+    A raw file may be a link to the user's own, which may be written into.
+    """
+    target = made / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.stat().st_nlink > 1:
+        return _copy(source, made, name)
+    try:
+        os.link(source, target)
+    except OSError:
+        return _copy(source, made, name)
+    return _describe(target, made)
+
+
+def _copy(source: Path, made: Path, name: str) -> BackedUpFile:
+    """Copies a file and reads the copy again.
+
+    Raises:
+        LaionError: the copy has another content.
+    """
+    target = made / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with source.open("rb") as read, target.open("wb") as written:
+        while block := read.read(_BLOCK_BYTES):
+            digest.update(block)
+            written.write(block)
+        written.flush()
+        os.fsync(written.fileno())
+    # A raw file is known by its time, too.
+    shutil.copystat(source, target)
+    copied = _describe(target, made)
+    if copied.sha256 != digest.hexdigest():
+        raise LaionError(f"{target}: differs from {source} that it was copied from; check the disk")
+    return copied
+
+
+def _describe(path: Path, made: Path) -> BackedUpFile:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    name = path.relative_to(made).as_posix()
+    return BackedUpFile(path=name, file_bytes=path.stat().st_size, sha256=sha256)
+
+
+@contextmanager
+def _name_errors(destination: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or destination
+        raise LaionError(
+            f"backup to {destination}: {place}: {error.strerror}; what was there before stays"
+        ) from error

@@ -1,0 +1,176 @@
+"""What `laion status` says, as one record: for people as a table, for programs as JSON.
+
+It is read from the tables, and from Dagster's history as long as that can be read: a full disk and
+a read-only one leave the rest of the answer.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from laion_assets.releases.manifest import Record
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from laion_assets.runs.status import Load
+    from laion_assets.settings import Settings
+
+# A run on its way is neither behind nor failed.
+SOUND_STATES = frozenset({"done", "running"})
+
+
+class ShardStatus(Record):
+    """A shard, as `laion status` shows it.
+
+    Attributes:
+        shard: partition key.
+        state: done, failed, running, part done, behind, missing or no partition.
+        image_count: rows in `images`; None if it is not loaded.
+        rejected_count: rows in `rejected_images`; None if it is not loaded.
+        loaded_at: when, in UTC; None if it is not loaded.
+        is_sample: whether its rows are invented.
+        left_in: the places that still have something of it, if it has no partition.
+    """
+
+    shard: str
+    state: str
+    image_count: int | None
+    rejected_count: int | None
+    loaded_at: datetime | None
+    is_sample: bool
+    left_in: tuple[str, ...]
+
+
+class ReleaseStatus(Record):
+    """The newest release.
+
+    Attributes:
+        release: its tag.
+        released_at: when, in UTC.
+        image_count: rows of its table `images`.
+        shard_count: shards in it.
+        lance_version: the tagged version of `images`.
+        sample_count: shards in it whose rows are invented.
+    """
+
+    release: str
+    released_at: datetime
+    image_count: int
+    shard_count: int
+    lance_version: int
+    sample_count: int
+
+
+class Status(Record):
+    """The state of everything.
+
+    Attributes:
+        is_sound: whether nothing is behind, failed or unreadable.
+        is_release_behind: whether the counts or the release do not have the shards as they are.
+        problems: what could not be read, a line each.
+        delays: why something is not done, and what becomes of it, a line each.
+        new_count: shards of the sources on this machine that are no partition yet.
+        shards: by name.
+        totals: rows of the tables that describe all shards together.
+        release: the newest one; None if there is none.
+        free_bytes: free space of the disk of the data and of the disk of the history.
+    """
+
+    is_sound: bool
+    is_release_behind: bool
+    problems: tuple[str, ...]
+    delays: tuple[str, ...]
+    new_count: int
+    shards: tuple[ShardStatus, ...]
+    totals: Mapping[str, int]
+    release: ReleaseStatus | None
+    free_bytes: Mapping[str, int]
+
+
+def read_status(
+    settings: Settings, instance: dg.DagsterInstance | None, problem: str | None = None
+) -> Status:
+    """Reads the state of everything.
+
+    Args:
+        settings: where the tables are.
+        instance: Dagster's history; None if it cannot be read.
+        problem: why it cannot be read.
+    """
+    from laion_assets.operations.removal import find_places
+    from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.runs.status import (
+        look_around,
+        read_delays,
+        read_due,
+        read_loads,
+        read_states,
+        read_totals,
+    )
+
+    loads = read_loads(settings)
+    shards = instance.get_dynamic_partitions(SHARDS_NAME) if instance else sorted(loads)
+    found = look_around(settings, shards)
+    due = read_due(settings, shards, found)
+    states = read_states(instance, shards, loads, due)
+    left = {}
+    delays: list[str] = []
+    if instance:
+        places = find_places(settings, instance)
+        left = {shard: where for shard, where in places.items() if shard not in states}
+        delays = [delay.describe() for delay in read_delays(instance, due, tuple(settings.sheets))]
+    states |= dict.fromkeys(left, "no partition")
+    is_sound = all(state in SOUND_STATES for state in states.values())
+    return Status(
+        is_sound=is_sound and not due.is_behind and problem is None,
+        is_release_behind=due.is_behind,
+        problems=(problem,) if problem else (),
+        delays=tuple(delays),
+        new_count=len(found.new) if instance else 0,
+        shards=tuple(
+            _describe(shard, states[shard], loads.get(shard), left.get(shard, ()))
+            for shard in sorted(states)
+        ),
+        totals=read_totals(settings),
+        release=_read_release(settings),
+        free_bytes=_measure_free(settings),
+    )
+
+
+def _describe(shard: str, state: str, load: Load | None, left_in: Iterable[str]) -> ShardStatus:
+    return ShardStatus(
+        shard=shard,
+        state=state,
+        image_count=load.image_count if load else None,
+        rejected_count=load.rejected_count if load else None,
+        loaded_at=load.loaded_at if load else None,
+        is_sample=bool(load and load.is_sample),
+        left_in=tuple(left_in),
+    )
+
+
+def _read_release(settings: Settings) -> ReleaseStatus | None:
+    from laion_assets.releases.catalog import newest_release
+
+    newest = newest_release(settings.lance_dir)
+    if newest is None:
+        return None
+    return ReleaseStatus(
+        release=newest.release,
+        released_at=newest.released_at,
+        image_count=newest.row_counts["images"],
+        shard_count=len(newest.shards),
+        lance_version=newest.lance_versions["images"],
+        sample_count=newest.sample_count,
+    )
+
+
+def _measure_free(settings: Settings) -> dict[str, int]:
+    folders = {"data": settings.data_dir, "history": settings.history_dir}
+    return {
+        what: shutil.disk_usage(folder).free for what, folder in folders.items() if folder.is_dir()
+    }

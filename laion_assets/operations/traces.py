@@ -1,0 +1,64 @@
+"""Removes shards from DuckDB, from Lance and from the folder of raw files.
+
+DuckDB is first: a copy to Lance that runs meanwhile holds the lock of the shard, and one that comes
+later finds nothing to copy. Each step is one transaction, one commit or one file, and does nothing
+where it was done before. So after a crash at any moment the same call finishes the work, and until
+then `find_traces` names what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+
+from laion_assets.counts.refresh import clear_counts
+from laion_assets.images.load import delete_shard
+from laion_assets.lance_images.table import list_shards, open_table, remove_shards, table_path
+from laion_assets.raw_shards.fetch import list_raw_shards, remove_raw_shard
+from laion_assets.stores.database import Database
+from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.sql import load_sql
+
+
+def find_traces(database: Database, lance_dir: Path, raw_dir: Path) -> dict[str, list[str]]:
+    """Returns the places that have something of a shard, for each shard that any place has."""
+    dataset = open_table(table_path(lance_dir, "images"))
+    places = {
+        "DuckDB": set(_list_loaded(database)),
+        "Lance": set() if dataset is None else list_shards(dataset),
+        "raw copy": list_raw_shards(raw_dir),
+    }
+    shards = sorted(set().union(*places.values()))
+    return {shard: [place for place, has in places.items() if shard in has] for shard in shards}
+
+
+def remove_traces(
+    database: Database, lance_dir: Path, raw_dir: Path, shards: Collection[str]
+) -> None:
+    """Removes the shards from every place; the tables of counts are emptied if none is left."""
+    if database.path.exists():
+        with database.write() as connection:
+            for shard in shards:
+                delete_shard(connection, shard)
+            if not connection.execute(load_sql("lance_images/select_shards")).fetchall():
+                clear_counts(connection)
+    path = table_path(lance_dir, "images")
+    if open_table(path) is not None:
+        with ExitStack() as stack:
+            # In one order, so that two of these commands do not wait for each other.
+            for shard in sorted(shards):
+                stack.enter_context(lock_shard(lance_dir, shard))
+            remove_shards(path, shards)
+    for shard in shards:
+        remove_raw_shard(raw_dir, shard)
+
+
+def _list_loaded(database: Database) -> list[str]:
+    if not database.path.exists():
+        return []
+    with database.read() as connection:
+        return [
+            shard
+            for (shard,) in connection.execute(load_sql("lance_images/select_shards")).fetchall()
+        ]

@@ -1,0 +1,1 @@
+"""What all assets share: the decorator, failures, metadata of their pages."""

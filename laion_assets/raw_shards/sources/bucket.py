@@ -1,0 +1,135 @@
+"""Shards in buckets: `s3://<bucket>/<path or glob>`, through Arrow's S3 file system.
+
+Credentials and region come from where every AWS program takes them: AWS_ACCESS_KEY_ID,
+~/.aws/credentials, the role of the machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from laion_assets.errors import ShardError, first_line
+from laion_assets.raw_shards.sources.part import Origin, Part
+from laion_assets.raw_shards.sources.source import (
+    Report,
+    Source,
+    SourceRules,
+    describe_each,
+    fixed_folder,
+    has_glob,
+    hide_secrets,
+    is_deep,
+    is_match,
+    shard_of,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.fs
+
+# Each is one request.
+CHUNK_BYTES = 8 << 20
+_BUCKET = re.compile(r"[A-Za-z0-9][\w.-]+")
+REMEDY = "check LAION_SHARDS, the credentials and the network"
+
+
+def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
+    """Returns the objects that a path or glob in a bucket names.
+
+    Raises:
+        ShardError: the bucket does not list them, or has no such object.
+    """
+    from pyarrow.fs import FileSelector, FileType
+
+    pattern = location.partition("://")[2]
+    location = hide_secrets(location)
+    bucket = pattern.partition("/")[0]
+    if not _BUCKET.fullmatch(bucket) or not pattern.partition("/")[2]:
+        raise ShardError(f"{location}: not of the form s3://<bucket>/<path or glob>; correct it")
+    with _name_failures(location):
+        files = _open(bucket, rules)
+        infos = [files.get_file_info(pattern)]
+        if has_glob(pattern):
+            is_recursive = is_deep(pattern)
+            place = fixed_folder(pattern)
+            folder = FileSelector(place, recursive=is_recursive, allow_not_found=True)
+            infos = files.get_file_info(folder)
+            if not infos and files.get_file_info(bucket).type == FileType.NotFound:
+                raise ShardError(f"{location}: no such bucket; correct LAION_SHARDS")
+    found = [i for i in infos if i.is_file and is_match(i.path.split("/"), pattern.split("/"))]
+    if not found and not has_glob(pattern):
+        raise ShardError(f"{location}: no such object; correct LAION_SHARDS")
+    return list(describe_each(sorted(found, key=lambda info: str(info.path)), _describe))
+
+
+def download_object(source: Source, part: Part, rules: SourceRules, report: Report) -> Source:
+    """Brings an object into the part, and goes on where an earlier attempt stopped.
+
+    Raises:
+        ShardError: it cannot be had, or changed meanwhile; what has come stays.
+        OSError: it cannot be written.
+    """
+    path = source.place.partition("://")[2]
+    begun = part.find_origin(source)
+    if begun is None or begun.validator != source.version:
+        part.start(Origin(source.name, source.version, source.sha256, source.version))
+    with _name_failures(source.name):
+        files = _open(path.partition("/")[0], rules)
+        remote = files.open_input_file(path)
+    with remote:
+        _receive(remote, source, part, report)
+    with _name_failures(source.name):
+        is_same = _describe(files.get_file_info(path)).version == source.version
+    if not is_same:
+        part.remove()
+        raise ShardError(f"{source.name}: changed while it was fetched; try again")
+    return source
+
+
+def _receive(remote: pa.NativeFile, source: Source, part: Part, report: Report) -> None:
+    total, done = remote.size(), part.count_bytes()
+    report(done, total)
+    with part.open() as file:
+        while done < total:
+            with _name_failures(source.name):
+                remote.seek(done)
+                chunk = remote.read(CHUNK_BYTES)
+            file.write(chunk)
+            done += len(chunk)
+            report(done, total)
+
+
+def _open(bucket: str, rules: SourceRules) -> pyarrow.fs.S3FileSystem:
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem, resolve_s3_region
+
+    scheme, _, host = (rules.bucket_endpoint or "").rpartition("://")
+    # Elsewhere than at Amazon a region is a formality, and here it says where the bucket is.
+    region = None if host else resolve_s3_region(bucket)
+    return S3FileSystem(
+        anonymous=rules.is_anonymous,
+        endpoint_override=host or None,
+        scheme=scheme or "https",
+        region=region,
+        connect_timeout=rules.timeout_s,
+        request_timeout=rules.timeout_s,
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=rules.attempts),
+    )
+
+
+def _describe(info: pyarrow.fs.FileInfo) -> Source:
+    place = f"s3://{info.path}"
+    shard = shard_of(str(info.path).rpartition("/")[2], place)
+    # Some servers list fractions of a second, and leave them out where one object is asked for.
+    return Source(shard, place, place, f"{info.size}-{info.mtime_ns // 1_000_000_000}")
+
+
+@contextmanager
+def _name_failures(name: str) -> Iterator[None]:
+    try:
+        yield
+    # What Arrow calls invalid is a ValueError.
+    except (OSError, ValueError) as error:
+        raise ShardError(f"{name}: {first_line(error)}; {REMEDY}") from error

@@ -1,0 +1,77 @@
+"""Shards on a disk: a path, or a glob."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from laion_assets.errors import GoneError, ShardError
+from laion_assets.raw_shards.sources.source import SUFFIX, Source, describe_each, shard_of
+
+# `*.parquet` takes `X.PARQUET` too.
+_ANY_CASE = re.compile(rf"{re.escape(SUFFIX)}$", re.IGNORECASE)
+_SUFFIX_IN_ANY_CASE = ".[pP][aA][rR][qQ][uU][eE][tT]"
+
+
+def list_files(location: str) -> Iterator[Source | ShardError]:
+    """Yields the file, or what the glob matches, which may be nothing.
+
+    Raises:
+        ShardError: there is no such file.
+    """
+    location = os.path.expanduser(location)  # noqa: PTH111 - a Path would lose a last slash
+    if Path(location).is_file():
+        found = [location]
+    elif glob.has_magic(location):
+        pattern = _ANY_CASE.sub(_SUFFIX_IN_ANY_CASE, location)
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
+    elif Path(location).is_dir():
+        raise _is_a_folder(location.rstrip("/"))
+    else:
+        raise GoneError(f"{location}: no such file; correct LAION_SHARDS")
+    yield from describe_each(map(Path, sorted(found)), describe_file)
+
+
+def describe_file(path: Path) -> Source:
+    """Returns what is known of a file on this machine.
+
+    Raises:
+        ShardError: its name cannot be a shard's.
+    """
+    absolute = os.path.abspath(path)  # noqa: PTH100 - removes ..
+    shard = shard_of(Path(absolute).name, absolute)
+    try:
+        status = Path(absolute).stat()
+    except OSError:
+        # Who reads the file says why that cannot be done.
+        return Source(shard, absolute, absolute)
+    if S_ISDIR(status.st_mode):
+        raise _is_a_folder(absolute)
+    if not S_ISREG(status.st_mode):
+        raise ShardError(f"{absolute}: is no regular file; leave it out of LAION_SHARDS")
+    return Source(shard, absolute, absolute, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+def _is_a_folder(place: str) -> ShardError:
+    """Returns the error about a folder, which Spark also writes with the suffix of a file."""
+    return ShardError(f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS")
+
+
+def link_file(source: Source, target: Path) -> None:
+    """Makes the target a hard link to the file, or a copy where the file system allows none.
+
+    Raises:
+        OSError: the file cannot be read, or the disk is full.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        os.link(Path(source.place).resolve(strict=True), target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source.place, target)

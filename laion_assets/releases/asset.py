@@ -1,0 +1,115 @@
+"""One tag for a version of all Lance tables."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.metadata import DAILY, OWNERS, show_table
+from laion_assets.orchestration.overtaken import is_overtaken, warn_overtaken
+from laion_assets.stores.resources import LanceStore, Warehouse
+
+if TYPE_CHECKING:
+    from laion_assets.releases.publish import Publication
+
+# A page with thousands of lines is no page; `laion release show` has them all.
+MAX_SHARDS_SHOWN = 200
+
+
+class ReleaseConfig(dg.Config):
+    """How a run makes its release."""
+
+    name: str | None = Field(
+        default=None,
+        description="The tag, if there is something new; by default the day in UTC, with .2, .3.",
+    )
+    keep_days: float = Field(
+        default=7, ge=0, description="Older Lance versions are removed, unless a tag holds them."
+    )
+
+
+def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
+    """Returns the asset that releases the counts of these kinds."""
+    kinds = tuple(kinds)
+
+    @dg.asset(
+        deps=["lance_images", "domain_counts", "entity_counts"],
+        group_name="release",
+        kinds={"lance"},
+        code_version="2",
+        owners=OWNERS,
+        output_required=False,
+        tags={"holds": "urls-and-captions"},
+        freshness_policy=DAILY,
+    )
+    @explain_failures
+    def release(
+        context: dg.AssetExecutionContext,
+        config: ReleaseConfig,
+        warehouse: Warehouse,
+        lance_store: LanceStore,
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """One tag for a version of the Lance tables `images`, `domain_counts` and `entity_counts`.
+
+        Its indices cover every row: full text of `caption`, and `domain`, `shard` and the scores
+        and sizes. The tag is the day in UTC, with `.2`, `.3` for more on one day, or the name in
+        the run's config. It is refused while Lance and DuckDB, or the counts and what they count,
+        differ; if a shard is loaded meanwhile, nothing is released, and the next refresh does it.
+        If nothing changed, the release before stays the newest. `laion release show` prints the
+        record of it.
+
+        ```python
+        images = lancedb.connect("data/lance").open_table("images")
+        images.checkout("2026-11-20")  # a tag, as `laion release list` names them
+        ```
+        """
+        from laion_assets.errors import StaleTableError
+        from laion_assets.releases.publish import ReleaseOrder, publish_release
+
+        started = time.monotonic()
+        order = ReleaseOrder(context.run.run_id, config.name, config.keep_days)
+        try:
+            published = publish_release(warehouse.database, Path(lance_store.path), kinds, order)
+        except StaleTableError:
+            if not is_overtaken(context.instance, context.run.run_id):
+                raise
+            warn_overtaken()
+            return
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(published.manifest.content_sha256),
+            metadata={**_describe(published), "duration_s": round(time.monotonic() - started, 3)},
+        )
+
+    return release
+
+
+def _describe(published: "Publication") -> dict[str, Any]:
+    """Returns what the page shows of a release, in the order in which it does."""
+    manifest = published.manifest
+    shards = [shard.model_dump(mode="json") for shard in manifest.shards]
+    sheets = [sheet.model_dump(mode="json") for sheet in manifest.sheets]
+    return {
+        "tag": manifest.release,
+        "is_new": published.is_new,
+        "dagster/row_count": manifest.row_counts["images"],
+        "shards": len(shards),
+        "lance_version": manifest.lance_versions["images"],
+        "content_sha256": manifest.content_sha256,
+        "versions_removed": published.cleaning.version_count,
+        "freed_bytes": published.cleaning.freed_bytes,
+        "fragments_saved": published.fragments_saved,
+        # Tables take the most room.
+        "shards_held": show_table(
+            shards[:MAX_SHARDS_SHOWN],
+            ("shard", "image_count", "rejected_count", "sha256", "source"),
+        ),
+        "sheets_held": show_table(sheets, ("kind", "name_count", "sha256", "location")),
+        "made_with": show_table(
+            [{"what": what, "version": found} for what, found in manifest.versions.items()],
+            ("what", "version"),
+        ),
+    }

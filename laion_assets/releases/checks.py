@@ -1,0 +1,62 @@
+"""What must hold of the newest release."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    pass
+
+
+from pathlib import Path
+
+from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.metadata import show_table
+from laion_assets.orchestration.overtaken import is_overtaken
+from laion_assets.stores.resources import LanceStore, Warehouse
+
+
+@dg.asset_check(asset="release")
+@explain_failures
+def indices_cover_every_row(lance_store: LanceStore) -> dg.AssetCheckResult:
+    """Each index of the released tables has every row, so that a search misses none."""
+    from laion_assets.releases.catalog import newest_release
+    from laion_assets.releases.coverage import measure_coverage
+
+    lance_dir = Path(lance_store.path)
+    newest = newest_release(lance_dir)
+    coverage = measure_coverage(lance_dir, newest) if newest else []
+    columns = ("table", "index", "indexed_rows", "unindexed_rows")
+    unindexed = sum(c.unindexed_rows for c in coverage)
+    return dg.AssetCheckResult(
+        passed=bool(coverage) and not unindexed,
+        metadata={
+            "release": newest.release if newest else "none yet",
+            "unindexed_rows": unindexed,
+            "indices": show_table([vars(c) for c in coverage], columns),
+            "if_it_fails": "Materialize `release` again.",
+        },
+    )
+
+
+@dg.asset_check(asset="release")
+@explain_failures
+def counts_equal_duckdb(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceStore
+) -> dg.AssetCheckResult:
+    """The released tables of counts are those of DuckDB, row for row."""
+    from laion_assets.releases.catalog import newest_release
+    from laion_assets.releases.coverage import compare_counts
+
+    lance_dir = Path(lance_store.path)
+    newest = newest_release(lance_dir)
+    differing = compare_counts(warehouse.database, lance_dir, newest) if newest else {}
+    return dg.AssetCheckResult(
+        passed=newest is not None
+        and (not any(differing.values()) or is_overtaken(context.instance, context.run.run_id)),
+        metadata={
+            "release": newest.release if newest else "none yet",
+            **{f"differing_{table}": count for table, count in differing.items()},
+            "if_it_fails": "Materialize `release`: the counts were refreshed or changed since.",
+        },
+    )

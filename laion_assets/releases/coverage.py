@@ -1,0 +1,91 @@
+"""What a release covers: rows in its indices, and counts that are up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from laion_assets.counts.refresh import is_domain_count_fresh, is_entity_count_fresh
+from laion_assets.errors import StaleTableError
+from laion_assets.releases.manifest import (
+    Manifest,
+)
+from laion_assets.stores.database import Database
+from laion_assets.stores.sql import load_sql, quote_identifier
+
+if TYPE_CHECKING:
+    pass
+
+from laion_assets.releases.catalog import COUNT_TABLES, TABLES, newest_release, open_released
+from laion_assets.releases.publish import _is_released
+
+
+def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -> str | None:
+    """Returns a word for the loaded shards if counts or the newest release are out of date.
+
+    None if they are up to date, or if there is no shard. A release is up to date if its content is
+    what DuckDB has, whatever was loaded again since.
+    """
+    if not database.path.exists():
+        return None
+    newest = newest_release(lance_dir)
+    with database.read() as connection:
+        ((state,),) = connection.execute(load_sql("releases/select_state")).fetchall()
+        if state is None:
+            return None
+        try:
+            check_counts(connection, kinds)
+        except StaleTableError:
+            return str(state)
+        is_released = newest is not None and _is_released(connection, newest)
+    return None if is_released else str(state)
+
+
+@dataclass(frozen=True)
+class IndexCoverage:
+    """How many rows of a released table an index has, and how many it has not."""
+
+    table: str
+    index: str
+    indexed_rows: int
+    unindexed_rows: int
+
+
+def measure_coverage(lance_dir: Path, manifest: Manifest) -> list[IndexCoverage]:
+    """Returns what each index of the released tables covers, by Lance's own statistics."""
+    coverage = []
+    for table in TABLES:
+        dataset = open_released(lance_dir, manifest, table)
+        for index in dataset.describe_indices():
+            numbers = dataset.stats.index_stats(index.name)
+            rows = numbers["num_indexed_rows"], numbers["num_unindexed_rows"]
+            coverage.append(IndexCoverage(table, index.name, *rows))
+    return coverage
+
+
+def compare_counts(database: Database, lance_dir: Path, manifest: Manifest) -> dict[str, int]:
+    """Returns how many rows of each released table of counts differ from DuckDB's."""
+    differing = {}
+    with database.read() as connection:
+        for table in COUNT_TABLES:
+            released = open_released(lance_dir, manifest, table)
+            connection.register("released", released.to_table())
+            query = load_sql("releases/count_differing_counts").format(
+                table=quote_identifier(table)
+            )
+            ((differing[table],),) = connection.execute(query).fetchall()
+    return differing
+
+
+def check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> None:
+    """Raises `StaleTableError` unless the counts are those of the present shards and names."""
+    if not is_domain_count_fresh(connection):
+        raise StaleTableError("a shard changed since the count; materialize `domain_counts` first")
+    if not is_entity_count_fresh(connection, kinds):
+        raise StaleTableError(
+            "a shard or a name changed since the count; materialize `entity_counts` first"
+        )

@@ -1,0 +1,285 @@
+"""Publishes what DuckDB and Lance hold as one release: indices, Lance tables of counts, one tag.
+
+The tag on the Lance table `images` is set last, so a release that can be seen is complete. After a
+crash, the release before it is still the newest, and the next attempt finishes the work. Equal
+content is not released twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from laion_assets.errors import LaionError, StaleTableError
+from laion_assets.lance_images.copy import find_uncopied
+from laion_assets.lance_images.indices import join_fragments, update_columns, update_indices
+from laion_assets.lance_images.table import create_tag, open_table, table_path
+from laion_assets.releases.manifest import (
+    MANIFEST_KEY,
+    Manifest,
+    ReleasedShard,
+    ReleasedSheet,
+    digest_content,
+    find_versions,
+)
+from laion_assets.stores.database import Database
+from laion_assets.stores.disk_space import check_space, estimate_release
+from laion_assets.stores.locks import lock
+from laion_assets.stores.migration import migrate_lance
+from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+from laion_assets.releases.catalog import (
+    COUNT_TABLES,
+    TABLES,
+    list_deleted,
+    list_tags,
+    newest_release,
+)
+from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS, Cleaning, clean_versions
+from laion_assets.releases.coverage import check_counts
+
+# In the metadata of every later version too: which versions of the tables the last release is to
+# have, and when releases were deleted. Their names are not given again, lest a quoted one comes to
+# mean another thing.
+LAST_RELEASE_KEY = "laion_assets.release"
+# Lance's rule for tags, and no option of a command.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+
+
+@dataclass(frozen=True)
+class ReleaseOrder:
+    """How a release is to be made.
+
+    Attributes:
+        run_id: the Dagster run that makes it.
+        name: its tag; None is the day in UTC, with `.2`, `.3` after it on the same day.
+        keep_days: for how long versions stay that no tag holds.
+    """
+
+    run_id: str
+    name: str | None = None
+    keep_days: float = DEFAULT_KEEP_DAYS
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The newest release, and what was done for it.
+
+    Attributes:
+        manifest: its record.
+        is_new: whether it was made now.
+        fragments_saved: fragments that joining small ones saved.
+        cleaning: what was removed of old versions.
+    """
+
+    manifest: Manifest
+    is_new: bool
+    fragments_saved: int
+    cleaning: Cleaning
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What DuckDB has to release."""
+
+    shards: tuple[ReleasedShard, ...]
+    sheets: tuple[ReleasedSheet, ...]
+    counts: Mapping[str, pa.Table]
+    count_digests: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        return digest_content(self.shards, self.count_digests)
+
+
+def publish_release(
+    database: Database, lance_dir: Path, kinds: Iterable[str], order: ReleaseOrder
+) -> Publication:
+    """Indexes, publishes and tags what there is; the newest release stays if nothing changed.
+
+    Args:
+        database: the tables to release.
+        lance_dir: the LanceDB database.
+        kinds: the kinds of names that are counted.
+        order: how it is to be made.
+
+    Raises:
+        StaleTableError: the counts or the Lance table tell of other shards than `images` does.
+        LaionError: there is nothing to release, or nothing new and yet a new name, or the name
+            cannot be given.
+        DiskSpaceError: the disk has no room for it.
+    """
+    path = table_path(lance_dir, "images")
+    images = open_table(path)
+    if images is None:
+        raise LaionError("nothing to release; materialize `lance_images` first")
+    check_space(lance_dir, estimate_release(images), "releasing")
+    with lock(lance_dir, "release"):
+        migrate_lance(path)
+        update_columns(path)
+        fragments_saved = join_fragments(path)
+        dataset = update_indices(path)
+        content = _read_content(database, dataset, kinds)
+        _remove_unfinished(lance_dir, dataset)
+        manifest = newest_release(lance_dir)
+        is_new = manifest is None or manifest.content_sha256 != content.digest
+        if manifest is None or is_new:
+            name = _choose_name(lance_dir, dataset, order.name)
+            manifest = _publish(lance_dir, content, dataset, name, order.run_id)
+        elif order.name not in (None, manifest.release):
+            raise LaionError(
+                f"nothing has changed since {manifest.release}, so there is no release {order.name}"
+            )
+        cleaning = clean_versions(lance_dir, order.keep_days)
+        return Publication(manifest, is_new, fragments_saved, cleaning)
+
+
+def _is_released(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> bool:
+    """Returns whether a release has the content of the tables, of which the counts are fresh.
+
+    The counts follow from the shards and the names, so they are read only if a sheet has changed.
+    """
+    rows = connection.execute(load_sql("releases/select_shard_contents")).fetchall()
+    released = [
+        (s.shard, s.sha256, s.image_count, s.rejected_count, s.cleaning_version)
+        for s in manifest.shards
+    ]
+    if sorted(rows) != sorted(released):
+        return False
+    sheets = {
+        sheet["kind"]: sheet["sha256"]
+        for sheet in _select(connection, "releases/select_released_sheets")
+    }
+    if sheets == {sheet.kind: sheet.sha256 for sheet in manifest.sheets}:
+        return True
+    digests = dict(connection.execute(load_sql("releases/digest_counts")).fetchall())
+    return digests == dict(manifest.count_digests)
+
+
+def _read_content(
+    database: Database, dataset: lance.LanceDataset, kinds: Iterable[str]
+) -> _Content:
+    with database.read() as connection:
+        check_counts(connection, kinds)
+        if uncopied := find_uncopied(connection, dataset):
+            raise StaleTableError(
+                f"DuckDB and Lance differ for {len(uncopied)} shards, the first is {uncopied[0]}; "
+                "materialize `lance_images` of them first (`laion backfill --missing`), or remove "
+                "those that `laion status` shows without a partition (`laion remove`)"
+            )
+        shards = _select(connection, "releases/select_released_shards")
+        sheets = _select(connection, "releases/select_released_sheets")
+        counts = {
+            table: connection.sql(load_sql(f"releases/select_{table}")).to_arrow_table()
+            for table in COUNT_TABLES
+        }
+        digests = connection.execute(load_sql("releases/digest_counts")).fetchall()
+    return _Content(
+        shards=tuple(ReleasedShard(**shard) for shard in shards),
+        sheets=tuple(ReleasedSheet(**sheet) for sheet in sheets),
+        counts=counts,
+        count_digests=dict(digests),
+    )
+
+
+def _select(connection: duckdb.DuckDBPyConnection, statement: str) -> list[dict[str, Any]]:
+    cursor = connection.execute(load_sql(statement))
+    columns = [name for name, *_ in cursor.description or []]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _choose_name(lance_dir: Path, dataset: lance.LanceDataset, name: str | None) -> str:
+    given = {name for tags in list_tags(lance_dir).values() for name in tags}
+    given |= list_deleted(dataset)
+    if name is None:
+        day = datetime.now(tz=UTC).date().isoformat()
+        pattern = re.compile(rf"{re.escape(day)}(?:\.(\d+))?")
+        numbers = [int(match[1] or 1) for match in map(pattern.fullmatch, given) if match]
+        return f"{day}.{max(numbers) + 1}" if numbers else day
+    if not NAME.fullmatch(name) or name.endswith(".lock"):
+        raise LaionError(
+            f"name {name!r}: give it letters, digits, `-`, `_`, and single `.` between them"
+        )
+    if name in given:
+        raise LaionError(f"name {name!r}: it was given to another release; choose another")
+    return name
+
+
+def _publish(
+    lance_dir: Path, content: _Content, dataset: lance.LanceDataset, name: str, run_id: str
+) -> Manifest:
+    import lance
+
+    versions = {}
+    for table, rows in content.counts.items():
+        path = table_path(lance_dir, table)
+        mode = "create" if open_table(path) is None else "overwrite"
+        versions[table] = lance.write_dataset(rows, path, mode=mode).version
+    manifest = Manifest(
+        release=name,
+        released_at=datetime.now(tz=UTC),
+        content_sha256=content.digest,
+        run_id=run_id,
+        row_counts={
+            "images": sum(shard.image_count for shard in content.shards),
+            **{table: rows.num_rows for table, rows in content.counts.items()},
+        },
+        count_digests=content.count_digests,
+        lance_versions={**versions, "images": dataset.version + 1},
+        versions=find_versions(),
+        shards=content.shards,
+        sheets=content.sheets,
+    )
+    _commit(dataset, manifest)
+    for table in TABLES:
+        create_tag(table_path(lance_dir, table), name, manifest.lance_versions[table])
+    return manifest
+
+
+def _remove_unfinished(lance_dir: Path, dataset: lance.LanceDataset) -> None:
+    """Removes the tags of counts that a release or a deletion left which was cut off.
+
+    That is those of a release without its last tag, on the versions that it was to have, and those
+    of releases that were deleted.
+    """
+    import lance
+
+    tags = list_tags(lance_dir)
+    last = json.loads(dataset.metadata.get(LAST_RELEASE_KEY, "{}"))
+    for table in COUNT_TABLES:
+        left = {name for name in list_deleted(dataset) if name in tags[table]}
+        for name, versions in last.items():
+            if name not in tags["images"] and tags[table].get(name) == versions[table]:
+                left.add(name)
+        for name in left:
+            lance.dataset(table_path(lance_dir, table)).tags.delete(name)
+
+
+def _commit(dataset: lance.LanceDataset, manifest: Manifest) -> None:
+    """Makes the version of `images` that the release is, the next one after what was checked."""
+    import lance
+
+    note = json.dumps({manifest.release: manifest.lance_versions})
+    update = lance.LanceOperation.UpdateMap({LAST_RELEASE_KEY: note})
+    transaction = lance.Transaction(
+        dataset.version,
+        lance.LanceOperation.UpdateConfig(table_metadata_updates=update),
+        transaction_properties={MANIFEST_KEY: manifest.model_dump_json()},
+    )
+    # Lance puts it on top of what others have committed meanwhile.
+    committed = lance.LanceDataset.commit(dataset.uri, transaction)
+    if committed.version != manifest.lance_versions["images"]:
+        raise StaleTableError(
+            "a shard was replaced while it was released; release again", is_passing=True
+        )

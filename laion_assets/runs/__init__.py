@@ -1,0 +1,1 @@
+"""Runs jobs in this process, and says what state shards are in."""

@@ -1,0 +1,191 @@
+"""Says what is out of step between source, raw file, DuckDB, Lance, counts and release.
+
+`compare_stages` is the only place that decides what has to be done next. The sensor,
+`laion backfill --missing` and `laion status` all ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laion_assets.lance_images.table import open_table, table_path
+from laion_assets.raw_shards.fetch import RawShard
+from laion_assets.raw_shards.sources.source import Source
+from laion_assets.schemas import CLEANING_VERSION
+from laion_assets.stores.database import Database
+from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    import duckdb
+
+from laion_assets.raw_shards.discovery import is_fetch_due, name_fetch
+
+
+class Stage(StrEnum):
+    """The first thing that a shard lacks."""
+
+    FETCH = "fetch"
+    LOAD = "load"
+    COPY = "copy"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a shard needs next.
+
+    Attributes:
+        stage: what has to be done.
+        word: names this very need; another content of the shard has another word.
+    """
+
+    stage: Stage
+    word: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The file of a shard whose rows DuckDB has; `is_current` if the present rules cleaned them."""
+
+    load_id: str
+    sha256: str
+    is_current: bool = True
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Each stage as it is.
+
+    Attributes:
+        sources: the file of each shard, as far as the sources were asked.
+        raws: the verified files.
+        loads: what DuckDB has.
+        uncopied: shards that Lance does not have as DuckDB has them, or has without DuckDB.
+        unreleased: a word for the loaded shards if counts or the newest release are out of date.
+    """
+
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    raws: Mapping[str, RawShard] = field(default_factory=dict)
+    loads: Mapping[str, Loaded] = field(default_factory=dict)
+    uncopied: Collection[str] = ()
+    unreleased: str | None = None
+
+
+@dataclass(frozen=True)
+class Due:
+    """What has to be done.
+
+    Attributes:
+        steps: the next step of each shard that needs one, by shard.
+        fallbacks: what can be done for a shard from its verified file, while a newer one cannot
+            be fetched.
+        stray: shards whose rows Lance has, though no earlier stage has them. No run helps these.
+        refresh: a word for the shards as they are, if counts or release are out of date; None
+            otherwise, and while a release would be refused.
+        held_by: shards for which a release would be refused: Lance and DuckDB differ.
+        is_behind: whether counts or release are out of date, be it refused or not.
+    """
+
+    steps: dict[str, Step]
+    fallbacks: dict[str, Step]
+    stray: list[str]
+    refresh: str | None
+    held_by: list[str]
+    is_behind: bool
+
+
+def compare_stages(chain: Chain) -> Due:
+    """Compares all stages; returns the next step of each shard, and whether a refresh is due."""
+    shards = sorted({*chain.sources, *chain.raws, *chain.loads, *chain.uncopied})
+    here = {shard: step for shard in shards if (step := _find_step_here(chain, shard))}
+    fetches = {
+        shard: Step(Stage.FETCH, name_fetch(source, chain.raws.get(shard)))
+        for shard, source in chain.sources.items()
+        if is_fetch_due(source, chain.raws.get(shard))
+    }
+    steps = dict(sorted((here | fetches).items()))
+    stray = [shard for shard in shards if shard in chain.uncopied and shard not in chain.loads]
+    # A shard that was not loaded is no reason to wait. One that DuckDB has and Lance lacks is,
+    # because the counts tell of it.
+    held_by = sorted(chain.uncopied)
+    return Due(
+        steps=steps,
+        fallbacks={shard: step for shard, step in here.items() if shard in fetches},
+        stray=[shard for shard in stray if shard not in steps],
+        refresh=None if held_by else chain.unreleased,
+        held_by=held_by if chain.unreleased else [],
+        is_behind=chain.unreleased is not None,
+    )
+
+
+def read_chain(
+    database: Database,
+    lance_dir: Path,
+    kinds: Iterable[str],
+    raws: Mapping[str, RawShard],
+    sources: Mapping[str, Source],
+    *,
+    is_thorough: bool = True,
+) -> Chain:
+    """Reads all stages.
+
+    Args:
+        database: the tables.
+        lance_dir: the LanceDB database.
+        kinds: the kinds of names that are counted.
+        raws: the verified files, as `read_raws` has them.
+        sources: what the sources have, as far as they were asked.
+        is_thorough: whether to compare the ids of all rows of DuckDB and Lance. If not, that is
+            done only where the row counts differ, or where a release is due, which would notice.
+
+    Raises:
+        DatabaseBusyError: the file was not free in time.
+    """
+    from laion_assets.releases.coverage import find_unreleased
+
+    if not database.path.exists():
+        return Chain(sources, raws)
+    # Before the rest: a load that ends meanwhile is then seen as due, never as done.
+    unreleased = find_unreleased(database, lance_dir, kinds)
+    with database.read() as connection:
+        loads = _read_loads(connection)
+        uncopied = _find_uncopied(
+            connection, lance_dir, is_thorough=is_thorough or unreleased is not None
+        )
+    return Chain(sources, raws, loads, uncopied, unreleased)
+
+
+def _find_step_here(chain: Chain, shard: str) -> Step | None:
+    """Returns what a shard needs that is possible without its source."""
+    raw, load = chain.raws.get(shard), chain.loads.get(shard)
+    if raw and (load is None or load.sha256 != raw.sha256):
+        return Step(Stage.LOAD, raw.sha256)
+    if raw and load and not load.is_current:
+        return Step(Stage.LOAD, f"{raw.sha256}|{CLEANING_VERSION}")
+    if load and shard in chain.uncopied:
+        return Step(Stage.COPY, load.load_id)
+    return None
+
+
+def _read_loads(connection: duckdb.DuckDBPyConnection) -> dict[str, Loaded]:
+    rules = {"cleaning_version": CLEANING_VERSION}
+    rows = connection.execute(load_sql("runs/select_loaded_files"), rules).fetchall()
+    return {shard: Loaded(*values) for shard, *values in rows}
+
+
+def _find_uncopied(
+    connection: duckdb.DuckDBPyConnection, lance_dir: Path, *, is_thorough: bool
+) -> list[str]:
+    from laion_assets.lance_images.copy import find_uncopied
+
+    dataset = open_table(table_path(lance_dir, "images"))
+    query = load_sql("lance_images/select_unnoted")
+    unnoted = [shard for shard, _ in connection.execute(query).fetchall()]
+    ((image_count,),) = connection.execute(load_sql("runs/sum_loaded_images")).fetchall()
+    lance_rows = 0 if dataset is None else dataset.count_rows()
+    if not is_thorough and not unnoted and lance_rows == image_count:
+        return []
+    return find_uncopied(connection, dataset)

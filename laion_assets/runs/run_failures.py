@@ -1,0 +1,50 @@
+"""Reads from Dagster's history why the last run of something failed, and whether that may pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from laion_assets.orchestration.failures import MAY_PASS_KEY
+from laion_assets.runs.backfill import find_reason
+
+_ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run failed, in one line, and whether trying again may help."""
+
+    reason: str
+    may_pass: bool
+
+
+def find_failure(
+    instance: dg.DagsterInstance, job: str, shard: str | None = None
+) -> RunFailure | None:
+    """Returns why the last run of a job failed; None if it did not, or if there is none."""
+    tags = {"dagster/partition": shard} if shard else {}
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)
+    if not runs or runs[0].status not in _ENDED_BADLY:
+        return None
+    return _read_failure(instance, runs[0])
+
+
+def _read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
+    """Returns what the log of a run that has failed says.
+
+    This is the only place that judges whether a failure may pass.
+    """
+    if run.status is dg.DagsterRunStatus.CANCELED:
+        return RunFailure("its run was cancelled; start it again by hand", may_pass=False)
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    failures = [entry.dagster_event for entry in entries if entry.dagster_event]
+    if not failures:
+        return RunFailure("its process ended without a reason, as if killed", may_pass=True)
+    data = failures[0].step_failure_data.user_failure_data
+    said = data.metadata.get(MAY_PASS_KEY) if data else None
+    # A failure that does not say is one of Dagster itself.
+    return RunFailure(
+        find_reason(failures[0]) or "no reason given", bool(said.value) if said else True
+    )

@@ -1,0 +1,181 @@
+"""What is known of each shard, from DuckDB and from Dagster's history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from laion_assets.partitions import SHARDS
+
+if TYPE_CHECKING:
+    from laion_assets.raw_shards.discovery import Discovery
+    from laion_assets.runs.due import Due, Step
+    from laion_assets.settings import Settings
+
+SHARD_ASSETS = ("raw_shards", "images", "lance_images")
+
+
+@dataclass(frozen=True)
+class Load:
+    """A shard as DuckDB has it.
+
+    Attributes:
+        image_count: rows in `images`.
+        rejected_count: rows in `rejected_images`.
+        loaded_at: when, in UTC.
+        is_sample: whether its rows are invented.
+    """
+
+    image_count: int
+    rejected_count: int
+    loaded_at: datetime
+    is_sample: bool = False
+
+
+def read_loads(settings: Settings) -> dict[str, Load]:
+    """Returns the shards in DuckDB."""
+    from laion_assets.stores.database import Database
+    from laion_assets.stores.sql import load_sql
+
+    if not settings.database.exists():
+        return {}
+    with Database(settings.database).read() as connection:
+        rows = connection.execute(load_sql("runs/select_loads")).fetchall()
+    return {
+        shard: Load(images, rejected, loaded_at.astimezone(UTC), is_sample)
+        for shard, images, rejected, loaded_at, is_sample in rows
+    }
+
+
+def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due:
+    """Returns what has to be done for these shards, by everything that is known of them."""
+    from laion_assets.raw_shards.discovery import read_raws
+    from laion_assets.runs.due import compare_stages, read_chain
+    from laion_assets.stores.database import Database
+
+    rest = [shard for shard in shards if shard not in found.raws]
+    raws = found.raws | read_raws(rest, settings.raw_dir)
+    sources = {shard: s for shard, s in found.sources.items() if shard in shards}
+    raws = {shard: raw for shard, raw in raws.items() if shard in shards}
+    database = Database(settings.database)
+    return compare_stages(
+        read_chain(database, settings.lance_dir, tuple(settings.sheets), raws, sources)
+    )
+
+
+def look_around(settings: Settings, shards: Collection[str]) -> Discovery:
+    """Returns what the folders on this machine have; no server is asked or listed."""
+    from laion_assets.raw_shards.discovery import discover
+    from laion_assets.raw_shards.sources.source import SourceRules, split_scheme
+
+    near = [location for location in settings.shards if not split_scheme(location)]
+    return discover(near, settings.raw_dir, SourceRules(), shards, is_asking=False)
+
+
+def read_states(
+    instance: dg.DagsterInstance | None,
+    shards: Sequence[str],
+    loads: Collection[str],
+    due: Due,
+) -> dict[str, str]:
+    """Returns the state of each shard: done, failed, running, part done, behind or missing.
+
+    The tables and files say what is there; Dagster's history says how the last attempt ended.
+    """
+    by_asset = [
+        instance.get_status_by_partition(dg.AssetKey(asset), shards, SHARDS) or {}
+        for asset in SHARD_ASSETS
+        if instance
+    ]
+    attempts = {
+        shard: frozenset(_name(statuses.get(shard)) for statuses in by_asset) for shard in shards
+    }
+    return {
+        shard: _state(attempts[shard], due.steps.get(shard), is_loaded=shard in loads)
+        for shard in shards
+    }
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Why something is not done, and what becomes of it.
+
+    Attributes:
+        name: a shard, or `refresh_counts`.
+        reason: why its last run failed; None if none did.
+        plan: what the sensor does about it; None if it is not on or knows nothing of it.
+    """
+
+    name: str
+    reason: str | None
+    plan: str | None
+
+    def describe(self) -> str:
+        """Returns it in one line."""
+        facts = [fact for fact in (self.reason, self.plan) if fact]
+        return f"{self.name}: {'; '.join(facts)}"
+
+
+def read_delays(instance: dg.DagsterInstance, due: Due, kinds: Sequence[str]) -> list[Delay]:
+    """Returns why what is due is not done yet, as far as a run or the sensor says."""
+    from laion_assets.runs.run_failures import find_failure
+    from laion_assets.runs.tick import INGEST_NAME, REFRESH_NAME, list_work, read_memory
+
+    memory = read_memory(instance)
+    delays = []
+    for name, key in list_work(due, find_unread_lists(instance, kinds)).items():
+        attempt = memory.attempts.get(key) if memory else None
+        shard = None if name == REFRESH_NAME else name
+        failure = find_failure(instance, INGEST_NAME if shard else REFRESH_NAME, shard)
+        if failure or attempt:
+            plan = attempt.describe() if attempt else None
+            delays.append(Delay(name, failure.reason if failure else None, plan))
+    return delays
+
+
+def find_unread_lists(instance: dg.DagsterInstance, kinds: Sequence[str]) -> dict[str, str]:
+    """Returns the lists of names that the last refresh could not read, and why, by kind."""
+    from laion_assets.names.asset import LIST_READ
+
+    keys = [dg.AssetCheckKey(dg.AssetKey(kind), LIST_READ) for kind in kinds]
+    storage = instance.event_log_storage
+    unread = {}
+    for key, record in storage.get_latest_asset_check_execution_by_key(keys).items():
+        evaluation = record.event.dagster_event if record.event else None
+        if evaluation and evaluation.event_type_value == "ASSET_CHECK_EVALUATION":
+            result = evaluation.asset_check_evaluation_data
+            if not result.passed:
+                reason = result.metadata.get("reason")
+                unread[key.asset_key.to_user_string()] = str(reason.value if reason else "")
+    return unread
+
+
+def read_totals(settings: Settings) -> Mapping[str, int]:
+    """Returns the rows of the tables that tell of all shards together."""
+    from laion_assets.stores.database import Database
+    from laion_assets.stores.sql import load_sql
+
+    if not settings.database.exists():
+        return {}
+    with Database(settings.database).read() as connection:
+        return dict(connection.execute(load_sql("runs/select_totals")).fetchall())
+
+
+def _name(status: object) -> str:
+    return str(getattr(status, "name", "MISSING"))
+
+
+def _state(attempts: frozenset[str], step: Step | None, *, is_loaded: bool) -> str:
+    if "FAILED" in attempts:
+        return "failed"
+    if "IN_PROGRESS" in attempts:
+        return "running"
+    if not is_loaded:
+        return "missing"
+    if step is None:
+        return "done"
+    return "part done" if step.stage == "copy" else "behind"

@@ -1,0 +1,1 @@
+"""Searches the captions of a release."""

@@ -1,0 +1,131 @@
+"""What a hit of a search has to be, besides its caption."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from laion_assets.errors import LaionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+# Widths are 32-bit integers.
+LARGEST_BOUND = 2**31
+
+
+@dataclass(frozen=True)
+class SearchFilter:
+    """What a hit has to be, besides its caption; a row without the value is no hit.
+
+    Attributes:
+        domain: the whole host, in whatever case.
+        shard: partition key.
+        min_aesthetic: aesthetic score at least.
+        max_punsafe: probability of being unsafe at most.
+        hide_punsafe_above: the same, but where the probability is not known, the row is a hit.
+        min_width: pixels at least.
+        min_height: pixels at least.
+    """
+
+    domain: str | None = None
+    shard: str | None = None
+    min_aesthetic: float | None = None
+    max_punsafe: float | None = None
+    hide_punsafe_above: float | None = None
+    min_width: int | None = None
+    min_height: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what no value can be.
+
+        Raises:
+            LaionError: a bound is no number, or too large.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, str) or value is None:
+                continue
+            if not abs(value) < LARGEST_BOUND:
+                raise LaionError(f"{name}: {value!r} is no value of that column")
+
+    @property
+    def equalities(self) -> str:
+        """What few rows are, as Lance takes it; empty without any."""
+        wanted = {"domain": self.domain and self.domain.lower(), "shard": self.shard}
+        return " AND ".join(
+            f"{column} = {_quote(value)}" for column, value in wanted.items() if value is not None
+        )
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """What many rows are."""
+        ranges = (
+            Range("aesthetic", at_least=self.min_aesthetic),
+            Range("punsafe", at_most=self.max_punsafe),
+            Range("punsafe", at_most=self.hide_punsafe_above, is_missing_kept=True),
+            Range("width", at_least=self.min_width, is_whole=True),
+            Range("height", at_least=self.min_height, is_whole=True),
+        )
+        return tuple(r for r in ranges if (r.at_least, r.at_most) != (None, None))
+
+
+@dataclass(frozen=True)
+class Range:
+    """A column of numbers, and the least or the greatest value that a hit has there.
+
+    One of whole numbers has to be compared with one, lest Lance refuses.
+
+    Attributes:
+        column: its name.
+        at_least: the least value, None if there is none.
+        at_most: the greatest value, None if there is none.
+        is_whole: whether the numbers are whole.
+        is_missing_kept: whether a row without a value is a hit.
+    """
+
+    column: str
+    at_least: float | None = None
+    at_most: float | None = None
+    is_whole: bool = False
+    is_missing_kept: bool = False
+
+    @property
+    def condition(self) -> str:
+        """The range as Lance takes it."""
+        if self.at_least is not None:
+            least = math.ceil(self.at_least) if self.is_whole else _as_stored(self.at_least)
+            return self._or_missing(f"{self.column} >= {least}")
+        assert self.at_most is not None
+        return self._or_missing(f"{self.column} <= {_as_stored(self.at_most)}")
+
+    def _or_missing(self, condition: str) -> str:
+        return f"({condition} OR {self.column} IS NULL)" if self.is_missing_kept else condition
+
+    def holds(self, values: Numbers) -> Numbers:
+        """Returns which values are in the range; a missing one is NaN."""
+        import numpy as np
+
+        if self.at_least is not None:
+            held = values >= _as_stored(self.at_least)
+        else:
+            assert self.at_most is not None
+            held = values <= _as_stored(self.at_most)
+        return held | np.isnan(values) if self.is_missing_kept else held
+
+
+EVERYTHING = SearchFilter()
+
+
+def _quote(text: str) -> str:
+    """Returns a text as Lance takes it; unlike DuckDB it takes a NUL, as some hosts have one."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _as_stored(value: float) -> float:
+    """Returns the 32-bit float next to a number: 6.7 is to find what was stored as 6.7."""
+    import numpy as np
+
+    return float(np.float32(value))

@@ -1,0 +1,236 @@
+"""Opens the DuckDB file for every process of the project, one writer at a time.
+
+DuckDB lets one process write a file, or several read it, and fails the others at once. Here they
+queue: whoever opens the file first takes a lock beside it, which readers share and a writer has
+alone, until it has closed the database. The lock is the kernel's and dies with its process.
+Programs that know nothing of the lock are waited for by trying again, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from errno import EACCES, EPERM, EROFS
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+from filelock import ReadWriteLock, Timeout
+
+from laion_assets.errors import DatabaseBusyError, LaionError, first_line
+from laion_assets.schemas import SCHEMA_VERSION
+from laion_assets.stores.migration import check_not_newer, migrate_database, read_database_version
+from laion_assets.stores.reasons import find_system_reason
+from laion_assets.stores.sql import load_sql, quote_literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What the system says of a lock's file in a folder that this user, or nobody, can write.
+UNWRITABLE = (EACCES, EPERM, EROFS)
+# DuckDB takes 20 ms to start an engine and 1 ms to attach a file to one, and a refresh reads the
+# file some fifty times. An engine serves one reader at a time; what it had attached is closed.
+_IDLE_ENGINES: list[duckdb.DuckDBPyConnection] = []
+
+
+@dataclass(frozen=True)
+class Database:
+    """The DuckDB file of the project.
+
+    Attributes:
+        path: the file.
+        queue_wait_s: how long to queue behind other processes of the project. They hold the file
+            for seconds: the default is hundreds of shards.
+        stranger_wait_s: how long to wait for a program that knows nothing of the queue, such as a
+            notebook left open; somebody has to hear of that.
+    """
+
+    path: Path
+    queue_wait_s: float = 3600
+    stranger_wait_s: float = 120
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the database for the only writer, in a transaction; creates what is missing.
+
+        Leaving the block commits; an exception in it rolls everything back, with the migration of
+        an older schema.
+
+        Raises:
+            LaionError: a newer version of this project has written it.
+            DatabaseBusyError: the file was not free in time; the message names the holder.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open(is_read_only=False) as connection, _transaction(connection, self.path):
+            migrate_database(connection, self.path)
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the database to read what is committed. Writers wait until the block is left.
+
+        One of an older schema is migrated first.
+
+        Raises:
+            LaionError: there is no database yet, or a newer version of this project has written it.
+            DatabaseBusyError: the file was not free in time; the message names the holder.
+        """
+        if not self.path.exists():
+            raise LaionError(f"{self.path}: no database yet; run `laion backfill` first")
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._open(is_read_only=True))
+            version = read_database_version(connection)
+            check_not_newer(self.path, version)
+            if version < SCHEMA_VERSION:
+                stack.close()
+                self._migrate()
+                connection = stack.enter_context(self._open(is_read_only=True))
+            yield connection
+
+    def _migrate(self) -> None:
+        try:
+            with self.write():
+                pass
+        except OSError as error:
+            raise LaionError(
+                f"{self.path}: of an older version of laion-assets, and cannot be migrated "
+                f"({error.strerror}); run `laion status` as a user who may write there"
+            ) from error
+
+    @contextmanager
+    def _open(self, *, is_read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        deadline = time.monotonic() + self.stranger_wait_s
+        connect = _attach if is_read_only else _connect
+        while True:
+            with self._turn(is_read_only=is_read_only), ExitStack() as stack:
+                try:
+                    connection = stack.enter_context(connect(self.path))
+                except (duckdb.IOException, duckdb.ConnectionException) as error:
+                    if not _is_lock_conflict(error):
+                        reason = find_system_reason(error, self.path)
+                        raise LaionError(reason or f"{self.path}: {first_line(error)}") from error
+                    if time.monotonic() >= deadline:
+                        raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
+                else:
+                    yield connection
+                    return
+            # The turn is given back meanwhile: whom the stranger does not disturb goes on. Jitter
+            # keeps several waiting processes from trying in step.
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+
+    @contextmanager
+    def _turn(self, *, is_read_only: bool) -> Iterator[None]:
+        lock = self._acquire(is_read_only=is_read_only)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
+                lock.close()
+
+    def _acquire(self, *, is_read_only: bool) -> ReadWriteLock | None:
+        """Returns the lock; None for a reader of a folder that it cannot write into.
+
+        Such a reader cannot queue, and DuckDB's own lock keeps writers out while it reads.
+        """
+        try:
+            lock = ReadWriteLock(f"{self.path}.lock", timeout=self.queue_wait_s, is_singleton=False)
+            (lock.acquire_read if is_read_only else lock.acquire_write)()
+        except Timeout:
+            raise _busy(self.path, _find_holder(self.path), self.queue_wait_s) from None
+        except OSError as error:
+            if is_read_only and error.errno in UNWRITABLE:
+                return None
+            raise
+        return lock
+
+
+@contextmanager
+def _connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with closing(duckdb.connect(str(path))) as connection:
+        connection.execute(load_sql("raw_shards/set_progress_off"))
+        yield connection
+
+
+@contextmanager
+def _attach(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a file for reading in an engine that ran before, if one is idle."""
+    try:
+        engine = _IDLE_ENGINES.pop()
+    except IndexError:
+        engine = duckdb.connect()
+    try:
+        engine.execute(load_sql("stores/attach_database").format(path=quote_literal(str(path))))
+        with closing(engine.cursor()) as connection:
+            connection.execute(load_sql("raw_shards/set_progress_off"))
+            connection.execute(load_sql("stores/use_database"))
+            yield connection
+        engine.execute(load_sql("stores/detach_database"))
+    except BaseException:
+        engine.close()
+        raise
+    _IDLE_ENGINES.append(engine)
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    try:
+        connection.execute("COMMIT")
+    except duckdb.Error as error:
+        reason = find_system_reason(error, path)
+        raise LaionError(reason or f"{path}: {first_line(error)}; check the disk") from error
+
+
+def _is_lock_conflict(error: duckdb.Error) -> bool:
+    return "Could not set lock on file" in str(error) or "different configuration" in str(error)
+
+
+def _find_holder(path: Path) -> str:
+    try:
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.Error as error:
+        return _holder(error)
+    return "other processes of this project"
+
+
+def _holder(error: duckdb.Error) -> str:
+    held = re.search(r"held in (.+? \(PID \d+\))", str(error))
+    return held[1] if held else "another process"
+
+
+def _busy(path: Path, holder: str, wait_s: float) -> DatabaseBusyError:
+    return DatabaseBusyError(
+        f"{path}: waited {wait_s:g} s for {holder}, which keeps the file open; "
+        "close it there, then try again",
+        is_passing=True,
+    )
+
+
+@contextmanager
+def stream(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    batch_rows: int = 131_072,
+) -> Iterator[pa.RecordBatchReader]:
+    """Runs a query whose rows arrive in Arrow batches while it runs, in bounded memory.
+
+    The reader is closed on the way out: DuckDB 2.0 lets one that is not read to its end block
+    every other query on the database.
+    """
+    reader = connection.sql(query, params=parameters).to_arrow_reader(batch_rows)
+    try:
+        yield reader
+    finally:
+        reader.close()

@@ -1,0 +1,46 @@
+"""Which load of a shard is in DuckDB, and which of them Lance has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laion_assets.schemas import CLEANING_VERSION
+from laion_assets.stores.database import Database
+from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    pass
+
+
+from laion_assets.raw_shards.fetch import RawShard
+
+
+def is_loaded(database: Database, raw: RawShard) -> bool:
+    """Returns whether the rows of this very file, by the present rules, are in DuckDB and Lance."""
+    if not database.path.exists():
+        return False
+    parameters = {
+        "shard": raw.shard,
+        "sha256": raw.sha256,
+        "cleaning_version": CLEANING_VERSION,
+    }
+    with database.read() as connection:
+        ((is_there,),) = connection.execute(load_sql("images/is_loaded"), parameters).fetchall()
+    return bool(is_there)
+
+
+def find_outdated(database: Database) -> dict[str, str]:
+    """Returns the shards that older rules cleaned, to be loaded again, and the id of their load."""
+    if not database.path.exists():
+        return {}
+    with database.read() as connection:
+        rules = {"cleaning_version": CLEANING_VERSION}
+        return dict(connection.execute(load_sql("lance_images/select_outdated"), rules).fetchall())
+
+
+def find_unnoted(database: Database) -> dict[str, str]:
+    """Returns the shards whose present load was not copied to Lance yet, and the load's id."""
+    if not database.path.exists():
+        return {}
+    with database.read() as connection:
+        return dict(connection.execute(load_sql("lance_images/select_unnoted")).fetchall())

@@ -1,0 +1,40 @@
+"""What an asset asks for: the DuckDB file and the Lance database.
+
+A resource holds configuration and opens things; what is done with them is in the stages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from laion_assets.stores.database import Database
+
+
+class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The DuckDB database. Writers queue for it; readers wait for a writer to finish."""
+
+    path: str = Field(description="The database file.")
+    queue_wait_s: float = Field(
+        default=3600, description="Seconds to queue behind other processes of this project."
+    )
+    stranger_wait_s: float = Field(
+        default=120, description="Seconds to wait for a foreign program to close the file."
+    )
+
+    @property
+    def database(self) -> Database:
+        """The database, to read from or to write to."""
+        from laion_assets.stores.database import Database
+
+        return Database(Path(self.path), self.queue_wait_s, self.stranger_wait_s)
+
+
+class LanceStore(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The LanceDB database."""
+
+    path: str = Field(description="Folder of the LanceDB database.")

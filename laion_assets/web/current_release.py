@@ -1,0 +1,185 @@
+"""The release that the pages show, opened once for all requests and replaced when there is a newer.
+
+A request keeps the release that it began with, so a new one disturbs nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from laion_assets.errors import LaionError
+from laion_assets.releases.catalog import list_releases, list_tags, open_released
+from laion_assets.releases.diff import ReleaseDiff, compare_releases
+from laion_assets.releases.manifest import Manifest
+from laion_assets.search.filter import SearchFilter
+from laion_assets.search.search import CaptionSearch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+# Rows of a table of counts that are read at a time.
+BATCH_ROWS = 10_000
+MOVES_SHOWN = 10
+CountOrder: TypeAlias = Literal["count", "name"]
+
+
+class DomainCounts:
+    """The domains of a release with their images, the largest first."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.sort_by([("image_count", "descending"), ("domain", "ascending")])
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def find(self, domain: str) -> tuple[int, int] | None:
+        """Returns the images of a domain and its rank from 1; None if it has none."""
+        import pyarrow.compute as pc
+
+        place = pc.index(self._table["domain"], domain.lower()).as_py()
+        return None if place < 0 else (self._table["image_count"][place].as_py(), place + 1)
+
+    def select(self, containing: str = "", order: CountOrder = "count") -> pa.Table:
+        """Returns the domains with a text in them, whatever its case."""
+        import pyarrow.compute as pc
+
+        table = self._table
+        if containing:
+            table = table.filter(pc.match_substring(table["domain"], containing.lower()))
+        return table.sort_by("domain") if order == "name" else table
+
+
+@dataclass(frozen=True)
+class OpenRelease:
+    """A release with all that the pages need of it.
+
+    Attributes:
+        manifest: its record.
+        search: its captions.
+        domains: the images of each domain.
+        names: the names of each kind with their images, the most first.
+    """
+
+    manifest: Manifest
+    search: CaptionSearch
+    domains: DomainCounts
+    names: Mapping[str, Sequence[tuple[str, int]]]
+
+    @classmethod
+    def open(cls, lance_dir: Path, manifest: Manifest) -> OpenRelease:
+        """Opens a release, and reads what the first visitor would wait for."""
+        tables = {
+            table: open_released(lance_dir, manifest, table)
+            for table in ("images", "domain_counts", "entity_counts")
+        }
+        search = CaptionSearch(tables["images"], manifest.release, keeps_hits=True)
+        search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
+        names: dict[str, list[tuple[str, int]]] = {sheet.kind: [] for sheet in manifest.sheets}
+        rows = tables["entity_counts"].to_table().sort_by([("image_count", "descending")])
+        for row in rows.to_pylist():
+            names.setdefault(row["kind"], []).append((row["name"], row["image_count"]))
+        domains = DomainCounts(tables["domain_counts"].to_table())
+        return cls(manifest, search, domains, names)
+
+    @property
+    def image_count(self) -> int:
+        """Images in it."""
+        return self.manifest.row_counts["images"]
+
+    @cached_property
+    def counts_by_name(self) -> Mapping[tuple[str, str], int]:
+        """The images of each name, by kind and name."""
+        return {(kind, name): n for kind, rows in self.names.items() for name, n in rows}
+
+
+class Shelf:
+    """Holds the release that is shown: the newest, or the one that was asked for."""
+
+    def __init__(self, lance_dir: Path, release: str | None = None) -> None:
+        """Opens nothing yet.
+
+        Args:
+            lance_dir: the LanceDB database.
+            release: a tag; the newest release at any time if none is named.
+        """
+        self.lance_dir = lance_dir
+        self._wanted = release
+        self._current: OpenRelease | None = None
+        self._releases: tuple[Manifest, ...] = ()
+        self._tags: Mapping[str, Mapping[str, int]] | None = None
+        self._state = ""
+
+    @property
+    def current(self) -> OpenRelease:
+        """The release that is shown.
+
+        Raises:
+            LaionError: there is none yet.
+        """
+        if self._current is None:
+            raise LaionError("there is no release yet; `laion backfill --all` makes one")
+        return self._current
+
+    @property
+    def releases(self) -> tuple[Manifest, ...]:
+        """All releases that there were at the last look, the newest first."""
+        return self._releases
+
+    @property
+    def state(self) -> str:
+        """Digest of all that the pages depend on."""
+        return self._state
+
+    def refresh(self) -> bool:
+        """Looks at the releases; returns whether they have changed. For one thread at a time.
+
+        Raises:
+            LaionError: the release that was asked for is not there.
+        """
+        tags = list_tags(self.lance_dir)
+        if tags == self._tags:
+            return False
+        releases = tuple(list_releases(self.lance_dir))
+        shown = next((m for m in releases if self._wanted in (None, m.release)), None)
+        if shown is None:
+            self._current = None
+        elif self._current is None or self._current.manifest != shown:
+            self._current = OpenRelease.open(self.lance_dir, shown)
+            logger.info("release %s is shown", shown.release)
+        self._releases, self._tags = releases, tags
+        self._state = _digest(releases)
+        if shown is None and self._wanted is not None:
+            there_are = ", ".join(m.release for m in releases[:5]) or "none"
+            raise LaionError(f"no release {self._wanted!r}; there are {there_are}")
+        return True
+
+    def compare(self, release: str) -> ReleaseDiff | None:
+        """Returns what changed from the release before to this one; None if there is none."""
+        tags = [manifest.release for manifest in self._releases]
+        place = tags.index(release) + 1
+        if place == len(tags):
+            return None
+        try:
+            return compare_releases(self.lance_dir, tags[place], release, MOVES_SHOWN)
+        except LaionError:
+            # One of them was deleted since the last look.
+            return None
+
+
+def _digest(releases: Iterable[Manifest]) -> str:
+    told = "".join(f"{m.release} {m.content_sha256} {m.released_at}" for m in releases)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def iterate(table: pa.Table) -> Iterator[Mapping[str, object]]:
+    """Yields the rows of a table, some thousands of them in memory at a time."""
+    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+        yield from batch.to_pylist()

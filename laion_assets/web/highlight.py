@@ -1,0 +1,52 @@
+"""Finds the words and phrases of a query in a caption, to mark them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+from laion_assets.counts.captions import SEPARATOR
+from laion_assets.search.query import learn_folding, parse_query
+
+# Stands for a character that is no part of a word and does not end it, as an accent may be.
+_SWALLOWED = "\0"
+_WORD = re.compile(f"[^{SEPARATOR}]+")
+
+
+def fold_words(query: str) -> tuple[str, ...]:
+    """Returns the words and phrases of a query as `mark_words` compares them."""
+    return parse_query(query)
+
+
+def mark_words(caption: str, phrases: Collection[str]) -> Iterator[tuple[str, bool]]:
+    """Yields the caption in pieces, each with whether it is a word of one of the phrases."""
+    found = list(_find_words(caption))
+    marked = _find_phrases([word for *_, word in found], [p.split(SEPARATOR) for p in phrases])
+    end = 0
+    for place in sorted(marked):
+        start, next_end, _ = found[place]
+        if end < start:
+            yield caption[end:start], False
+        yield caption[start:next_end], True
+        end = next_end
+    if end < len(caption):
+        yield caption[end:], False
+
+
+def _find_words(caption: str) -> Iterator[tuple[int, int, str]]:
+    """Yields where each word begins and ends, and the word."""
+    folded = "".join(c or _SWALLOWED for c in learn_folding().fold_each(caption))
+    for match in _WORD.finditer(folded):
+        if word := match[0].replace(_SWALLOWED, ""):
+            yield *match.span(), word
+
+
+def _find_phrases(words: Sequence[str], phrases: Collection[Sequence[str]]) -> set[int]:
+    """Returns the places of the words that stand in one of the phrases."""
+    return {
+        place
+        for phrase in phrases
+        for start, word in enumerate(words)
+        if word == phrase[0] and words[start : start + len(phrase)] == phrase
+        for place in range(start, start + len(phrase))
+    }

@@ -1,0 +1,276 @@
+"""What each page says: the same for its HTML, its JSON and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import computed_field
+
+from laion_assets.releases.diff import ReleaseDiff
+from laion_assets.releases.manifest import Manifest, Record
+from laion_assets.search.search import Order, Relation
+from laion_assets.web.params import write_path
+
+
+class Image(Record):
+    """A row of the table `images`, as a list shows it.
+
+    Attributes:
+        image_id: identity of URL and caption; a text, as JavaScript cannot hold such numbers.
+        url: where the image was found.
+        caption: the text that stood beside it.
+        domain: host of the URL.
+        width: pixels.
+        height: pixels.
+        aesthetic: predicted aesthetic score, 0 to 10.
+        punsafe: probability that it is unsafe, 0 to 1.
+        shard: partition key.
+        row_index: position in the shard, from 0.
+        score: BM25; 0 where nothing was searched for.
+    """
+
+    image_id: str
+    url: str
+    caption: str
+    domain: str
+    width: int | None
+    height: int | None
+    aesthetic: float | None
+    punsafe: float | None
+    shard: str
+    row_index: int
+    score: float = 0.0
+
+    @classmethod
+    def of(cls, hit: Mapping[str, Any]) -> Image:
+        """Returns a hit as the pages show it; Lance knows its types, so they are not checked."""
+        known = {name: hit.get(name) for name in cls.model_fields}
+        known.update(image_id=str(hit["image_id"]), score=hit.get("_score", 0.0))
+        return cls.model_construct(**known)
+
+    @computed_field(description="Its page here.")  # type: ignore[prop-decorator]
+    @property
+    def page(self) -> str:
+        """Address of its page."""
+        return write_path("images", self.shard, self.row_index)
+
+
+class Answer(Record):
+    """What every page says.
+
+    Attributes:
+        release: tag of the release that it tells of.
+    """
+
+    release: str
+
+
+class Images(Answer):
+    """A page of images.
+
+    Attributes:
+        total: how many there are, as exactly as `relation` says.
+        relation: `exactly`; `more than`: no more were looked at; `at least`: of those looked at.
+        took_ms: time that the search took, in milliseconds.
+        page: number of this page.
+        page_count: pages that there are, as far as they can be asked for.
+        sort: which come first.
+        images: those of this page.
+    """
+
+    total: int = 0
+    relation: Relation = "exactly"
+    took_ms: float = 0.0
+    page: int = 1
+    page_count: int = 0
+    sort: Order = "relevance"
+    images: tuple[Image, ...] = ()
+
+
+class SearchPage(Images):
+    """Images that were searched for.
+
+    Attributes:
+        q: the words.
+    """
+
+    q: str = ""
+
+
+class Count(Record):
+    """How many images a domain or a name has."""
+
+    name: str
+    image_count: int
+
+
+class Counts(Answer):
+    """A page of counts.
+
+    Attributes:
+        total: rows of all pages.
+        page: number of this page.
+        page_count: pages that there are.
+        largest: the largest count of all, for the bars.
+        counts: those of this page.
+    """
+
+    total: int
+    page: int
+    page_count: int
+    largest: int
+    counts: tuple[Count, ...]
+
+
+class DomainsPage(Counts):
+    """The domains."""
+
+
+class NamesPage(Counts):
+    """The names of a kind.
+
+    Attributes:
+        kind: such as `artists`.
+        without_match: names of the kind that no caption has.
+    """
+
+    kind: str
+    without_match: int
+
+
+class DomainPage(Images):
+    """A domain, and its first images.
+
+    Attributes:
+        domain: the whole host.
+        image_count: its images, those that are hidden included.
+        rank: 1 has the most images.
+    """
+
+    domain: str
+    image_count: int
+    rank: int
+
+
+class NamePage(Images):
+    """A name, and the images that match it best.
+
+    Attributes:
+        kind: such as `artists`.
+        name: as the sheet has it.
+        image_count: images whose caption matches it, those that are hidden included.
+    """
+
+    kind: str
+    name: str
+    image_count: int
+
+
+class Home(Answer):
+    """What is in the release.
+
+    Attributes:
+        released_at: when it was made, in UTC.
+        content_sha256: digest of what it holds.
+        image_count: images.
+        domain_count: different hosts.
+        shard_count: shards.
+        sample_shard_count: those of them whose rows are invented.
+        name_counts: names of each kind.
+        top_domains: domains with the most images.
+        top_names: of each kind the names with the most images.
+    """
+
+    released_at: datetime
+    content_sha256: str
+    image_count: int
+    domain_count: int
+    shard_count: int
+    sample_shard_count: int
+    name_counts: Mapping[str, int]
+    top_domains: tuple[Count, ...]
+    top_names: Mapping[str, tuple[Count, ...]]
+
+
+class ImagePage(Answer):
+    """One image, with all that is known of it.
+
+    Attributes:
+        shard: partition key.
+        row_index: position in the shard, from 0.
+        punsafe: probability that it is unsafe, 0 to 1.
+        is_hidden: whether that is more than was asked for; then the rest is left out.
+        image: what a list shows of it.
+        fields: every column of the table.
+        source: the file that it came from.
+        source_sha256: SHA-256 of that file, in hexadecimal.
+        is_sample: whether its rows are invented.
+    """
+
+    shard: str
+    row_index: int
+    punsafe: float | None
+    is_hidden: bool
+    image: Image | None
+    fields: Mapping[str, Any]
+    source: str
+    source_sha256: str
+    is_sample: bool
+
+
+class ReleaseLine(Record):
+    """A release in the list of them."""
+
+    release: str
+    released_at: datetime
+    image_count: int
+    shard_count: int
+    content_sha256: str
+
+
+class ReleasesPage(Answer):
+    """All releases, the newest first, and what changed with the newest.
+
+    Attributes:
+        releases: the newest first.
+        changes: from the one before the newest; None if there is none before.
+    """
+
+    releases: tuple[ReleaseLine, ...]
+    changes: ReleaseDiff | None
+
+
+class ReleasePage(Answer):
+    """One release.
+
+    Attributes:
+        manifest: its whole record.
+        changes: from the one before; None if there is none before.
+    """
+
+    manifest: Manifest
+    changes: ReleaseDiff | None
+
+
+class About(Answer):
+    """What the pages are about.
+
+    Attributes:
+        punsafe_threshold: images that are more probably unsafe are hidden until asked for.
+    """
+
+    punsafe_threshold: float
+
+
+class Problem(Record):
+    """Why there is no answer.
+
+    Attributes:
+        status: of HTTP.
+        reason: what was wrong, and what to do.
+    """
+
+    status: int
+    reason: str

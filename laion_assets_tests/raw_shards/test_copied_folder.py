@@ -1,0 +1,84 @@
+"""A shard does not depend on its source once its raw copy is verified."""
+
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from laion_assets.errors import ShardError
+from laion_assets.raw_shards.fetch import bring_shard, find_raw_shard, raw_path, read_raw_shard
+from laion_assets.raw_shards.sources.source import SourceRules
+from laion_assets.settings import Settings
+from laion_assets_tests.pipeline import load
+
+RULES = SourceRules()
+
+
+def write(path: Path, caption: str = "a fox") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"url": ["https://a.test/1"], "caption": [caption]}), path)
+    return path
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> tuple[Path, Path]:
+    """The raw folder after `cp -r`, and the place where the source was."""
+    source = write(tmp_path / "source" / "s.parquet")
+    bring_shard([str(source)], "s", tmp_path / "raw", RULES)
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "raw", copy, copy_function=shutil.copyfile)
+    os.utime(raw_path(copy, "s"), ns=(1, 1))
+    source.unlink()
+    return copy, source
+
+
+@pytest.mark.parametrize("pattern", ["s.parquet", "*.parquet", "none/*.parquet"])
+def test_a_copy_without_times_whose_source_is_gone_is_used(
+    copied: tuple[Path, Path], pattern: str
+) -> None:
+    raw_dir, source = copied
+
+    raw, is_gone = bring_shard([str(source.parent / pattern)], "s", raw_dir, RULES)
+
+    assert is_gone
+    assert raw.modified_ns == 1
+    assert find_raw_shard("s", raw_dir) == raw
+
+
+def test_a_copy_without_times_is_loaded_without_its_source(
+    copied: tuple[Path, Path], settings: Settings
+) -> None:
+    raw_dir, _ = copied
+    raw = read_raw_shard("s", raw_dir)
+
+    load(settings, "s", raw_path(raw_dir, "s"))
+
+    assert raw.modified_ns == 1
+    with duckdb.connect(str(settings.database), read_only=True) as connection:
+        assert connection.execute("SELECT caption FROM images").fetchall() == [("a fox",)]
+
+
+def test_another_content_of_the_same_size_is_noticed(copied: tuple[Path, Path]) -> None:
+    raw_dir, source = copied
+    write(raw_path(raw_dir, "s"), "a cat"[:5])
+    before = raw_path(raw_dir, "s").read_bytes()
+
+    with pytest.raises(ShardError, match="changed after it was verified"):
+        read_raw_shard("s", raw_dir)
+    with pytest.raises(ShardError, match="no such file"):
+        bring_shard([str(source)], "s", raw_dir, RULES)
+    assert raw_path(raw_dir, "s").read_bytes() == before
+
+
+def test_a_source_that_may_still_be_there_is_not_taken_for_gone(
+    copied: tuple[Path, Path],
+) -> None:
+    """What cannot be asked at the moment may have a newer file."""
+    raw_dir, _ = copied
+
+    with pytest.raises(ShardError, match="unknown scheme"):
+        bring_shard(["ftp://a.test/*.parquet"], "s", raw_dir, RULES)

@@ -1,0 +1,259 @@
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from laion_assets.errors import ShardError
+from laion_assets.raw_shards.fetch import RawShard, fetch_shard, raw_path, read_raw_shard
+from laion_assets.raw_shards.sources.files import describe_file
+from laion_assets.raw_shards.sources.source import Source
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_source(tmp_path / "source" / "s.parquet", rows=3)
+
+
+@pytest.fixture
+def raw_dir(tmp_path: Path) -> Path:
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def far_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system, where no hard link leads."""
+    if not os.access(SHARED_MEMORY, os.W_OK) or SHARED_MEMORY.stat().st_dev == (
+        tmp_path.stat().st_dev
+    ):
+        pytest.skip(f"{SHARED_MEMORY} is no other file system than {tmp_path}")
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        yield Path(folder)
+
+
+def write_source(path: Path, rows: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    urls = [f"https://a.example/{i}.jpg" for i in range(rows)]
+    pq.write_table(pa.table({"URL": urls, "TEXT": [f"Fox {i}" for i in range(rows)]}), path)
+    return path
+
+
+def expected_record(source: Path, rows: int) -> RawShard:
+    content, status = source.read_bytes(), source.stat()
+    return RawShard(
+        shard="s",
+        source=str(source),
+        sha256=hashlib.sha256(content).hexdigest(),
+        file_bytes=len(content),
+        file_rows=rows,
+        modified_ns=status.st_mtime_ns,
+        version=f"{status.st_size}-{status.st_mtime_ns}",
+    )
+
+
+def file_of(shard: str, path: Path) -> Source:
+    """A file that makes a shard, whatever its name."""
+    return replace(describe_file(path), shard=shard)
+
+
+def list_names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_the_file_is_linked_and_recorded(source: Path, raw_dir: Path) -> None:
+    record = fetch_shard(file_of("s", source), raw_dir)
+
+    assert record == expected_record(source, rows=3)
+    assert raw_path(raw_dir, "s") == raw_dir / "s.parquet"
+    assert raw_path(raw_dir, "s").samefile(source)
+    assert read_raw_shard("s", raw_dir) == record
+    assert json.loads((raw_dir / "s.json").read_text(encoding="utf-8"))["sha256"] == record.sha256
+    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+
+
+def test_a_file_on_another_file_system_is_copied(far_folder: Path, raw_dir: Path) -> None:
+    source = write_source(far_folder / "s.parquet", rows=4)
+
+    record = fetch_shard(file_of("s", source), raw_dir)
+
+    assert not raw_path(raw_dir, "s").samefile(source)
+    assert raw_path(raw_dir, "s").read_bytes() == source.read_bytes()
+    assert (record.sha256, record.file_rows) == (
+        expected_record(source, rows=4).sha256,
+        4,
+    )
+    assert read_raw_shard("s", raw_dir) == record
+    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+
+
+def test_a_symbolic_link_brings_the_file_it_leads_to(
+    source: Path, raw_dir: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.parquet"
+    link.symlink_to(source)
+
+    fetch_shard(file_of("s", link), raw_dir)
+
+    assert not raw_path(raw_dir, "s").is_symlink()
+    assert raw_path(raw_dir, "s").samefile(source)
+
+
+def test_fetching_the_same_file_twice_leaves_no_temporary_files(
+    source: Path, raw_dir: Path
+) -> None:
+    first = fetch_shard(file_of("s", source), raw_dir)
+
+    assert fetch_shard(file_of("s", source), raw_dir) == first
+    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+
+
+def test_the_raw_file_itself_can_be_the_source(source: Path, raw_dir: Path) -> None:
+    fetch_shard(file_of("s", source), raw_dir)
+    source.unlink()
+    raw = raw_path(raw_dir, "s")
+
+    assert fetch_shard(file_of("s", raw), raw_dir) == expected_record(raw, rows=3)
+    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+
+
+def test_another_content_replaces_file_and_record(source: Path, raw_dir: Path) -> None:
+    fetch_shard(file_of("s", source), raw_dir)
+    source.unlink()
+    write_source(source, rows=7)
+
+    record = fetch_shard(file_of("s", source), raw_dir)
+
+    assert record == expected_record(source, rows=7)
+    assert read_raw_shard("s", raw_dir) == record
+    assert raw_path(raw_dir, "s").read_bytes() == source.read_bytes()
+
+
+def test_shards_are_kept_apart(source: Path, raw_dir: Path, tmp_path: Path) -> None:
+    first = fetch_shard(file_of("s", source), raw_dir)
+    second = fetch_shard(describe_file(write_source(tmp_path / "t.parquet", rows=5)), raw_dir)
+
+    assert (read_raw_shard("s", raw_dir), read_raw_shard("t", raw_dir)) == (first, second)
+
+
+def make_nothing(path: Path) -> None:
+    assert not path.exists()
+
+
+def make_empty(path: Path) -> None:
+    path.touch()
+
+
+def make_html(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><title>404</title>" * 40, encoding="utf-8")
+
+
+def make_truncated(path: Path) -> None:
+    write_source(path, rows=10)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def make_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def make_without_url(path: Path) -> None:
+    pq.write_table(pa.table({"link": ["u"], "TEXT": ["t"]}), path)
+
+
+def make_wrong_type(path: Path) -> None:
+    pq.write_table(pa.table({"URL": [1], "TEXT": ["t"]}), path)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no such file": (make_nothing, "No such file or directory; check the file and the disk"),
+    "empty": (make_empty, "is empty; fetch it again"),
+    "html": (make_html, "is a web page and not a parquet file"),
+    "truncated": (make_truncated, "is cut off"),
+    "directory": (make_directory, "bad.parquet/*.parquet in LAION_SHARDS"),
+    "no url column": (
+        make_without_url,
+        "no url column among link, TEXT; accepted names are url in any case",
+    ),
+    "wrong type": (make_wrong_type, "column URL is int64, and url has to be text"),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_a_refusal_names_the_source_and_the_old_file_stays(
+    source: Path, raw_dir: Path, tmp_path: Path, refused: str
+) -> None:
+    make, reason = REFUSED[refused]
+    old = fetch_shard(file_of("s", source), raw_dir)
+    bad = tmp_path / "bad.parquet"
+    make(bad)
+
+    with pytest.raises(ShardError) as refusal:
+        fetch_shard(file_of("s", bad), raw_dir)
+
+    message = str(refusal.value)
+    assert message.startswith(f"{bad}: ")
+    assert reason in message
+    assert "\n" not in message
+    assert read_raw_shard("s", raw_dir) == old
+    assert raw_path(raw_dir, "s").samefile(source)
+    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_a_first_refusal_leaves_nothing(raw_dir: Path, tmp_path: Path, refused: str) -> None:
+    make, _ = REFUSED[refused]
+    bad = tmp_path / "bad.parquet"
+    make(bad)
+
+    with pytest.raises(ShardError):
+        fetch_shard(file_of("s", bad), raw_dir)
+
+    assert not raw_dir.exists() or list_names(raw_dir) == []
+
+
+def test_a_shard_that_was_not_fetched_says_what_to_do(raw_dir: Path) -> None:
+    with pytest.raises(ShardError, match=r"not fetched yet; materialize `raw_shards` first"):
+        read_raw_shard("s", raw_dir)
+
+
+def test_a_raw_file_that_was_removed_says_what_to_do(source: Path, raw_dir: Path) -> None:
+    fetch_shard(file_of("s", source), raw_dir)
+    raw_path(raw_dir, "s").unlink()
+
+    with pytest.raises(ShardError, match=r"not fetched yet; materialize `raw_shards` first"):
+        read_raw_shard("s", raw_dir)
+
+
+def test_a_longer_file_than_was_verified_is_detected(source: Path, raw_dir: Path) -> None:
+    record = fetch_shard(file_of("s", source), raw_dir)
+    with source.open("ab") as file:
+        file.write(b"more")
+    os.utime(source, ns=(record.modified_ns, record.modified_ns))
+
+    with pytest.raises(ShardError, match=r"changed after it was verified; materialize"):
+        read_raw_shard("s", raw_dir)
+
+
+def test_a_file_changed_in_place_after_verification_is_detected(
+    source: Path, raw_dir: Path
+) -> None:
+    """The raw file is a link to the source: who writes into that one writes into both."""
+    record = fetch_shard(file_of("s", source), raw_dir)
+    author = source.read_bytes().index(b"parquet-cpp")
+    with source.open("r+b") as file:
+        file.seek(author)
+        file.write(b"P")
+    os.utime(source, ns=(record.modified_ns + 1, record.modified_ns + 1))
+
+    with pytest.raises(ShardError, match=r"s\.parquet: changed after it was verified"):
+        read_raw_shard("s", raw_dir)
+
+    assert fetch_shard(file_of("s", source), raw_dir) == read_raw_shard("s", raw_dir)
