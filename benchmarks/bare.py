@@ -18,6 +18,7 @@ from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.publish import ReleaseOrder, publish_release
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 
 
 def main() -> None:
@@ -36,7 +37,12 @@ def main() -> None:
 
 def ingest(settings: Settings, file: Path, shard: str | None = None) -> None:
     """Brings a shard from its file to Lance, under the file's name or another."""
-    copy_shard(Database(settings.database), settings.lance_dir, load(settings, file, shard), "none")
+    copy_shard(
+        Database(settings.database),
+        LanceStore(settings.lance_dir),
+        load(settings, file, shard),
+        "none",
+    )
 
 
 def load(settings: Settings, file: Path, shard: str | None = None) -> str:
@@ -56,7 +62,7 @@ def refresh(settings: Settings) -> None:
         refresh_sheet(database, kind, location)
     refresh_domain_counts(database)
     refresh_entity_counts(database, kinds)
-    publish_release(database, settings.lance_dir, kinds, ReleaseOrder(run_id="none"))
+    publish_release(database, LanceStore(settings.lance_dir), kinds, ReleaseOrder(run_id="none"))
 
 
 if __name__ == "__main__":

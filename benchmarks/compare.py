@@ -30,6 +30,7 @@ from laion_assets.releases.manifest import find_versions
 from laion_assets.search.filter import EVERYTHING
 from laion_assets.search.search import open_search
 from laion_assets.settings import REPOSITORY, Settings
+from laion_assets.stores.lance_store import LanceStore
 
 LAION = str(Path(sys.executable).with_name("laion"))
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
@@ -279,9 +280,9 @@ def replacement(bench: Bench, results: Results) -> None:
 
 def ask(data_dir: Path) -> float:
     """Returns the median time of queries as they occur in captions, in milliseconds."""
-    lance_dir = data_dir / "lance"
-    search = open_search(lance_dir)
-    images = open_released(lance_dir, find_release(lance_dir), "images")
+    lance = LanceStore(data_dir / "lance")
+    search = open_search(lance)
+    images = open_released(lance, find_release(lance), "images")
     step = max(1, images.count_rows() // 20_000)
     rows = list(range(0, images.count_rows(), step))
     captions = images.take(rows, columns=["caption"])["caption"].to_pylist()

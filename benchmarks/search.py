@@ -26,6 +26,7 @@ from laion_assets.search.filter import EVERYTHING, SearchFilter
 from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 
 HITS = 20
 SAMPLE_ROWS = 20_000
@@ -73,13 +74,17 @@ def measure(settings: Settings, rows: int, shard_count: int, query_count: int) -
         theirs_ms = show(theirs[sort]) if sort in theirs else ""
         print(f"{sort:50}{show(fresh_ms):>16}{show(replaced[sort]):>16}{theirs_ms:>20}")
     check(
-        open_search(settings.lance_dir), fts5, [text for some in queries.values() for text in some]
+        open_search(LanceStore(settings.lance_dir)),
+        fts5,
+        [text for some in queries.values() for text in some],
     )
 
 
 def read_sample(settings: Settings) -> tuple[list[str], str]:
     """Returns captions from all over the newest release, and a domain of middling size."""
-    images = open_released(settings.lance_dir, find_release(settings.lance_dir), "images")
+    images = open_released(
+        LanceStore(settings.lance_dir), find_release(LanceStore(settings.lance_dir)), "images"
+    )
     row_count = images.count_rows()
     rows = list(range(0, row_count, max(1, row_count // SAMPLE_ROWS)))
     sample = images.take(rows, columns=["caption", "domain"])
@@ -92,8 +97,8 @@ def ask(
     settings: Settings, queries: Mapping[str, Sequence[str]], domain: str
 ) -> dict[str, list[float]]:
     """Returns the milliseconds of each query of the newest release, by sort and filter."""
-    search = open_search(settings.lance_dir)
-    shard = find_release(settings.lance_dir).shards[-1].shard
+    search = open_search(LanceStore(settings.lance_dir))
+    shard = find_release(LanceStore(settings.lance_dir)).shards[-1].shard
     filters = {
         "": EVERYTHING,
         "punsafe <= 0.5, width >= 512": SearchFilter(max_punsafe=0.5, min_width=512),

@@ -25,7 +25,7 @@ from laion_assets.runs.tick import (
     say_why,
     warn_of_changes,
 )
-from laion_assets.stores.resources import LanceStore, Warehouse
+from laion_assets.stores.resources import LanceResource, Warehouse
 
 # From the arrival of a small file to its release there are two ticks and two runs.
 DISCOVERY_INTERVAL_S = 15
@@ -89,7 +89,7 @@ def build_discover_shards(
         context: dg.SensorEvaluationContext,
         shards: ShardSource,
         warehouse: Warehouse,
-        lance_store: LanceStore,
+        lance_store: LanceResource,
     ) -> dg.SensorResult:
         from laion_assets.errors import DatabaseBusyError
         from laion_assets.runs.status import find_unread_lists

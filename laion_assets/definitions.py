@@ -31,7 +31,7 @@ from laion_assets.raw_shards.source_asset import SOURCE_SHARDS
 from laion_assets.releases.asset import build_release_asset
 from laion_assets.releases.checks import counts_equal_duckdb, indices_cover_every_row
 from laion_assets.settings import Settings
-from laion_assets.stores.resources import LanceStore, Warehouse
+from laion_assets.stores.resources import LanceResource, Warehouse
 
 # Each runs once a refresh, over all shards.
 TABLE_CHECKS = (
@@ -80,7 +80,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "shards": ShardSource.build(settings),
         "sheets": SheetSource(locations=dict(settings.sheets)),
         "warehouse": Warehouse(path=str(settings.database)),
-        "lance_store": LanceStore(path=str(settings.lance_dir)),
+        "lance_store": LanceResource(path=str(settings.lance_dir)),
     }
 
 

@@ -15,6 +15,7 @@ from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.publish import Publication, ReleaseOrder, publish_release
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 
 
 def load(settings: Settings, shard: str, source: Path) -> None:
@@ -26,7 +27,7 @@ def load(settings: Settings, shard: str, source: Path) -> None:
 
 def copy(settings: Settings, shard: str) -> None:
     """Brings a shard from DuckDB to Lance."""
-    copy_shard(Database(settings.database), settings.lance_dir, shard, "run")
+    copy_shard(Database(settings.database), LanceStore(settings.lance_dir), shard, "run")
 
 
 def ingest(settings: Settings, shard: str, *captions: str) -> None:
@@ -59,7 +60,7 @@ def publish(settings: Settings, name: str | None = None, keep_days: float = 7) -
     """Releases what is counted."""
     order = ReleaseOrder("run", name, keep_days)
     return publish_release(
-        Database(settings.database), settings.lance_dir, tuple(settings.sheets), order
+        Database(settings.database), LanceStore(settings.lance_dir), tuple(settings.sheets), order
     )
 
 

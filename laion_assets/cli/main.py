@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from laion_assets.orchestration.interrupts import StoppedError, raise_signals, watch_signals
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -278,7 +279,7 @@ def search(
     from laion_assets.search.filter import SearchFilter
     from laion_assets.search.search import open_search
 
-    search = open_search(_load_settings().lance_dir, release, is_newest=is_newest)
+    search = open_search(LanceStore(_load_settings().lance_dir), release, is_newest=is_newest)
     answer = search.find(query, only=SearchFilter(**only), limit=limit, max_total=max_total)
     (print_answer_json if is_json else print_answer)(answer)
 
@@ -293,7 +294,7 @@ def serve(host: str, port: int, release: str | None) -> None:
     from laion_assets.web.current_release import Shelf
     from laion_assets.web.server import serve as run
 
-    run(Shelf(_load_settings().lance_dir, release), host, port)
+    run(Shelf(LanceStore(_load_settings().lance_dir), release), host, port)
 
 
 @main.group()
@@ -308,7 +309,7 @@ def list_(is_json: bool) -> None:
     from laion_assets.cli.output import print_json, print_releases
     from laion_assets.releases.catalog import list_releases
 
-    manifests = list(list_releases(_load_settings().lance_dir))
+    manifests = list(list_releases(LanceStore(_load_settings().lance_dir)))
     if not manifests:
         click.echo("laion: no release yet; `laion backfill --all` makes one", err=True)
     (print_json if is_json else print_releases)(manifests)
@@ -322,7 +323,9 @@ def show(tag: str | None, is_json: bool) -> None:
     from laion_assets.cli.output import print_json, print_manifest
     from laion_assets.releases.catalog import find_release
 
-    (print_json if is_json else print_manifest)(find_release(_load_settings().lance_dir, tag))
+    (print_json if is_json else print_manifest)(
+        find_release(LanceStore(_load_settings().lance_dir), tag)
+    )
 
 
 @release.command()
@@ -335,7 +338,7 @@ def diff(before: str, after: str, top: int, is_json: bool) -> None:
     from laion_assets.cli.output import print_diff, print_json
     from laion_assets.releases.diff import compare_releases
 
-    compared = compare_releases(_load_settings().lance_dir, before, after, top)
+    compared = compare_releases(LanceStore(_load_settings().lance_dir), before, after, top)
     (print_json if is_json else print_diff)(compared)
 
 
@@ -353,7 +356,7 @@ def delete(tag: str, keep_days: float) -> None:
     from laion_assets.cli.output import print_deletion
     from laion_assets.releases.cleanup import delete_release
 
-    cleaning = delete_release(_load_settings().lance_dir, tag, keep_days)
+    cleaning = delete_release(LanceStore(_load_settings().lance_dir), tag, keep_days)
     print_deletion(tag, cleaning)
 
 
@@ -474,7 +477,7 @@ def _remove(
         return True
     print_removal(shards, *find_sources(settings, shards))
     is_done = not is_refreshing or _backfill(settings, instance, [], is_refreshing=True)
-    print_holders(settings.lance_dir, shards)
+    print_holders(LanceStore(settings.lance_dir), shards)
     return is_done
 
 
@@ -486,7 +489,10 @@ def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
     if any(outcome.reason is None for outcome in outcomes):
         return True
     kinds = tuple(settings.sheets)
-    return find_unreleased(Database(settings.database), settings.lance_dir, kinds) is not None
+    return (
+        find_unreleased(Database(settings.database), LanceStore(settings.lance_dir), kinds)
+        is not None
+    )
 
 
 if __name__ == "__main__":

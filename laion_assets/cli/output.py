@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     from laion_assets.operations.status_report import Status
@@ -289,13 +290,13 @@ def print_removal(
         print(f"laion: not known whether it still has these shards: {problem}", file=sys.stderr)
 
 
-def print_holders(lance_dir: Path, shards: Collection[str]) -> None:
+def print_holders(store: LanceStore, shards: Collection[str]) -> None:
     """Prints on standard error which releases still have some of these shards."""
     from laion_assets.releases.catalog import list_releases
 
     tags = [
         manifest.release
-        for manifest in list_releases(lance_dir)
+        for manifest in list_releases(store)
         if any(shard.shard in shards for shard in manifest.shards)
     ]
     if tags:

@@ -1,18 +1,8 @@
-"""Asset checks: what must hold, with figures and what to do if it does not.
-
-Here are those of the names and their counts; `table_checks.py` has those of the other tables, and
-`shard_checks.py` the one that comes with each shard.
-"""
-
-from typing import TYPE_CHECKING
-
-import dagster as dg
-
-if TYPE_CHECKING:
-    pass
-
+"""What must hold of the counts, with figures and what to do if it does not."""
 
 from collections.abc import Iterable
+
+import dagster as dg
 
 from laion_assets.names.checks import build_names_kept
 from laion_assets.orchestration.failures import explain_failures

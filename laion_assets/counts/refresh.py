@@ -107,7 +107,7 @@ def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountRepo
 def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
     """Empties the tables of counts where no shard is left to count."""
     for table in ("domain_counts", "entity_counts"):
-        connection.execute(load_sql(f"delete_{table}"))
+        connection.execute(load_sql(f"counts/delete_{table}"))
         connection.execute(load_sql("counts/delete_refresh"), {"table_name": table})
 
 

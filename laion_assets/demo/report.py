@@ -11,6 +11,7 @@ from rich.console import Console
 from laion_assets.releases.catalog import newest_release
 from laion_assets.settings import REPOSITORY
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def print_report(settings: Settings) -> None:
     with Database(settings.database).read() as connection:
         totals = dict(connection.execute(load_sql("runs/select_totals")).fetchall())
         domains = connection.execute(load_sql("counts/top_domains")).fetchmany(3)
-    release = newest_release(settings.lance_dir)
+    release = newest_release(LanceStore(settings.lance_dir))
     assert release is not None
     program = _shorten(Path(sys.argv[0]))
     top = ", ".join(f"{domain} ({count:,})" for domain, count, *_ in domains)

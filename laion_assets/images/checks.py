@@ -4,19 +4,17 @@ A check here reports on every shard, because Dagster shows only the latest resul
 warning stays until its shard is repaired, whichever shards were loaded since.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from laion_assets.images.soundness import RowAccount
-
-
 from laion_assets.orchestration.failures import explain_failures
 from laion_assets.orchestration.metadata import show_rows
 from laion_assets.stores.resources import Warehouse
+
+if TYPE_CHECKING:
+    from laion_assets.images.soundness import RowAccount
 
 WARN = dg.AssetCheckSeverity.WARN
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laion_assets.stores.disk_space import LEAST_BYTES, check_space
+
 if TYPE_CHECKING:
     from laion_assets.raw_shards.fetch import RawShard
-
-from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 
 # DuckDB takes up to the size of the file's columns, uncompressed, plus this for what it derives.
 DERIVED_BYTES_A_ROW = 100

@@ -1,7 +1,6 @@
 """The shard's rows in the versioned Lance table."""
 
 import time
-from pathlib import Path
 
 import dagster as dg
 
@@ -9,7 +8,7 @@ from laion_assets.orchestration.failures import explain_failures
 from laion_assets.orchestration.metadata import OWNERS, describe_table
 from laion_assets.partitions import SHARDS
 from laion_assets.schemas import LANCE_IMAGES
-from laion_assets.stores.resources import LanceStore, Warehouse
+from laion_assets.stores.resources import LanceResource, Warehouse
 
 
 @dg.asset(
@@ -24,7 +23,7 @@ from laion_assets.stores.resources import LanceStore, Warehouse
 )
 @explain_failures
 def lance_images(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, lance_store: LanceStore
+    context: dg.AssetExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.MaterializeResult[None]:
     """The shard's rows of `images` in the Lance table `images`, value for value.
 
@@ -39,7 +38,7 @@ def lance_images(
 
     started = time.monotonic()
     commit = copy_shard(
-        warehouse.database, Path(lance_store.path), context.partition_key, context.run.run_id
+        warehouse.database, lance_store.store, context.partition_key, context.run.run_id
     )
     return dg.MaterializeResult(
         metadata={

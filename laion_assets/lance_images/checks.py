@@ -1,35 +1,26 @@
 """What must hold of the Lance table `images`."""
 
-from typing import TYPE_CHECKING
-
 import dagster as dg
-
-if TYPE_CHECKING:
-    pass
-
-
-from pathlib import Path
 
 from laion_assets.orchestration.failures import explain_failures
 from laion_assets.orchestration.metadata import show_table
 from laion_assets.orchestration.overtaken import is_overtaken
-from laion_assets.stores.resources import LanceStore, Warehouse
+from laion_assets.stores.resources import LanceResource, Warehouse
 
 
 # Not blocking: `release` looks itself, and says which shard it is.
 @dg.asset_check(asset="lance_images")
 @explain_failures
 def equals_duckdb(
-    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceStore
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.AssetCheckResult:
     """Lance has each shard's present load, as many rows as DuckDB, and the same sum of ids.
 
     If not, nothing is released. A shard that is loaded meanwhile may differ until it is copied.
     """
     from laion_assets.lance_images.copy import compare_shards
-    from laion_assets.lance_images.table import open_table, table_path
 
-    dataset = open_table(table_path(Path(lance_store.path), "images"))
+    dataset = lance_store.store.find("images")
     with warehouse.database.read() as connection:
         compared = compare_shards(connection, dataset)
     columns = ("shard", "duckdb_rows", "lance_rows", "has_same_ids", "is_noted")

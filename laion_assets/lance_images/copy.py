@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -11,11 +10,11 @@ import duckdb
 from laion_assets.errors import StaleTableError
 from laion_assets.lance_images.caption_words import CaptionWords
 from laion_assets.lance_images.indices import index_captions, update_columns
-from laion_assets.lance_images.table import Commit, ensure_table, replace_shard, table_path
+from laion_assets.lance_images.table import Commit, replace_shard
 from laion_assets.schemas import LANCE_IMAGES, arrow_schema
-from laion_assets.stores.database import Database, stream
+from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import check_space, estimate_copy
-from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.sql import load_sql
 
@@ -48,7 +47,7 @@ class ShardComparison:
         return self.is_noted and self.has_same_ids and self.duckdb_rows == self.lance_rows
 
 
-def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> Commit:
+def copy_shard(database: Database, store: LanceStore, shard: str, run_id: str) -> Commit:
     """Replaces the shard in Lance by its rows in DuckDB, in one commit, and notes that in DuckDB.
 
     Without the note, as after a crash between commit and note, the shard counts as not copied.
@@ -57,17 +56,14 @@ def copy_shard(database: Database, lance_dir: Path, shard: str, run_id: str) -> 
         StaleTableError: DuckDB does not have the shard.
         DiskSpaceError: the disk has no room for it.
     """
-    import lance
-
-    path = table_path(lance_dir, "images")
-    if ensure_table(path, arrow_schema(LANCE_IMAGES)):
+    if store.ensure("images", arrow_schema(LANCE_IMAGES)):
         # From the start, so that a search before the first release has the same rules.
-        index_captions(lance.dataset(path))
-    migrate_lance(path)
-    update_columns(path)
-    schema = _written_schema(lance.dataset(path))
-    with lock_shard(lance_dir, shard):
-        load_id, commit = _copy(database, lance_dir, shard, run_id, schema)
+        index_captions(store.open("images"))
+    migrate_lance(store)
+    update_columns(store)
+    schema = _written_schema(store.open("images"))
+    with store.lock_shard(shard):
+        load_id, commit = _copy(database, store, shard, run_id, schema)
         with database.write() as connection:
             values = {"load_id": load_id, "lance_version": commit.version}
             connection.execute(load_sql("lance_images/update_lance_version"), values)
@@ -95,7 +91,7 @@ def compare_shards(
     theirs: dict[str, tuple[int, ...]] = {}
     if dataset is not None:
         reader = dataset.scanner(columns=["shard", "image_id"]).to_reader()
-        with duckdb.connect() as engine:
+        with open_engine() as engine:
             engine.execute(load_sql("raw_shards/set_progress_off"))
             engine.register("images", reader)
             theirs = {shard: tuple(values) for shard, *values in engine.execute(query).fetchall()}
@@ -133,7 +129,7 @@ def _compare(
 
 
 def _copy(
-    database: Database, lance_dir: Path, shard: str, run_id: str, schema: pa.Schema
+    database: Database, store: LanceStore, shard: str, run_id: str, schema: pa.Schema
 ) -> tuple[str, Commit]:
     import pyarrow as pa
 
@@ -147,7 +143,7 @@ def _copy(
         counts = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
         total = sum(count for _, count in counts)
         needed = estimate_copy(database.path, image_count, total)
-        check_space(lance_dir, needed, f"copying shard {shard!r} to Lance")
+        check_space(store.folder, needed, f"copying shard {shard!r} to Lance")
         with stream(connection, load_sql("lance_images/select_images"), {"shard": shard}) as reader:
             words = CaptionWords()
             # DuckDB calls every column nullable; the values are the same.
@@ -156,7 +152,8 @@ def _copy(
                 for b in reader
             )
             commit = replace_shard(
-                table_path(lance_dir, "images"),
+                store,
+                "images",
                 shard,
                 pa.RecordBatchReader.from_batches(schema, batches),
                 expected_count=image_count,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from laion_assets.lance_images.caption_words import CaptionWords
-from laion_assets.stores.locks import lock
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     import lance
@@ -47,31 +46,29 @@ SMALL_FRAGMENT_ROWS = 131_072
 MIN_FRAGMENTS_SAVED = 64
 
 
-def update_indices(path: Path) -> lance.LanceDataset:
+def update_indices(store: LanceStore) -> lance.LanceDataset:
     """Makes every index cover every row; returns the table with them.
 
     Rows that are new get a part of the index of their own, at a cost that only they add to. Lance
     builds a part on one core, so the captions are split among several, and the small indices are
     built beside them.
     """
-    import lance
-
-    groups = _split(_find_unindexed(lance.dataset(path)))
+    groups = _split(_find_unindexed(store.open("images")))
     with ThreadPoolExecutor(WORKERS) as pool:
-        parts = [pool.submit(_build_part, path, group) for group in groups]
+        parts = [pool.submit(_build_part, store, group) for group in groups]
         # The parts are committed after it, all at once.
-        _update_scalars(path)
+        _update_scalars(store)
         built: list[IndexSegment | Index] = [part.result() for part in parts]
-    dataset = lance.dataset(path)
+    dataset = store.open("images")
     if built:
         # Those of other fragments stay.
         dataset.commit_existing_index_segments(_name("caption"), "caption", built)
-    for index in lance.dataset(path).describe_indices():
+    for index in store.open("images").describe_indices():
         if (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
-            lance.dataset(path).optimize.optimize_indices(
+            store.open("images").optimize.optimize_indices(
                 num_indices_to_merge=deltas, index_names=[index.name]
             )
-    return lance.dataset(path)
+    return store.open("images")
 
 
 def index_captions(dataset: lance.LanceDataset) -> None:
@@ -80,15 +77,15 @@ def index_captions(dataset: lance.LanceDataset) -> None:
         dataset.create_scalar_index(column, "INVERTED", _name(column), **CAPTION_INDEX)
 
 
-def update_columns(path: Path) -> None:
+def update_columns(store: LanceStore) -> None:
     """Adds the column `caption_words` to a table that an older version of the project made."""
     import lance
     import pyarrow as pa
 
-    if WORDS in lance.dataset(path).schema.names:
+    if WORDS in store.open("images").schema.names:
         return
-    with lock(path.parent, path.stem):
-        dataset = lance.dataset(path)
+    with store.lock("images"):
+        dataset = store.open("images")
         if WORDS in dataset.schema.names:
             return
         words = CaptionWords()
@@ -99,7 +96,7 @@ def update_columns(path: Path) -> None:
             return pa.record_batch([words.write(batch["caption"])], schema=schema)
 
         dataset.add_columns(write, read_columns=["caption"])
-        lance.dataset(path).create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
+        store.open("images").create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
 
 
 def _find_unindexed(dataset: lance.LanceDataset) -> dict[int, int]:
@@ -136,10 +133,8 @@ def _split(fragments: Mapping[int, int]) -> list[list[int]]:
     return [group for group in groups if group]
 
 
-def _build_part(path: Path, fragments: list[int]) -> Index:
-    import lance
-
-    return lance.dataset(path).create_index_uncommitted(
+def _build_part(store: LanceStore, fragments: list[int]) -> Index:
+    return store.open("images").create_index_uncommitted(
         "caption",
         "INVERTED",
         name=_name("caption"),
@@ -150,10 +145,8 @@ def _build_part(path: Path, fragments: list[int]) -> Index:
     )
 
 
-def _update_scalars(path: Path) -> None:
-    import lance
-
-    dataset = lance.dataset(path)
+def _update_scalars(store: LanceStore) -> None:
+    dataset = store.open("images")
     present = {index.name for index in dataset.describe_indices()}
     for column, kind in SCALAR_INDICES.items():
         if _name(column) not in present:
@@ -163,14 +156,12 @@ def _update_scalars(path: Path) -> None:
     dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(WORDS)])
 
 
-def join_fragments(path: Path) -> int:
+def join_fragments(store: LanceStore) -> int:
     """Joins neighbouring small fragments if that saves many; returns how many it saved.
 
     Where a shard is replaced meanwhile nothing is joined, and it is tried again another time.
     """
-    import lance
-
-    dataset = lance.dataset(path)
+    dataset = store.open("images")
     sizes = [fragment.count_rows() for fragment in dataset.get_fragments()]
     small = [size for size in sizes if size < SMALL_FRAGMENT_ROWS]
     if len(small) - sum(small) / SMALL_FRAGMENT_ROWS < MIN_FRAGMENTS_SAVED:
@@ -182,7 +173,7 @@ def join_fragments(path: Path) -> int:
         if "conflict" not in str(error).lower():
             raise
         return 0
-    return len(sizes) - len(lance.dataset(path).get_fragments())
+    return len(sizes) - len(store.open("images").get_fragments())
 
 
 def _name(column: str) -> str:

@@ -13,14 +13,11 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import accumulate
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from laion_assets.errors import StaleTableError
-from laion_assets.stores.locks import lock
-from laion_assets.stores.migration import check_not_newer, read_lance_version
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import quote_literal
 
 if TYPE_CHECKING:
@@ -28,9 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from lance.fragment import FragmentMetadata
 
-# Format 2.2, the default, keeps a column with one value a fragment, as `shard` is, so that reading
-# one row of it makes all of them: 3 ms a fragment, not 0.1. The other columns are the same in both.
-FORMAT: Literal["2.1"] = "2.1"
 # Lance's own measure.
 MAX_FRAGMENT_ROWS = 1_048_576
 # Another commit between our look at the table and ours makes us look again, which takes
@@ -57,64 +51,9 @@ class Commit:
     properties: Mapping[str, str]
 
 
-def table_path(lance_dir: Path, table: str) -> Path:
-    """Returns the folder of a table in a LanceDB database."""
-    return lance_dir / f"{table}.lance"
-
-
-def open_table(path: Path) -> lance.LanceDataset | None:
-    """Opens the newest version of a table; None if it has none.
-
-    A folder may be there without a version: a process was killed while it made the first one.
-
-    Raises:
-        LaionError: a newer version of this project has written it.
-    """
-    import lance
-
-    if not any(path.glob("_versions/*.manifest")):
-        return None
-    dataset = lance.dataset(path)
-    check_not_newer(path, read_lance_version(dataset))
-    return dataset
-
-
-def ensure_table(path: Path, schema: pa.Schema) -> bool:
-    """Creates the table, empty, unless it is there; returns whether it did.
-
-    Safe from several processes at once.
-    """
-    import lance
-
-    if open_table(path) is None:
-        with lock(path.parent, path.stem):
-            if open_table(path) is None:
-                lance.write_dataset(schema.empty_table(), path, data_storage_version=FORMAT)
-                return True
-    return False
-
-
-def create_tag(path: Path, tag: str, version: int) -> None:
-    """Gives a version of a table a tag. Hold a lock meanwhile, and see that it is a new one.
-
-    Lance's own `tags.create` writes a temporary file to the percent-encoded path: beside a folder
-    `müller` it makes one named `m%C3%BCller`, or fails if it may not. Its `tags.update` does not.
-    """
-    import lance
-
-    folder = path / "_refs" / "tags"
-    folder.mkdir(parents=True, exist_ok=True)
-    # Lance reads `*.json` alone, so nobody sees the tag before it is whole.
-    unfinished = folder / f".{tag}.unfinished"
-    created_at = datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
-    note = {"version": version, "createdAt": created_at, "manifestSize": 0}
-    unfinished.write_text(json.dumps(note), encoding="utf-8")
-    unfinished.replace(folder / f"{tag}.json")
-    lance.dataset(path).tags.update(tag, version)
-
-
 def replace_shard(
-    path: Path,
+    store: LanceStore,
+    table: str,
     shard: str,
     rows: pa.RecordBatchReader,
     *,
@@ -124,7 +63,8 @@ def replace_shard(
     """Replaces all rows of a shard by others in one commit. Hold `lock_shard` meanwhile.
 
     Args:
-        path: the table's folder.
+        store: the Lance tables.
+        table: one with a column `shard`.
         shard: the shard, as all rows have it in the column `shard`.
         rows: the new rows, in the table's schema; read to the end, once.
         expected_count: how many they have to be.
@@ -133,22 +73,14 @@ def replace_shard(
     Raises:
         StaleTableError: the rows are not as many as expected; nothing was committed.
     """
-    from lance.fragment import write_fragments
-
-    fragments = write_fragments(
-        rows,
-        path,
-        schema=rows.schema,
-        mode="append",
-        max_rows_per_file=_fragment_rows(expected_count),
-    )
+    fragments = store.write_fragments(table, rows, _fragment_rows(expected_count))
     row_count = sum(fragment.physical_rows for fragment in fragments)
     if row_count != expected_count:
         raise StaleTableError(
             f"shard {shard!r}: read {row_count} rows of {expected_count}; "
             "materialize `images` again"
         )
-    version = _commit(path, [shard], fragments, properties)
+    version = _commit(store, table, [shard], fragments, properties)
     data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)
     return Commit(version, row_count, len(fragments), data_bytes, properties)
 
@@ -162,13 +94,13 @@ def _fragment_rows(row_count: int) -> int:
     return max(1, math.ceil(row_count / fragment_count))
 
 
-def remove_shards(path: Path, shards: Collection[str]) -> int:
+def remove_shards(store: LanceStore, table: str, shards: Collection[str]) -> int:
     """Removes all rows of these shards in one commit. Hold `lock_shard` of each meanwhile.
 
     Returns:
         The version of the table without them; that of before, if it has none of them.
     """
-    return _commit(path, shards, [], {"removed_shards": json.dumps(sorted(shards))})
+    return _commit(store, table, shards, [], {"removed_shards": json.dumps(sorted(shards))})
 
 
 def list_shards(dataset: lance.LanceDataset) -> set[str]:
@@ -211,7 +143,8 @@ def _is_one_of(shards: Collection[str]) -> str:
 
 
 def _commit(
-    path: Path,
+    store: LanceStore,
+    table: str,
     shards: Collection[str],
     fragments: list[FragmentMetadata],
     properties: Mapping[str, str],
@@ -220,7 +153,7 @@ def _commit(
     from lance.commit import CommitConflictError
 
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
-        dataset = lance.dataset(path)
+        dataset = store.open(table)
         removed, updated = _take_out(dataset, shards)
         if not (fragments or removed or updated):
             return dataset.version
@@ -231,7 +164,7 @@ def _commit(
             dataset.version, operation, transaction_properties=dict(properties)
         )
         try:
-            return lance.LanceDataset.commit(path, transaction).version
+            return store.commit(table, transaction).version
         except CommitConflictError:
             if attempt == COMMIT_ATTEMPTS:
                 raise

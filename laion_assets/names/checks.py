@@ -1,12 +1,6 @@
 """What must hold of the lists of names."""
 
-from typing import TYPE_CHECKING
-
 import dagster as dg
-
-if TYPE_CHECKING:
-    pass
-
 
 from laion_assets.orchestration.failures import explain_failures
 from laion_assets.stores.resources import Warehouse

@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
-from laion_assets.lance_images.table import open_table
 from laion_assets.names.sheet_download import is_link
 from laion_assets.raw_shards.fetch import find_raw_shard
 from laion_assets.releases.catalog import list_releases, open_released
 from laion_assets.releases.manifest import Record, find_versions
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import check_space, measure_folder
-from laion_assets.stores.locks import lock
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def back_up(settings: Settings, destination: Path) -> Backup:
     _check_place(destination)
     if not settings.database.exists():
         raise LaionError(f"{settings.database}: nothing to back up; run `laion backfill` first")
-    with lock(settings.lance_dir, "backup"), _name_errors(destination):
+    with LanceStore(settings.lance_dir).lock("backup"), _name_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(destination)
         check_space(destination.parent, _estimate(settings), f"backup to {destination}")
@@ -145,15 +144,16 @@ def _estimate(settings: Settings) -> int:
 def _fill(settings: Settings, made: Path) -> Backup:
     """Copies everything, verifies it, and writes the record."""
     files: list[BackedUpFile] = []
-    with lock(settings.lance_dir, "release"):
+    store, copy = LanceStore(settings.lance_dir), LanceStore(made / "lance")
+    with store.lock("release"):
         with Database(settings.database).read():
             # No writer has the file; one that was killed left a log, without which it is old.
             logged = settings.database.with_name(f"{settings.database.name}.wal")
             files += [_copy(p, made, p.name) for p in (settings.database, logged) if p.exists()]
-        _copy_lance(settings.lance_dir, made / "lance")
+        _copy_lance(store, copy)
     _check_database(made / settings.database.name)
-    releases = _check_lance(settings.lance_dir, made / "lance")
-    files += [_describe(path, made) for path in _list_files(made / "lance")]
+    releases = _check_lance(store, copy)
+    files += [_describe(path, made) for path in _list_files(copy.folder)]
     files += _copy_raw(settings.raw_dir, made)
     files += _copy_sheets(settings, made)
     backup = Backup(
@@ -167,12 +167,12 @@ def _fill(settings: Settings, made: Path) -> Backup:
     return backup
 
 
-def _copy_lance(lance_dir: Path, copy: Path) -> None:
+def _copy_lance(store: LanceStore, copy: LanceStore) -> None:
     """Copies the tagged versions and the newest one of each table, whoever writes meanwhile."""
-    for source in sorted(lance_dir.glob("*.lance")):
-        target = copy / source.name
-        if open_table(source) is None:
+    for table in store.list_tables():
+        if store.find(table) is None:
             continue
+        source, target = Path(store.uri(table)), Path(copy.uri(table))
         # The versions first: all that they name is there by then, and stays.
         paths = [*_list_files(source / "_versions"), *_list_files(source / "_refs")]
         seen = set(paths)
@@ -180,9 +180,7 @@ def _copy_lance(lance_dir: Path, copy: Path) -> None:
         for path in paths:
             _copy(path, target, path.relative_to(source).as_posix())
         # What nothing names but an old version, or a commit on its way, is not worth the room.
-        dataset = open_table(target)
-        assert dataset is not None
-        dataset.cleanup_old_versions(
+        copy.open(table).cleanup_old_versions(
             timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
         )
 
@@ -243,16 +241,18 @@ def _check_database(path: Path) -> None:
         )
 
 
-def _check_lance(lance_dir: Path, copy: Path) -> tuple[str, ...]:
+def _check_lance(store: LanceStore, copy: LanceStore) -> tuple[str, ...]:
     """Checks that the copy has every release with all its rows; returns their tags."""
     manifests = list(list_releases(copy))
-    expected = [manifest.release for manifest in list_releases(lance_dir)]
+    expected = [manifest.release for manifest in list_releases(store)]
     if missing := set(expected) - {manifest.release for manifest in manifests}:
-        raise LaionError(f"{copy}: release {min(missing)} was not copied; try again")
+        raise LaionError(f"{copy.folder}: release {min(missing)} was not copied; try again")
     for manifest in manifests:
         for table, count in manifest.row_counts.items():
             if open_released(copy, manifest, table).count_rows() != count:
-                raise LaionError(f"{copy}: {table} of {manifest.release} is not whole; try again")
+                raise LaionError(
+                    f"{copy.folder}: {table} of {manifest.release} is not whole; try again"
+                )
     return tuple(manifest.release for manifest in manifests)
 
 

@@ -13,6 +13,7 @@ from laion_assets.operations.traces import find_traces, remove_traces
 from laion_assets.orchestration.dead_runs import list_unfinished
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
@@ -23,7 +24,9 @@ PARTITION_TAG = "dagster/partition"
 
 def find_places(settings: Settings, instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """Returns for each shard the places that have something of it, `partition` among them."""
-    places = find_traces(Database(settings.database), settings.lance_dir, settings.raw_dir)
+    places = find_traces(
+        Database(settings.database), LanceStore(settings.lance_dir), settings.raw_dir
+    )
     for shard in instance.get_dynamic_partitions(SHARDS_NAME):
         places.setdefault(shard, []).append("partition")
     return places
@@ -49,7 +52,9 @@ def remove_shards(
         file.unlink(missing_ok=True)
     for shard in shards:
         instance.delete_dynamic_partition(SHARDS_NAME, shard)
-    remove_traces(Database(settings.database), settings.lance_dir, settings.raw_dir, shards)
+    remove_traces(
+        Database(settings.database), LanceStore(settings.lance_dir), settings.raw_dir, shards
+    )
 
 
 def find_sources(settings: Settings, shards: Collection[str]) -> tuple[dict[str, str], list[str]]:

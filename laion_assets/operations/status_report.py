@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from laion_assets.releases.manifest import Record
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -156,7 +157,7 @@ def _describe(shard: str, state: str, load: Load | None, left_in: Iterable[str])
 def _read_release(settings: Settings) -> ReleaseStatus | None:
     from laion_assets.releases.catalog import newest_release
 
-    newest = newest_release(settings.lance_dir)
+    newest = newest_release(LanceStore(settings.lance_dir))
     if newest is None:
         return None
     return ReleaseStatus(

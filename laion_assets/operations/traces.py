@@ -14,16 +14,16 @@ from pathlib import Path
 
 from laion_assets.counts.refresh import clear_counts
 from laion_assets.images.load import delete_shard
-from laion_assets.lance_images.table import list_shards, open_table, remove_shards, table_path
+from laion_assets.lance_images.table import list_shards, remove_shards
 from laion_assets.raw_shards.fetch import list_raw_shards, remove_raw_shard
 from laion_assets.stores.database import Database
-from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql
 
 
-def find_traces(database: Database, lance_dir: Path, raw_dir: Path) -> dict[str, list[str]]:
+def find_traces(database: Database, store: LanceStore, raw_dir: Path) -> dict[str, list[str]]:
     """Returns the places that have something of a shard, for each shard that any place has."""
-    dataset = open_table(table_path(lance_dir, "images"))
+    dataset = store.find("images")
     places = {
         "DuckDB": set(_list_loaded(database)),
         "Lance": set() if dataset is None else list_shards(dataset),
@@ -34,7 +34,7 @@ def find_traces(database: Database, lance_dir: Path, raw_dir: Path) -> dict[str,
 
 
 def remove_traces(
-    database: Database, lance_dir: Path, raw_dir: Path, shards: Collection[str]
+    database: Database, store: LanceStore, raw_dir: Path, shards: Collection[str]
 ) -> None:
     """Removes the shards from every place; the tables of counts are emptied if none is left."""
     if database.path.exists():
@@ -43,13 +43,12 @@ def remove_traces(
                 delete_shard(connection, shard)
             if not connection.execute(load_sql("lance_images/select_shards")).fetchall():
                 clear_counts(connection)
-    path = table_path(lance_dir, "images")
-    if open_table(path) is not None:
+    if store.find("images") is not None:
         with ExitStack() as stack:
             # In one order, so that two of these commands do not wait for each other.
             for shard in sorted(shards):
-                stack.enter_context(lock_shard(lance_dir, shard))
-            remove_shards(path, shards)
+                stack.enter_context(store.lock_shard(shard))
+            remove_shards(store, "images", shards)
     for shard in shards:
         remove_raw_shard(raw_dir, shard)
 

@@ -67,7 +67,7 @@ def raw_shards(
     raw, is_gone = bring_shard(shards.locations, shard, raw_dir, shards.rules, progress)
     if is_gone:
         context.log.warning(f"no source has {shard} any more; the file from {raw.source} stays")
-    if config.only_if_changed and is_loaded(warehouse.database, raw):
+    if config.only_if_changed and is_loaded(warehouse.database, shard, raw.sha256):
         context.log.info(f"{shard} has the content that is loaded; nothing downstream runs")
         return
     columns = describe_columns(raw_path(raw_dir, raw.shard))

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from laion_assets.raw_shards.fetch import RawShard, find_raw_shard, is_same_content
-from laion_assets.raw_shards.sources.source import Source
-
-if TYPE_CHECKING:
-    pass
-
-
 import random
 import time
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from laion_assets.errors import GoneError, ShardError
-from laion_assets.raw_shards.fetch import raw_path
+from laion_assets.raw_shards.fetch import RawShard, find_raw_shard, is_same_content, raw_path
 from laion_assets.raw_shards.sources.listing import (
     Listing,
     join_listings,
     list_shards,
     recall_listing,
 )
-from laion_assets.raw_shards.sources.source import SourceRules, hide_secrets, split_scheme
+from laion_assets.raw_shards.sources.source import Source, SourceRules, hide_secrets, split_scheme
 from laion_assets.raw_shards.sources.urls import SCHEMES, read_version
 
 # A server that is asked for the versions of thousands of files sees so many requests at once.

@@ -20,6 +20,7 @@ import duckdb
 
 from laion_assets.errors import ShardError, first_line
 from laion_assets.raw_shards.source_columns import check_columns, list_read_columns
+from laion_assets.stores.database import open_engine
 from laion_assets.stores.reasons import find_system_reason
 from laion_assets.stores.sql import load_sql, quote_identifier, quote_literal, quote_path
 
@@ -94,7 +95,7 @@ def verify_parquet(path: Path, name: str) -> ParquetFacts:
 
     try:
         _check_ends(path, name)
-        with duckdb.connect(config=dict(DECODE_ALL)) as connection, plain_path(path) as readable:
+        with open_engine(**DECODE_ALL) as connection, plain_path(path) as readable:
             connection.execute(load_sql("raw_shards/set_progress_off"))
             connection.execute(load_sql("raw_shards/set_geoparquet_off"))
             # In this order: pyarrow ends the process where the footer has an unknown codec.

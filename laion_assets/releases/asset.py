@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,7 +10,7 @@ from pydantic import Field
 from laion_assets.orchestration.failures import explain_failures
 from laion_assets.orchestration.metadata import DAILY, OWNERS, show_table
 from laion_assets.orchestration.overtaken import is_overtaken, warn_overtaken
-from laion_assets.stores.resources import LanceStore, Warehouse
+from laion_assets.stores.resources import LanceResource, Warehouse
 
 if TYPE_CHECKING:
     from laion_assets.releases.publish import Publication
@@ -51,7 +50,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: ReleaseConfig,
         warehouse: Warehouse,
-        lance_store: LanceStore,
+        lance_store: LanceResource,
     ) -> Iterator[dg.MaterializeResult[None]]:
         """One tag for a version of the Lance tables `images`, `domain_counts` and `entity_counts`.
 
@@ -73,7 +72,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         started = time.monotonic()
         order = ReleaseOrder(context.run.run_id, config.name, config.keep_days)
         try:
-            published = publish_release(warehouse.database, Path(lance_store.path), kinds, order)
+            published = publish_release(warehouse.database, lance_store.store, kinds, order)
         except StaleTableError:
             if not is_overtaken(context.instance, context.run.run_id):
                 raise

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
-from laion_assets.lance_images.table import open_table, table_path
 from laion_assets.releases.manifest import (
     Manifest,
     read_manifest,
 )
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     import lance
@@ -23,58 +22,57 @@ TABLES = (*COUNT_TABLES, "images")
 DELETED_KEY = "laion_assets.deleted_release."
 
 
-def list_releases(lance_dir: Path) -> Iterator[Manifest]:
+def list_releases(store: LanceStore) -> Iterator[Manifest]:
     """Yields the releases, the newest first.
 
     Tags of others are no releases, and neither is one of which a table was lost.
     """
-    dataset = open_table(table_path(lance_dir, "images"))
+    dataset = store.find("images")
     if dataset is None:
         return
-    tags = list_tags(lance_dir)
+    tags = list_tags(store)
     for version, name in sorted(((v, n) for n, v in tags["images"].items()), reverse=True):
         manifest = read_manifest(dataset.checkout_version(version), name)
         if manifest and all(name in tags[table] for table in COUNT_TABLES):
             yield manifest
 
 
-def newest_release(lance_dir: Path) -> Manifest | None:
+def newest_release(store: LanceStore) -> Manifest | None:
     """Returns the newest release, if there is one."""
-    return next(list_releases(lance_dir), None)
+    return next(list_releases(store), None)
 
 
-def find_release(lance_dir: Path, tag: str | None = None) -> Manifest:
+def find_release(store: LanceStore, tag: str | None = None) -> Manifest:
     """Returns a release, the newest if none is named.
 
     Raises:
         LaionError: there is no such release.
     """
     newest = None
-    for manifest in list_releases(lance_dir):
+    for manifest in list_releases(store):
         if tag in (None, manifest.release):
             return manifest
         newest = newest or manifest
     if newest is None:
         raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
-    path = table_path(lance_dir, "images")
-    images = open_table(path)
+    images = store.find("images")
     deleted_at = None if images is None else images.metadata.get(f"{DELETED_KEY}{tag}")
     was_deleted = f", it was deleted at {deleted_at} UTC" if deleted_at else ""
-    raise LaionError(f"{path}: no release {tag!r}{was_deleted}; the newest is {newest.release}")
+    raise LaionError(
+        f"{store.uri('images')}: no release {tag!r}{was_deleted}; the newest is {newest.release}"
+    )
 
 
-def open_released(lance_dir: Path, manifest: Manifest, table: str) -> lance.LanceDataset:
+def open_released(store: LanceStore, manifest: Manifest, table: str) -> lance.LanceDataset:
     """Opens a Lance table as a release has it."""
-    import lance
-
-    return lance.dataset(table_path(lance_dir, table), version=manifest.release)
+    return store.open(table, manifest.release)
 
 
-def list_tags(lance_dir: Path) -> dict[str, dict[str, int]]:
+def list_tags(store: LanceStore) -> dict[str, dict[str, int]]:
     """Returns the tags of each table, and the versions that they hold."""
     return {
         table: {name: int(tag["version"]) for name, tag in dataset.tags.list().items()}
-        if (dataset := open_table(table_path(lance_dir, table))) is not None
+        if (dataset := store.find(table)) is not None
         else {}
         for table in TABLES
     }

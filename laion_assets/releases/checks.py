@@ -1,31 +1,23 @@
 """What must hold of the newest release."""
 
-from typing import TYPE_CHECKING
-
 import dagster as dg
-
-if TYPE_CHECKING:
-    pass
-
-
-from pathlib import Path
 
 from laion_assets.orchestration.failures import explain_failures
 from laion_assets.orchestration.metadata import show_table
 from laion_assets.orchestration.overtaken import is_overtaken
-from laion_assets.stores.resources import LanceStore, Warehouse
+from laion_assets.stores.resources import LanceResource, Warehouse
 
 
 @dg.asset_check(asset="release")
 @explain_failures
-def indices_cover_every_row(lance_store: LanceStore) -> dg.AssetCheckResult:
+def indices_cover_every_row(lance_store: LanceResource) -> dg.AssetCheckResult:
     """Each index of the released tables has every row, so that a search misses none."""
     from laion_assets.releases.catalog import newest_release
     from laion_assets.releases.coverage import measure_coverage
 
-    lance_dir = Path(lance_store.path)
-    newest = newest_release(lance_dir)
-    coverage = measure_coverage(lance_dir, newest) if newest else []
+    store = lance_store.store
+    newest = newest_release(store)
+    coverage = measure_coverage(store, newest) if newest else []
     columns = ("table", "index", "indexed_rows", "unindexed_rows")
     unindexed = sum(c.unindexed_rows for c in coverage)
     return dg.AssetCheckResult(
@@ -42,15 +34,15 @@ def indices_cover_every_row(lance_store: LanceStore) -> dg.AssetCheckResult:
 @dg.asset_check(asset="release")
 @explain_failures
 def counts_equal_duckdb(
-    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceStore
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.AssetCheckResult:
     """The released tables of counts are those of DuckDB, row for row."""
     from laion_assets.releases.catalog import newest_release
     from laion_assets.releases.coverage import compare_counts
 
-    lance_dir = Path(lance_store.path)
-    newest = newest_release(lance_dir)
-    differing = compare_counts(warehouse.database, lance_dir, newest) if newest else {}
+    store = lance_store.store
+    newest = newest_release(store)
+    differing = compare_counts(warehouse.database, store, newest) if newest else {}
     return dg.AssetCheckResult(
         passed=newest is not None
         and (not any(differing.values()) or is_overtaken(context.instance, context.run.run_id)),

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from laion_assets.lance_images.table import open_table, table_path
-from laion_assets.stores.locks import lock
-
-if TYPE_CHECKING:
-    pass
 
 from laion_assets.releases.catalog import DELETED_KEY, TABLES, find_release
+from laion_assets.stores.lance_store import LanceStore
 
 DEFAULT_KEEP_DAYS = 7
 
@@ -26,27 +19,25 @@ class Cleaning:
     freed_bytes: int = 0
 
 
-def delete_release(lance_dir: Path, tag: str, keep_days: float = DEFAULT_KEEP_DAYS) -> Cleaning:
+def delete_release(store: LanceStore, tag: str, keep_days: float = DEFAULT_KEEP_DAYS) -> Cleaning:
     """Removes the tag of a release, and the versions that nothing holds any more.
 
     Raises:
         LaionError: there is no such release.
     """
-    import lance
-
-    with lock(lance_dir, "release"):
-        find_release(lance_dir, tag)
-        images = lance.dataset(table_path(lance_dir, "images"))
+    with store.lock("release"):
+        find_release(store, tag)
+        images = store.open("images")
         images.update_metadata({DELETED_KEY + tag: f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M}"})
         # `images` first: without its tag the rest is no release.
         for table in reversed(TABLES):
-            dataset = lance.dataset(table_path(lance_dir, table))
+            dataset = store.open(table)
             if tag in dataset.tags.list():
                 dataset.tags.delete(tag)
-        return clean_versions(lance_dir, keep_days)
+        return clean_versions(store, keep_days)
 
 
-def clean_versions(lance_dir: Path, keep_days: float) -> Cleaning:
+def clean_versions(store: LanceStore, keep_days: float) -> Cleaning:
     """Removes the versions of the Lance tables that are older and have no tag.
 
     Files that no version names, as a killed process leaves them, go too, after a week (Lance's
@@ -55,7 +46,7 @@ def clean_versions(lance_dir: Path, keep_days: float) -> Cleaning:
     version_count = freed_bytes = 0
     for table in TABLES:
         # A dataset without rows is false, as an empty list is.
-        if (dataset := open_table(table_path(lance_dir, table))) is not None:
+        if (dataset := store.find(table)) is not None:
             removed = dataset.cleanup_old_versions(
                 timedelta(days=keep_days), error_if_tagged_old_versions=False
             )

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from laion_assets.counts.refresh import is_domain_count_fresh, is_entity_count_fresh
 from laion_assets.errors import StaleTableError
+from laion_assets.releases.catalog import COUNT_TABLES, TABLES, newest_release, open_released
 from laion_assets.releases.manifest import (
     Manifest,
 )
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.rows import fetch_rows
 from laion_assets.stores.sql import load_sql, quote_identifier
 
-if TYPE_CHECKING:
-    pass
 
-from laion_assets.releases.catalog import COUNT_TABLES, TABLES, newest_release, open_released
-from laion_assets.releases.publish import _is_released
-
-
-def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -> str | None:
+def find_unreleased(database: Database, store: LanceStore, kinds: Iterable[str]) -> str | None:
     """Returns a word for the loaded shards if counts or the newest release are out of date.
 
     None if they are up to date, or if there is no shard. A release is up to date if its content is
@@ -32,7 +27,7 @@ def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -
     """
     if not database.path.exists():
         return None
-    newest = newest_release(lance_dir)
+    newest = newest_release(store)
     with database.read() as connection:
         ((state,),) = connection.execute(load_sql("releases/select_state")).fetchall()
         if state is None:
@@ -45,6 +40,30 @@ def find_unreleased(database: Database, lance_dir: Path, kinds: Iterable[str]) -
     return None if is_released else str(state)
 
 
+def _is_released(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> bool:
+    """Returns whether a release has the content of the tables, of which the counts are fresh.
+
+    The counts follow from the shards and the names, so they are read only if a sheet has changed.
+    """
+    rows = connection.execute(load_sql("releases/select_shard_contents")).fetchall()
+    released = [
+        (s.shard, s.sha256, s.image_count, s.rejected_count, s.cleaning_version)
+        for s in manifest.shards
+    ]
+    if sorted(rows) != sorted(released):
+        return False
+    sheets = {
+        sheet["kind"]: sheet["sha256"]
+        for sheet in fetch_rows(
+            connection.execute(load_sql("releases/select_released_sheets"))
+        ).records
+    }
+    if sheets == {sheet.kind: sheet.sha256 for sheet in manifest.sheets}:
+        return True
+    digests = dict(connection.execute(load_sql("releases/digest_counts")).fetchall())
+    return digests == dict(manifest.count_digests)
+
+
 @dataclass(frozen=True)
 class IndexCoverage:
     """How many rows of a released table an index has, and how many it has not."""
@@ -55,11 +74,11 @@ class IndexCoverage:
     unindexed_rows: int
 
 
-def measure_coverage(lance_dir: Path, manifest: Manifest) -> list[IndexCoverage]:
+def measure_coverage(store: LanceStore, manifest: Manifest) -> list[IndexCoverage]:
     """Returns what each index of the released tables covers, by Lance's own statistics."""
     coverage = []
     for table in TABLES:
-        dataset = open_released(lance_dir, manifest, table)
+        dataset = open_released(store, manifest, table)
         for index in dataset.describe_indices():
             numbers = dataset.stats.index_stats(index.name)
             rows = numbers["num_indexed_rows"], numbers["num_unindexed_rows"]
@@ -67,12 +86,12 @@ def measure_coverage(lance_dir: Path, manifest: Manifest) -> list[IndexCoverage]
     return coverage
 
 
-def compare_counts(database: Database, lance_dir: Path, manifest: Manifest) -> dict[str, int]:
+def compare_counts(database: Database, store: LanceStore, manifest: Manifest) -> dict[str, int]:
     """Returns how many rows of each released table of counts differ from DuckDB's."""
     differing = {}
     with database.read() as connection:
         for table in COUNT_TABLES:
-            released = open_released(lance_dir, manifest, table)
+            released = open_released(store, manifest, table)
             connection.register("released", released.to_table())
             query = load_sql("releases/count_differing_counts").format(
                 table=quote_identifier(table)

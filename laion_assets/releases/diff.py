@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.manifest import DIGESTED, Manifest, Record
+from laion_assets.stores.database import open_engine
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql, quote_identifier
 
 DEFAULT_TOP = 10
@@ -75,12 +76,12 @@ class ReleaseDiff(Record):
 
 
 def compare_releases(
-    lance_dir: Path, before: str, after: str, top: int = DEFAULT_TOP
+    store: LanceStore, before: str, after: str, top: int = DEFAULT_TOP
 ) -> ReleaseDiff:
     """Compares two releases.
 
     Args:
-        lance_dir: the LanceDB database.
+        store: the Lance tables.
         before: tag of the one.
         after: tag of the other.
         top: how many risers and fallers to name at most.
@@ -88,7 +89,7 @@ def compare_releases(
     Raises:
         LaionError: there is no such release.
     """
-    one, other = find_release(lance_dir, before), find_release(lance_dir, after)
+    one, other = find_release(store, before), find_release(store, after)
     old_shards, new_shards = _digest_shards(one), _digest_shards(other)
     old_sheets = {sheet.kind: sheet.sha256 for sheet in one.sheets}
     new_sheets = {sheet.kind: sheet.sha256 for sheet in other.sheets}
@@ -106,8 +107,8 @@ def compare_releases(
             if old_shards[shard] != new_shards[shard]
         ),
         sheets_changed=tuple(sorted(dict(old_sheets.items() ^ new_sheets.items()))),
-        domains=_find_moves(lance_dir, one, other, "domain_counts", top),
-        names=_find_moves(lance_dir, one, other, "entity_counts", top),
+        domains=_find_moves(store, one, other, "domain_counts", top),
+        names=_find_moves(store, one, other, "entity_counts", top),
     )
 
 
@@ -117,13 +118,12 @@ def _digest_shards(manifest: Manifest) -> Mapping[str, tuple[object, ...]]:
     }
 
 
-def _find_moves(lance_dir: Path, one: Manifest, other: Manifest, table: str, top: int) -> Moves:
-    import duckdb
+def _find_moves(store: LanceStore, one: Manifest, other: Manifest, table: str, top: int) -> Moves:
 
     keys = ", ".join(map(quote_identifier, KEYS[table]))
-    with duckdb.connect() as connection:
+    with open_engine() as connection:
         for name, manifest in (("before", one), ("after", other)):
-            connection.register(name, open_released(lance_dir, manifest, table).to_table())
+            connection.register(name, open_released(store, manifest, table).to_table())
         connection.execute(load_sql("releases/create_moves").format(keys=keys))
         ((changed_count,),) = connection.execute(load_sql("releases/count_moves")).fetchall()
         risers, fallers = (

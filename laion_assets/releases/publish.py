@@ -12,15 +12,20 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError, StaleTableError
 from laion_assets.lance_images.copy import find_uncopied
 from laion_assets.lance_images.indices import join_fragments, update_columns, update_indices
-from laion_assets.lance_images.table import create_tag, open_table, table_path
+from laion_assets.releases.catalog import (
+    COUNT_TABLES,
+    TABLES,
+    list_deleted,
+    list_tags,
+    newest_release,
+)
+from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS, Cleaning, clean_versions
+from laion_assets.releases.coverage import check_counts
 from laion_assets.releases.manifest import (
     MANIFEST_KEY,
     Manifest,
@@ -31,23 +36,14 @@ from laion_assets.releases.manifest import (
 )
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import check_space, estimate_release
-from laion_assets.stores.locks import lock
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import migrate_lance
+from laion_assets.stores.rows import fetch_rows
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
-
-from laion_assets.releases.catalog import (
-    COUNT_TABLES,
-    TABLES,
-    list_deleted,
-    list_tags,
-    newest_release,
-)
-from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS, Cleaning, clean_versions
-from laion_assets.releases.coverage import check_counts
 
 # In the metadata of every later version too: which versions of the tables the last release is to
 # have, and when releases were deleted. Their names are not given again, lest a quoted one comes to
@@ -104,13 +100,13 @@ class _Content:
 
 
 def publish_release(
-    database: Database, lance_dir: Path, kinds: Iterable[str], order: ReleaseOrder
+    database: Database, store: LanceStore, kinds: Iterable[str], order: ReleaseOrder
 ) -> Publication:
     """Indexes, publishes and tags what there is; the newest release stays if nothing changed.
 
     Args:
         database: the tables to release.
-        lance_dir: the LanceDB database.
+        store: the Lance tables.
         kinds: the kinds of names that are counted.
         order: how it is to be made.
 
@@ -120,51 +116,28 @@ def publish_release(
             cannot be given.
         DiskSpaceError: the disk has no room for it.
     """
-    path = table_path(lance_dir, "images")
-    images = open_table(path)
+    images = store.find("images")
     if images is None:
         raise LaionError("nothing to release; materialize `lance_images` first")
-    check_space(lance_dir, estimate_release(images), "releasing")
-    with lock(lance_dir, "release"):
-        migrate_lance(path)
-        update_columns(path)
-        fragments_saved = join_fragments(path)
-        dataset = update_indices(path)
+    check_space(store.folder, estimate_release(images), "releasing")
+    with store.lock("release"):
+        migrate_lance(store)
+        update_columns(store)
+        fragments_saved = join_fragments(store)
+        dataset = update_indices(store)
         content = _read_content(database, dataset, kinds)
-        _remove_unfinished(lance_dir, dataset)
-        manifest = newest_release(lance_dir)
+        _remove_unfinished(store, dataset)
+        manifest = newest_release(store)
         is_new = manifest is None or manifest.content_sha256 != content.digest
         if manifest is None or is_new:
-            name = _choose_name(lance_dir, dataset, order.name)
-            manifest = _publish(lance_dir, content, dataset, name, order.run_id)
+            name = _choose_name(store, dataset, order.name)
+            manifest = _publish(store, content, dataset, name, order.run_id)
         elif order.name not in (None, manifest.release):
             raise LaionError(
                 f"nothing has changed since {manifest.release}, so there is no release {order.name}"
             )
-        cleaning = clean_versions(lance_dir, order.keep_days)
+        cleaning = clean_versions(store, order.keep_days)
         return Publication(manifest, is_new, fragments_saved, cleaning)
-
-
-def _is_released(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> bool:
-    """Returns whether a release has the content of the tables, of which the counts are fresh.
-
-    The counts follow from the shards and the names, so they are read only if a sheet has changed.
-    """
-    rows = connection.execute(load_sql("releases/select_shard_contents")).fetchall()
-    released = [
-        (s.shard, s.sha256, s.image_count, s.rejected_count, s.cleaning_version)
-        for s in manifest.shards
-    ]
-    if sorted(rows) != sorted(released):
-        return False
-    sheets = {
-        sheet["kind"]: sheet["sha256"]
-        for sheet in _select(connection, "releases/select_released_sheets")
-    }
-    if sheets == {sheet.kind: sheet.sha256 for sheet in manifest.sheets}:
-        return True
-    digests = dict(connection.execute(load_sql("releases/digest_counts")).fetchall())
-    return digests == dict(manifest.count_digests)
 
 
 def _read_content(
@@ -178,29 +151,23 @@ def _read_content(
                 "materialize `lance_images` of them first (`laion backfill --missing`), or remove "
                 "those that `laion status` shows without a partition (`laion remove`)"
             )
-        shards = _select(connection, "releases/select_released_shards")
-        sheets = _select(connection, "releases/select_released_sheets")
+        shards = fetch_rows(connection.execute(load_sql("releases/select_released_shards"))).records
+        sheets = fetch_rows(connection.execute(load_sql("releases/select_released_sheets"))).records
         counts = {
             table: connection.sql(load_sql(f"releases/select_{table}")).to_arrow_table()
             for table in COUNT_TABLES
         }
         digests = connection.execute(load_sql("releases/digest_counts")).fetchall()
     return _Content(
-        shards=tuple(ReleasedShard(**shard) for shard in shards),
-        sheets=tuple(ReleasedSheet(**sheet) for sheet in sheets),
+        shards=tuple(ReleasedShard.model_validate(shard) for shard in shards),
+        sheets=tuple(ReleasedSheet.model_validate(sheet) for sheet in sheets),
         counts=counts,
         count_digests=dict(digests),
     )
 
 
-def _select(connection: duckdb.DuckDBPyConnection, statement: str) -> list[dict[str, Any]]:
-    cursor = connection.execute(load_sql(statement))
-    columns = [name for name, *_ in cursor.description or []]
-    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _choose_name(lance_dir: Path, dataset: lance.LanceDataset, name: str | None) -> str:
-    given = {name for tags in list_tags(lance_dir).values() for name in tags}
+def _choose_name(store: LanceStore, dataset: lance.LanceDataset, name: str | None) -> str:
+    given = {name for tags in list_tags(store).values() for name in tags}
     given |= list_deleted(dataset)
     if name is None:
         day = datetime.now(tz=UTC).date().isoformat()
@@ -217,15 +184,11 @@ def _choose_name(lance_dir: Path, dataset: lance.LanceDataset, name: str | None)
 
 
 def _publish(
-    lance_dir: Path, content: _Content, dataset: lance.LanceDataset, name: str, run_id: str
+    store: LanceStore, content: _Content, dataset: lance.LanceDataset, name: str, run_id: str
 ) -> Manifest:
-    import lance
-
     versions = {}
     for table, rows in content.counts.items():
-        path = table_path(lance_dir, table)
-        mode = "create" if open_table(path) is None else "overwrite"
-        versions[table] = lance.write_dataset(rows, path, mode=mode).version
+        versions[table] = store.overwrite(table, rows).version
     manifest = Manifest(
         release=name,
         released_at=datetime.now(tz=UTC),
@@ -241,21 +204,19 @@ def _publish(
         shards=content.shards,
         sheets=content.sheets,
     )
-    _commit(dataset, manifest)
+    _commit(store, dataset, manifest)
     for table in TABLES:
-        create_tag(table_path(lance_dir, table), name, manifest.lance_versions[table])
+        store.create_tag(table, name, manifest.lance_versions[table])
     return manifest
 
 
-def _remove_unfinished(lance_dir: Path, dataset: lance.LanceDataset) -> None:
+def _remove_unfinished(store: LanceStore, dataset: lance.LanceDataset) -> None:
     """Removes the tags of counts that a release or a deletion left which was cut off.
 
     That is those of a release without its last tag, on the versions that it was to have, and those
     of releases that were deleted.
     """
-    import lance
-
-    tags = list_tags(lance_dir)
+    tags = list_tags(store)
     last = json.loads(dataset.metadata.get(LAST_RELEASE_KEY, "{}"))
     for table in COUNT_TABLES:
         left = {name for name in list_deleted(dataset) if name in tags[table]}
@@ -263,10 +224,10 @@ def _remove_unfinished(lance_dir: Path, dataset: lance.LanceDataset) -> None:
             if name not in tags["images"] and tags[table].get(name) == versions[table]:
                 left.add(name)
         for name in left:
-            lance.dataset(table_path(lance_dir, table)).tags.delete(name)
+            store.open(table).tags.delete(name)
 
 
-def _commit(dataset: lance.LanceDataset, manifest: Manifest) -> None:
+def _commit(store: LanceStore, dataset: lance.LanceDataset, manifest: Manifest) -> None:
     """Makes the version of `images` that the release is, the next one after what was checked."""
     import lance
 
@@ -278,7 +239,7 @@ def _commit(dataset: lance.LanceDataset, manifest: Manifest) -> None:
         transaction_properties={MANIFEST_KEY: manifest.model_dump_json()},
     )
     # Lance puts it on top of what others have committed meanwhile.
-    committed = lance.LanceDataset.commit(dataset.uri, transaction)
+    committed = store.commit("images", transaction)
     if committed.version != manifest.lance_versions["images"]:
         raise StaleTableError(
             "a shard was replaced while it was released; release again", is_passing=True

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_assets.lance_images.table import open_table, table_path
+from laion_assets.raw_shards.discovery import is_fetch_due, name_fetch
 from laion_assets.raw_shards.fetch import RawShard
 from laion_assets.raw_shards.sources.source import Source
 from laion_assets.schemas import CLEANING_VERSION
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
     import duckdb
-
-from laion_assets.raw_shards.discovery import is_fetch_due, name_fetch
 
 
 class Stage(StrEnum):
@@ -123,7 +121,7 @@ def compare_stages(chain: Chain) -> Due:
 
 def read_chain(
     database: Database,
-    lance_dir: Path,
+    store: LanceStore,
     kinds: Iterable[str],
     raws: Mapping[str, RawShard],
     sources: Mapping[str, Source],
@@ -134,7 +132,7 @@ def read_chain(
 
     Args:
         database: the tables.
-        lance_dir: the LanceDB database.
+        store: the Lance tables.
         kinds: the kinds of names that are counted.
         raws: the verified files, as `read_raws` has them.
         sources: what the sources have, as far as they were asked.
@@ -149,11 +147,11 @@ def read_chain(
     if not database.path.exists():
         return Chain(sources, raws)
     # Before the rest: a load that ends meanwhile is then seen as due, never as done.
-    unreleased = find_unreleased(database, lance_dir, kinds)
+    unreleased = find_unreleased(database, store, kinds)
     with database.read() as connection:
         loads = _read_loads(connection)
         uncopied = _find_uncopied(
-            connection, lance_dir, is_thorough=is_thorough or unreleased is not None
+            connection, store, is_thorough=is_thorough or unreleased is not None
         )
     return Chain(sources, raws, loads, uncopied, unreleased)
 
@@ -177,11 +175,11 @@ def _read_loads(connection: duckdb.DuckDBPyConnection) -> dict[str, Loaded]:
 
 
 def _find_uncopied(
-    connection: duckdb.DuckDBPyConnection, lance_dir: Path, *, is_thorough: bool
+    connection: duckdb.DuckDBPyConnection, store: LanceStore, *, is_thorough: bool
 ) -> list[str]:
     from laion_assets.lance_images.copy import find_uncopied
 
-    dataset = open_table(table_path(lance_dir, "images"))
+    dataset = store.find("images")
     query = load_sql("lance_images/select_unnoted")
     unnoted = [shard for shard, _ in connection.execute(query).fetchall()]
     ((image_count,),) = connection.execute(load_sql("runs/sum_loaded_images")).fetchall()

@@ -50,14 +50,14 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         HistoryError: its folder cannot be used.
     """
     import dagster as dg
-    from filelock import FileLock
 
     from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.stores.locks import lock_file
 
     history_dir = find_history_dir()
     with name_history_errors():
         history_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(history_dir / ".init.lock"):
+        with lock_file(history_dir / ".init.lock"):
             instance = dg.DagsterInstance.get()
             # Each of the three storages creates its tables when it is first asked.
             instance.get_runs(limit=1)

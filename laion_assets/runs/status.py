@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from laion_assets.partitions import SHARDS
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     from laion_assets.raw_shards.discovery import Discovery
@@ -63,7 +64,7 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     raws = {shard: raw for shard, raw in raws.items() if shard in shards}
     database = Database(settings.database)
     return compare_stages(
-        read_chain(database, settings.lance_dir, tuple(settings.sheets), raws, sources)
+        read_chain(database, LanceStore(settings.lance_dir), tuple(settings.sheets), raws, sources)
     )
 
 

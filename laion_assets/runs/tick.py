@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from laion_assets.raw_shards.discovery import Discovery
     from laion_assets.raw_shards.resource import ShardSource
     from laion_assets.runs.due import Due, Step
-    from laion_assets.stores.resources import LanceStore, Warehouse
+    from laion_assets.stores.resources import LanceResource, Warehouse
 
 SENSOR_NAME = "discover_shards"
 INGEST_NAME = "ingest_shards"
@@ -165,7 +165,7 @@ def read_due(
     instance: dg.DagsterInstance,
     found: Discovery,
     raw_dir: Path,
-    stores: tuple[Warehouse, LanceStore],
+    stores: tuple[Warehouse, LanceResource],
     kinds: Iterable[str],
 ) -> Due:
     """Compares all stages of the shards that are partitions, or become some in this tick.
@@ -181,9 +181,7 @@ def read_due(
     raws = found.raws | read_raws(known - found.raws.keys(), raw_dir)
     # A tick has no time to wait; it comes again.
     database = replace(warehouse.database, queue_wait_s=5, stranger_wait_s=0)
-    chain = read_chain(
-        database, Path(lance_store.path), kinds, raws, found.sources, is_thorough=False
-    )
+    chain = read_chain(database, lance_store.store, kinds, raws, found.sources, is_thorough=False)
     due = compare_stages(chain)
     # Dagster fails the whole tick where a run is for a partition that is not there.
     return replace(due, steps={s: step for s, step in due.steps.items() if s in known})

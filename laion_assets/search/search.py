@@ -10,15 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from laion_assets.errors import LaionError
-from laion_assets.lance_images.table import open_table, table_path
 from laion_assets.releases.catalog import find_release, newest_release, open_released
 from laion_assets.search.filter import EVERYTHING, SearchFilter
 from laion_assets.search.query import match_captions, match_words, parse_query
 from laion_assets.search.row_values import RowValues
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import quote_literal
 
 if TYPE_CHECKING:
@@ -61,12 +60,12 @@ class SearchAnswer:
 
 
 def open_search(
-    lance_dir: Path, release: str | None = None, *, is_newest: bool = False
+    store: LanceStore, release: str | None = None, *, is_newest: bool = False
 ) -> CaptionSearch:
     """Opens a release for searching: the newest one, or the one that is named.
 
     Args:
-        lance_dir: the LanceDB database.
+        store: the Lance tables.
         release: its tag.
         is_newest: search the newest version of the table instead, with all that was written since
             the release; so it is, too, before there is one.
@@ -74,13 +73,13 @@ def open_search(
     Raises:
         LaionError: there is no such release, or no table yet.
     """
-    if release is None and (is_newest or newest_release(lance_dir) is None):
-        dataset = open_table(table_path(lance_dir, "images"))
+    if release is None and (is_newest or newest_release(store) is None):
+        dataset = store.find("images")
         if dataset is None:
             raise LaionError("nothing to search; ingest a shard first (`laion backfill --all`)")
         return CaptionSearch(dataset, None)
-    manifest = find_release(lance_dir, release)
-    return CaptionSearch(open_released(lance_dir, manifest, "images"), manifest.release)
+    manifest = find_release(store, release)
+    return CaptionSearch(open_released(store, manifest, "images"), manifest.release)
 
 
 class CaptionSearch:

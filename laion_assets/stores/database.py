@@ -217,6 +217,13 @@ def _busy(path: Path, holder: str, wait_s: float) -> DatabaseBusyError:
 
 
 @contextmanager
+def open_engine(**config: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a database in memory, to compare or check what is held elsewhere."""
+    with closing(duckdb.connect(config=dict(config))) as connection:
+        yield connection
+
+
+@contextmanager
 def stream(
     connection: duckdb.DuckDBPyConnection,
     query: str,

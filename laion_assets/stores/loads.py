@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from laion_assets.schemas import CLEANING_VERSION
 from laion_assets.stores.database import Database
 from laion_assets.stores.sql import load_sql
 
-if TYPE_CHECKING:
-    pass
 
+def is_loaded(database: Database, shard: str, sha256: str) -> bool:
+    """Returns whether the rows of this very file, by the present rules, are in DuckDB and Lance.
 
-from laion_assets.raw_shards.fetch import RawShard
-
-
-def is_loaded(database: Database, raw: RawShard) -> bool:
-    """Returns whether the rows of this very file, by the present rules, are in DuckDB and Lance."""
+    Args:
+        database: the tables.
+        shard: partition key.
+        sha256: of the shard's verified file, in hexadecimal.
+    """
     if not database.path.exists():
         return False
     parameters = {
-        "shard": raw.shard,
-        "sha256": raw.sha256,
+        "shard": shard,
+        "sha256": sha256,
         "cleaning_version": CLEANING_VERSION,
     }
     with database.read() as connection:

@@ -18,6 +18,11 @@ def lock(folder: Path, name: str) -> FileLock:
     return FileLock(locks / f"{folder.name}-{name}.lock")
 
 
+def lock_file(path: Path) -> FileLock:
+    """Returns a lock on a file of its own."""
+    return FileLock(path)
+
+
 def lock_shard(folder: Path, shard: str) -> FileLock:
     """Returns a lock on one shard's data in a folder."""
     # A digest, because a shard's name with a suffix may be longer than a file's name can be.

@@ -17,12 +17,13 @@ import duckdb
 
 from laion_assets.errors import LaionError
 from laion_assets.schemas import IMAGES, SCHEMA_VERSION, TABLES, Column, arrow_schema
-from laion_assets.stores.locks import lock
 from laion_assets.stores.sql import add_column, create_table, load_sql
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
+
+    from laion_assets.stores.lance_store import LanceStore
 
 # In the metadata of the Lance table.
 SCHEMA_KEY = "laion_assets.schema_version"
@@ -90,40 +91,36 @@ def read_lance_version(dataset: lance.LanceDataset) -> int:
     return int(dataset.metadata.get(SCHEMA_KEY, 0))
 
 
-def migrate_lance(
-    path: Path, columns: Iterable[Column] = IMAGES, known: int = SCHEMA_VERSION
-) -> None:
+def migrate_lance(store: LanceStore, columns: Iterable[Column] = IMAGES) -> None:
     """Adds the columns that the Lance table `images` lacks, NULL in the rows that are there.
 
     The version is noted last: cut off before that, it is done again, and nothing is added twice.
 
     Args:
-        path: the table, which is there.
-        columns: its columns.
-        known: the version of the schema that they are.
+        store: the Lance tables; `images` is there.
+        columns: its columns, of the version of the schema that the store knows.
 
     Raises:
         LaionError: a newer version of this project has written the table.
     """
-    import lance
-
-    if _is_current(lance.dataset(path), known):
+    known = store.known_schema
+    if _is_current(store.open("images"), known):
         return
-    with lock(path.parent, path.stem):
-        dataset = lance.dataset(path)
+    with store.lock("images"):
+        dataset = store.open("images")
         if _is_current(dataset, known):
             return
-        _add_to_lance(path, arrow_schema(_added(columns, read_lance_version(dataset))))
-        lance.dataset(path).update_metadata({SCHEMA_KEY: str(known), **_clean(dataset.metadata)})
+        _add_to_lance(store, arrow_schema(_added(columns, read_lance_version(dataset))))
+        notes = {SCHEMA_KEY: str(known), **_clean(dataset.metadata)}
+        store.open("images").update_metadata(notes)
 
 
-def _add_to_lance(path: Path, added: pa.Schema) -> None:
-    import lance
+def _add_to_lance(store: LanceStore, added: pa.Schema) -> None:
     import pyarrow as pa
     from lance.commit import CommitConflictError
 
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
-        dataset = lance.dataset(path)
+        dataset = store.open("images")
         missing = [f.with_nullable(True) for f in added if f.name not in dataset.schema.names]
         if not missing:
             return

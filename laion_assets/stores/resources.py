@@ -13,6 +13,7 @@ from pydantic import Field
 
 if TYPE_CHECKING:
     from laion_assets.stores.database import Database
+    from laion_assets.stores.lance_store import LanceStore
 
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -34,7 +35,14 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Database(Path(self.path), self.queue_wait_s, self.stranger_wait_s)
 
 
-class LanceStore(dg.ConfigurableResource):  # type: ignore[type-arg]
+class LanceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The LanceDB database."""
 
     path: str = Field(description="Folder of the LanceDB database.")
+
+    @property
+    def store(self) -> LanceStore:
+        """The tables, to read from or to write to."""
+        from laion_assets.stores.lance_store import LanceStore
+
+        return LanceStore(Path(self.path))

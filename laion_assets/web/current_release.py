@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from laion_assets.errors import LaionError
@@ -19,6 +18,7 @@ from laion_assets.releases.diff import ReleaseDiff, compare_releases
 from laion_assets.releases.manifest import Manifest
 from laion_assets.search.filter import SearchFilter
 from laion_assets.search.search import CaptionSearch
+from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,10 +74,10 @@ class OpenRelease:
     names: Mapping[str, Sequence[tuple[str, int]]]
 
     @classmethod
-    def open(cls, lance_dir: Path, manifest: Manifest) -> OpenRelease:
+    def open(cls, store: LanceStore, manifest: Manifest) -> OpenRelease:
         """Opens a release, and reads what the first visitor would wait for."""
         tables = {
-            table: open_released(lance_dir, manifest, table)
+            table: open_released(store, manifest, table)
             for table in ("images", "domain_counts", "entity_counts")
         }
         search = CaptionSearch(tables["images"], manifest.release, keeps_hits=True)
@@ -103,14 +103,14 @@ class OpenRelease:
 class Shelf:
     """Holds the release that is shown: the newest, or the one that was asked for."""
 
-    def __init__(self, lance_dir: Path, release: str | None = None) -> None:
+    def __init__(self, store: LanceStore, release: str | None = None) -> None:
         """Opens nothing yet.
 
         Args:
-            lance_dir: the LanceDB database.
+            store: the Lance tables.
             release: a tag; the newest release at any time if none is named.
         """
-        self.lance_dir = lance_dir
+        self.store = store
         self._wanted = release
         self._current: OpenRelease | None = None
         self._releases: tuple[Manifest, ...] = ()
@@ -144,15 +144,15 @@ class Shelf:
         Raises:
             LaionError: the release that was asked for is not there.
         """
-        tags = list_tags(self.lance_dir)
+        tags = list_tags(self.store)
         if tags == self._tags:
             return False
-        releases = tuple(list_releases(self.lance_dir))
+        releases = tuple(list_releases(self.store))
         shown = next((m for m in releases if self._wanted in (None, m.release)), None)
         if shown is None:
             self._current = None
         elif self._current is None or self._current.manifest != shown:
-            self._current = OpenRelease.open(self.lance_dir, shown)
+            self._current = OpenRelease.open(self.store, shown)
             logger.info("release %s is shown", shown.release)
         self._releases, self._tags = releases, tags
         self._state = _digest(releases)
@@ -168,7 +168,7 @@ class Shelf:
         if place == len(tags):
             return None
         try:
-            return compare_releases(self.lance_dir, tags[place], release, MOVES_SHOWN)
+            return compare_releases(self.store, tags[place], release, MOVES_SHOWN)
         except LaionError:
             # One of them was deleted since the last look.
             return None

@@ -16,6 +16,7 @@ import pytest
 from laion_assets.releases.catalog import list_releases, open_released
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish
 
@@ -147,10 +148,10 @@ def test_lance_has_the_old_or_the_new_rows_whenever_the_process_dies(
 
 def check_releases(settings: Settings) -> int:
     """Every release has all its parts, and they tell of the same rows; returns how many."""
-    manifests = list(list_releases(settings.lance_dir))
+    manifests = list(list_releases(LanceStore(settings.lance_dir)))
     for manifest in manifests:
         images, domains, names = (
-            open_released(settings.lance_dir, manifest, table)
+            open_released(LanceStore(settings.lance_dir), manifest, table)
             for table in ("images", "domain_counts", "entity_counts")
         )
         assert sum(domains.to_table()["image_count"].to_pylist()) == images.count_rows()
@@ -181,7 +182,7 @@ def test_a_release_is_whole_or_not_there_whenever_the_process_dies(
     count(settings)
     last = publish(settings).manifest
     assert check_releases(settings) > 2
-    assert next(list_releases(settings.lance_dir)) == last
+    assert next(list_releases(LanceStore(settings.lance_dir))) == last
     tags = [
         set(lance.dataset(settings.lance_dir / f"{table}.lance").tags.list())
         for table in ("images", "domain_counts", "entity_counts")

@@ -8,6 +8,7 @@ import lance
 import pytest
 
 from laion_assets.search.search import open_search
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
 
 
@@ -61,7 +62,7 @@ def test_search_answers_with_all_words_or_with_a_phrase(demo: Shell) -> None:
 
 def test_a_name_has_as_many_hits_as_images(demo: Shell) -> None:
     """The bundled names have none of the characters that Lance and FTS5 fold differently."""
-    search = open_search(demo.settings.lance_dir)
+    search = open_search(LanceStore(demo.settings.lance_dir))
     with duckdb.connect(str(demo.settings.database), read_only=True) as database:
         counts = database.execute("SELECT name, image_count FROM entity_counts").fetchall()
     phrases = {name: '"' + name.replace('"', " ") + '"' for name, _ in counts}

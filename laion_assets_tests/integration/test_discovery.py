@@ -23,6 +23,7 @@ from laion_assets.runs.attempts import Memory
 from laion_assets.runs.backfill import discover_shards, find_missing, run_job
 from laion_assets.runs.tick import MAX_RUNS
 from laion_assets.settings import REPOSITORY, Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.pipeline import load
@@ -373,7 +374,7 @@ def test_a_refresh_that_fails_is_tried_again_after_a_pause(
 
 
 def count_releases(settings: Settings) -> int:
-    return len(list(list_releases(settings.lance_dir)))
+    return len(list(list_releases(LanceStore(settings.lance_dir))))
 
 
 def test_a_list_that_cannot_be_read_holds_nothing_back_and_is_read_again_after_a_pause(

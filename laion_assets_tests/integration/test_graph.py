@@ -21,6 +21,7 @@ from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.releases.catalog import newest_release
 from laion_assets.runs.backfill import Outcome, discover_shards, find_missing, run_job
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 
 # Captions with every kind of Unicode trouble that FTS5 has an opinion on.
@@ -321,7 +322,7 @@ def test_a_tag_of_somebody_else_hides_no_release(
     tag = run_graph(settings, instance)["refresh"].metadata["release"]["tag"]
     dataset = lance.dataset(settings.lance_dir / "images.lance")
     dataset.tags.create("paper", dataset.version)
-    release = newest_release(settings.lance_dir)
+    release = newest_release(LanceStore(settings.lance_dir))
     assert release is not None
     assert release.release == tag
     assert run_graph(settings, instance)["refresh"].metadata["release"]["is_new"] is False

@@ -14,10 +14,10 @@ from lance.query import FullTextOperator, MatchQuery
 from laion_assets.counts.captions import Folding
 from laion_assets.lance_images.caption_words import CaptionWords, escape_words
 from laion_assets.lance_images.indices import CAPTION_INDEX
-from laion_assets.lance_images.table import open_table, table_path
 from laion_assets.names.sheets import read_sheet
 from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import copy, ingest, refresh
 
 # What Unicode has given a meaning, and parts of the rest and of the largest block.
@@ -96,7 +96,7 @@ def test_a_name_has_as_many_hits_as_its_count(settings: Settings) -> None:
     captions = [f"{way} by {other}" for name, other in pairwise(asked) for way in write(name)]
     ingest(settings, "names", *captions)
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
 
     found = [search.find(f'"{name}"', max_total=len(captions)).total for name in asked]
 
@@ -150,7 +150,7 @@ CAPTIONS = [
 def test_captions_of_all_sorts_are_found_as_fts5_finds_them(settings: Settings) -> None:
     ingest(settings, "sorts", *CAPTIONS)
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
     queries = sorted({word for caption in CAPTIONS for word in (*caption.split(), caption)})
 
     found = {query: search.find(f'"{query}"').total for query in queries}
@@ -163,7 +163,7 @@ def test_where_only_the_best_are_looked_at_they_are_those_that_fit(settings: Set
     """Of what Lance takes for the word, most are other words."""
     ingest(settings, "streets", *(["straße " * 3] * 40), *(["a strasse"] * 5), "ein Straßenname")
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
 
     def find(query: str, most: int) -> tuple[int, set[str]]:
         answer = search.find(query, limit=4, max_total=most)
@@ -176,16 +176,20 @@ def test_where_only_the_best_are_looked_at_they_are_those_that_fit(settings: Set
 
 def test_a_table_of_an_older_version_gets_the_words(settings: Settings) -> None:
     ingest(settings, "old", "İstanbul", "istanbul", "Straße")
-    path = table_path(settings.lance_dir, "images")
-    lance.dataset(path).drop_columns(["caption_words"])
-    old = open_table(path)
+    store = LanceStore(settings.lance_dir)
+    store.open("images").drop_columns(["caption_words"])
+    old = store.find("images")
     assert old is not None
     before = CaptionSearch(old, None).find("istanbul").total
 
     refresh(settings)
-    released = open_search(settings.lance_dir).find("istanbul").total
+    released = open_search(LanceStore(settings.lance_dir)).find("istanbul").total
     ingest(settings, "new", "İstanbul")
     copy(settings, "old")
     refresh(settings)
 
-    assert (before, released, open_search(settings.lance_dir).find("istanbul").total) == (1, 2, 3)
+    assert (
+        before,
+        released,
+        open_search(LanceStore(settings.lance_dir)).find("istanbul").total,
+    ) == (1, 2, 3)

@@ -7,17 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
-import lance
 import pytest
 
 from laion_assets.errors import LaionError
 from laion_assets.lance_images.copy import find_uncopied
-from laion_assets.lance_images.table import open_table, table_path
 from laion_assets.operations.backup import Backup, back_up, read_backup
 from laion_assets.raw_shards.fetch import raw_path, read_raw_shard
 from laion_assets.releases.catalog import list_releases, open_released
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import ingest, refresh
 
 
@@ -48,7 +47,11 @@ def test_a_backup_can_be_used_in_place_of_the_data(settings: Settings, tmp_path:
     assert read_backup(folder) == backup
     assert list_wrong(backup, folder) == []
     assert read_rows(copy.database) == read_rows(settings.database)
-    assert [m.release for m in list_releases(copy.lance_dir)] == [tag] == list(backup.releases)
+    assert (
+        [m.release for m in list_releases(LanceStore(copy.lance_dir))]
+        == [tag]
+        == list(backup.releases)
+    )
     assert read_raw_shard("a", copy.raw_dir) == read_raw_shard("a", settings.raw_dir)
     assert (folder / "sheets" / "artists.csv").read_text() == "name\nSome artists\n"
     ingest(copy, "b", "another")
@@ -64,12 +67,12 @@ def test_a_backup_has_the_releases_and_the_newest_version_alone(
         ingest(settings, "a", caption)
     back_up(settings, tmp_path / "b")
 
-    images = table_path(tmp_path / "b" / "lance", "images")
-    (manifest,) = list_releases(images.parent)
+    images = LanceStore(tmp_path / "b" / "lance")
+    (manifest,) = list_releases(images)
     assert manifest.release == first
-    released = open_released(images.parent, manifest, "images").to_table()
+    released = open_released(images, manifest, "images").to_table()
     assert released["caption"].to_pylist() == ["first"]
-    newest = open_table(images)
+    newest = images.find("images")
     assert newest is not None
     assert newest.to_table()["caption"].to_pylist() == ["third"]
     kept = {version["version"] for version in newest.versions()}
@@ -147,7 +150,7 @@ def test_backups_during_loads_are_whole(settings: Settings, tmp_path: Path) -> N
             folder = tmp_path / f"b{number}"
             assert list_wrong(back_up(settings, folder), folder) == []
             with Database(folder / "laion.duckdb").read() as connection:
-                images = lance.dataset(table_path(folder / "lance", "images"))
+                images = LanceStore(folder / "lance").open("images")
                 # A load may not have been copied yet; what is there can be read to its end.
                 assert find_uncopied(connection, images) in ([], ["a"])
                 assert set(images.to_table()["caption"].to_pylist()) == {"a fox"}

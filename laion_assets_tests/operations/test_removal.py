@@ -22,6 +22,7 @@ from laion_assets.partitions import SHARDS_NAME
 from laion_assets.raw_shards import fetch as raw_shard
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import count, ingest, load, publish, refresh
 
 EVERYWHERE = ["DuckDB", "Lance", "raw copy", "partition"]
@@ -123,7 +124,7 @@ def test_status_names_what_has_no_partition(
     register(instance, "a")
     source = settings.data_dir / "shards" / "c.parquet"
     of_stores.remove_traces(
-        Database(settings.database), settings.lance_dir, settings.raw_dir, ["c"]
+        Database(settings.database), LanceStore(settings.lance_dir), settings.raw_dir, ["c"]
     )
     load(settings, "c", source)
 

@@ -27,6 +27,7 @@ from laion_assets.releases.manifest import DIGESTED, Manifest
 from laion_assets.search.filter import SearchFilter
 from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.current_release import Shelf
 from laion_assets_tests.conftest import WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
@@ -37,7 +38,7 @@ def today() -> str:
 
 
 def list_tags(settings: Settings) -> list[str]:
-    return [manifest.release for manifest in list_releases(settings.lance_dir)]
+    return [manifest.release for manifest in list_releases(LanceStore(settings.lance_dir))]
 
 
 def table(settings: Settings, name: str) -> lance.LanceDataset:
@@ -49,7 +50,7 @@ def test_a_release_says_what_is_behind_it(settings: Settings, write_sheet: Write
     sheet = write_sheet("artists", "Fox", "Nobody")
     tag = refresh(settings)
 
-    manifest = find_release(settings.lance_dir, tag)
+    manifest = find_release(LanceStore(settings.lance_dir), tag)
 
     (shard,) = manifest.shards
     source = settings.data_dir / "shards" / "a.parquet"
@@ -69,7 +70,7 @@ def test_a_release_says_what_is_behind_it(settings: Settings, write_sheet: Write
 def test_the_content_digest_can_be_computed_from_the_record(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     refresh(settings)
-    manifest = newest_release(settings.lance_dir)
+    manifest = newest_release(LanceStore(settings.lance_dir))
     assert manifest
 
     # By the docstring of `digest_content`, with nothing of ours.
@@ -100,7 +101,7 @@ def test_the_same_inputs_in_another_folder_order_and_at_once_have_the_same_diges
         thread.join()
     refresh(other, "rebuilt")
 
-    one, two = (newest_release(s.lance_dir) for s in (settings, other))
+    one, two = (newest_release(LanceStore(s.lance_dir)) for s in (settings, other))
 
     assert one
     assert two
@@ -157,7 +158,7 @@ def test_a_name_is_never_given_twice(settings: Settings) -> None:
     with pytest.raises(LaionError, match="was given to another release"):
         refresh(settings, "first")
     assert refresh(settings) == today()
-    delete_release(settings.lance_dir, today())
+    delete_release(LanceStore(settings.lance_dir), today())
     assert list_tags(settings) == ["first"]
     assert refresh(settings) == f"{today()}.2"
 
@@ -195,14 +196,14 @@ def test_what_a_cut_off_release_left_goes_and_the_tags_of_others_stay(settings: 
 def test_what_a_cut_off_deletion_left_goes(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     first = refresh(settings)
-    delete_release(settings.lance_dir, first)
+    delete_release(LanceStore(settings.lance_dir), first)
     counts = table(settings, "domain_counts")
     counts.tags.create(first, counts.version)
     ingest(settings, "a", "a wolf")
     second = refresh(settings)
     assert set(counts.tags.list()) == {second}
     with pytest.raises(LaionError, match=rf"no release '{first}', it was deleted at 20.* UTC; the"):
-        find_release(settings.lance_dir, first)
+        find_release(LanceStore(settings.lance_dir), first)
 
 
 def test_a_release_of_which_a_table_is_lost_is_made_again(settings: Settings) -> None:
@@ -223,12 +224,12 @@ def test_a_release_outlives_a_table_that_becomes_empty(settings: Settings) -> No
     assert list_tags(settings) == [second, first]
     for name in TABLES:
         assert set(table(settings, name).tags.list()) == {first, second}
-    assert find_release(settings.lance_dir, first).row_counts["images"] == 1
+    assert find_release(LanceStore(settings.lance_dir), first).row_counts["images"] == 1
 
     ingest(settings, "a", "a wolf")
     third = refresh(settings)
     assert list_tags(settings) == [third, second, first]
-    assert open_search(settings.lance_dir, first).find("fox").total == 1
+    assert open_search(LanceStore(settings.lance_dir), first).find("fox").total == 1
 
 
 def test_versions_of_an_empty_table_are_cleaned_up(settings: Settings) -> None:
@@ -243,10 +244,10 @@ def test_a_first_release_without_a_good_row_is_found(settings: Settings) -> None
     ingest(settings, "a", "")
     tag = refresh(settings)
     assert list_tags(settings) == [tag]
-    assert find_release(settings.lance_dir).row_counts["images"] == 0
-    search = open_search(settings.lance_dir)
+    assert find_release(LanceStore(settings.lance_dir)).row_counts["images"] == 0
+    search = open_search(LanceStore(settings.lance_dir))
     assert search.find("fox").total == search.browse(SearchFilter(shard="a")).total == 0
-    shelf = Shelf(settings.lance_dir)
+    shelf = Shelf(LanceStore(settings.lance_dir))
     shelf.refresh()
     assert shelf.current.image_count == 0
     assert refresh(settings) == tag
@@ -265,9 +266,9 @@ def test_a_deleted_release_is_known_by_an_empty_table(settings: Settings) -> Non
     first = refresh(settings)
     ingest(settings, "a", "")
     refresh(settings)
-    delete_release(settings.lance_dir, first)
+    delete_release(LanceStore(settings.lance_dir), first)
     with pytest.raises(LaionError, match=f"no release '{first}', it was deleted at"):
-        find_release(settings.lance_dir, first)
+        find_release(LanceStore(settings.lance_dir), first)
 
 
 ODD_NAMES = {
@@ -289,8 +290,8 @@ def test_a_release_is_made_below_a_folder_of_any_name(settings: Settings, name: 
 
     assert [path.name for path in home.iterdir()] == [name]
     assert list_tags(inside) == [tag]
-    assert open_search(inside.lance_dir, tag).find("fox").total == 1
-    delete_release(inside.lance_dir, tag)
+    assert open_search(LanceStore(inside.lance_dir), tag).find("fox").total == 1
+    delete_release(LanceStore(inside.lance_dir), tag)
     assert list_tags(inside) == []
     assert [path.name for path in home.iterdir()] == [name]
 
@@ -328,7 +329,7 @@ def test_tags_of_others_are_no_releases_and_stay(settings: Settings) -> None:
     refresh(settings)
     assert list_tags(settings) == [f"{tag}.2", tag]
     with pytest.raises(LaionError, match="no release 'mine'"):
-        find_release(settings.lance_dir, "mine")
+        find_release(LanceStore(settings.lance_dir), "mine")
     assert "mine" in images.tags.list()
 
 
@@ -343,9 +344,9 @@ def test_who_holds_a_release_reads_the_same_whatever_is_replaced_and_cleaned(
     for shard in "abc":
         ingest(settings, shard, f"a fox in {shard}", f"a wolf in {shard}")
     tag = refresh(settings)
-    manifest = find_release(settings.lance_dir, tag)
-    held = {name: open_released(settings.lance_dir, manifest, name) for name in TABLES}
-    search = open_search(settings.lance_dir, tag)
+    manifest = find_release(LanceStore(settings.lance_dir), tag)
+    held = {name: open_released(LanceStore(settings.lance_dir), manifest, name) for name in TABLES}
+    search = open_search(LanceStore(settings.lance_dir), tag)
     rows = {name: read_all(dataset) for name, dataset in held.items()}
     hits = search.find("fox", only=SearchFilter(max_punsafe=0.5)).hits
     assert len(hits) == 3
@@ -361,12 +362,13 @@ def test_who_holds_a_release_reads_the_same_whatever_is_replaced_and_cleaned(
     # In the tables that were open, and opened anew.
     assert {name: read_all(dataset) for name, dataset in held.items()} == rows
     assert {
-        name: read_all(open_released(settings.lance_dir, manifest, name)) for name in TABLES
+        name: read_all(open_released(LanceStore(settings.lance_dir), manifest, name))
+        for name in TABLES
     } == rows
-    for opened in (search, open_search(settings.lance_dir, tag)):
+    for opened in (search, open_search(LanceStore(settings.lance_dir), tag)):
         assert opened.find("fox", only=SearchFilter(max_punsafe=0.5)).hits == hits
         assert opened.find("lemur").total == 0
-    assert open_search(settings.lance_dir).find("lemur").total == 3
+    assert open_search(LanceStore(settings.lance_dir)).find("lemur").total == 3
 
 
 def test_versions_stay_for_the_days_that_are_set(settings: Settings) -> None:
@@ -386,16 +388,16 @@ def test_a_deleted_release_frees_its_data(settings: Settings) -> None:
     ingest(settings, "a", *reversed(captions))
     second = refresh(settings)
 
-    cleaning = delete_release(settings.lance_dir, first, keep_days=0)
+    cleaning = delete_release(LanceStore(settings.lance_dir), first, keep_days=0)
 
     assert cleaning.freed_bytes > 50_000
     assert list_tags(settings) == [second]
     assert all(list(table(settings, name).tags.list()) == [second] for name in TABLES)
-    assert open_search(settings.lance_dir).find("fox").relation == "more than"
+    assert open_search(LanceStore(settings.lance_dir)).find("fox").relation == "more than"
     with pytest.raises(
         LaionError, match=f"no release '{first}', it was deleted at .*; the newest is {second}"
     ):
-        delete_release(settings.lance_dir, first)
+        delete_release(LanceStore(settings.lance_dir), first)
 
 
 def test_small_fragments_are_joined_where_that_saves_many(
@@ -417,11 +419,13 @@ def test_small_fragments_are_joined_where_that_saves_many(
     # Each shard can be replaced as before, and none harms another.
     ingest(settings, "s4", "a lemur", "another lemur")
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
     assert (search.find("fox").total, search.find("lemur").total) == (13, 2)
     assert search.find("lemur", only=SearchFilter(min_width=1)).total == 1
     assert search.find("fox", only=SearchFilter(shard="t2", max_punsafe=0.5)).total == 1
-    rows = open_released(settings.lance_dir, find_release(settings.lance_dir), "images")
+    rows = open_released(
+        LanceStore(settings.lance_dir), find_release(LanceStore(settings.lance_dir)), "images"
+    )
     assert sorted(rows.to_table()["shard"].to_pylist()) == sorted([*shards, *more, "s4"])
 
 
@@ -435,7 +439,7 @@ def test_the_difference_of_two_releases(settings: Settings, write_sheet: WriteSh
     write_sheet("artists", "Fox", "Wolf", "Lemur")
     after = refresh(settings)
 
-    diff = compare_releases(settings.lance_dir, before, after)
+    diff = compare_releases(LanceStore(settings.lance_dir), before, after)
 
     assert (diff.shards_added, diff.shards_removed, diff.shards_changed) == (("d",), (), ("b",))
     assert (diff.image_count_before, diff.image_count_after) == (4, 6)
@@ -451,7 +455,7 @@ def test_the_difference_of_two_releases(settings: Settings, write_sheet: WriteSh
     )
     assert diff.names.fallers == (CountChange(kind="artists", name="Wolf", before=2, after=1),)
 
-    back = compare_releases(settings.lance_dir, after, before, top=1)
+    back = compare_releases(LanceStore(settings.lance_dir), after, before, top=1)
 
     assert (back.shards_added, back.shards_removed) == ((), ("d",))
     assert back.names.changed_count == 3
@@ -462,16 +466,18 @@ def test_a_column_without_any_value_is_indexed_too(settings: Settings) -> None:
     # `aesthetic` and `height` are in none of these files.
     ingest(settings, "a", "a fox")
     tag = refresh(settings)
-    found = open_search(settings.lance_dir, tag).find("fox", only=SearchFilter(min_aesthetic=0))
+    found = open_search(LanceStore(settings.lance_dir), tag).find(
+        "fox", only=SearchFilter(min_aesthetic=0)
+    )
     assert found.total == 0
 
 
 def test_a_search_before_any_release_has_what_was_written_last(settings: Settings) -> None:
     with pytest.raises(LaionError, match="nothing to search"):
-        open_search(settings.lance_dir)
+        open_search(LanceStore(settings.lance_dir))
     ingest(settings, "a", "a fox", "the fox runs")
 
-    answer = open_search(settings.lance_dir).find("the fox")
+    answer = open_search(LanceStore(settings.lance_dir)).find("the fox")
 
     assert (answer.release, answer.total) == (None, 1)
 
@@ -485,15 +491,15 @@ def test_rows_written_since_the_release_are_found_once_in_the_newest_version(
     ingest(settings, "b", "two red foxes", "a red fox")
     ingest(settings, "c", "a red fox")
 
-    newest = open_search(settings.lance_dir, is_newest=True)
+    newest = open_search(LanceStore(settings.lance_dir), is_newest=True)
 
     for query, total in {"fox": 3, '"red fox"': 2, "red": 3}.items():
         answer = newest.find(query)
         assert answer.total == total
         assert len({(hit["shard"], hit["row_index"]) for hit in answer.hits}) == total
     assert newest.find("fox", only=SearchFilter(shard="c", max_punsafe=0.6)).total == 1
-    assert open_search(settings.lance_dir).find("fox").total == 2
-    assert open_search(settings.lance_dir).find("fox").release == tag
+    assert open_search(LanceStore(settings.lance_dir)).find("fox").total == 2
+    assert open_search(LanceStore(settings.lance_dir)).find("fox").release == tag
 
 
 def test_a_load_that_is_not_in_lance_is_not_released(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from laion_assets.raw_shards.sources.source import Source
 from laion_assets.runs.due import Chain, Due, Loaded, Stage, compare_stages, read_chain
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
@@ -126,7 +127,7 @@ def find_due(settings: Settings, *shards: str, is_thorough: bool = False) -> Due
     return compare_stages(
         read_chain(
             Database(settings.database),
-            settings.lance_dir,
+            LanceStore(settings.lance_dir),
             tuple(settings.sheets),
             read_raws(shards, settings.raw_dir),
             sources,

@@ -13,13 +13,14 @@ from laion_assets.errors import LaionError
 from laion_assets.search.filter import SearchFilter
 from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import copy, ingest, load, refresh
 
 
 def test_pages_follow_one_another(settings: Settings) -> None:
     ingest(settings, "alpha", *(f"fox {'and fox ' * n}" for n in range(25)))
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
     every = search.find("fox", limit=25).hits
 
     pages = [search.find("fox", limit=10, offset=start) for start in (0, 10, 20, 30)]
@@ -33,7 +34,8 @@ TIED_SEARCHES = """
 import sys
 from pathlib import Path
 from laion_assets.search.search import open_search
-search = open_search(Path(sys.argv[1]))
+from laion_assets.stores.lance_store import LanceStore
+search = open_search(LanceStore(Path(sys.argv[1])))
 for _ in range(30):
     rows = [(h["shard"], h["row_index"]) for p in (0, 20, 40)
             for h in search.find("fox", limit=20, offset=p).hits]
@@ -59,7 +61,7 @@ def test_a_domain_is_browsed_without_a_word(settings: Settings) -> None:
     ingest(settings, "alpha", "a fox", "a hare")
     ingest(settings, "beta", "a wolf", "a bear", "a lynx")
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
 
     answer = search.browse(SearchFilter(domain="BETA.test"), limit=2, offset=1)
     few = search.browse(SearchFilter(shard="beta", min_width=1), max_total=2)
@@ -79,7 +81,7 @@ def test_what_is_not_known_to_be_unsafe_is_not_hidden(settings: Settings) -> Non
     load(settings, "beta", source)
     copy(settings, "beta")
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
 
     def shards(only: SearchFilter, max_total: int = 100) -> set[str]:
         hits = search.find("fox", only=only, limit=1, max_total=max_total).hits
@@ -94,7 +96,7 @@ def test_what_is_not_known_to_be_unsafe_is_not_hidden(settings: Settings) -> Non
 def test_an_image_is_read_by_its_place(settings: Settings) -> None:
     ingest(settings, "it's", "a fox", "a hare")
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
 
     image = search.read_image("it's", 1)
 
@@ -108,7 +110,7 @@ def test_an_image_is_read_by_its_place(settings: Settings) -> None:
 def test_pages_of_what_is_in_a_range_are_of_one_answer(settings: Settings, minimum: int) -> None:
     ingest(settings, "alpha", *(f"fox {'and fox ' * (n % 7)}" for n in range(40)))
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
     only = SearchFilter(min_width=minimum)
 
     def read(offset: int, limit: int) -> tuple[int, list[int]]:
@@ -126,7 +128,7 @@ def test_pages_of_what_is_in_a_range_are_of_one_answer(settings: Settings, minim
 def test_a_query_may_not_cost_more_than_a_caption_can_be_worth(settings: Settings) -> None:
     ingest(settings, "alpha", "fox fox")
     refresh(settings)
-    search = open_search(settings.lance_dir)
+    search = open_search(LanceStore(settings.lance_dir))
 
     assert search.find('"fox" ' * 200).total == 1
     for query in ("fox " + " ".join(map(str, range(64))), f'"{"fox " * 65}"'):

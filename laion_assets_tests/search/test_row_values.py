@@ -2,10 +2,10 @@ import lance
 import numpy as np
 import pytest
 
-from laion_assets.lance_images.table import table_path
 from laion_assets.search import row_values
 from laion_assets.search.row_values import HIT_COLUMNS, RowValues
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import ingest
 
 
@@ -16,7 +16,7 @@ def images(settings: Settings) -> lance.LanceDataset:
     ingest(settings, "beta", *(f"a hare {n}" for n in range(7)))
     ingest(settings, "gamma", "one", "two")
     ingest(settings, "alpha", *(f"a wolf {n}" for n in range(6)))
-    return lance.dataset(table_path(settings.lance_dir, "images"))
+    return LanceStore(settings.lance_dir).open("images")
 
 
 def read_row_ids(images: lance.LanceDataset) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":

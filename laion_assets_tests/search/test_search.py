@@ -16,6 +16,7 @@ from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.search.filter import EVERYTHING, SearchFilter
 from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import ingest
 
 CAPTIONS = [
@@ -71,7 +72,7 @@ def write(settings: Settings, shard: str, **columns: Sequence[object]) -> None:
 
 def find(settings: Settings, tag: str, query: str, only: SearchFilter = EVERYTHING) -> set[int]:
     """The positions of the captions that are found, whose number is the total."""
-    answer = open_search(settings.lance_dir, tag).find(query, only=only)
+    answer = open_search(LanceStore(settings.lance_dir), tag).find(query, only=only)
     found = {int(str(hit["row_index"])) for hit in answer.hits}
     assert (answer.total, answer.relation) == (len(found), "exactly")
     return found
@@ -146,7 +147,9 @@ def test_a_filter_leaves_the_same_where_only_the_best_are_looked_at(
 ) -> None:
     """With a bound of one, those that fit are found by the indices."""
     only, expected = FILTERS[case]
-    answer = open_search(settings.lance_dir, tag).find("red", only=only, limit=3, max_total=1)
+    answer = open_search(LanceStore(settings.lance_dir), tag).find(
+        "red", only=only, limit=3, max_total=1
+    )
     assert {hit["row_index"] for hit in answer.hits} == expected
     assert answer.total == len(expected)
 
@@ -167,25 +170,25 @@ def test_what_no_value_can_be_is_refused(case: str) -> None:
 
 def test_a_query_of_a_book_is_refused(settings: Settings, tag: str) -> None:
     with pytest.raises(LaionError, match="the query has 20,000 characters; 2,000 at most"):
-        open_search(settings.lance_dir, tag).find("red " * 5000)
+        open_search(LanceStore(settings.lance_dir), tag).find("red " * 5000)
 
 
 def test_with_a_range_the_total_is_at_least_what_was_found(settings: Settings, tag: str) -> None:
-    search = open_search(settings.lance_dir, tag)
+    search = open_search(LanceStore(settings.lance_dir), tag)
     only = SearchFilter(max_punsafe=0.9)
     answer = search.find("red", only=only, limit=1, max_total=2)
     assert (answer.total, answer.relation) == (2, "at least")
 
 
 def test_the_best_come_first_and_the_total_counts_all(settings: Settings, tag: str) -> None:
-    answer = open_search(settings.lance_dir, tag).find("red", limit=1)
+    answer = open_search(LanceStore(settings.lance_dir), tag).find("red", limit=1)
 
     assert [hit["caption"] for hit in answer.hits] == ["red, red DRESS code"]
     assert answer.total == 3
 
 
 def test_more_than_the_bound_is_said(settings: Settings, tag: str) -> None:
-    answer = open_search(settings.lance_dir, tag).find("red", limit=1, max_total=2)
+    answer = open_search(LanceStore(settings.lance_dir), tag).find("red", limit=1, max_total=2)
 
     assert (answer.total, answer.relation, len(answer.hits)) == (2, "more than", 1)
 
@@ -193,7 +196,7 @@ def test_more_than_the_bound_is_said(settings: Settings, tag: str) -> None:
 def test_the_newest_release_is_searched_unless_another_is_named(
     settings: Settings, tag: str
 ) -> None:
-    newest, old = (open_search(settings.lance_dir, r).find("red") for r in (None, tag))
+    newest, old = (open_search(LanceStore(settings.lance_dir), r).find("red") for r in (None, tag))
 
     assert (old.total, old.release) == (3, tag)
     assert (newest.total, newest.release) == (4, f"{tag}.2")
@@ -201,7 +204,7 @@ def test_the_newest_release_is_searched_unless_another_is_named(
 
 def test_a_release_that_is_not_there_names_the_newest(settings: Settings, tag: str) -> None:
     with pytest.raises(LaionError) as refusal:
-        open_search(settings.lance_dir, "1999-01-01")
+        open_search(LanceStore(settings.lance_dir), "1999-01-01")
 
     assert str(refusal.value).endswith(f"no release '1999-01-01'; the newest is {tag}.2")
 
@@ -224,6 +227,6 @@ def test_accents_are_found_however_they_are_written(settings: Settings, case: st
     own = replace(settings, data_dir=settings.data_dir.with_name(f"accents-{case}"))
     ingest(own, "a", *captions)
 
-    answer = open_search(own.lance_dir).find(query)
+    answer = open_search(LanceStore(own.lance_dir)).find(query)
 
     assert {hit["row_index"] for hit in answer.hits} == expected

@@ -12,7 +12,6 @@ import pytest
 
 from laion_assets.definitions import build_defs
 from laion_assets.images.space import estimate_load
-from laion_assets.lance_images.table import open_table, table_path
 from laion_assets.operations.backup import back_up
 from laion_assets.raw_shards.fetch import raw_path
 from laion_assets.runs.backfill import discover_shards, run_job
@@ -25,6 +24,7 @@ from laion_assets.stores.disk_space import (
     estimate_release,
     measure_folder,
 )
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
@@ -72,7 +72,7 @@ def test_the_estimates_are_not_below_what_is_written(
     copied = measure_folder(settings.lance_dir)
     assert copied <= estimate_copy(settings.database, rows, rows)
     count(settings)
-    images = open_table(table_path(settings.lance_dir, "images"))
+    images = LanceStore(settings.lance_dir).find("images")
     assert images is not None
     publish(settings)
     assert measure_folder(settings.lance_dir) - copied <= estimate_release(images)
@@ -104,7 +104,7 @@ def test_a_copy_and_a_release_that_do_not_fit_leave_the_ones_before(settings: Se
         ingest(settings, "a", "a fox")
         refresh(settings)
         filler = settings.lance_dir / "filler"
-        before = open_table(table_path(settings.lance_dir, "images"))
+        before = LanceStore(settings.lance_dir).find("images")
         assert before is not None
         with filler.open("wb") as file:
             file.truncate(0)
@@ -113,7 +113,7 @@ def test_a_copy_and_a_release_that_do_not_fit_leave_the_ones_before(settings: Se
             copy(settings, "a")
         with pytest.raises(DiskSpaceError, match="releasing: needs up to"):
             publish(settings)
-        after = open_table(table_path(settings.lance_dir, "images"))
+        after = LanceStore(settings.lance_dir).find("images")
         assert after is not None
         assert after.version == before.version
         filler.unlink()

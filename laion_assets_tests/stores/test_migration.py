@@ -18,6 +18,7 @@ from laion_assets.schemas import IMAGES, LANCE_IMAGES, SCHEMA_VERSION, TABLES, C
 from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import find_outdated, find_unnoted
 from laion_assets.stores.migration import (
     SCHEMA_KEY,
@@ -178,8 +179,8 @@ def test_a_database_of_before_gets_the_schema_of_now(
 def test_shards_of_the_first_commit_are_loaded_again_and_released(settings: Settings) -> None:
     make_first(settings)
     database = Database(settings.database)
-    assert list(list_releases(settings.lance_dir)) == []
-    assert open_search(settings.lance_dir).find("old fox").total == 1
+    assert list(list_releases(LanceStore(settings.lance_dir))) == []
+    assert open_search(LanceStore(settings.lance_dir)).find("old fox").total == 1
     assert find_outdated(database) == find_unnoted(database) == {"a": "old load"}
 
     ingest(settings, "a", "a new fox")
@@ -187,8 +188,8 @@ def test_shards_of_the_first_commit_are_loaded_again_and_released(settings: Sett
     tag = refresh(settings)
 
     assert find_outdated(database) == find_unnoted(database) == {}
-    assert find_release(settings.lance_dir, tag).row_counts["images"] == 2
-    assert open_search(settings.lance_dir).find("fox").total == 1
+    assert find_release(LanceStore(settings.lance_dir), tag).row_counts["images"] == 2
+    assert open_search(LanceStore(settings.lance_dir)).find("fox").total == 1
     images = lance.dataset(settings.lance_dir / "images.lance")
     assert images.metadata[SCHEMA_KEY] == str(SCHEMA_VERSION)
     # A release of the first commit has no record, so it is none now; its data stay.
@@ -205,10 +206,10 @@ def test_releases_of_the_last_commit_without_versions_stay(settings: Settings) -
         dataset = lance.dataset(settings.lance_dir / "images.lance")
         assert [c.is_equal for c in compare_shards(connection, dataset)] == [True]
     assert not publish(settings).is_new
-    assert [manifest.release for manifest in list_releases(settings.lance_dir)] == [tag]
+    assert [manifest.release for manifest in list_releases(LanceStore(settings.lance_dir))] == [tag]
     ingest(settings, "a", "a wolf")
     assert refresh(settings) != tag
-    assert open_search(settings.lance_dir, tag).find("fox").total == 1
+    assert open_search(LanceStore(settings.lance_dir), tag).find("fox").total == 1
 
 
 def test_a_migration_is_done_whole_or_not_at_all(database: Database) -> None:
@@ -248,8 +249,8 @@ def test_a_newer_lance_table_is_refused(settings: Settings) -> None:
     images = lance.dataset(settings.lance_dir / "images.lance")
     images.update_metadata({SCHEMA_KEY: "99"})
     refused: tuple[Callable[[], object], ...] = (
-        lambda: open_search(settings.lance_dir),
-        lambda: find_release(settings.lance_dir, tag),
+        lambda: open_search(LanceStore(settings.lance_dir)),
+        lambda: find_release(LanceStore(settings.lance_dir), tag),
         lambda: publish(settings),
         lambda: copy(settings, "a"),
     )
@@ -290,7 +291,7 @@ def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> No
     # As if it was cut off before the version was noted.
     lance.dataset(path).add_columns(pa.schema([pa.field("key", pa.string())]))
     for _ in range(2):
-        migrate_lance(path, (*IMAGES, *NEW), known=2)
+        migrate_lance(LanceStore(settings.lance_dir, known_schema=2), (*IMAGES, *NEW))
 
     images = lance.dataset(path)
     assert images.metadata[SCHEMA_KEY] == "2"
@@ -311,8 +312,8 @@ def test_shards_are_replaced_while_lance_is_migrated(settings: Settings) -> None
         copies = [pool.submit(copy, settings, shard) for shard in "ab" * 5]
         for version, column in enumerate(NEW, start=2):
             columns = (*IMAGES, replace(column, since=version))
-            migrate_lance(path, columns, known=version)
-            migrate_lance(path, columns, known=version)
+            migrate_lance(LanceStore(settings.lance_dir, known_schema=version), columns)
+            migrate_lance(LanceStore(settings.lance_dir, known_schema=version), columns)
             # `copy` knows no newer version.
             lance.dataset(path).update_metadata({SCHEMA_KEY: str(SCHEMA_VERSION)})
         failures = [copied.exception() for copied in copies]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets_tests.pipeline import copy, load, refresh
@@ -101,7 +102,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
     odd = [(f"an odd host {host!r}", f"https://{host}/1.jpg", 0.0, 5.0) for host in ODD_HOSTS]
     ingest(settings, "odd", odd)
     release = refresh(settings)
-    shelf = Shelf(settings.lance_dir)
+    shelf = Shelf(LanceStore(settings.lance_dir))
     shelf.refresh()
     with run_site(build_app(shelf)) as site:
         yield Released(site, settings, release)

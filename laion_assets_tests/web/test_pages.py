@@ -19,6 +19,7 @@ from laion_assets.operations.traces import remove_traces
 from laion_assets.raw_shards.samples import SAMPLE_METADATA
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web import app
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
@@ -375,7 +376,7 @@ def test_what_a_visitor_has_already_is_not_sent_again(site: Site) -> None:
 def test_what_a_visitor_has_of_another_program_is_sent_again(
     released: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(released.settings.lance_dir)
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
     shelf.refresh()
     program = shutil.copytree(app.PACKAGE, tmp_path / "program")
     monkeypatch.setattr(app, "PACKAGE", program)
@@ -410,7 +411,7 @@ def test_what_is_not_there_is_not_unchanged_either(site: Site, path: str, status
 
 def test_a_new_release_is_shown_without_a_restart_and_no_request_fails(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "laion")
-    shelf = Shelf(settings.lance_dir)
+    shelf = Shelf(LanceStore(settings.lance_dir))
     statuses: set[int] = set()
     with run_site(build_app(shelf, refresh_interval_s=0.05)) as site:
         assert site.get("/").status_code == 503
@@ -454,16 +455,16 @@ def test_a_release_that_is_deleted_is_no_longer_shown(tmp_path: Path) -> None:
     first = refresh(settings)
     ingest(settings, "beta", [("a fox", "https://b.test/1.jpg", 0.0, 5.0)])
     second = refresh(settings)
-    shelf = Shelf(settings.lance_dir)
+    shelf = Shelf(LanceStore(settings.lance_dir))
     shelf.refresh()
     with run_site(build_app(shelf, refresh_interval_s=60)) as site:
         before = site.get("/releases")
-        delete_release(settings.lance_dir, first)
+        delete_release(LanceStore(settings.lance_dir), first)
         unaware = site.get(f"/releases/{second}")
         shelf.refresh()
         after = site.get("/releases", **{"If-None-Match": before.headers["etag"]})
         gone = site.get(f"/releases/{first}")
-        delete_release(settings.lance_dir, second)
+        delete_release(LanceStore(settings.lance_dir), second)
         shelf.refresh()
         nothing = site.get("/")
 
@@ -482,11 +483,11 @@ def wait_for(site: Site, release: str) -> None:
 
 
 def test_the_release_that_is_asked_for_is_shown(released: Released) -> None:
-    shelf = Shelf(released.settings.lance_dir, released.release)
+    shelf = Shelf(LanceStore(released.settings.lance_dir), released.release)
     shelf.refresh()
     assert shelf.current.manifest.release == released.release
     with pytest.raises(LaionError, match="no release 'never'"):
-        Shelf(released.settings.lance_dir, "never").refresh()
+        Shelf(LanceStore(released.settings.lance_dir), "never").refresh()
 
 
 @pytest.mark.parametrize(
@@ -499,7 +500,7 @@ def test_the_release_that_is_asked_for_is_shown(released: Released) -> None:
     ids=["one client asks too much", "all ask too much", "it takes too long"],
 )
 def test_too_much_is_refused_with_a_page(released: Released, limits: Limits, status: int) -> None:
-    shelf = Shelf(released.settings.lance_dir)
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
     shelf.refresh()
     with run_site(build_app(shelf, limits)) as site:
         refused = [
@@ -521,7 +522,7 @@ def test_every_page_says_that_rows_are_invented_while_they_are_in_the_release(
     tmp_path: Path,
 ) -> None:
     settings = make_settings(tmp_path / "laion")
-    shelf = Shelf(settings.lance_dir)
+    shelf = Shelf(LanceStore(settings.lance_dir))
     own = [("a fox by Ana Fox", "https://zoo.test/1.jpg", 0.0, 5.0)] * 4
     sample = write_shard(settings.data_dir / "shards", "sample", own)
     mark_as_sample(sample)
@@ -544,7 +545,12 @@ def test_every_page_says_that_rows_are_invented_while_they_are_in_the_release(
         assert "published them" not in site.get("/").text
         assert read_json(site, "/index.json")["sample_shard_count"] == 1
         assert read_json(site, "/images/beta/3.json")["is_sample"] is False
-        remove_traces(Database(settings.database), settings.lance_dir, settings.raw_dir, ["sample"])
+        remove_traces(
+            Database(settings.database),
+            LanceStore(settings.lance_dir),
+            settings.raw_dir,
+            ["sample"],
+        )
         clean = refresh(settings)
         shelf.refresh()
         for address in ADDRESSES.values():
