@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -82,3 +83,56 @@ def test_a_source_that_may_still_be_there_is_not_taken_for_gone(
 
     with pytest.raises(ShardError, match="unknown scheme"):
         bring_shard(["ftp://a.test/*.parquet"], "s", raw_dir, RULES)
+
+
+def leave_a_dangling_link(source: Path) -> None:
+    source.symlink_to(source.parent / "none.parquet")
+
+
+def leave_a_loop_of_links(source: Path) -> None:
+    source.symlink_to(source)
+
+
+def leave_a_file_for_the_folder(source: Path) -> None:
+    source.parent.rmdir()
+    source.parent.touch()
+
+
+def leave_a_link_to_a_lost_folder(source: Path) -> None:
+    source.parent.rmdir()
+    source.parent.symlink_to(source.parent.parent / "unmounted")
+
+
+LEAVE = {
+    "a dangling link": leave_a_dangling_link,
+    "a loop of links": leave_a_loop_of_links,
+    "a file for the folder": leave_a_file_for_the_folder,
+    "a link to a lost folder": leave_a_link_to_a_lost_folder,
+}
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+@pytest.mark.parametrize("pattern", ["s.parquet", "*.parquet"])
+def test_whatever_is_left_of_a_source_its_verified_copy_is_used(
+    copied: tuple[Path, Path], leave: Callable[[Path], None], pattern: str
+) -> None:
+    raw_dir, source = copied
+    leave(source)
+
+    raw, is_gone = bring_shard([str(source.parent / pattern)], "s", raw_dir, RULES)
+
+    assert is_gone
+    assert raw == read_raw_shard("s", raw_dir)
+
+
+@pytest.mark.parametrize("leave", [leave_a_dangling_link, leave_a_loop_of_links])
+def test_a_link_that_leads_nowhere_is_named_where_there_is_no_copy(
+    tmp_path: Path, leave: Callable[[Path], None]
+) -> None:
+    source = tmp_path / "s.parquet"
+    leave(source)
+
+    with pytest.raises(ShardError) as refusal:
+        bring_shard([str(tmp_path / "*.parquet")], "s", tmp_path / "raw", RULES)
+
+    assert str(refusal.value) == f"{source}: no such file; correct LAION_SHARDS"

@@ -173,7 +173,7 @@ def make_wrong_type(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no such file": (make_nothing, "No such file or directory; check the file and the disk"),
+    "no such file": (make_nothing, "no such file; correct LAION_SHARDS"),
     "empty": (make_empty, "is empty; fetch it again"),
     "html": (make_html, "is a web page and not a parquet file"),
     "truncated": (make_truncated, "is cut off"),

@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from errno import ELOOP, ENOENT, ENOTDIR
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from laion_assets.errors import GoneError, ShardError
 from laion_assets.raw_shards.sources.source import SUFFIX, Source, describe_each, shard_of
 
+# What the system says of a path at whose end there is no file.
+_LEADS_NOWHERE = (ELOOP, ENOENT, ENOTDIR)
 # `*.parquet` takes `X.PARQUET` too.
 _ANY_CASE = re.compile(rf"{re.escape(SUFFIX)}$", re.IGNORECASE)
 _SUFFIX_IN_ANY_CASE = ".[pP][aA][rR][qQ][uU][eE][tT]"
@@ -33,7 +36,7 @@ def list_files(location: str) -> Iterator[Source | ShardError]:
     elif Path(location).is_dir():
         raise _is_a_folder(location.rstrip("/"))
     else:
-        raise GoneError(f"{location}: no such file; correct LAION_SHARDS")
+        raise _no_such_file(location)
     yield from describe_each(map(Path, sorted(found)), describe_file)
 
 
@@ -57,6 +60,10 @@ def describe_file(path: Path) -> Source:
     return Source(shard, absolute, absolute, f"{status.st_size}-{status.st_mtime_ns}")
 
 
+def _no_such_file(place: str) -> GoneError:
+    return GoneError(f"{place}: no such file; correct LAION_SHARDS")
+
+
 def _is_a_folder(place: str) -> ShardError:
     """Returns the error about a folder, which Spark also writes with the suffix of a file."""
     return ShardError(f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS")
@@ -66,12 +73,19 @@ def link_file(source: Source, target: Path) -> None:
     """Makes the target a hard link to the file, or a copy where the file system allows none.
 
     Raises:
+        GoneError: there is no such file, or only a symbolic link that leads to none.
         OSError: the file cannot be read, or the disk is full.
     """
+    try:
+        origin = os.path.realpath(source.place, strict=True)
+    except OSError as error:
+        if error.errno in _LEADS_NOWHERE:
+            raise _no_such_file(source.name) from error
+        raise
     target.unlink(missing_ok=True)
     try:
-        os.link(Path(source.place).resolve(strict=True), target)
+        os.link(origin, target)
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copyfile(source.place, target)
+        shutil.copyfile(origin, target)
