@@ -21,7 +21,7 @@ SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
 _SEPARATORS = re.compile(r"[,\r\n]")
-_QUOTED = re.compile(r"""(["'])(.*)\1""")
+_QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
 # A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these: the
 # project's tables, assets and jobs, and what Dagster keeps for itself beside Python's keywords.
 RESERVED_NAMES = frozenset(
@@ -131,9 +131,14 @@ class Settings:
 
 
 def _split_locations(text: str) -> tuple[str, ...]:
-    """Returns the locations between commas or line breaks, each without quotes around it."""
-    locations = (_QUOTED.sub(r"\2", part.strip()).strip() for part in _SEPARATORS.split(text))
+    """Returns the locations between commas or line breaks, without quotes around all or each."""
+    locations = map(_unquote, _SEPARATORS.split(_unquote(text)))
     return tuple(location for location in locations if location)
+
+
+def _unquote(text: str) -> str:
+    quoted = _QUOTED.fullmatch(text.strip())
+    return (quoted[2] if quoted else text).strip()
 
 
 def _check_data_dir(data_dir: Path) -> None:

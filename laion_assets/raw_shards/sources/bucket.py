@@ -21,8 +21,10 @@ from laion_assets.raw_shards.sources.source import (
     fixed_folder,
     has_glob,
     hide_secrets,
+    is_a_folder,
     is_deep,
     is_match,
+    name_folders,
     shard_of,
 )
 
@@ -44,8 +46,8 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
     """
     from pyarrow.fs import FileSelector, FileType
 
-    pattern = location.partition("://")[2]
-    location = hide_secrets(location)
+    pattern = location.partition("://")[2].rstrip("/")
+    location = hide_secrets(location).rstrip("/")
     bucket = pattern.partition("/")[0]
     if not _BUCKET.fullmatch(bucket) or not pattern.partition("/")[2]:
         raise ShardError(f"{location}: not of the form s3://<bucket>/<path or glob>; correct it")
@@ -59,10 +61,13 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
             infos = files.get_file_info(folder)
             if not infos and files.get_file_info(bucket).type == FileType.NotFound:
                 raise ShardError(f"{location}: no such bucket; correct LAION_SHARDS")
-    found = [i for i in infos if i.is_file and is_match(i.path.split("/"), pattern.split("/"))]
+    matching = [i for i in infos if is_match(i.path.split("/"), pattern.split("/"))]
+    found = sorted((i for i in matching if i.is_file), key=lambda info: str(info.path))
+    folders = [str(i.path) for i in matching if i.type == FileType.Directory]
     if not found and not has_glob(pattern):
-        raise ShardError(f"{location}: no such object; correct LAION_SHARDS")
-    return list(describe_each(sorted(found, key=lambda info: str(info.path)), _describe))
+        raise is_a_folder(location) if folders else _no_such_object(location)
+    named = name_folders("s3://", folders, [str(info.path) for info in found])
+    return [*describe_each(found, _describe), *named]
 
 
 def download_object(source: Source, part: Part, rules: SourceRules, report: Report) -> Source:
@@ -87,6 +92,10 @@ def download_object(source: Source, part: Part, rules: SourceRules, report: Repo
         part.remove()
         raise ShardError(f"{source.name}: changed while it was fetched; try again")
     return source
+
+
+def _no_such_object(location: str) -> ShardError:
+    return ShardError(f"{location}: no such object; correct LAION_SHARDS")
 
 
 def _receive(remote: pa.NativeFile, source: Source, part: Part, report: Report) -> None:

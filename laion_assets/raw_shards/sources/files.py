@@ -12,7 +12,14 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from laion_assets.errors import GoneError, ShardError
-from laion_assets.raw_shards.sources.source import SUFFIX, Source, describe_each, shard_of
+from laion_assets.raw_shards.sources.source import (
+    SUFFIX,
+    Source,
+    describe_each,
+    is_a_folder,
+    list_ancestors,
+    shard_of,
+)
 
 # What the system says of a path at whose end there is no file.
 _LEADS_NOWHERE = (ELOOP, ENOENT, ENOTDIR)
@@ -34,10 +41,13 @@ def list_files(location: str) -> Iterator[Source | ShardError]:
         pattern = _ANY_CASE.sub(_SUFFIX_IN_ANY_CASE, location)
         found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one
     elif Path(location).is_dir():
-        raise _is_a_folder(location.rstrip("/"))
+        raise is_a_folder(location.rstrip("/"))
     else:
         raise _no_such_file(location)
-    yield from describe_each(map(Path, sorted(found)), describe_file)
+    paths = [Path(path) for path in sorted(found)]
+    # A pattern with `**` matches folders, and what is in them.
+    entered = list_ancestors(map(str, paths))
+    yield from describe_each((p for p in paths if str(p) not in entered), describe_file)
 
 
 def describe_file(path: Path) -> Source:
@@ -54,7 +64,7 @@ def describe_file(path: Path) -> Source:
         # Who reads the file says why that cannot be done.
         return Source(shard, absolute, absolute)
     if S_ISDIR(status.st_mode):
-        raise _is_a_folder(absolute)
+        raise is_a_folder(absolute)
     if not S_ISREG(status.st_mode):
         raise ShardError(f"{absolute}: is no regular file; leave it out of LAION_SHARDS")
     return Source(shard, absolute, absolute, f"{status.st_size}-{status.st_mtime_ns}")
@@ -62,11 +72,6 @@ def describe_file(path: Path) -> Source:
 
 def _no_such_file(place: str) -> GoneError:
     return GoneError(f"{place}: no such file; correct LAION_SHARDS")
-
-
-def _is_a_folder(place: str) -> ShardError:
-    """Returns the error about a folder, which Spark also writes with the suffix of a file."""
-    return ShardError(f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS")
 
 
 def link_file(source: Source, target: Path) -> None:

@@ -21,8 +21,10 @@ from laion_assets.raw_shards.sources.source import (
     fixed_folder,
     has_glob,
     hide_secrets,
+    is_a_folder,
     is_deep,
     is_match,
+    name_folders,
     shard_of,
 )
 from laion_assets.raw_shards.sources.urls import follow
@@ -72,17 +74,25 @@ def list_hub(location: str, rules: SourceRules) -> list[Source | ShardError]:
     location = hide_secrets(location)
     if match is None:
         raise ShardError(f"{location}: not of the form {FORM}; correct LAION_SHARDS")
-    dataset = _Dataset(location, match[1], unquote(match[2] or "main"), match[3])
-    pattern = dataset.pattern.split("/")
+    pattern = match[3].rstrip("/")
+    dataset = _Dataset(location, match[1], unquote(match[2] or "main"), pattern)
     entries = [
         entry
         for entry in _list_tree(dataset, rules)
-        if entry.get("type") == "file" and is_match(str(entry["path"]).split("/"), pattern)
+        if is_match(str(entry["path"]).split("/"), pattern.split("/"))
     ]
-    found = list(describe_each(entries, partial(_describe, dataset, rules)))
-    if not found and not has_glob(dataset.pattern):
-        raise ShardError(f"{location}: no such file on the Hub; correct LAION_SHARDS")
-    return found
+    files = [entry for entry in entries if entry.get("type") == "file"]
+    folders = [str(entry["path"]) for entry in entries if entry.get("type") == "directory"]
+    if not files and not has_glob(pattern):
+        raise is_a_folder(location.rstrip("/")) if folders else _no_such_file(location)
+    revision = f"@{match[2]}" if match[2] else ""
+    place = f"hf://datasets/{match[1]}{revision}/"
+    named = name_folders(place, folders, [str(entry["path"]) for entry in files])
+    return [*describe_each(files, partial(_describe, dataset, rules)), *named]
+
+
+def _no_such_file(location: str) -> ShardError:
+    return ShardError(f"{location}: no such file on the Hub; correct LAION_SHARDS")
 
 
 def _describe(dataset: _Dataset, rules: SourceRules, entry: dict[str, object]) -> Source:

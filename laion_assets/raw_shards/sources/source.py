@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -133,6 +134,30 @@ def describe_each(
             yield error
 
 
+def is_a_folder(place: str) -> ShardError:
+    """Returns the error about a folder, which Spark also writes with the suffix of a file."""
+    return ShardError(f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS")
+
+
+def name_folders(place: str, folders: Iterable[str], files: Iterable[str]) -> list[ShardError]:
+    """Returns the errors about folders that are named as a file and have none of the files.
+
+    Args:
+        place: what goes before the paths.
+        folders: paths that a pattern matches.
+        files: paths that it matches too.
+    """
+    named = [folder for folder in folders if folder.lower().endswith(SUFFIX)]
+    entered = list_ancestors(files) if named else set()
+    return [is_a_folder(f"{place}{folder}") for folder in named if folder not in entered]
+
+
+def list_ancestors(files: Iterable[str]) -> set[str]:
+    """Returns the folders that the files lie in, and those around them."""
+    folders = {PurePosixPath(file.rpartition("/")[0]) for file in files}
+    return {str(one) for folder in folders for one in (folder, *folder.parents)}
+
+
 def has_glob(path: str) -> bool:
     """Returns whether a path on a server is a pattern."""
     return any(sign in path for sign in "*?[")
@@ -152,9 +177,19 @@ def fixed_folder(pattern: str) -> str:
 
 
 def is_match(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Returns whether the parts of a path fit those of a pattern; `**` fits any folders."""
+    """Returns whether the parts of a path fit those of a pattern; `**` fits any folders.
+
+    The suffix of a parquet file fits in any case.
+    """
     if not pattern:
         return not path
     if pattern[0] == "**":
         return is_match(path, pattern[1:]) or (bool(path) and is_match(path[1:], pattern))
-    return bool(path) and fnmatchcase(path[0], pattern[0]) and is_match(path[1:], pattern[1:])
+    if not path or not fnmatchcase(_lower_suffix(path[0]), _lower_suffix(pattern[0])):
+        return False
+    return is_match(path[1:], pattern[1:])
+
+
+def _lower_suffix(name: str) -> str:
+    is_parquet = name.lower().endswith(SUFFIX)
+    return name[: -len(SUFFIX)] + SUFFIX if is_parquet else name

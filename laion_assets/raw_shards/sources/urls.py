@@ -78,7 +78,8 @@ def describe_url(url: str, sha256: str | None) -> Source:
     """Returns what a URL says of its shard, without asking the server.
 
     Raises:
-        ShardError: it is no usable URL, holds a password, or its name cannot be a shard's.
+        ShardError: it is no usable URL, holds a password, is a pattern, or its name cannot be a
+            shard's.
     """
     name = hide_secrets(url)
     try:
@@ -90,6 +91,11 @@ def describe_url(url: str, sha256: str | None) -> Source:
         raise ShardError(f"{name}: no usable URL; correct LAION_SHARDS")
     if "@" in parts.netloc:
         raise ShardError(f"{name}: a password in LAION_SHARDS can be seen; put it in ~/.netrc")
+    if "*" in parts.path:
+        raise ShardError(
+            f"{name}: a web server lists no files; write a range as {{00000..00127}}, or use "
+            "hf:// or s3://"
+        )
     file_name = unquote(parts.path.rpartition("/")[2])
     version = f"sha256:{sha256}" if sha256 else None
     return Source(shard_of(file_name, name), url, name, version, sha256)

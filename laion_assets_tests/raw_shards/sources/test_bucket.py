@@ -253,3 +253,38 @@ def test_requests_are_signed_unless_told_otherwise(
 
     assert [bool(signature) for signature in signatures] == [not is_anonymous] * len(signatures)
     assert SECRET not in "".join(signatures)
+
+
+@pytest.mark.parametrize("location", ["spark.parquet", "spark.parquet/", "s*.parquet"])
+def test_a_folder_named_as_a_file_is_named_with_what_to_write(
+    bucket: Bucket, rules: SourceRules, location: str
+) -> None:
+    bucket.put("spark.parquet/part-0.parquet", b"x")
+    place = f"s3://{bucket.name}"
+
+    listing = list_shards([f"{place}/{location}"], rules)
+
+    assert listing.sources == {}
+    assert listing.problems == [
+        f"{place}/spark.parquet: a folder; write {place}/spark.parquet/*.parquet in LAION_SHARDS"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shards"),
+    [
+        ("spark.parquet/*.parquet", ["part-0"]),
+        ("data/*.parquet", ["X"]),
+        ("data/X.PARQUET", ["X"]),
+        ("**/*.parquet", ["X", "part-0"]),
+    ],
+)
+def test_the_files_of_such_a_folder_and_any_case_are_found(
+    bucket: Bucket, rules: SourceRules, pattern: str, shards: list[str]
+) -> None:
+    bucket.put("spark.parquet/part-0.parquet", b"x")
+    bucket.put("data/X.PARQUET", b"x")
+
+    listing = list_shards([f"s3://{bucket.name}/{pattern}"], rules)
+
+    assert (list(listing.sources), listing.problems) == (shards, [])

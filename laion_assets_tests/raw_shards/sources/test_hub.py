@@ -331,3 +331,34 @@ def test_a_list_never_leads_to_another_server_with_the_token(hub: Hub, rules: So
     list_well(f"{PLACE}/*.parquet", replace(rules, hub_token=hub.token))
 
     assert ["Authorization" in request.headers for request in hub.cdn.requests] == [False]
+
+
+SPARK = ("spark.parquet/part-0.parquet", "spark.parquet/_SUCCESS.txt", "data/X.PARQUET")
+
+
+@pytest.mark.parametrize("location", ["spark.parquet", "spark.parquet/", "s*.parquet"])
+def test_a_folder_named_as_a_file_is_named_with_what_to_write(
+    hub: Hub, rules: SourceRules, location: str
+) -> None:
+    hub.publish(DATASET, {path: make_shard(path) for path in SPARK})
+
+    assert list_badly(f"{PLACE}/{location}", rules) == (
+        f"{PLACE}/spark.parquet: a folder; write {PLACE}/spark.parquet/*.parquet in LAION_SHARDS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shards"),
+    [
+        ("spark.parquet/*.parquet", ["part-0"]),
+        ("data/*.parquet", ["X"]),
+        ("data/X.PARQUET", ["X"]),
+        ("**/*.parquet", ["X", "part-0"]),
+    ],
+)
+def test_the_files_of_such_a_folder_and_any_case_are_found(
+    hub: Hub, rules: SourceRules, pattern: str, shards: list[str]
+) -> None:
+    hub.publish(DATASET, {path: make_shard(path) for path in SPARK})
+
+    assert list_well(f"{PLACE}/{pattern}", rules) == shards

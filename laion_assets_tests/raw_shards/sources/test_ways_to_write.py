@@ -37,12 +37,20 @@ WRITTEN = {
     "'a.parquet": ("'a.parquet",),
     '"https://a.test/{0..1}.parquet"': ("https://a.test/{0..1}.parquet",),
     ' " a.parquet " ': ("a.parquet",),
+    # As a file of settings for containers passes it on.
+    '"a.parquet,b.parquet"': ("a.parquet", "b.parquet"),
+    "'a.parquet\nb.parquet'": ("a.parquet", "b.parquet"),
+    "\"'a.parquet', 'b.parquet'\"": ("a.parquet", "b.parquet"),
+    "a'b'c.parquet": ("a'b'c.parquet",),
+    "it's bob's.parquet": ("it's bob's.parquet",),
+    "''": (),
+    "\"a.parquet'": ("\"a.parquet'",),
 }
 
 
 @pytest.mark.parametrize("text", WRITTEN, ids=repr)
 def test_locations_are_read_as_they_are_meant(text: str) -> None:
-    assert read(text) == WRITTEN[text]
+    assert read(text) == (WRITTEN[text] or Settings.from_environment({}).shards)
 
 
 FOUND = {
@@ -82,3 +90,34 @@ def test_what_names_no_shard_is_a_line(home: Path, location: str) -> None:
 
     lines = [line.replace("~", str(home)) for line in (*listing.problems, *listing.warnings)]
     assert any(line.startswith(NAMED[location].format(home=home)) for line in lines), lines
+
+
+def test_a_folder_whose_files_are_found_is_no_problem(home: Path) -> None:
+    """`**` goes into the folder that Spark named as a file."""
+    listing = list_shards([f"{home}/laion/**/*.parquet"])
+
+    assert list(listing.sources) == FOUND["~/laion/**/*.parquet"]
+    assert listing.problems == []
+
+
+WEB_GLOBS = (
+    "https://a.test/data/*.parquet",
+    "https://a.test/*/s.parquet",
+    "http://127.0.0.1/**/s-*.parquet",
+    "https://a.test/data/*",
+    "https://a.test/{0..1}/*.parquet",
+)
+
+
+@pytest.mark.parametrize("location", WEB_GLOBS)
+def test_a_pattern_on_a_web_server_is_named(location: str) -> None:
+    listing = list_shards([location])
+
+    assert listing.sources == {}
+    assert listing.problems[0].endswith(
+        ": a web server lists no files; write a range as {00000..00127}, or use hf:// or s3://"
+    )
+
+
+def test_a_star_in_the_query_of_a_url_is_no_pattern() -> None:
+    assert list(list_shards(["https://a.test/s.parquet?key=*"]).sources) == ["s"]
