@@ -1,25 +1,21 @@
 """Images of each domain."""
 
-import time
-
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
-from laion_assets.orchestration.metadata import OWNERS, describe_table, preview
+from laion_assets.orchestration.assets import laion_asset
+from laion_assets.orchestration.metadata import describe_table, preview
 from laion_assets.schemas import DOMAIN_COUNTS
 from laion_assets.stores.resources import Warehouse
 
 
-@dg.asset(
+@laion_asset(
+    holds="counts",
     deps=["images"],
     group_name="counts",
     kinds={"duckdb", "sql"},
     code_version="1",
-    owners=OWNERS,
-    tags={"holds": "counts"},
     metadata=describe_table("domain_counts", DOMAIN_COUNTS),
 )
-@explain_failures
 def domain_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """How many images of all shards come from each domain, the largest first.
 
@@ -32,7 +28,6 @@ def domain_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     from laion_assets.counts.refresh import refresh_domain_counts
     from laion_assets.stores.sql import load_sql
 
-    started = time.monotonic()
     refresh_domain_counts(warehouse.database)
     with warehouse.database.read() as connection:
         ((domain_count, image_count),) = connection.execute(
@@ -41,9 +36,8 @@ def domain_counts(warehouse: Warehouse) -> dg.MaterializeResult[None]:
         top = preview(connection.execute(load_sql("counts/top_domains")))
     return dg.MaterializeResult(
         metadata={
-            "counts/top_domains": top,
+            "top_domains": top,
             "dagster/row_count": domain_count,
             "images": image_count,
-            "duration_s": round(time.monotonic() - started, 3),
         },
     )

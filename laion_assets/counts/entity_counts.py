@@ -1,12 +1,11 @@
 """Images whose caption matches each name."""
 
-import time
 from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
-from laion_assets.orchestration.metadata import OWNERS, describe_table, preview
+from laion_assets.orchestration.assets import laion_asset
+from laion_assets.orchestration.metadata import describe_table, preview
 from laion_assets.orchestration.overtaken import is_overtaken, warn_overtaken
 from laion_assets.schemas import ENTITY_COUNTS
 from laion_assets.stores.resources import Warehouse
@@ -16,17 +15,15 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
     """Returns the asset that counts the names of these kinds."""
     kinds = tuple(kinds)
 
-    @dg.asset(
+    @laion_asset(
+        holds="counts",
         deps=["images", *kinds],
         group_name="counts",
         kinds={"duckdb", "polars"},
         code_version="1",
-        owners=OWNERS,
         output_required=False,
-        tags={"holds": "counts"},
         metadata=describe_table("entity_counts", ENTITY_COUNTS),
     )
-    @explain_failures
     def entity_counts(
         context: dg.AssetExecutionContext, warehouse: Warehouse
     ) -> Iterator[dg.MaterializeResult[None]]:
@@ -44,7 +41,6 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         from laion_assets.errors import StaleTableError
         from laion_assets.stores.sql import load_sql
 
-        started = time.monotonic()
         try:
             report = refresh_entity_counts(warehouse.database, kinds)
         except StaleTableError as error:
@@ -68,7 +64,6 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
                 "scanned_captions": report.scanned_captions,
                 "counted_pairs": report.counted_pairs,
                 "reused_pairs": report.reused_pairs,
-                "duration_s": round(time.monotonic() - started, 3),
             },
         )
 

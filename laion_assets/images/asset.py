@@ -1,6 +1,5 @@
 """The cleaned rows of each shard, in DuckDB."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,8 @@ from laion_assets.images.checks import (
     check_rows_accounted,
     find_main_reason,
 )
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.assets import laion_asset
 from laion_assets.orchestration.metadata import (
-    OWNERS,
     describe_place,
     describe_table,
     percent,
@@ -33,18 +31,16 @@ if TYPE_CHECKING:
     from laion_assets.raw_shards.fetch import RawShard
 
 
-@dg.asset(
+@laion_asset(
+    holds="urls-and-captions",
     deps=["raw_shards"],
     partitions_def=SHARDS,
     group_name="shards",
     kinds={"duckdb", "sql"},
     code_version=CLEANING_VERSION,
-    owners=OWNERS,
     metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
-    tags={"holds": "urls-and-captions"},
     check_specs=[ROWS_ACCOUNTED, MOSTLY_ACCEPTED],
 )
-@explain_failures
 def images(
     context: dg.AssetExecutionContext, shards: ShardSource, warehouse: Warehouse
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
@@ -65,7 +61,6 @@ def images(
     from laion_assets.images.space import check_load_space
     from laion_assets.raw_shards.fetch import check_unchanged, raw_path, read_raw_shard
 
-    started = time.monotonic()
     raw_dir = Path(shards.raw_dir)
     with warehouse.database.write() as connection:
         raw = read_raw_shard(context.partition_key, raw_dir)
@@ -80,10 +75,7 @@ def images(
             f"{reason}; compare its columns on the page of `raw_shards` with the source"
         )
     return dg.MaterializeResult(
-        metadata={
-            **_describe(raw, load, profile),
-            "duration_s": round(time.monotonic() - started, 3),
-        },
+        metadata=_describe(raw, load, profile),
         check_results=[
             check_rows_accounted(raw.shard, account),
             check_mostly_accepted(raw.shard, load.rejected, raw.file_rows),

@@ -1,27 +1,23 @@
 """The shard's rows in the versioned Lance table."""
 
-import time
-
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
-from laion_assets.orchestration.metadata import OWNERS, describe_table
+from laion_assets.orchestration.assets import laion_asset
+from laion_assets.orchestration.metadata import describe_table
 from laion_assets.partitions import SHARDS
 from laion_assets.schemas import LANCE_IMAGES
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 
-@dg.asset(
+@laion_asset(
+    holds="urls-and-captions",
     deps=["images"],
     partitions_def=SHARDS,
     group_name="shards",
     kinds={"lance", "arrow"},
     code_version="1",
-    owners=OWNERS,
-    tags={"holds": "urls-and-captions"},
     metadata={**describe_table("images.lance", LANCE_IMAGES), "partition_expr": "shard"},
 )
-@explain_failures
 def lance_images(
     context: dg.AssetExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.MaterializeResult[None]:
@@ -36,7 +32,6 @@ def lance_images(
     """
     from laion_assets.lance_images.copy import copy_shard
 
-    started = time.monotonic()
     commit = copy_shard(
         warehouse.database, lance_store.store, context.partition_key, context.run.run_id
     )
@@ -47,6 +42,5 @@ def lance_images(
             "fragments": commit.fragment_count,
             "bytes": commit.data_bytes,
             "sha256": commit.properties["sha256"],
-            "duration_s": round(time.monotonic() - started, 3),
         },
     )

@@ -1,12 +1,10 @@
 """The lists of names, one asset a kind."""
 
-import time
-
 import dagster as dg
 
 from laion_assets.names.resource import SheetSource
-from laion_assets.orchestration.failures import explain_failures
-from laion_assets.orchestration.metadata import DAILY, OWNERS, preview
+from laion_assets.orchestration.assets import laion_asset
+from laion_assets.orchestration.metadata import DAILY, preview
 from laion_assets.stores.resources import Warehouse
 
 # The name of the check that comes with each list.
@@ -16,13 +14,12 @@ LIST_READ = "list_read"
 def build_names_asset(kind: str) -> dg.AssetsDefinition:
     """Returns the asset of one kind of names, such as `artists`."""
 
-    @dg.asset(
+    @laion_asset(
+        holds="names",
         name=kind,
         group_name="names",
         kinds={"googlesheets", "duckdb"},
         code_version="1",
-        owners=OWNERS,
-        tags={"holds": "names"},
         freshness_policy=DAILY,
         metadata={"dagster/table_name": kind},
         check_specs=[
@@ -42,12 +39,10 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
             f"name is refused, and the table stays.\n\n```sql\nSELECT * FROM {kind}\n```"
         ),
     )
-    @explain_failures
     def names(sheets: SheetSource, warehouse: Warehouse) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
         from laion_assets.names.sheets import refresh_or_keep
         from laion_assets.stores.sql import load_sql, quote_identifier
 
-        started = time.monotonic()
         record, problem = refresh_or_keep(
             warehouse.database, kind, sheets.locations[kind], sheets.rules
         )
@@ -70,7 +65,6 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
                 "spreadsheet_errors": record.error_count,
                 "sha256": record.sha256,
                 "source": _link(record.location),
-                "duration_s": round(time.monotonic() - started, 3),
                 "dagster/column_schema": dg.TableSchema(
                     columns=[
                         dg.TableColumn(

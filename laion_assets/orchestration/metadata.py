@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from laion_assets.stores.rows import Rows
 
-# Whom to ask about a table; put your own team here.
-OWNERS = ["team:laion-assets"]
 # What `daily_refresh` makes: late after one day that was missed, overdue after two.
 DAILY = dg.FreshnessPolicy.time_window(
     fail_window=timedelta(hours=49), warn_window=timedelta(hours=25)

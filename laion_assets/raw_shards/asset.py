@@ -1,6 +1,5 @@
 """The verified parquet file of each shard."""
 
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from laion_assets.orchestration.failures import explain_failures
-from laion_assets.orchestration.metadata import OWNERS, describe_place
+from laion_assets.orchestration.assets import laion_asset
+from laion_assets.orchestration.metadata import describe_place
 from laion_assets.partitions import SHARDS
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.stores.resources import Warehouse
@@ -27,17 +26,15 @@ class FetchConfig(dg.Config):
     )
 
 
-@dg.asset(
+@laion_asset(
+    holds="urls-and-captions",
     deps=["source_shards"],
     partitions_def=SHARDS,
     group_name="shards",
     kinds={"parquet", "file"},
     code_version="1",
-    owners=OWNERS,
     output_required=False,
-    tags={"holds": "urls-and-captions"},
 )
-@explain_failures
 def raw_shards(
     context: dg.AssetExecutionContext,
     config: FetchConfig,
@@ -61,7 +58,6 @@ def raw_shards(
     from laion_assets.raw_shards.source_columns import describe_columns
     from laion_assets.stores.loads import is_loaded
 
-    started = time.monotonic()
     shard, raw_dir = context.partition_key, Path(shards.raw_dir)
     progress = Progress(shard)
     raw, is_gone = bring_shard(shards.locations, shard, raw_dir, shards.rules, progress)
@@ -84,7 +80,6 @@ def raw_shards(
             "is_source_gone": is_gone,
             "fetched_at": raw.fetched_at,
             "file": dg.MetadataValue.path(raw_path(raw_dir, raw.shard)),
-            "duration_s": round(time.monotonic() - started, 3),
         },
     )
 

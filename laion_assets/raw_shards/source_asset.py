@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
-from laion_assets.orchestration.metadata import OWNERS
+from laion_assets.orchestration.assets import OWNERS
 from laion_assets.partitions import SHARDS
 
 SOURCE_SHARDS_KEY = dg.AssetKey("source_shards")

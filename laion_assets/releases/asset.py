@@ -1,14 +1,13 @@
 """One tag for a version of all Lance tables."""
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from laion_assets.orchestration.failures import explain_failures
-from laion_assets.orchestration.metadata import DAILY, OWNERS, show_table
+from laion_assets.orchestration.assets import laion_asset
+from laion_assets.orchestration.metadata import DAILY, show_table
 from laion_assets.orchestration.overtaken import is_overtaken, warn_overtaken
 from laion_assets.stores.resources import LanceResource, Warehouse
 
@@ -35,17 +34,15 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
     """Returns the asset that releases the counts of these kinds."""
     kinds = tuple(kinds)
 
-    @dg.asset(
+    @laion_asset(
+        holds="urls-and-captions",
         deps=["lance_images", "domain_counts", "entity_counts"],
         group_name="release",
         kinds={"lance"},
         code_version="2",
-        owners=OWNERS,
         output_required=False,
-        tags={"holds": "urls-and-captions"},
         freshness_policy=DAILY,
     )
-    @explain_failures
     def release(
         context: dg.AssetExecutionContext,
         config: ReleaseConfig,
@@ -69,7 +66,6 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         from laion_assets.errors import StaleTableError
         from laion_assets.releases.publish import ReleaseOrder, publish_release
 
-        started = time.monotonic()
         order = ReleaseOrder(context.run.run_id, config.name, config.keep_days)
         try:
             published = publish_release(warehouse.database, lance_store.store, kinds, order)
@@ -80,7 +76,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
             return
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(published.manifest.content_sha256),
-            metadata={**_describe(published), "duration_s": round(time.monotonic() - started, 3)},
+            metadata=_describe(published),
         )
 
     return release
