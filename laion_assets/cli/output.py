@@ -19,7 +19,7 @@ from rich.table import Table
 from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
-    from laion_assets.operations.status_report import Status
+    from laion_assets.operations.status_report import ReleaseStatus, Status
     from laion_assets.releases.cleanup import Cleaning
     from laion_assets.releases.diff import ReleaseDiff
     from laion_assets.releases.manifest import Manifest, Record
@@ -120,39 +120,46 @@ def print_status(status: Status) -> None:
             f"[{style}]{shard.state}[/]" if style else shard.state,
         )
     console = _open_console()
-    say = partial(console.print, highlight=False, soft_wrap=True)
     console.print(table)
+    for line in _describe_status(status):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _describe_status(status: Status) -> Iterator[str]:
+    """Yields what stands below the table of the shards."""
     for shard in status.shards:
         if shard.left_in:
-            say(
-                escape(
-                    f"{shard.shard} has no partition, but is still in: "
-                    f"{', '.join(shard.left_in)}; "
-                    f"`laion remove {shlex.quote(shard.shard)}` removes it"
-                )
+            yield (
+                f"{shard.shard} has no partition, but is still in: {', '.join(shard.left_in)}; "
+                f"`laion remove {shlex.quote(shard.shard)}` removes it"
             )
     totals = ", ".join(f"{count:,} {what}" for what, count in status.totals.items())
-    say(f"\nTotal: {totals or 'nothing yet'}")
-    release = status.release
-    samples = (
-        f" ({release.sample_count:,} of them samples)" if release and release.sample_count else ""
-    )
-    say(
-        f"Last release: {release.release}, {release.image_count:,} images of "
-        f"{release.shard_count} shards{samples}, Lance version {release.lance_version}"
-        if release
-        else "Last release: none",
-    )
+    yield f"\nTotal: {totals or 'nothing yet'}"
+    for names in status.lists:
+        yield (
+            f"{names.kind}: {names.name_count:,} names from the column {names.name_header!r}, "
+            f"{names.unmatched_count:,} of them in no caption"
+        )
+    yield _describe_release(status.release)
     free = (
         f"{free_bytes / 1e9:,.1f} GB ({what})" for what, free_bytes in status.free_bytes.items()
     )
-    say(f"Free space: {', '.join(free)}")
+    yield f"Free space: {', '.join(free)}"
     if status.is_release_behind:
-        say("Counts and release are behind the shards: `laion backfill --missing`")
+        yield "Counts and release are behind the shards: `laion backfill --missing`"
     if status.new_count:
-        say(f"New in the sources: {status.new_count:,} shards; `laion discover`")
-    for line in (*status.delays, *status.problems):
-        say(escape(line))
+        yield f"New in the sources: {status.new_count:,} shards; `laion discover`"
+    yield from (*status.delays, *status.problems)
+
+
+def _describe_release(release: ReleaseStatus | None) -> str:
+    if release is None:
+        return "Last release: none"
+    samples = f" ({release.sample_count:,} of them samples)" if release.sample_count else ""
+    return (
+        f"Last release: {release.release}, {release.image_count:,} images of "
+        f"{release.shard_count} shards{samples}, Lance version {release.lance_version}"
+    )
 
 
 def print_answer(answer: SearchAnswer) -> None:

@@ -17,8 +17,37 @@ def build_checks(kinds: Iterable[str]) -> list[dg.AssetChecksDefinition]:
     return [
         _build_every_name_counted(kinds),
         _build_equals_fts5(kinds),
+        names_match,
         *(build_names_kept(kind) for kind in kinds),
     ]
+
+
+@dg.asset_check(asset="entity_counts")
+@explain_failures
+def names_match(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """In each list, some name is in a caption.
+
+    If none is, the list may be one of other things: of numbers, addresses, or another language.
+    """
+    from laion_assets.stores.rows import fetch_rows
+    from laion_assets.stores.sql import load_sql
+
+    with warehouse.database.read() as connection:
+        lists = fetch_rows(connection.execute(load_sql("counts/summarize_lists")))
+    without = [
+        str(record["kind"])
+        for record in lists.records
+        if record["name_count"] == record["unmatched_count"]
+    ]
+    return dg.AssetCheckResult(
+        passed=not without,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "lists_without_match": ", ".join(without) or "none",
+            "lists": show_rows(lists),
+            "if_it_fails": "Check the column that was taken for the names, and the shards.",
+        },
+    )
 
 
 def _build_every_name_counted(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:

@@ -66,6 +66,22 @@ class ReleaseStatus(Record):
     sample_count: int
 
 
+class ListStatus(Record):
+    """A list of names.
+
+    Attributes:
+        kind: such as `artists`.
+        name_header: header of the column of names.
+        name_count: names in it.
+        unmatched_count: names that are in no caption; 0 before they are counted.
+    """
+
+    kind: str
+    name_header: str
+    name_count: int
+    unmatched_count: int
+
+
 class Status(Record):
     """The state of everything.
 
@@ -77,6 +93,7 @@ class Status(Record):
         new_count: shards of the sources on this machine that are no partition yet.
         shards: by name.
         totals: rows of the tables that describe all shards together.
+        lists: the lists of names, by kind.
         release: the newest one; None if there is none.
         free_bytes: free space of the disk of the data and of the disk of the history.
     """
@@ -88,6 +105,7 @@ class Status(Record):
     new_count: int
     shards: tuple[ShardStatus, ...]
     totals: Mapping[str, int]
+    lists: tuple[ListStatus, ...]
     release: ReleaseStatus | None
     free_bytes: Mapping[str, int]
 
@@ -137,6 +155,7 @@ def read_status(
             for shard in sorted(states)
         ),
         totals=read_totals(settings),
+        lists=_read_lists(settings),
         release=_read_release(settings),
         free_bytes=_measure_free(settings),
     )
@@ -152,6 +171,18 @@ def _describe(shard: str, state: str, load: Load | None, left_in: Iterable[str])
         is_sample=bool(load and load.is_sample),
         left_in=tuple(left_in),
     )
+
+
+def _read_lists(settings: Settings) -> tuple[ListStatus, ...]:
+    from laion_assets.stores.database import Database
+    from laion_assets.stores.rows import fetch_rows
+    from laion_assets.stores.sql import load_sql
+
+    if not settings.database.exists():
+        return ()
+    with Database(settings.database).read() as connection:
+        found = fetch_rows(connection.execute(load_sql("counts/summarize_lists")))
+    return tuple(ListStatus.model_validate(record) for record in found.records)
 
 
 def _read_release(settings: Settings) -> ReleaseStatus | None:

@@ -21,6 +21,8 @@ def counted(
 ) -> Settings:
     """Two shards and three kinds of names, counted."""
     write_sheet("artists", "Claude Monet", "é", "D'Artagnan", '"')
+    write_sheet("celebrities", "Monet")
+    write_sheet("characters", "nothing")
     for shard in "ab":
         captions = [f"{shard} by claude monet", "É", "nothing"]
         urls = [f"https://a.test/{shard}/{n}" for n in range(len(captions))]
@@ -49,7 +51,7 @@ def run_checks(settings: Settings) -> dict[str, dg.AssetCheckEvaluation]:
 
 def test_sound_tables_pass_every_check(counted: Settings) -> None:
     checks = run_checks(counted)
-    assert len(checks) == 5
+    assert len(checks) == 6
     assert all(check.passed for check in checks.values())
     fts5 = checks["entity_counts.equals_fts5"].metadata
     assert (fts5["names"].value, fts5["captions"].value) == (6, 3)
@@ -74,6 +76,19 @@ def test_a_missing_count_fails_the_check_of_every_name(
     assert not check.passed
     assert check.metadata["uncounted_pairs"].value == 1
     assert check.metadata["shards"].value == "b"
+
+
+def test_a_list_of_which_no_name_is_in_a_caption_is_warned_of(
+    counted: Settings, database: Database
+) -> None:
+    with database.write() as connection:
+        connection.execute("UPDATE entity_counts SET image_count = 0 WHERE kind = 'artists'")
+
+    check = run_checks(counted)["entity_counts.names_match"]
+
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert check.metadata["lists_without_match"].value == "artists"
 
 
 @pytest.mark.parametrize(

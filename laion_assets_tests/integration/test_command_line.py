@@ -226,12 +226,16 @@ def test_a_command_that_does_not_stop_by_itself_is_ended(shell: Shell, count: in
         text=True,
     )
     assert process.stdout
-    with process:
+    try:
         assert process.stdout.readline() == "ready\n"
         for _ in range(count):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
         assert process.wait(60) == 130
+    finally:
+        # `with` would wait for ever for one that does not end.
+        process.kill()
+        process.stdout.close()
 
 
 def test_a_reader_that_goes_away_ends_a_command_without_a_word(shell: Shell) -> None:

@@ -390,7 +390,7 @@ def test_what_a_visitor_has_of_another_program_is_sent_again(
     template = program / "web" / "templates" / "about.html"
     template.write_text(template.read_text() + "<p>New</p>")
     other_page = ask(first.headers["etag"])
-    (program / "lib" / "search.py").write_text("")
+    (program / "search" / "search.py").write_text("")
     other_code = ask(other_page.headers["etag"])
 
     assert first.headers["etag"] == released.site.get("/about").headers["etag"]
