@@ -217,7 +217,8 @@ VARIABLES = (
     ),
     Variable(
         "LAION_SHARDS",
-        "The parquet shards: paths, globs and URLs, several with commas.",
+        "The parquet shards: paths (`~` is your home), globs and URLs; several with commas or line "
+        "breaks, in quotes or not.",
         "`<data dir>/shards/*.parquet`",
     ),
     Variable(

@@ -65,3 +65,17 @@ def test_the_metadata_of_every_materialization_is_described(
     described = {(asset, key) for asset, keys in METADATA.items() for key in [*keys, "duration_s"]}
     assert shown - described == set()
     assert METADATA.keys() == {asset for asset, _ in shown}
+
+
+def test_every_function_of_the_architecture_is_there() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^ *(?:\d\.|\*) `(\w+/.*\.py)` ?((?:`\w+`(?:, )?)*)", text, flags=re.M)
+    package = REPOSITORY / "laion_assets"
+    assert len(steps) > 15
+    missing = [
+        f"{module}: {function}"
+        for module, functions in steps
+        for function in re.findall(r"\w+", functions)
+        if f"def {function}(" not in (package / module).read_text(encoding="utf-8")
+    ]
+    assert missing == []
