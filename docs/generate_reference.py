@@ -85,7 +85,7 @@ METADATA: dict[str, dict[str, str]] = {
         "sha256": "SHA-256 of the file behind the rows.",
     },
     "domain_counts": {
-        "counts/top_domains": "The domains with the most images.",
+        "top_domains": "The domains with the most images.",
         "dagster/row_count": "Domains.",
         "images": "Images counted.",
     },

@@ -44,7 +44,8 @@ def test_the_readme_is_short() -> None:
 def test_the_metadata_of_every_materialization_is_described(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
-    write_shard("s", URL=["https://a.test/1", ""], TEXT=["a red fox", "b"], punsafe=[0.1, 0.2])
+    # Most rows are rejected, so that the page says so too.
+    write_shard("s", URL=["https://a.test/1", "", ""], TEXT=["a", "b", "c"], punsafe=[0.1] * 3)
     discover_shards(settings, instance)
     defs = build_defs(settings)
     runs = [
@@ -63,8 +64,7 @@ def test_the_metadata_of_every_materialization_is_described(
     }
     shown = {(asset, re.sub("|".join(kinds), "<kind>", key)) for asset, key in shown}
     described = {(asset, key) for asset, keys in METADATA.items() for key in [*keys, "duration_s"]}
-    assert shown - described == set()
-    assert METADATA.keys() == {asset for asset, _ in shown}
+    assert shown == described
 
 
 def test_every_function_of_the_architecture_is_there() -> None:
