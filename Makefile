@@ -11,7 +11,7 @@ export PWD := $(CURDIR)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test format bench screenshots lock clean
+.PHONY: help demo dev test format docs reference bench screenshots lock clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ format: $(VENV)/installed-dev ## formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/installed-docs ## builds docs/ as a web site in site/; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+reference: $(VENV)/installed-dev ## writes docs/reference/ from the code
+	$(BIN)/python -m docs.generate_reference
+
 # 7 shards of this size make the 12,096,835 rows of the 2022 site; a quick run: ROWS=2000 SHARDS=2 ROUNDS=1.
 ROWS ?= 1728119
 SHARDS ?= 7
@@ -46,7 +52,7 @@ screenshots: $(VENV)/installed-dev ## takes the pictures of the README from the 
 
 lock: $(VENV)/installed-dev ## pins the newest versions that pyproject.toml allows in constraints.txt
 	$(INSTALL) uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra bench --extra docs --universal --python-version 3.11 \
 		--upgrade --no-header --no-annotate --quiet --output-file constraints.txt
 
 clean: ## removes the virtual environment and all that runs wrote to data/
@@ -64,4 +70,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 $(VENV)/installed-bench: $(VENV)/installed-dev
 	$(INSTALL) --editable '.[dev,bench]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(INSTALL) --editable '.[docs]'
 	@touch $@

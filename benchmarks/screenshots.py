@@ -18,7 +18,7 @@ from laion_assets.settings import REPOSITORY, Settings
 from laion_assets_tests.browser import launch_browser
 from laion_assets_tests.integration.web_ui import WebUi, run_web_ui
 
-FOLDER = REPOSITORY / ".github" / "images"
+FOLDER = REPOSITORY / "docs" / "images"
 SHARD = "train-00003-of-00007-36440e2d83f7fb02"
 GROUPS = ("names", "shards", "counts", "release")
 LIMIT_MS = 60_000

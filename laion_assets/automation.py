@@ -70,7 +70,7 @@ def build_discover_shards(
     """Returns the sensor that keeps everything up to date with the sources.
 
     It compares the tables and files themselves, not Dagster's automation conditions; why is in
-    ARCHITECTURE.md.
+    docs/decisions/sensor.md.
     """
     kinds = tuple(kinds)
 

@@ -185,3 +185,64 @@ def _check_kind(kind: str, variable: str) -> None:
             f"{variable}: {kind!r} cannot name a table of names; use letters, digits and _ after "
             f"{SHEET_PREFIX}, no keyword of Python, and none of {', '.join(sorted(RESERVED_NAMES))}"
         )
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the environment, for the reference; a test finds those that are missing.
+
+    Attributes:
+        name: how it is written in the environment or in `.env`.
+        meaning: what it sets.
+        default: what holds if it is blank or not set.
+    """
+
+    name: str
+    meaning: str
+    default: str
+
+
+VARIABLES = (
+    Variable(
+        "LAION_DATA_DIR",
+        "The folder that the pipeline writes to. Its path may not contain `%`, `?`, backslashes or "
+        "control characters.",
+        "`data/` of the repository",
+    ),
+    Variable(
+        "LAION_HISTORY_DIR",
+        "The folder of Dagster's history. On another disk than the data, the web UI still works "
+        "when the disk of the data is full.",
+        "`<data dir>/dagster`",
+    ),
+    Variable(
+        "LAION_SHARDS",
+        "The parquet shards: paths (`~` is your home), globs and URLs; several with commas or line "
+        "breaks, in quotes or not.",
+        "`<data dir>/shards/*.parquet`",
+    ),
+    Variable(
+        "LAION_SHEET_<KIND>",
+        "A list of names: a Google Sheets link, another CSV URL, or a CSV file. "
+        "`LAION_SHEET_BRANDS` adds the kind `brands`.",
+        "the bundled lists of `artists`, `celebrities` and `characters`",
+    ),
+    Variable(
+        "HF_TOKEN",
+        "The token for datasets of the Hugging Face Hub that need a login. It is sent to the Hub "
+        "only.",
+        "not set",
+    ),
+    Variable("HF_ENDPOINT", "The address of another Hub.", "`https://huggingface.co`"),
+    Variable(
+        "AWS_ENDPOINT_URL",
+        "The address of another service for `s3://`. `AWS_ENDPOINT_URL_S3` comes first.",
+        "Amazon's",
+    ),
+    Variable("AWS_ENDPOINT_URL_S3", "The same, for `s3://` alone.", "`AWS_ENDPOINT_URL`"),
+    Variable(
+        "AWS_NO_SIGN_REQUEST",
+        "`1`, `true` or `yes` reads public buckets without credentials.",
+        "credentials are found as in every AWS program",
+    ),
+)

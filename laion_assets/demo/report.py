@@ -46,7 +46,7 @@ def print_report(settings: Settings) -> None:
         "What to do next",
         "  make dev          opens the web UI at http://127.0.0.1:3000",
         f"  {program} serve       opens the search page at http://127.0.0.1:8000",
-        f"  {program} search lemur",
+        f"  {program} search 'red fox'",
         f"  {program} status",
     )
     console = Console()

@@ -27,7 +27,7 @@ def lance_images(
     the commit says which load of which file it holds.
 
     ```python
-    lancedb.connect("data/lance").open_table("images").search("lemur").limit(10).to_list()
+    lancedb.connect("data/lance").open_table("images").search("red fox").limit(10).to_list()
     ```
     """
     from laion_assets.lance_images.copy import copy_shard

@@ -118,12 +118,12 @@ def test_the_release_after_a_bad_shard_names_its_shards_and_can_be_deleted(shell
     assert [manifest["release"] for manifest in listed] == [record["release"]]
 
 
-def test_a_release_is_named_as_the_readme_says(shell: Shell, tmp_path: Path) -> None:
+def test_a_release_is_named_as_the_guide_says(shell: Shell, tmp_path: Path) -> None:
     write_source(shell, "one")
     assert shell.run("laion", "backfill", "--all", "--no-refresh").returncode == 0
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (config,) = re.findall(r"^```yaml\n(ops:.*?)^```$", readme, flags=re.M | re.S)
-    (command,) = re.findall(r"`(dagster job execute .* -c release.yaml)`", readme)
+    guide = (REPOSITORY / "docs" / "how-to" / "releases.md").read_text(encoding="utf-8")
+    (config,) = re.findall(r"^```yaml\n(ops:.*?)^```$", guide, flags=re.M | re.S)
+    (command,) = re.findall(r"`(dagster job execute .* -c release.yaml)`", guide)
     (tmp_path / "release.yaml").write_text(config, encoding="utf-8")
     result = shell.run(*command.replace("release.yaml", f"{tmp_path}/release.yaml").split())
     assert result.returncode == 0, result.stderr

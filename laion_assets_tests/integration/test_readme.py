@@ -1,4 +1,4 @@
-"""Every command and every script of the README and the cookbook runs."""
+"""Every command and every script of the README and of the pages in docs/ runs."""
 
 import re
 from collections.abc import Iterator
@@ -9,19 +9,24 @@ import pytest
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-COOKBOOK = (REPOSITORY / "docs" / "cookbook.md").read_text(encoding="utf-8")
+DOCS = REPOSITORY / "docs"
+# The reference is written from the code, which has tests of its own.
+WRITTEN = [page for page in sorted(DOCS.rglob("*.md")) if page.parent != DOCS / "reference"]
+PAGES = [page.read_text(encoding="utf-8") for page in (REPOSITORY / "README.md", *WRITTEN)]
 # These make or enter the place in which the tests already are; CI itself is `make test`.
 # The search page runs until it is stopped, and has its own test.
 SET_UP = re.compile(r"git clone|cd |make (demo|dev|test|clean)|laion serve")
 
 
-def blocks(language: str, page: str = README) -> Iterator[str]:
-    yield from re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.M | re.S)
+def blocks(language: str) -> Iterator[str]:
+    """Yields each block once, however many pages have it."""
+    found = (re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.M | re.S) for page in PAGES)
+    yield from dict.fromkeys(block for page in found for block in page)
 
 
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if not SET_UP.match(line)]
-SCRIPTS = [*blocks("python"), *blocks("python", COOKBOOK)]
+LINES = dict.fromkeys(line for block in blocks("sh") for line in block.splitlines())
+COMMANDS = [line for line in LINES if not SET_UP.match(line)]
+SCRIPTS = list(blocks("python"))
 
 
 def test_there_is_something_to_run() -> None:
@@ -30,13 +35,13 @@ def test_there_is_something_to_run() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(demo: Shell, command: str) -> None:
+def test_a_command_of_the_pages_runs(demo: Shell, command: str) -> None:
     result = demo.run("bash", "-c", command)
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_of_the_readme_runs(demo: Shell, script: str, tmp_path: Path) -> None:
+def test_a_script_of_the_pages_runs(demo: Shell, script: str, tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(script.replace('"data/', f'"{demo.data_dir}/'), encoding="utf-8")
     result = demo.run("python", str(file))
@@ -44,8 +49,8 @@ def test_a_script_of_the_readme_runs(demo: Shell, script: str, tmp_path: Path) -
     assert result.stdout
 
 
-def test_every_command_of_laion_is_in_the_readme(demo: Shell) -> None:
+def test_every_command_of_laion_is_on_a_page(demo: Shell) -> None:
     commands = re.findall(r"^  (\w+)  ", demo.run("laion", "--help").stdout, flags=re.M)
     assert len(commands) > 4
-    missing = [command for command in commands if f"laion {command}" not in README]
+    missing = [command for command in commands if not any(f"laion {command}" in p for p in PAGES)]
     assert missing == []

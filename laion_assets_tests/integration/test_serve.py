@@ -13,8 +13,8 @@ import requests
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-ADDRESSES = re.findall(r"^\$ curl 'http://127\.0\.0\.1:8000(.+)'$", README, flags=re.M)
+GUIDE = (REPOSITORY / "docs" / "how-to" / "search-page.md").read_text(encoding="utf-8")
+ADDRESSES = re.findall(r"^\$ curl 'http://127\.0\.0\.1:8000(.+)'$", GUIDE, flags=re.M)
 
 
 @contextmanager
