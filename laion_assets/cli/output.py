@@ -163,12 +163,12 @@ def _describe_release(release: ReleaseStatus | None) -> str:
 
 
 def print_answer(answer: SearchAnswer) -> None:
-    """Prints the hits of a search, the best first."""
+    """Prints the hits of a search, in their order."""
     console = _open_console()
-    relation = "" if answer.relation == "exactly" else f"{answer.relation} "
+    hidden = f", {answer.hidden:,} of them hidden as unsafe" if answer.hidden else ""
     place = f"in release {answer.release}" if answer.release else "in the newest version"
     console.print(
-        f"{relation}{answer.total:,} captions {place} ({answer.took_ms:.1f} ms)",
+        f"{answer.total:,} captions {place}{hidden} ({answer.took_ms:.1f} ms)",
         highlight=False,
     )
     for hit in answer.hits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
 
 # Widths are 32-bit integers.
 LARGEST_BOUND = 2**31
+# Above it the search page hides an image until somebody asks for it; the threshold of many a LAION
+# subset.
+PUNSAFE_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class SearchFilter:
         shard: partition key.
         min_aesthetic: aesthetic score at least.
         max_punsafe: probability of being unsafe at most.
-        hide_punsafe_above: the same, but where the probability is not known, the row is a hit.
+        hide_punsafe_above: the same, but where the probability is not known, the row is a hit, and
+            what is left out is counted as hidden.
         min_width: pixels at least.
         min_height: pixels at least.
     """
@@ -56,7 +59,9 @@ class SearchFilter:
         """What few rows are, as Lance takes it; empty without any."""
         wanted = {"domain": self.domain and self.domain.lower(), "shard": self.shard}
         return " AND ".join(
-            f"{column} = {_quote(value)}" for column, value in wanted.items() if value is not None
+            f"{column} = {quote_text(value)}"
+            for column, value in wanted.items()
+            if value is not None
         )
 
     @property
@@ -65,44 +70,34 @@ class SearchFilter:
         ranges = (
             Range("aesthetic", at_least=self.min_aesthetic),
             Range("punsafe", at_most=self.max_punsafe),
-            Range("punsafe", at_most=self.hide_punsafe_above, is_missing_kept=True),
-            Range("width", at_least=self.min_width, is_whole=True),
-            Range("height", at_least=self.min_height, is_whole=True),
+            Range("width", at_least=self.min_width),
+            Range("height", at_least=self.min_height),
         )
         return tuple(r for r in ranges if (r.at_least, r.at_most) != (None, None))
+
+    @property
+    def shown(self) -> Range | None:
+        """What is shown of the hits; the others are hidden, and counted."""
+        if self.hide_punsafe_above is None:
+            return None
+        return Range("punsafe", at_most=self.hide_punsafe_above, is_missing_kept=True)
 
 
 @dataclass(frozen=True)
 class Range:
     """A column of numbers, and the least or the greatest value that a hit has there.
 
-    One of whole numbers has to be compared with one, lest Lance refuses.
-
     Attributes:
         column: its name.
         at_least: the least value, None if there is none.
         at_most: the greatest value, None if there is none.
-        is_whole: whether the numbers are whole.
         is_missing_kept: whether a row without a value is a hit.
     """
 
     column: str
     at_least: float | None = None
     at_most: float | None = None
-    is_whole: bool = False
     is_missing_kept: bool = False
-
-    @property
-    def condition(self) -> str:
-        """The range as Lance takes it."""
-        if self.at_least is not None:
-            least = math.ceil(self.at_least) if self.is_whole else _as_stored(self.at_least)
-            return self._or_missing(f"{self.column} >= {least}")
-        assert self.at_most is not None
-        return self._or_missing(f"{self.column} <= {_as_stored(self.at_most)}")
-
-    def _or_missing(self, condition: str) -> str:
-        return f"({condition} OR {self.column} IS NULL)" if self.is_missing_kept else condition
 
     def holds(self, values: Numbers) -> Numbers:
         """Returns which values are in the range; a missing one is NaN."""
@@ -119,7 +114,7 @@ class Range:
 EVERYTHING = SearchFilter()
 
 
-def _quote(text: str) -> str:
+def quote_text(text: str) -> str:
     """Returns a text as Lance takes it; unlike DuckDB it takes a NUL, as some hosts have one."""
     return "'" + text.replace("'", "''") + "'"
 

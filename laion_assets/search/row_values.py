@@ -27,12 +27,14 @@ HIT_COLUMNS = (
     "width",
     "height",
     "aesthetic",
+    "similarity",
     "punsafe",
+    "pwatermark",
     "shard",
     "row_index",
 )
 # Of these columns a value may be missing; 32-bit floats hold them, NaN for none.
-FLOATS = ("width", "height", "aesthetic", "punsafe")
+FLOATS = ("width", "height", "aesthetic", "similarity", "punsafe", "pwatermark")
 PIXELS = frozenset({"width", "height"})
 INTEGERS = ("image_id", "row_index")
 # Texts that many rows have in common: a number a row, and each text once.
@@ -41,7 +43,7 @@ CODED = ("domain", "shard")
 TAKEN = ("url", "caption")
 # Up to so many rows, a column of numbers is kept once it was asked for: 4 bytes a row.
 MAX_KEPT_ROWS = 64_000_000
-# Up to so many, all of a hit but URL and caption can be: 40 bytes a row.
+# Up to so many, all of a hit but URL and caption can be: 48 bytes a row.
 MAX_KEPT_HITS = 16_000_000
 # Rows that are read at a time.
 BATCH_ROWS = 262_144
@@ -73,8 +75,8 @@ class RowValues:
         self._others: dict[str, Numbers] = {}
         self._texts: dict[str, Sequence[str]] = {}
         # Lance counts the rows that are left, we those that were written.
-        is_whole = not any(fragment.num_deletions for fragment in fragments)
-        if keeps_hits and is_whole and self._row_count <= MAX_KEPT_HITS:
+        self._is_whole = not any(fragment.num_deletions for fragment in fragments)
+        if keeps_hits and self._is_whole and self._row_count <= MAX_KEPT_HITS:
             self._keep_hits()
 
     def read(self, column: str, rows: Numbers) -> Numbers:
@@ -93,6 +95,9 @@ class RowValues:
             return []
         if self._others:
             return self._read_kept(self._positions(rows))
+        if self._is_whole:
+            positions = self._positions(rows).tolist()
+            return list(self._dataset.take(positions, columns=list(HIT_COLUMNS)).to_pylist())
         table = self._scan(HIT_COLUMNS, rows)
         found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
         return [found[row] for row in rows.tolist()]

@@ -7,36 +7,26 @@ captions alike; the others are searched by their column `caption_words`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import find_release, newest_release, open_released
-from laion_assets.search.filter import EVERYTHING, SearchFilter
-from laion_assets.search.query import match_captions, match_words, parse_query
+from laion_assets.search.filter import EVERYTHING, Range, SearchFilter
+from laion_assets.search.matches import Matches, MatchFinder, find_nothing
+from laion_assets.search.order import Order
+from laion_assets.search.query import Query, read_query
 from laion_assets.search.row_values import RowValues
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import quote_literal
 
 if TYPE_CHECKING:
     import lance
-    import numpy as np
-    from lance.query import FullTextQuery
 
-    Numbers: TypeAlias = np.ndarray[Any, Any]
-    # Row ids, their scores, and how exact their number is.
-    Chosen: TypeAlias = tuple[Numbers, Numbers, "Relation"]
-
-Relation: TypeAlias = Literal["exactly", "more than", "at least"]
-# By BM25, or by the aesthetic score, the rows without it last.
-Order: TypeAlias = Literal["relevance", "aesthetic"]
-
-# Ranking more of them takes longer than finding the best of them.
-MAX_TOTAL = 1_000
-# Of a domain or a shard; listing row ids costs little.
-MAX_BROWSED = 100_000
+# Rows of an export that are read at a time.
+EXPORT_ROWS = 10_000
+RELEVANT = Order()
 
 
 @dataclass(frozen=True)
@@ -45,18 +35,21 @@ class SearchAnswer:
 
     Attributes:
         release: the release that was searched; None: the newest version, before any release.
-        total: how many captions match.
-        relation: how exact that is. `more than`: there are more captions with the words than were
-            looked at; `at least`: so it is, and there may be more of them in the ranges, too.
+        total: how many images match, exactly.
+        hidden: how many of them are left out as unsafe, by `hide_punsafe_above`.
+        shown: the others; all of them can be paged through.
         took_ms: time it took, in milliseconds.
-        hits: the best of them by BM25, with the columns `HIT_COLUMNS` and `_score`.
+        hits: those of the page, with the columns `HIT_COLUMNS` and `_score`.
+        notes: what was not understood in the query, in sentences.
     """
 
     release: str | None
     total: int
-    relation: Relation
+    hidden: int
+    shown: int
     took_ms: float
     hits: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
 
 def open_search(
@@ -101,6 +94,7 @@ class CaptionSearch:
         self._dataset = dataset
         self._release = release
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
+        self._matches = MatchFinder(dataset)
 
     def find(
         self,
@@ -109,61 +103,55 @@ class CaptionSearch:
         only: SearchFilter = EVERYTHING,
         limit: int = 10,
         offset: int = 0,
-        order: Order = "relevance",
-        max_total: int = MAX_TOTAL,
-        enough: int | None = None,
+        order: Order = RELEVANT,
     ) -> SearchAnswer:
-        """Finds the captions with all words of the query, and with the phrases that are in quotes.
+        """Finds the captions with all words of the query.
 
         Args:
-            query: words; nothing in it is syntax but double quotes around a phrase. Words with
-                signs between and no blank are a phrase, too (`can-can`, `2.5`).
+            query: words, "phrases", `-word`, `one OR other`, `begin*`, `site:example.org`. Words
+                with signs between and no blank are a phrase, too (`can-can`, `2.5`).
             only: what a hit has to be besides.
             limit: how many hits to return at most.
-            offset: how many of the best to leave out before these.
-            order: which come first; by another than BM25, they are those of the captions that were
-                looked at.
-            max_total: up to how many captions with these words are looked at, the best by BM25.
-            enough: if fewer of them are in the ranges of `only`, the best of all that are in them
-                are looked for instead; `limit` by default. All pages of an answer need the same.
+            offset: how many of the first to leave out before these; as many as there are.
+            order: which come first, of all that match.
 
         Raises:
-            LaionError: the query is longer than 2,000 characters, or has more than 64 words.
+            LaionError: the query is too long, or only says what a caption must not have.
         """
         started = time.perf_counter()
-        end = offset + limit
-        chosen = self._choose(
-            parse_query(query), only, limit if enough is None else enough, max(end, max_total)
-        )
-        return self._answer(chosen, slice(offset, end), order, started)
+        return self._answer(read_query(query), only, slice(offset, offset + limit), order, started)
 
     def browse(
-        self,
-        only: SearchFilter,
-        *,
-        limit: int = 10,
-        offset: int = 0,
-        order: Order = "relevance",
-        max_total: int = MAX_BROWSED,
+        self, only: SearchFilter, *, limit: int = 10, offset: int = 0, order: Order = RELEVANT
     ) -> SearchAnswer:
-        """Lists the images of a domain or a shard, whatever their caption; their score is 0.
+        """Lists the images that pass a filter, whatever their caption; their score is 0.
 
         Args:
-            only: what an image has to be; it names the domain or the shard.
+            only: what an image has to be.
             limit: how many images to return at most.
             offset: how many to leave out before these.
             order: which come first; by relevance they come as they stand in the table.
-            max_total: up to how many images of the domain or shard are looked at.
+        """
+        started = time.perf_counter()
+        return self._answer(None, only, slice(offset, offset + limit), order, started)
+
+    def export(
+        self, query: str | None, only: SearchFilter = EVERYTHING, order: Order = RELEVANT
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yields all hits that are shown, read some thousands at a time.
+
+        Args:
+            query: as `find` takes it; None: whatever the caption, as `browse`.
+            only: what a hit has to be besides.
+            order: which come first.
 
         Raises:
-            LaionError: neither a domain nor a shard is named.
+            LaionError: the query is too long.
         """
-        if not only.equalities:
-            raise LaionError("browsing takes a domain or a shard; search for a word without them")
-        started = time.perf_counter()
-        rows, scores, relation = self._list(only.equalities, max_total)
-        chosen = *self._keep(rows, scores, only), relation
-        return self._answer(chosen, slice(offset, offset + limit), order, started)
+        asked = None if query is None else read_query(query)
+        ordered = order.sort(self._select(asked, only)[0], self._values)
+        for start in range(0, len(ordered.rows), EXPORT_ROWS):
+            yield from self._read(ordered, slice(start, start + EXPORT_ROWS))
 
     def read_image(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
         """Returns what is known of the row of a shard; None if the table has no such row."""
@@ -174,131 +162,47 @@ class CaptionSearch:
         ).to_table()
         return found.to_pylist()[0] if found.num_rows else None
 
-    def _answer(self, chosen: Chosen, page: slice, order: Order, started: float) -> SearchAnswer:
-        rows, scores, relation = chosen
-        if order == "aesthetic":
-            best = _sort_descending(self._values.read("aesthetic", rows))
-            rows, scores = rows[best], scores[best]
-        hits = self._values.read_hits(rows[page])
+    def _answer(
+        self,
+        query: Query | None,
+        only: SearchFilter,
+        page: slice,
+        order: Order,
+        started: float,
+    ) -> SearchAnswer:
+        shown, total = self._select(query, only)
+        hits = tuple(self._read(order.sort(shown, self._values, page.stop), page))
         return SearchAnswer(
             release=self._release,
-            total=len(rows),
-            relation=relation,
+            total=total,
+            hidden=total - len(shown.rows),
+            shown=len(shown.rows),
             took_ms=(time.perf_counter() - started) * 1000,
-            hits=tuple(
-                {**hit, "_score": score}
-                for hit, score in zip(hits, scores[page].tolist(), strict=True)
-            ),
+            hits=hits,
+            notes=() if query is None else query.notes,
         )
 
-    def _list(self, condition: str, most: int) -> Chosen:
-        """Returns the row ids of the first that fit, without scores."""
-        import numpy as np
-
-        found = self._dataset.scanner(
-            columns=[], filter=condition, limit=most + 1, with_row_id=True
-        ).to_table()
-        rows: Numbers = found["_rowid"].to_numpy()
-        relation: Relation = "more than" if len(rows) > most else "exactly"
-        return rows[:most], np.zeros(min(most, len(rows)), np.float32), relation
-
-    def _choose(
-        self, phrases: tuple[str, ...], only: SearchFilter, enough: int, most: int
-    ) -> Chosen:
-        """Returns the row ids and scores of the best that fit, and how exact their number is."""
-        rows, scores = self._match(phrases, only.equalities, most + 1)
-        if len(rows) <= most:
-            return *self._keep(rows, scores, only), "exactly"
-        if not only.ranges:
-            return rows[:most], scores[:most], "more than"
-        kept, kept_scores = self._keep(rows[:most], scores[:most], only)
-        if len(kept) >= enough:
-            return kept, kept_scores, "at least"
-        # Few are in the ranges, so that the indices know them quickly.
-        conditions = [only.equalities, *(wanted.condition for wanted in only.ranges)]
-        rows, scores = self._match(phrases, " AND ".join(filter(None, conditions)), most + 1)
-        return rows[:most], scores[:most], "more than" if len(rows) > most else "exactly"
-
-    def _keep(self, rows: Numbers, scores: Numbers, only: SearchFilter) -> tuple[Numbers, Numbers]:
+    def _select(self, query: Query | None, only: SearchFilter) -> tuple[Matches, int]:
+        """Returns the matches that are shown, and the number of all."""
+        found = self._find(query, only.equalities)
         for wanted in only.ranges:
-            holds = wanted.holds(self._values.read(wanted.column, rows))
-            rows, scores = rows[holds], scores[holds]
-        return rows, scores
+            found = self._keep(found, wanted)
+        shown = found if only.shown is None else self._keep(found, only.shown)
+        return shown, len(found.rows)
 
-    def _match(
-        self, phrases: tuple[str, ...], condition: str, limit: int
-    ) -> tuple[Numbers, Numbers]:
-        """Returns the row ids and scores of the best matches, the best first, then by row id."""
-        import numpy as np
-
-        if not phrases:
-            return np.zeros(0, np.uint64), np.zeros(0, np.float32)
-        found = [self._match_alike(match_captions(phrases), condition, limit)]
-        if len(self._others):
-            found.append(self._ask(match_words(phrases), condition, limit))
-        rows, scores = map(np.concatenate, zip(*found, strict=True))
-        # Lance gives equal scores in any order when it works with several threads.
-        best = np.lexsort((rows, -scores))[:limit]
-        return rows[best], scores[best]
-
-    @cached_property
-    def _others(self) -> Numbers:
-        """The ids of the rows whose captions Lance reads otherwise than FTS5, in order.
-
-        A release of an older version of the project does not know them.
-        """
-        import numpy as np
-
-        if "caption_words" not in self._dataset.schema.names:
-            return np.zeros(0, np.uint64)
-        found = self._dataset.scanner(
-            columns=[], filter="caption_words IS NOT NULL", with_row_id=True
-        ).to_table()
-        return np.sort(found["_rowid"].to_numpy())
-
-    def _match_alike(
-        self, query: FullTextQuery | None, condition: str, limit: int
-    ) -> tuple[Numbers, Numbers]:
-        """Returns the best matches among the captions that Lance reads as FTS5 does."""
-        # Some more than are wanted, for those that are dropped.
-        most = limit + min(len(self._others), limit // 8)
-        while True:
-            rows, scores = self._ask(query, condition, most)
-            is_alike = ~_contains(self._others, rows)
-            if len(rows) < most or is_alike.sum() >= limit:
-                return rows[is_alike], scores[is_alike]
-            most *= 2
-
-    def _ask(
-        self, query: FullTextQuery | None, condition: str, limit: int
-    ) -> tuple[Numbers, Numbers]:
-        import numpy as np
-
+    def _find(self, query: Query | None, condition: str) -> Matches:
         if query is None:
-            return np.zeros(0, np.uint64), np.zeros(0, np.float32)
-        matches = self._dataset.scanner(
-            columns=["_score"],
-            full_text_query=query,
-            filter=condition or None,
-            # Else the best would be taken first, and fewer than asked for might be left.
-            prefilter=True,
-            limit=limit,
-            with_row_id=True,
-        ).to_table()
-        return matches["_rowid"].to_numpy(), matches["_score"].to_numpy()
+            return self._matches.find(Query(), condition)
+        if not query.has_words and not query.sites and (query.excluded or query.excluded_sites):
+            raise LaionError("say what to look for, too: -word only leaves captions out")
+        if not query.has_words and not query.sites:
+            return find_nothing()
+        return self._matches.find(query, " AND ".join(filter(None, (condition, query.condition))))
 
+    def _keep(self, found: Matches, wanted: Range) -> Matches:
+        return found.where(wanted.holds(self._values.read(wanted.column, found.rows)))
 
-def _contains(ordered: Numbers, values: Numbers) -> Numbers:
-    """Returns for each value whether it is among the ordered ones."""
-    import numpy as np
-
-    starts, ends = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
-    return starts < ends
-
-
-def _sort_descending(values: Numbers) -> Numbers:
-    """Returns the places of the values from the greatest on; equal ones stay, NaN is last."""
-    import numpy as np
-
-    places: Numbers = np.argsort(-values, kind="stable")
-    return places
+    def _read(self, ordered: Matches, page: slice) -> Iterator[Mapping[str, Any]]:
+        hits = self._values.read_hits(ordered.rows[page])
+        for hit, score in zip(hits, ordered.scores[page].tolist(), strict=True):
+            yield {**hit, "_score": score}

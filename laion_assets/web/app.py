@@ -33,25 +33,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion_assets.errors import LaionError
 from laion_assets.web.cache import PageCache
-from laion_assets.web.current_release import Shelf
+from laion_assets.web.current_release import NoReleaseError, Shelf
+from laion_assets.web.export import WRITERS, name_file
 from laion_assets.web.limits import Limits, OverloadError, TooManyRequestsError, Workers
 from laion_assets.web.openapi import describe_api
 from laion_assets.web.pages import PAGES, NotFoundError, Page, Visit
-from laion_assets.web.params import CSV, HTML, JSON, SUFFIXES, Query
-from laion_assets.web.render import render_html, render_json, write_csv
+from laion_assets.web.params import CSV, HTML, JSON, LISTS, NDJSON, PARQUET, SUFFIXES, Query
+from laion_assets.web.render import pin_links, render_html, render_json
 from laion_assets.web.responses import Problem
 
 logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 * 2**20
 REFRESH_INTERVAL_S = 2
-CSV_ROWS = 1_000
+ROWS_AT_ONCE = 10_000
 PICTURES_COOKIE = "pictures"
 YEAR_S = 31_536_000
 MEDIA_TYPES = {
     HTML: "text/html; charset=utf-8",
     JSON: "application/json",
     CSV: "text/csv; charset=utf-8",
+    NDJSON: "application/x-ndjson",
+    PARQUET: "application/vnd.apache.parquet",
 }
 # Holds the program that the pages are made by, templates too.
 PACKAGE = Path(__file__).parent.parent
@@ -68,6 +71,7 @@ POLICY = (
 STATUSES = {
     ValidationError: HTTPStatus.BAD_REQUEST,
     LaionError: HTTPStatus.BAD_REQUEST,
+    NoReleaseError: HTTPStatus.NOT_FOUND,
     NotFoundError: HTTPStatus.NOT_FOUND,
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     OverloadError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -82,7 +86,10 @@ HEADERS = {
 
 
 def build_app(
-    shelf: Shelf, limits: Limits | None = None, refresh_interval_s: float = REFRESH_INTERVAL_S
+    shelf: Shelf,
+    limits: Limits | None = None,
+    refresh_interval_s: float = REFRESH_INTERVAL_S,
+    public_url: str = "",
 ) -> ASGIApp:
     """Returns the application.
 
@@ -90,8 +97,11 @@ def build_app(
         shelf: the releases.
         limits: how much work it takes.
         refresh_interval_s: how often it looks for a newer release.
+        public_url: where visitors find it, without a slash at the end; citations have it. The Host
+            header is not trusted for this, as anybody may write it.
     """
-    site = Site(shelf, Workers(limits or Limits()), PageCache(CACHE_BYTES), _digest_program())
+    workers, cache = Workers(limits or Limits()), PageCache(CACHE_BYTES)
+    site = Site(shelf, workers, cache, _digest_program(), public_url)
 
     @asynccontextmanager
     async def watch(_: Starlette) -> AsyncIterator[None]:
@@ -147,12 +157,14 @@ class Site:
         workers: the threads that build pages.
         cache: pages that were built.
         program: digest of the program.
+        public_url: what comes before the paths of pages in an address.
     """
 
     shelf: Shelf
     workers: Workers
     cache: PageCache
     program: str
+    public_url: str
 
 
 async def _keep_fresh(site: Site, interval_s: float) -> None:
@@ -171,30 +183,40 @@ async def _keep_fresh(site: Site, interval_s: float) -> None:
 def _serve(site: Site, page: Page) -> Callable[[Request], object]:
     async def serve(request: Request) -> Response:
         suffix = request.scope["suffix"]
-        if suffix == CSV and page.rows is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND, "this page is no list, so it has no CSV")
+        if suffix in LISTS and page.rows is None:
+            raise HTTPException(
+                HTTPStatus.NOT_FOUND, f"this page is not a list; it has no {suffix}"
+            )
         return await _answer(site, page, request, suffix)
 
     return serve
 
 
 async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Response:
+    has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
     try:
-        release = site.shelf.current
+        headers = _describe(site, has_pictures=has_pictures)
     except LaionError as error:
         raise OverloadError(str(error)) from None
-    has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
-    headers = _describe(site, has_pictures=has_pictures)
-    query = page.query.model_validate(dict(request.query_params))
-    visit = Visit(site.shelf, release, request.path_params, query)
+    query = page.query.read(request.query_params.multi_items())
+    path = page.write_path(request.path_params)
+    if suffix == HTML and set(request.query_params) - set(query.list_given()):
+        # A form sends every field; the address that people pass on has none that says nothing.
+        return RedirectResponse(query.write(path), HTTPStatus.FOUND, headers)
     client = request.client.host if request.client else ""
-    if suffix == CSV:
-        return await _stream(site.workers, client, page, visit, headers)
+
+    def open_visit() -> Visit:
+        release = site.shelf.open(query.release)
+        return Visit(site.shelf, release, request.path_params, query, site.public_url)
+
+    if suffix in LISTS:
+        visit = await site.workers.run(client, open_visit)
+        return await _stream(site.workers, client, page, visit, suffix, headers)
     key = (headers["etag"], page.name, tuple(request.path_params.values()), query, suffix)
     body = site.cache.get(key)
     if body is None:
-        chrome = Chrome(page.write_path(visit.path), query, has_pictures=has_pictures)
-        body = await site.workers.run(client, lambda: _render(page, visit, suffix, chrome))
+        chrome = Chrome(path, query, has_pictures=has_pictures)
+        body = await site.workers.run(client, lambda: _render(page, open_visit(), suffix, chrome))
         site.cache.put(key, body)
     # Only now, as there may be no such page.
     if _has(request.headers.get("if-none-match", ""), headers["etag"]):
@@ -227,17 +249,29 @@ class Chrome:
         """Its address."""
         return self.query.write(self.path)
 
+    @property
+    def newest(self) -> str:
+        """The same of whatever release is the newest, as a link that `pin_links` leaves alone."""
+        return self.query.write(self.path, release=None) + "#main"
+
     def with_suffix(self, suffix: str) -> str:
         """Its address in another form."""
-        path = INDEX if self.path == "/" else self.path.removesuffix(HTML)
-        return self.query.write(path + suffix)
+        return self.query.write(self._stem + suffix)
+
+    def all_rows(self, suffix: str) -> str:
+        """The address of all rows of a list, of all pages."""
+        return self.query.write(self._stem + suffix, page=1)
+
+    @property
+    def _stem(self) -> str:
+        return INDEX if self.path == "/" else self.path.removesuffix(HTML)
 
 
 def _render(page: Page, visit: Visit, suffix: str, chrome: Chrome) -> bytes:
     answer = page.build(visit)
     if suffix == JSON:
         return render_json(answer)
-    return render_html(
+    html = render_html(
         page.name,
         page=page,
         answer=answer,
@@ -245,17 +279,21 @@ def _render(page: Page, visit: Visit, suffix: str, chrome: Chrome) -> bytes:
         release=visit.release,
         chrome=chrome,
     )
+    return pin_links(html, visit.query.release) if visit.query.release else html
 
 
 async def _stream(
-    workers: Workers, client: str, page: Page, visit: Visit, headers: Mapping[str, str]
+    workers: Workers, client: str, page: Page, visit: Visit, suffix: str, headers: Mapping[str, str]
 ) -> Response:
-    """Returns the rows as CSV, some at a time; the client keeps its place until the last."""
+    """Returns the rows as a file, some at a time; the client keeps its place until the last."""
     assert page.rows
     rows = iter(page.rows(visit))
+    writer = WRITERS[suffix](page.columns)
 
-    def write() -> bytes:
-        return write_csv(page.columns, itertools.islice(rows, CSV_ROWS))
+    def write() -> bytes | None:
+        """Returns some rows, None after the last."""
+        some = list(itertools.islice(rows, ROWS_AT_ONCE))
+        return writer.write(some) if some else None
 
     place = ExitStack()
     place.enter_context(workers.place(client))
@@ -266,15 +304,17 @@ async def _stream(
         place.close()
         raise
 
-    async def write_all(chunk: bytes) -> AsyncIterator[bytes]:
+    async def write_all(chunk: bytes | None) -> AsyncIterator[bytes]:
         with place:
-            yield (",".join(page.columns) + "\r\n").encode()
-            while chunk:
+            yield writer.begin()
+            while chunk is not None:
                 yield chunk
                 chunk = await workers.run_placed(write)
+            yield writer.end()
 
-    named = {**headers, "content-disposition": f'attachment; filename="{page.name}.csv"'}
-    response = StreamingResponse(write_all(chunk), media_type=MEDIA_TYPES[CSV], headers=named)
+    name = name_file(page.list_words(visit), visit.release.manifest.release, suffix)
+    named = {**headers, "content-disposition": name}
+    response = StreamingResponse(write_all(chunk), media_type=MEDIA_TYPES[suffix], headers=named)
     # A visitor who is gone by now leaves rows that nobody asks for.
     weakref.finalize(response, place.close)
     return response

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from laion_assets.errors import LaionError
@@ -28,7 +30,13 @@ logger = logging.getLogger(__name__)
 # Rows of a table of counts that are read at a time.
 BATCH_ROWS = 10_000
 MOVES_SHOWN = 10
+# Releases besides the one that is shown that are kept open.
+MAX_PINNED = 3
 CountOrder: TypeAlias = Literal["count", "name"]
+
+
+class NoReleaseError(LaionError):
+    """There is no release of this name."""
 
 
 class DomainCounts:
@@ -74,14 +82,21 @@ class OpenRelease:
     names: Mapping[str, Sequence[tuple[str, int]]]
 
     @classmethod
-    def open(cls, store: LanceStore, manifest: Manifest) -> OpenRelease:
-        """Opens a release, and reads what the first visitor would wait for."""
+    def open(cls, store: LanceStore, manifest: Manifest, *, keeps_hits: bool = True) -> OpenRelease:
+        """Opens a release, and reads what the first visitor would wait for.
+
+        Args:
+            store: the Lance tables.
+            manifest: its record.
+            keeps_hits: keep most columns of hits in memory, for a release that many ask for.
+        """
         tables = {
             table: open_released(store, manifest, table)
             for table in ("images", "domain_counts", "entity_counts")
         }
-        search = CaptionSearch(tables["images"], manifest.release, keeps_hits=True)
-        search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
+        search = CaptionSearch(tables["images"], manifest.release, keeps_hits=keeps_hits)
+        if keeps_hits:
+            search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
         names: dict[str, list[tuple[str, int]]] = {sheet.kind: [] for sheet in manifest.sheets}
         rows = tables["entity_counts"].to_table().sort_by([("image_count", "descending")])
         for row in rows.to_pylist():
@@ -116,6 +131,9 @@ class Shelf:
         self._releases: tuple[Manifest, ...] = ()
         self._tags: Mapping[str, Mapping[str, int]] | None = None
         self._state = ""
+        # Releases that addresses name, those asked for last at the end.
+        self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()
+        self._lock = Lock()
 
     @property
     def current(self) -> OpenRelease:
@@ -127,6 +145,32 @@ class Shelf:
         if self._current is None:
             raise LaionError("there is no release yet; `laion backfill --all` makes one")
         return self._current
+
+    def open(self, release: str | None) -> OpenRelease:
+        """Returns the release that an address names, the one that is shown if it names none.
+
+        Raises:
+            NoReleaseError: there is no such release.
+            LaionError: there is none yet.
+        """
+        current = self.current
+        if release in {None, current.manifest.release}:
+            return current
+        manifest = next((m for m in self._releases if m.release == release), None)
+        if manifest is None:
+            there_are = ", ".join(m.release for m in self._releases[:5])
+            raise NoReleaseError(f"there is no release {release!r}; there are {there_are}")
+        with self._lock:
+            opened = self._pinned.pop(manifest.release, None)
+            if opened is None or opened.manifest != manifest:
+                try:
+                    opened = OpenRelease.open(self.store, manifest, keeps_hits=False)
+                except (OSError, ValueError):
+                    raise NoReleaseError(f"release {release!r} was deleted") from None
+            self._pinned[manifest.release] = opened
+            if len(self._pinned) > MAX_PINNED:
+                self._pinned.popitem(last=False)
+        return opened
 
     @property
     def releases(self) -> tuple[Manifest, ...]:
@@ -155,6 +199,8 @@ class Shelf:
             self._current = OpenRelease.open(self.store, shown)
             logger.info("release %s is shown", shown.release)
         self._releases, self._tags = releases, tags
+        with self._lock:
+            self._pinned.clear()
         self._state = _digest(releases)
         if shown is None and self._wanted is not None:
             there_are = ", ".join(m.release for m in releases[:5]) or "none"

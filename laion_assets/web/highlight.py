@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 
 from laion_assets.counts.captions import SEPARATOR
-from laion_assets.search.query import learn_folding, parse_query
+from laion_assets.search.query import learn_folding, read_query
 
 # Stands for a character that is no part of a word and does not end it, as an accent may be.
 _SWALLOWED = "\0"
@@ -15,7 +15,7 @@ _WORD = re.compile(f"[^{SEPARATOR}]+")
 
 def fold_words(query: str) -> tuple[str, ...]:
     """Returns the words and phrases of a query as `mark_words` compares them."""
-    return parse_query(query)
+    return read_query(query).marked
 
 
 def mark_words(caption: str, phrases: Collection[str]) -> Iterator[tuple[str, bool]]:
@@ -47,6 +47,13 @@ def _find_phrases(words: Sequence[str], phrases: Collection[Sequence[str]]) -> s
         place
         for phrase in phrases
         for start, word in enumerate(words)
-        if word == phrase[0] and words[start : start + len(phrase)] == phrase
+        if _begins(word, phrase[0])
+        and start + len(phrase) <= len(words)
+        and all(map(_begins, words[start : start + len(phrase)], phrase))
         for place in range(start, start + len(phrase))
     }
+
+
+def _begins(word: str, wanted: str) -> bool:
+    """Returns whether a word is the wanted one, or begins with it where that ends with a star."""
+    return word == wanted or (wanted.endswith("*") and word.startswith(wanted[:-1]))

@@ -15,7 +15,12 @@ from laion_assets.web.responses import Problem
 
 REFERENCE = "#/components/schemas/{model}"
 UNCHANGED = "The client has it already, as its `If-None-Match` tells."
-# A list as CSV has all pages.
+LIST_TYPES = {
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
+# A list as a file has all pages.
 OF_ONE_PAGE = frozenset({"page", "view"})
 PROBLEMS = {
     "400": "A parameter is no value that it can have.",
@@ -53,16 +58,18 @@ def describe_api(pages: Iterable[Page]) -> bytes:
             }
         }
         if page.rows:
-            text = {"text/csv": {"schema": {"type": "string"}}}
-            rows = {"description": "All rows, of all pages.", "content": text}
-            paths[f"{path}.csv"] = {
-                "get": {
-                    "operationId": f"{page.name}_csv",
-                    "summary": f"{page.summary}, as CSV",
-                    "parameters": [p for p in parameters if p["name"] not in OF_ONE_PAGE],
-                    "responses": {"200": rows, **problems},
+            listed = [p for p in parameters if p["name"] not in OF_ONE_PAGE]
+            for suffix, media_type in LIST_TYPES.items():
+                text = {media_type: {"schema": {"type": "string"}}}
+                rows = {"description": "All rows, of all pages.", "content": text}
+                paths[f"{path}.{suffix}"] = {
+                    "get": {
+                        "operationId": f"{page.name}_{suffix}",
+                        "summary": f"{page.summary}, as {suffix}",
+                        "parameters": listed,
+                        "responses": {"200": rows, **problems},
+                    }
                 }
-            }
     document = {
         "openapi": "3.1.0",
         "info": {"title": "laion_assets", "version": version("laion-assets")},

@@ -11,13 +11,13 @@ from typing import Any, TypeAlias, TypeVar
 from starlette.convertors import Convertor, register_url_convertor
 
 from laion_assets.releases.manifest import Manifest
+from laion_assets.search.filter import PUNSAFE_THRESHOLD
 from laion_assets.search.row_values import HIT_COLUMNS
 from laion_assets.search.search import SearchAnswer
+from laion_assets.web.citation import cite
 from laion_assets.web.current_release import OpenRelease, Shelf, iterate
 from laion_assets.web.params import (
-    LAST_PAGE,
     PAGE_SIZE,
-    PUNSAFE_THRESHOLD,
     ROWS_PAGE_SIZE,
     ListQuery,
     NoQuery,
@@ -43,6 +43,7 @@ from laion_assets.web.responses import (
     SearchPage,
 )
 
+IMAGE_COLUMNS = (*HIT_COLUMNS, "score")
 TOP_DOMAINS = 15
 TOP_NAMES = 10
 # Shards of more rows than this are no parquet files that anybody has.
@@ -82,12 +83,14 @@ class Visit:
         release: the one that is shown.
         path: the parts of the path that name something.
         query: the checked parameters.
+        public_url: what comes before the paths of pages in an address.
     """
 
     shelf: Shelf
     release: OpenRelease
     path: Mapping[str, str]
     query: Query
+    public_url: str = ""
 
     def ask(self, model: type[AnyQuery]) -> AnyQuery:
         """Returns the parameters as the model that they were checked with."""
@@ -102,7 +105,7 @@ class Page:
     Attributes:
         name: of its template.
         path: as Starlette writes routes, without a suffix; the page is there as HTML, with `.json`
-            as JSON and, if there are rows, with `.csv` as CSV.
+            as JSON and, if there are rows, with `.csv`, `.ndjson` and `.parquet` as a file.
         summary: what it is, in a few words.
         query: its parameters.
         answer: what it says.
@@ -119,6 +122,12 @@ class Page:
     build: Callable[[Visit], Answer]
     rows: Callable[[Visit], Iterable[Row]] | None = None
     columns: tuple[str, ...] = ()
+
+    def list_words(self, visit: Visit) -> list[str]:
+        """Returns what a file of its rows is named after."""
+        asked = visit.query.model_dump(include={"q", "containing", "domain", "shard"})
+        words = [*visit.path.values(), *filter(None, asked.values())]
+        return words if visit.path or self.name == "search" else [self.name, *words]
 
     def write_path(self, parts: Mapping[str, str]) -> str:
         """Returns the path of the page of something."""
@@ -152,17 +161,14 @@ def build_search(visit: Visit) -> SearchPage:
     query = visit.ask(SearchQuery)
     if not query.is_asking:
         return SearchPage(release=visit.release.manifest.release)
-    answer = _find(visit.release, query, (query.page - 1) * PAGE_SIZE, PAGE_SIZE)
-    return SearchPage(**_show(visit.release, answer, query.page), q=query.q, sort=query.sort)
+    shown = _show(visit, query, "/search", query.page)
+    return SearchPage(**shown, q=query.q, sort=query.sort)
 
 
 def list_found(visit: Visit) -> Iterator[Row]:
-    """Yields all images that a search ranks."""
+    """Yields all images that a search finds and shows."""
     query = visit.ask(SearchQuery)
-    if not query.is_asking:
-        return
-    for hit in _find(visit.release, query, 0, LAST_PAGE * PAGE_SIZE).hits:
-        yield {**hit, "score": hit["_score"]}
+    return _export(visit.release, query) if query.is_asking else iter(())
 
 
 def build_image(visit: Visit) -> ImagePage:
@@ -214,15 +220,15 @@ def list_domains(visit: Visit) -> Iterator[Row]:
 
 def build_domain(visit: Visit) -> DomainPage:
     """Shows a domain and its first images."""
-    domain = visit.path["domain"].lower()
-    found = visit.release.domains.find(domain)
-    if found is None:
-        raise NotFoundError(f"release {_tag(visit)} has no image from {domain}")
-    query = SearchQuery(domain=domain, max_punsafe=visit.ask(PictureQuery).max_punsafe)
-    answer = _find(visit.release, query, 0, PAGE_SIZE)
-    return DomainPage(
-        **_show(visit.release, answer, 1), domain=domain, image_count=found[0], rank=found[1]
-    )
+    domain, image_count, rank = _find_domain(visit)
+    shown = _show(visit, _search_domain(visit), write_path("domains", domain))
+    return DomainPage(**shown, domain=domain, image_count=image_count, rank=rank)
+
+
+def list_domain(visit: Visit) -> Iterator[Row]:
+    """Yields the images of a domain."""
+    _find_domain(visit)
+    return _export(visit.release, _search_domain(visit))
 
 
 def build_names(visit: Visit) -> NamesPage:
@@ -255,14 +261,15 @@ def list_names(visit: Visit) -> Iterator[Row]:
 
 def build_name(visit: Visit) -> NamePage:
     """Shows a name and the images that match it best."""
-    kind, name = visit.path["kind"], visit.path["name"]
-    count = visit.release.counts_by_name.get((kind, name))
-    if count is None:
-        raise NotFoundError(f"release {_tag(visit)} has no name {name!r} in {kind}")
-    max_punsafe = visit.ask(PictureQuery).max_punsafe
-    query = SearchQuery.model_construct(q=quote_name(name), max_punsafe=max_punsafe)
-    answer = _find(visit.release, query, 0, PAGE_SIZE)
-    return NamePage(**_show(visit.release, answer, 1), kind=kind, name=name, image_count=count)
+    kind, name, count = _find_name(visit)
+    shown = _show(visit, _search_name(visit), write_path("names", kind, name))
+    return NamePage(**shown, kind=kind, name=name, image_count=count)
+
+
+def list_name(visit: Visit) -> Iterator[Row]:
+    """Yields the images that match a name."""
+    _find_name(visit)
+    return _export(visit.release, _search_name(visit))
 
 
 def build_releases(visit: Visit) -> ReleasesPage:
@@ -313,6 +320,36 @@ def _tag(visit: Visit) -> str:
     return visit.release.manifest.release
 
 
+def _find_domain(visit: Visit) -> tuple[str, int, int]:
+    """Returns the domain of the path, its images and its rank."""
+    domain = visit.path["domain"].lower()
+    found = visit.release.domains.find(domain)
+    if found is None:
+        raise NotFoundError(f"release {_tag(visit)} has no image from {domain}")
+    return domain, *found
+
+
+def _search_domain(visit: Visit) -> SearchQuery:
+    domain = visit.path["domain"].lower()
+    return SearchQuery(domain=domain, max_punsafe=visit.ask(PictureQuery).max_punsafe)
+
+
+def _find_name(visit: Visit) -> tuple[str, str, int]:
+    """Returns the kind and the name of the path, and its images."""
+    kind, name = visit.path["kind"], visit.path["name"]
+    count = visit.release.counts_by_name.get((kind, name))
+    if count is None:
+        raise NotFoundError(f"release {_tag(visit)} has no name {name!r} in {kind}")
+    return kind, name, count
+
+
+def _search_name(visit: Visit) -> SearchQuery:
+    # A name may be longer than a query that somebody types.
+    return SearchQuery.model_construct(
+        q=quote_name(visit.path["name"]), max_punsafe=visit.ask(PictureQuery).max_punsafe
+    )
+
+
 def _find(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> SearchAnswer:
     if query.q.strip():
         return release.search.find(
@@ -320,22 +357,36 @@ def _find(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> 
             only=query.only,
             limit=limit,
             offset=offset,
-            order=query.sort,
-            enough=PAGE_SIZE,
+            order=query.order,
         )
-    return release.search.browse(query.only, limit=limit, offset=offset, order=query.sort)
+    return release.search.browse(query.only, limit=limit, offset=offset, order=query.order)
 
 
-def _show(release: OpenRelease, answer: SearchAnswer, page: int) -> dict[str, Any]:
-    """Returns the fields of `Images`."""
+def _export(release: OpenRelease, query: SearchQuery) -> Iterator[Row]:
+    words = query.q if query.q.strip() else None
+    for hit in release.search.export(words, query.only, query.order):
+        yield {**hit, "score": hit["_score"]}
+
+
+def _show(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dict[str, Any]:
+    """Searches; returns the fields of `Images`."""
+    manifest = visit.release.manifest
+    answer = _find(visit.release, query, (page - 1) * PAGE_SIZE, PAGE_SIZE)
+    # How it is shown changes no number.
+    address = visit.query.write(
+        path, release=manifest.release, page=1, view="list", sort="relevance"
+    )
     return {
-        "release": release.manifest.release,
+        "release": manifest.release,
         "total": answer.total,
-        "relation": answer.relation,
+        "hidden": answer.hidden,
+        "shown": answer.shown,
         "took_ms": round(answer.took_ms, 1),
         "page": page,
-        "page_count": min(LAST_PAGE, _count_pages(answer.total, PAGE_SIZE, page)),
+        "page_count": _count_pages(answer.shown, PAGE_SIZE, page),
         "images": tuple(map(Image.of, answer.hits)),
+        "notes": answer.notes,
+        "cite": cite(manifest, query, answer, visit.public_url + address),
     }
 
 
@@ -389,7 +440,7 @@ PAGES = (
         SearchPage,
         build_search,
         list_found,
-        (*HIT_COLUMNS, "score"),
+        IMAGE_COLUMNS,
     ),
     Page(
         "image",
@@ -409,7 +460,16 @@ PAGES = (
         list_domains,
         ("domain", "image_count"),
     ),
-    Page("domain", "/domains/{domain}", "One domain", PictureQuery, DomainPage, build_domain),
+    Page(
+        "domain",
+        "/domains/{domain}",
+        "One domain",
+        PictureQuery,
+        DomainPage,
+        build_domain,
+        list_domain,
+        IMAGE_COLUMNS,
+    ),
     Page(
         "names",
         "/names/{kind}",
@@ -420,7 +480,16 @@ PAGES = (
         list_names,
         ("kind", "name", "image_count"),
     ),
-    Page("name", "/names/{kind}/{name:text}", "One name", PictureQuery, NamePage, build_name),
+    Page(
+        "name",
+        "/names/{kind}/{name:text}",
+        "One name",
+        PictureQuery,
+        NamePage,
+        build_name,
+        list_name,
+        IMAGE_COLUMNS,
+    ),
     Page(
         "releases",
         "/releases",

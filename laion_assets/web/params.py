@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from laion_assets.search.filter import SearchFilter
+from laion_assets.errors import LaionError
+from laion_assets.search.filter import PUNSAFE_THRESHOLD, SearchFilter
+from laion_assets.search.order import ORDERS, Order
 from laion_assets.search.query import MAX_QUERY_LENGTH
-from laion_assets.search.search import MAX_TOTAL, Order
 from laion_assets.web.current_release import CountOrder
 
 # What a path may end with, to say in which form its page is wanted; HTML is, without any.
-JSON, CSV, HTML = SUFFIXES = (".json", ".csv", ".html")
+JSON, HTML = ".json", ".html"
+LISTS = CSV, NDJSON, PARQUET = (".csv", ".ndjson", ".parquet")
+SUFFIXES = (JSON, *LISTS, HTML)
 # Clients take them for steps within a path, percent-encoded too.
 DOTS = ("/.", "/..")
 PAGE_SIZE = 20
 ROWS_PAGE_SIZE = 100
-# As far as the best matches are ranked.
-LAST_PAGE = MAX_TOTAL // PAGE_SIZE
+# More than any release can have.
+LAST_PAGE = 10**9
 # A shard may have hosts that no DNS knows.
 MAX_NAME_LENGTH = 2_000
-# Above it an image is hidden until somebody asks for it; the seed of many a LAION subset.
-PUNSAFE_THRESHOLD = 0.5
 
 
 def _none_if_blank(value: object) -> object:
@@ -47,27 +49,57 @@ Punsafe = Annotated[
 
 
 class Query(BaseModel):
-    """The parameters of a page; those that it does not know are ignored."""
+    """The parameters of a page; those that it does not know are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release: Text = Field(
+        default=None,
+        max_length=MAX_NAME_LENGTH,
+        description="Tag of the release to show; the newest if none is named.",
+    )
+
+    @classmethod
+    def read(cls, given: Sequence[tuple[str, str]]) -> Self:
+        """Returns the parameters of an address.
+
+        Raises:
+            LaionError: one of them is not known, or given twice.
+            ValidationError: one of them has a value that it cannot have.
+        """
+        names = [name for name, _ in given]
+        for name in names:
+            if name not in cls.model_fields:
+                known = ", ".join(cls.model_fields)
+                raise LaionError(f"unknown parameter {name[:100]!r}; this page takes {known}")
+            if names.count(name) > 1:
+                raise LaionError(f"parameter {name!r} is given twice")
+        return cls.model_validate(dict(given))
 
     def write(self, path: str, **changes: object) -> str:
         """Returns the address of a path with these parameters, some of them changed."""
+        kept = self.list_given(**changes)
+        return f"{path}?{urlencode(kept)}" if kept else path
+
+    def list_given(self, **changes: object) -> dict[str, object]:
+        """Returns the parameters that are not as they are by default, the release last."""
         given = {**self.model_dump(exclude_defaults=True), **changes}
+        given["release"] = given.pop("release", None)
         fields = type(self).model_fields
-        kept = {
+        return {
             name: value
             for name, value in given.items()
             if name in fields and value is not None and value != fields[name].default
         }
-        return f"{path}?{urlencode(kept)}" if kept else path
 
 
 class SearchQuery(Query):
     """What is searched for, and how it is shown."""
 
     q: str = Field(
-        default="", max_length=MAX_QUERY_LENGTH, description="Words, and phrases in quotes."
+        default="",
+        max_length=MAX_QUERY_LENGTH,
+        description='Words, "phrases", -word, OR, begin*, site:host.',
     )
     domain: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="The whole host.")
     shard: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="Partition key.")
@@ -75,7 +107,10 @@ class SearchQuery(Query):
     max_punsafe: Punsafe = PUNSAFE_THRESHOLD
     min_width: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
     min_height: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
-    sort: Order = Field(default="relevance", description="By BM25, or by aesthetic score.")
+    sort: Literal[ORDERS] = Field(  # type: ignore[valid-type]
+        default="relevance",
+        description="By BM25 or by a column, the highest first; with `_asc` the lowest.",
+    )
     view: Literal["list", "grid"] = Field(default="list", description="How a page shows them.")
     page: int = Field(default=1, ge=1, le=LAST_PAGE, description=f"{PAGE_SIZE} images a page.")
 
@@ -89,6 +124,11 @@ class SearchQuery(Query):
         """Whether there is more than words."""
         shown = {"q", "sort", "view", "page"}
         return bool(self.model_dump(exclude=shown, exclude_defaults=True))
+
+    @property
+    def order(self) -> Order:
+        """Which images come first."""
+        return Order.read(self.sort)
 
     @property
     def only(self) -> SearchFilter:

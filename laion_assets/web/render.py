@@ -1,24 +1,26 @@
-"""Writes what a page says as HTML, JSON or CSV."""
+"""Writes what a page says as HTML or JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jinja2
+from markupsafe import escape
 
 from laion_assets.web.highlight import fold_words, mark_words
 from laion_assets.web.params import SearchQuery, write_path
 from laion_assets.web.responses import Answer, Problem
+from laion_assets.web.wording import SORT_CHOICES, describe_filters, introduce_query
 
+# Links to pages of ours, and forms that lead to them.
+PAGE_LINK = re.compile('href="(/(?!static/|openapi)[^"#]*)"')
+PAGE_FORM = re.compile('<form class="search"[^>]*>')
 TEMPLATES = Path(__file__).with_name("templates")
-# What a spreadsheet takes for the beginning of a formula.
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @cache
@@ -32,7 +34,13 @@ def open_templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(
-        write_path=write_path, mark_words=mark_words, fold_words=fold_words, search=SearchQuery()
+        write_path=write_path,
+        mark_words=mark_words,
+        fold_words=fold_words,
+        search=SearchQuery(),
+        describe_filters=describe_filters,
+        introduce_query=introduce_query,
+        sort_choices=SORT_CHOICES,
     )
     environment.filters.update(thousands=_thousands, moment=_moment, link=_link, share=_share)
     return environment
@@ -43,26 +51,27 @@ def render_html(template: str, **context: Any) -> bytes:
     return open_templates().get_template(f"{template}.html").render(context).encode()
 
 
+def pin_links(html: bytes, release: str) -> bytes:
+    """Returns a page whose links and forms lead to pages of the same release.
+
+    What is between quotes in a template is escaped, so that no caption looks like a link.
+    """
+    pair = urlencode({"release": release})
+    field = f'<input type="hidden" name="release" value="{escape(release)}">'
+
+    def pin(match: re.Match[str]) -> str:
+        address = match[1]
+        if "release=" in address:
+            return match[0]
+        return f'href="{address}{"&amp;" if "?" in address else "?"}{pair}"'
+
+    text = PAGE_LINK.sub(pin, html.decode())
+    return PAGE_FORM.sub(lambda match: match[0] + field, text).encode()
+
+
 def render_json(answer: Answer | Problem) -> bytes:
     """Returns what a page says as JSON."""
     return answer.model_dump_json().encode()
-
-
-def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
-    """Returns these columns of rows as CSV, without a header.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe before it: captions are
-    from strangers. JSON has them as they are.
-    """
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([_disarm(row[name]) for name in columns] for row in rows)
-    return text.getvalue().encode()
-
-
-def _disarm(value: object) -> object:
-    if isinstance(value, str) and value.startswith(FORMULA_SIGNS):
-        return f"'{value}"
-    return value
 
 
 def _thousands(number: int) -> str:

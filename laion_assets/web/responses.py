@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import computed_field
 
 from laion_assets.releases.diff import ReleaseDiff
 from laion_assets.releases.manifest import Manifest, Record
-from laion_assets.search.search import Order, Relation
 from laion_assets.web.params import write_path
 
 
@@ -25,7 +24,9 @@ class Image(Record):
         width: pixels.
         height: pixels.
         aesthetic: predicted aesthetic score, 0 to 10.
+        similarity: how well caption and image fit, by CLIP.
         punsafe: probability that it is unsafe, 0 to 1.
+        pwatermark: probability that it has a watermark, 0 to 1.
         shard: partition key.
         row_index: position in the shard, from 0.
         score: BM25; 0 where nothing was searched for.
@@ -38,7 +39,9 @@ class Image(Record):
     width: int | None
     height: int | None
     aesthetic: float | None
+    similarity: float | None
     punsafe: float | None
+    pwatermark: float | None
     shard: str
     row_index: int
     score: float = 0.0
@@ -67,26 +70,58 @@ class Answer(Record):
     release: str
 
 
+class Citation(Record):
+    """How to quote the number of images that a search found.
+
+    Attributes:
+        image_count: the number, those that are hidden included.
+        query: the words.
+        filters: what an image has to be besides.
+        release: tag of the release that was searched.
+        content_sha256: digest of what it holds.
+        address: where the same number can be seen again.
+        text: all of it as a sentence.
+        bibtex: all of it as an entry of BibTeX.
+    """
+
+    image_count: int
+    query: str
+    filters: tuple[str, ...]
+    release: str
+    content_sha256: str
+    address: str
+    text: str
+    bibtex: str
+
+
 class Images(Answer):
     """A page of images.
 
     Attributes:
-        total: how many there are, as exactly as `relation` says.
-        relation: `exactly`; `more than`: no more were looked at; `at least`: of those looked at.
+        total: how many there are, those that are hidden included.
+        hidden: how many of them are hidden as unsafe.
+        shown: the others, on all pages.
+        relation: always `exactly`; earlier versions did not count all.
         took_ms: time that the search took, in milliseconds.
         page: number of this page.
-        page_count: pages that there are, as far as they can be asked for.
+        page_count: pages that there are.
         sort: which come first.
         images: those of this page.
+        cite: how to quote the number; None where nothing was searched for.
+        notes: what was not understood in the query, in sentences.
     """
 
     total: int = 0
-    relation: Relation = "exactly"
+    hidden: int = 0
+    shown: int = 0
+    relation: Literal["exactly"] = "exactly"
     took_ms: float = 0.0
     page: int = 1
     page_count: int = 0
-    sort: Order = "relevance"
+    sort: str = "relevance"
     images: tuple[Image, ...] = ()
+    cite: Citation | None = None
+    notes: tuple[str, ...] = ()
 
 
 class SearchPage(Images):

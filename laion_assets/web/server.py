@@ -21,13 +21,14 @@ KEEP_ALIVE_S = 20
 MAX_CONNECTIONS = 1_000
 
 
-def serve(shelf: Shelf, host: str, port: int) -> None:
+def serve(shelf: Shelf, host: str, port: int, public_url: str | None = None) -> None:
     """Answers requests until somebody stops it.
 
     Args:
         shelf: the releases.
         host: a name or address of this machine.
         port: 0 takes a free one.
+        public_url: where visitors find it; host and port if it is not given.
 
     Raises:
         LaionError: there is no such release, or nothing can listen there.
@@ -37,10 +38,12 @@ def serve(shelf: Shelf, host: str, port: int) -> None:
     shelf.refresh()
     with listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
-        print(f"http://{address}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
+        here = f"http://{address}:{listener.getsockname()[1]}"
+        app = build_app(shelf, public_url=(public_url or here).rstrip("/"))
+        print(f"{here}/ (Ctrl-C ends it)", flush=True)
         # Stopped by Ctrl-C, uvicorn finishes what it has begun and raises it again.
         with suppress(KeyboardInterrupt):
-            configure(build_app(shelf)).run(sockets=[listener])
+            configure(app).run(sockets=[listener])
 
 
 def configure(app: ASGIApp) -> uvicorn.Server:

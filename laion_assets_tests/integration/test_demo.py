@@ -66,7 +66,7 @@ def test_a_name_has_as_many_hits_as_images(demo: Shell) -> None:
     with duckdb.connect(str(demo.settings.database), read_only=True) as database:
         counts = database.execute("SELECT name, image_count FROM entity_counts").fetchall()
     phrases = {name: '"' + name.replace('"', " ") + '"' for name, _ in counts}
-    found = {n: search.find(phrase, max_total=100_000).total for n, phrase in phrases.items()}
+    found = {n: search.find(phrase).total for n, phrase in phrases.items()}
     assert found == dict(counts)
 
 

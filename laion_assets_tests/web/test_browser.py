@@ -60,14 +60,14 @@ def test_a_journalist_finds_the_foxes_by_clicking(
     page = visit(java_script_enabled=has_scripts)
     page.get_by_role("searchbox").fill("fox")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("90 images")
+    expect(page.get_by_role("heading", level=1)).to_have_text("90 images whose caption has fox")
     expect(page.locator("mark").first).to_have_text("fox")
 
     page.get_by_text("Filters").click()
     page.get_by_label("Aesthetic score at least").fill("8")
-    page.get_by_label("Sort by").select_option("aesthetic score")
+    page.get_by_label("Sort by").select_option("aesthetic score, highest first")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("10 images")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("10 images whose")
     expect(page.locator(".images li").first).to_contain_text("a fox number 89")
 
     page.get_by_label("Aesthetic score at least").fill("")

@@ -17,6 +17,7 @@ from laion_assets.web.highlight import fold_words, mark_words
         ("🥰", "a 🥰 or 😀", ["🥰"]),
         ("猫", "猫 and 犬", ["猫"]),
         ("", "anything", []),
+        ("fo* OR hare -lynx", "Fox, hares, a hare, a lynx", ["Fox", "hare"]),
         ("---", "--- a", []),
     ],
 )

@@ -1,0 +1,193 @@
+"""Finds every row whose caption matches, and keeps the answers that were asked for last.
+
+Counting, sorting and exporting need all matches, not the best of them. Lance gives their row ids
+and scores in one search: a few milliseconds for most words, some hundred for a word that millions
+of captions have. A version of the table never changes, so an answer stays right while it is kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property, reduce
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from laion_assets.search.completion import Vocabulary
+from laion_assets.search.query import Query, Term, match_any, match_captions, match_words
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+    from lance.query import FullTextQuery
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+    Part: TypeAlias = tuple[str, ...] | Term | None
+
+# Of all answers that are kept together; a match takes 12 bytes.
+MAX_KEPT_BYTES = 128 * 2**20
+
+
+class Matches(NamedTuple):
+    """Rows that match.
+
+    Attributes:
+        rows: their ids, ascending.
+        scores: their BM25 scores, in the same order; 0 where there are no words.
+    """
+
+    rows: Numbers
+    scores: Numbers
+
+    def where(self, is_kept: Numbers) -> Matches:
+        """Returns those for which it is true."""
+        return Matches(self.rows[is_kept], self.scores[is_kept])
+
+
+class MatchFinder:
+    """Finds the matches in one version of the table `images`; for several threads at once."""
+
+    def __init__(self, dataset: lance.LanceDataset) -> None:
+        self._dataset = dataset
+        self._kept: OrderedDict[tuple[Part, str], Matches] = OrderedDict()
+        self._kept_bytes = 0
+        self._vocabulary = Vocabulary(dataset)
+        self._lock = Lock()
+
+    def find(self, query: Query, condition: str) -> Matches:
+        """Returns all matches, whatever their number.
+
+        Args:
+            query: what a caption must have, and must not; without any words, every caption fits.
+            condition: what Lance looks up in its indices (a domain, a shard); may be empty.
+
+        Raises:
+            LaionError: the beginning of a word stands for too many words.
+        """
+        needed = [self._find_part(query.phrases, condition)] if query.phrases else []
+        needed.extend(
+            _unite([self._find_part(term, condition) for term in group]) for group in query.groups
+        )
+        found = reduce(_intersect, needed) if needed else self._find_part(None, condition)
+        for term in query.excluded:
+            rows = self._find_part(term, condition).rows
+            found = found.where(~_contains(rows, found.rows))
+        return found
+
+    def _find_part(self, part: Part, condition: str) -> Matches:
+        """Returns the captions with all of some phrases, with a term, or all."""
+        key = part, condition
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        # Two threads may both do it, to the same end.
+        if part is None:
+            found = self._list(condition)
+        elif isinstance(part, Term) and part.is_prefix:
+            alike, others = match_any(self._vocabulary.complete(part.words))
+            found = self._match(alike, others, condition)
+        else:
+            phrases = (part.words,) if isinstance(part, Term) else part
+            found = self._match(match_captions(phrases), match_words(phrases), condition)
+        self._keep(key, found)
+        return found
+
+    def _keep(self, key: tuple[Part, str], found: Matches) -> None:
+        """Keeps an answer, and drops those that nobody asked for since."""
+        with self._lock:
+            if key in self._kept or _measure(found) > MAX_KEPT_BYTES:
+                return
+            self._kept[key] = found
+            self._kept_bytes += _measure(found)
+            while self._kept_bytes > MAX_KEPT_BYTES:
+                self._kept_bytes -= _measure(self._kept.popitem(last=False)[1])
+
+    def _list(self, condition: str) -> Matches:
+        import numpy as np
+
+        found = self._dataset.scanner(columns=[], filter=condition or None, with_row_id=True)
+        rows = np.sort(found.to_table()["_rowid"].to_numpy())
+        return Matches(rows, np.zeros(len(rows), np.float32))
+
+    def _match(
+        self, alike: FullTextQuery | None, words: FullTextQuery | None, condition: str
+    ) -> Matches:
+        """Returns the matches of one query of the captions that Lance reads alike, and another."""
+        import numpy as np
+
+        found = self._ask(alike, condition)
+        if len(self._others):
+            kept = found.where(~_contains(self._others, found.rows))
+            others = self._ask(words, condition)
+            found = Matches(*map(np.concatenate, zip(kept, others, strict=True)))
+        # Lance gives them in any order when it works with several threads.
+        return found.where(np.argsort(found.rows))
+
+    @cached_property
+    def _others(self) -> Numbers:
+        """The ids of the rows whose captions Lance reads otherwise than FTS5, in order.
+
+        A release of an older version of the project does not know them.
+        """
+        import numpy as np
+
+        if "caption_words" not in self._dataset.schema.names:
+            return np.zeros(0, np.uint64)
+        found = self._dataset.scanner(
+            columns=[], filter="caption_words IS NOT NULL", with_row_id=True
+        ).to_table()
+        return np.sort(found["_rowid"].to_numpy())
+
+    def _ask(self, query: FullTextQuery | None, condition: str) -> Matches:
+        if query is None:
+            return find_nothing()
+        found = self._dataset.scanner(
+            columns=["_score"],
+            full_text_query=query,
+            filter=condition or None,
+            # Else the filter would come after the search, without its index.
+            prefilter=True,
+            with_row_id=True,
+        ).to_table()
+        return Matches(found["_rowid"].to_numpy(), found["_score"].to_numpy())
+
+
+def find_nothing() -> Matches:
+    """Returns no matches."""
+    import numpy as np
+
+    return Matches(np.zeros(0, np.uint64), np.zeros(0, np.float32))
+
+
+def _unite(parts: Sequence[Matches]) -> Matches:
+    """Returns the rows of any part, with the sum of their scores."""
+    import numpy as np
+
+    if len(parts) == 1:
+        return parts[0]
+    rows, places = np.unique(np.concatenate([part.rows for part in parts]), return_inverse=True)
+    scores = np.bincount(places, np.concatenate([part.scores for part in parts]), len(rows))
+    return Matches(rows, scores.astype(np.float32))
+
+
+def _intersect(one: Matches, other: Matches) -> Matches:
+    """Returns the rows of both, with the sum of their scores."""
+    import numpy as np
+
+    rows, ones, others = np.intersect1d(
+        one.rows, other.rows, assume_unique=True, return_indices=True
+    )
+    return Matches(rows, one.scores[ones] + other.scores[others])
+
+
+def _measure(found: Matches) -> int:
+    return int(found.rows.nbytes + found.scores.nbytes)
+
+
+def _contains(ordered: Numbers, values: Numbers) -> Numbers:
+    """Returns for each value whether it is among the ordered ones."""
+    import numpy as np
+
+    starts, ends = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return starts < ends
