@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# pip, but with one line for each step in place of hundreds.
+INSTALL := $(BIN)/python .ci/install --constraint constraints.txt
 
 # .env takes the repository's place from PWD, and `make -C` leaves the caller's there.
 export PWD := $(CURDIR)
@@ -11,7 +12,7 @@ export PWD := $(CURDIR)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test format docs reference bench screenshots lock clean
+.PHONY: help demo dev check test wheel format docs reference bench screenshots lock clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -23,11 +24,20 @@ demo: $(VENV)/installed ## makes seven sample shards and materializes every asse
 dev: $(VENV)/installed ## opens the Dagster web UI at http://127.0.0.1:3000
 	PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
-test: $(VENV)/installed-dev ## linters, types and all tests
+check: lint ## linters, types and the quick tests: for the time between two edits
+	$(BIN)/pytest -m 'not slow and not integration'
+
+test: lint ## linters, types and all tests
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+
+wheel: ## builds the wheel, installs it into an empty environment and runs the demo elsewhere
+	PYTHON=$(PYTHON) .ci/wheel
 
 format: $(VENV)/installed-dev ## formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix
@@ -57,21 +67,22 @@ lock: $(VENV)/installed-dev ## pins the newest versions that pyproject.toml allo
 
 clean: ## removes the virtual environment and all that runs wrote to data/
 	rm -rf $(VENV)
-	find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name sheets -exec rm -rf {} +
+	find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name curation.toml ! -name sheets -exec rm -rf {} +
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable .
+	@echo "Making a virtual environment in $(VENV) ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed-dev
-	$(INSTALL) --editable '.[dev,bench]'
+	@$(INSTALL) --editable '.[dev,bench]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
-	$(INSTALL) --editable '.[docs]'
+	@$(INSTALL) --editable '.[docs]'
 	@touch $@

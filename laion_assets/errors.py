@@ -18,6 +18,10 @@ class LaionError(Exception):
         self.is_passing = is_passing
 
 
+class ProjectError(LaionError):
+    """A folder cannot be a project."""
+
+
 class ShardError(LaionError):
     """A shard's file cannot be used."""
 

@@ -1,7 +1,8 @@
 """What a user can set, read once from the environment; nothing else reads environment variables.
 
-The names are those of the README's table of settings. The data folder starts at the repository
-root unless it is absolute; other paths start where the program runs, which is there too.
+The names are those of the README's table of settings. The data folder starts at the project's home
+unless it is absolute; other paths start where the program runs, which is there too. In a checkout
+the home is the repository.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+# The root of the checkout; meaningless where the package was installed from a wheel.
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUNDLED_SHEETS = REPOSITORY / "data" / "sheets"
+# The files of the repository's root, as `pyproject.toml` puts them into a wheel.
+WHEEL_FILES = Path(__file__).resolve().with_name("project_files")
+# By these words of their own, our files differ from those of any other Dagster project.
+OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION_"))
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -96,12 +101,13 @@ class Settings:
         return self.history or self.data_dir / "dagster"
 
     @classmethod
-    def default(cls, data_dir: Path) -> Settings:
-        """Returns the settings of an empty environment, but for the folder of the data."""
+    def default(cls, data_dir: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Returns the settings of an empty environment, but for the folders of home and data."""
+        sheets = find_sheets_dir(find_home(environ))
         return cls(
             data_dir=data_dir,
             shards=(f"{glob.escape(str(data_dir))}/shards/*.parquet",),
-            sheets=MappingProxyType({p.stem: str(p) for p in sorted(BUNDLED_SHEETS.glob("*.csv"))}),
+            sheets=MappingProxyType({p.stem: str(p) for p in sorted(sheets.glob("*.csv"))}),
         )
 
     @classmethod
@@ -112,9 +118,9 @@ class Settings:
             SettingsError: a variable holds what cannot be used.
         """
         values = {name: value.strip() for name, value in environ.items()}
-        data_dir = _find_folder(values, "LAION_DATA_DIR") or REPOSITORY / "data"
+        data_dir = _find_folder(values, "LAION_DATA_DIR") or find_home(values) / "data"
         _check_data_dir(data_dir)
-        default = cls.default(data_dir)
+        default = cls.default(data_dir, values)
         shards = _split_locations(values.get("LAION_SHARDS", ""))
         sheets = {**default.sheets, **_sheet_locations(environ)}
         endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
@@ -159,13 +165,50 @@ def find_history_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Returns the folder of Dagster's history, whatever else is set wrongly."""
     if history := _find_folder(environ, "LAION_HISTORY_DIR"):
         return history
-    return (_find_folder(environ, "LAION_DATA_DIR") or REPOSITORY / "data") / "dagster"
+    return (_find_folder(environ, "LAION_DATA_DIR") or find_home(environ) / "data") / "dagster"
+
+
+def find_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Returns the project's folder: where its settings are and where relative paths start.
+
+    It is `LAION_HOME`; else the current folder, if that is a project; else the checkout that the
+    package runs from; else a folder of this user.
+    """
+    if named := environ.get("LAION_HOME", "").strip():
+        return Path.cwd() / Path(named).expanduser()
+    if is_project(Path.cwd()):
+        return Path.cwd()
+    return REPOSITORY if is_checkout() else Path.home() / ".local" / "share" / "laion"
+
+
+def is_project(folder: Path) -> bool:
+    """Returns whether a folder has our `dagster.yaml` or `.env`."""
+    return any(
+        (folder / name).is_file() and word in (folder / name).read_bytes()
+        for name, word in OWN_WORDS
+    )
+
+
+def is_checkout() -> bool:
+    """Returns whether the package runs from a checkout, and not from a wheel."""
+    return not WHEEL_FILES.is_dir()
+
+
+def find_files_dir() -> Path:
+    """Returns the folder of the files that a new project begins with."""
+    return REPOSITORY if is_checkout() else WHEEL_FILES
+
+
+def find_sheets_dir(home: Path) -> Path:
+    """Returns the folder of the lists of names: the project's own, else the bundled ones."""
+    own = home / "data" / "sheets"
+    return own if own.is_dir() else find_files_dir() / "data" / "sheets"
 
 
 def _find_folder(environ: Mapping[str, str], variable: str) -> Path | None:
     """Returns an absolute folder; None if the variable is blank or not set."""
     folder = environ.get(variable, "").strip()
-    return REPOSITORY / Path(folder).expanduser() if folder else None
+    return find_home(environ) / Path(folder).expanduser() if folder else None
 
 
 def _sheet_locations(environ: Mapping[str, str]) -> dict[str, str]:
@@ -207,7 +250,14 @@ VARIABLES = (
         "LAION_DATA_DIR",
         "The folder that the pipeline writes to. Its path may not contain `%`, `?`, backslashes or "
         "control characters.",
-        "`data/` of the repository",
+        "`data/` of the repository, or of the project's folder",
+    ),
+    Variable(
+        "LAION_HOME",
+        "The project's folder, with its settings and data. It is read from the environment only, "
+        "not from `.env`.",
+        "the current folder if it has a `dagster.yaml` or `.env` of this project, else the "
+        "repository; without a checkout `~/.local/share/laion`",
     ),
     Variable(
         "LAION_HISTORY_DIR",

@@ -32,6 +32,7 @@ ORDER = (
     "errors",
     "schemas",
     "settings",
+    "project",
     "history",
     "partitions",
     "stores",

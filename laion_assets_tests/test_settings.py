@@ -6,13 +6,13 @@ import pytest
 from laion_assets.definitions import build_defs
 from laion_assets.raw_shards.sources.listing import list_shards
 from laion_assets.settings import (
-    BUNDLED_SHEETS,
     REPOSITORY,
     Settings,
     SettingsError,
     find_history_dir,
 )
 
+BUNDLED_SHEETS = REPOSITORY / "data" / "sheets"
 BUNDLED_KINDS = ("artists", "celebrities", "characters")
 
 

@@ -128,6 +128,21 @@ def _make_samples(settings: Settings) -> None:
 
 
 @main.command()
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Writes an editable project to FOLDER: settings, Dagster's instance, lists of names.
+
+    Commands that are run in FOLDER then use it. FOLDER may exist; it may have no other files of
+    these names.
+    """
+    from laion_assets.project import init_project
+
+    for path in init_project(folder):
+        click.echo(path)
+    click.echo(f"laion: {folder} is a project; run `laion demo` in it", err=True)
+
+
+@main.command()
 def discover() -> None:
     """Registers the shards that LAION_SHARDS names as partitions.
 

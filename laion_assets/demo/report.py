@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from laion_assets.releases.catalog import newest_release
-from laion_assets.settings import REPOSITORY
+from laion_assets.settings import REPOSITORY, find_home, is_checkout
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql
@@ -25,7 +27,7 @@ def print_report(settings: Settings) -> None:
         domains = connection.execute(load_sql("counts/top_domains")).fetchmany(3)
     release = newest_release(LanceStore(settings.lance_dir))
     assert release is not None
-    program = _shorten(Path(sys.argv[0]))
+    program = _name_program()
     top = ", ".join(f"{domain} ({count:,})" for domain, count, *_ in domains)
     lines = (
         "",
@@ -44,7 +46,7 @@ def print_report(settings: Settings) -> None:
         f"  Dagster history   {_shorten(settings.history_dir)}",
         "",
         "What to do next",
-        "  make dev          opens the web UI at http://127.0.0.1:3000",
+        f"  {_name_web_ui_command():<17} opens the web UI at http://127.0.0.1:3000",
         f"  {program} serve       opens the search page at http://127.0.0.1:8000",
         f"  {program} search 'red fox'",
         f"  {program} status",
@@ -54,7 +56,18 @@ def print_report(settings: Settings) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
+def _name_program() -> str:
+    """Returns how one calls `laion` again."""
+    is_on_path = not is_checkout() and shutil.which("laion") == sys.argv[0]
+    return "laion" if is_on_path else _shorten(Path(sys.argv[0]))
+
+
+def _name_web_ui_command() -> str:
+    return "make dev" if is_checkout() else f"cd {shlex.quote(str(find_home()))} && dagster dev"
+
+
 def _shorten(path: Path) -> str:
-    """Returns the path as one would type it in the repository's root."""
+    """Returns the path as one would type it in the root of the checkout, if there is one."""
     absolute = path.absolute()
-    return str(absolute.relative_to(REPOSITORY) if absolute.is_relative_to(REPOSITORY) else path)
+    is_inside = is_checkout() and absolute.is_relative_to(REPOSITORY)
+    return str(absolute.relative_to(REPOSITORY) if is_inside else path)

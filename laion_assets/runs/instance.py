@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_assets.settings import REPOSITORY, Settings, find_history_dir
+from laion_assets.project import set_up_home
+from laion_assets.settings import Settings, find_history_dir, find_home
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -20,22 +21,28 @@ HISTORY_FILES = ("history/runs.db*", "history/runs/index.db*", "schedules/schedu
 
 
 def load_environment() -> Settings:
-    """Reads `.env` of the repository as Dagster does, and returns the settings.
+    """Reads `.env` of the project as Dagster does, and returns the settings.
 
     What the environment says of shards, sheets and the data folder wins over the file. The working
-    folder becomes the repository, where relative paths start.
+    folder becomes the project's home, where relative paths start. Outside a checkout the home is
+    set up when it is first used.
     """
     from dotenv import dotenv_values
 
-    os.chdir(REPOSITORY)
+    home = find_home()
+    set_up_home(home)
+    if os.environ.get("LAION_HOME"):
+        # A relative path would start elsewhere after the change of folder.
+        os.environ["LAION_HOME"] = str(home)
+    os.chdir(home)
     # Dagster's commands get this from the shell that starts them.
-    os.environ["PWD"] = str(REPOSITORY)
+    os.environ["PWD"] = str(home)
     set_by_user = {name for name, value in os.environ.items() if _is_setting(name) and value}
-    for name, value in dotenv_values(REPOSITORY / ".env").items():
-        if value is not None and name not in set_by_user:
+    for name, value in dotenv_values(home / ".env").items():
+        if value is not None and name not in {*set_by_user, "LAION_HOME"}:
             os.environ[name] = value
     settings = Settings.from_environment()
-    os.environ.setdefault("DAGSTER_HOME", str(REPOSITORY))
+    os.environ.setdefault("DAGSTER_HOME", str(home))
     return settings
 
 

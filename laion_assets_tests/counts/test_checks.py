@@ -14,6 +14,8 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.resources import Warehouse
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def counted(

@@ -18,6 +18,8 @@ from laion_assets.stores.database import Database, stream
 from laion_assets.stores.sql import load_sql
 from laion_assets_tests.conftest import WriteShard
 
+pytestmark = pytest.mark.slow
+
 Row = tuple[object, ...]
 
 WORDS = ("Vincent", "van", "Gogh", "café", "CAFE", "Émile", "Zola", "葛飾", "🎨", "🦊", "fox", "a")

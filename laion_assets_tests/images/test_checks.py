@@ -18,6 +18,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets_tests.conftest import WriteShard
 
+pytestmark = pytest.mark.slow
+
 Evaluations = dict[str, dg.AssetCheckEvaluation]
 ROWS = 100
 

@@ -17,6 +17,16 @@ from laion_assets.settings import REPOSITORY, Settings
 SAMPLE_SHARD = "train-00003-of-00007-36440e2d83f7fb02"
 
 
+INTEGRATION = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test of this folder."""
+    for item in items:
+        if item.path.is_relative_to(INTEGRATION):
+            item.add_marker(pytest.mark.integration)
+
+
 @dataclass(frozen=True)
 class Shell:
     """Runs commands against a data folder of their own."""

@@ -6,8 +6,10 @@ import pytest
 
 from laion_assets.errors import SheetError
 from laion_assets.names.sheets import Sheet, parse_sheet, read_record, refresh_sheet
-from laion_assets.settings import BUNDLED_SHEETS, Settings
+from laion_assets.settings import REPOSITORY, Settings
 from laion_assets.stores.database import Database
+
+BUNDLED_SHEETS = sorted((REPOSITORY / "data" / "sheets").glob("*.csv"))
 
 TWO = ["Vincent van Gogh", "Banksy"]
 
@@ -98,7 +100,7 @@ def test_errors_of_the_spreadsheet_are_counted_apart_from_blanks() -> None:
     assert (names(sheet), sheet.error_count, sheet.blank_count) == (["Banksy"], 2, 1)
 
 
-@pytest.mark.parametrize("path", sorted(BUNDLED_SHEETS.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BUNDLED_SHEETS, ids=lambda path: path.stem)
 def test_the_bundled_lists_have_a_name_on_every_line(path: Path) -> None:
     sheet = read(path.read_bytes(), path.stem)
 

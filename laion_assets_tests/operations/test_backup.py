@@ -19,6 +19,8 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import ingest, refresh
 
+pytestmark = pytest.mark.slow
+
 
 def list_wrong(backup: Backup, folder: Path) -> list[str]:
     """Returns the files that are not as the record says, and those that it does not name."""

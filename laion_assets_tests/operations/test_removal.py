@@ -25,6 +25,8 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import count, ingest, load, publish, refresh
 
+pytestmark = pytest.mark.slow
+
 EVERYWHERE = ["DuckDB", "Lance", "raw copy", "partition"]
 SHARD_TABLES = ("images", "rejected_images", "shards", "shard_figures", "caption_matches")
 # What a removal does, line by line; what they call is a transaction or a commit.

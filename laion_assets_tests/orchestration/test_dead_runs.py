@@ -29,6 +29,8 @@ from laion_assets.orchestration.dead_runs import (
 )
 from laion_assets.orchestration.processes import find_process
 
+pytestmark = pytest.mark.slow
+
 # No process has it: the kernel's limit is below.
 NOBODY = 99_999_999
 

@@ -19,6 +19,8 @@ from laion_assets.orchestration.interrupts import StoppedError
 from laion_assets.runs.backfill import run_job
 from laion_assets.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 ERRORS: dict[str, tuple[Exception, str, bool]] = {
     "bad file": (ShardError("/s.parquet: is empty; fetch it again"), "is empty", False),
     "network": (ShardError("https://a: no connection", is_passing=True), "no connection", True),

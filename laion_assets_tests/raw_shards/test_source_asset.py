@@ -1,6 +1,7 @@
 """The graph begins at the source, and what changes there is an event."""
 
 import dagster as dg
+import pytest
 
 from laion_assets.definitions import build_defs
 from laion_assets.raw_shards.source_asset import SOURCE_SHARDS_KEY
@@ -8,6 +9,8 @@ from laion_assets.runs.backfill import discover_shards
 from laion_assets.runs.tick import IN_BACKGROUND
 from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard
+
+pytestmark = pytest.mark.slow
 
 
 def count_events(instance: dg.DagsterInstance) -> dict[str, int]:

@@ -32,6 +32,8 @@ from laion_assets.web.current_release import Shelf
 from laion_assets_tests.conftest import WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
+pytestmark = pytest.mark.slow
+
 
 def today() -> str:
     return datetime.now(tz=UTC).date().isoformat()

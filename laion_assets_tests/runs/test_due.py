@@ -17,6 +17,8 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = "0" * 64, "1" * 64
 
 

@@ -16,6 +16,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import copy, ingest, load, refresh
 
+pytestmark = pytest.mark.slow
+
 
 def test_pages_follow_one_another(settings: Settings) -> None:
     ingest(settings, "alpha", *(f"fox {'and fox ' * n}" for n in range(25)))

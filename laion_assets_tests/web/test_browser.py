@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from laion_assets_tests.web.conftest import SCRIPT, Released
 
+pytestmark = pytest.mark.slow
+
 PHONE = {"width": 360, "height": 740}
 ADDRESSES = (
     "/",
