@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # The files of the repository's root, as `pyproject.toml` puts them into a wheel.
 WHEEL_FILES = Path(__file__).resolve().with_name("project_files")
 # By these words of their own, our files differ from those of any other Dagster project.
-OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION_"))
+OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION"))
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
