@@ -127,8 +127,9 @@ def test_lance_holds_the_rows_of_duckdb_value_for_value(released: Released) -> N
     copied = read_lance(released.settings).sort_by(
         [("shard", "ascending"), ("row_index", "ascending")]
     )
-    assert copied.column_names == rows.column_names
-    assert copied.to_pylist() == rows.to_pylist()
+    # The words that Lance reads otherwise are in Lance alone.
+    assert copied.column_names == [*rows.column_names, "caption_words"]
+    assert copied.drop_columns(["caption_words"]).to_pylist() == rows.to_pylist()
 
 
 def test_domain_counts_equal_a_recount_of_the_raw_files(released: Released) -> None:
