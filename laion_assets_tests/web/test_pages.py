@@ -607,7 +607,7 @@ LISTS = {
     "/search?domain=zoo.test": ("laion-zoo.test", 5),
     "/domains/zoo.test": ("laion-zoo.test", 5),
     "/names/artists/Ana%20Fox": ("laion-artists-Ana-Fox", 90),
-    "/domains": ("laion-domains", 32 + len(ODD_HOSTS)),
+    "/domains": ("laion-domains", 34 + len(ODD_HOSTS)),
     "/names/characters": ("laion-characters", 6),
     "/releases": ("laion-releases", 1),
 }
