@@ -9,7 +9,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from laion_assets.counts.refresh import refresh_domain_counts, refresh_entity_counts
+from laion_assets.counts.refresh import (
+    refresh_domain_counts,
+    refresh_entity_counts,
+    refresh_site_counts,
+)
 from laion_assets.images.load import load_shard
 from laion_assets.lance_images.copy import copy_shard
 from laion_assets.names.sheets import refresh_sheet
@@ -61,6 +65,7 @@ def refresh(settings: Settings) -> None:
     for kind, location in settings.sheets.items():
         refresh_sheet(database, kind, location)
     refresh_domain_counts(database)
+    refresh_site_counts(database)
     refresh_entity_counts(database, kinds)
     publish_release(database, LanceStore(settings.lance_dir), kinds, ReleaseOrder(run_id="none"))
 

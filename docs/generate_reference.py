@@ -30,6 +30,7 @@ TABLE_MEANINGS = {
     "caption_matches": "The count of each name for each shard, so that only new pairs are counted.",
     "refreshes": "The state of the shards and names that each table of counts describes.",
     "domain_counts": "Images of each domain. A release has this table in Lance too.",
+    "site_counts": "Images and hosts of each registered domain. A release has this table in Lance too.",
     "entity_counts": "Images of each name. A release has this table in Lance too.",
     "schema_version": "The version of the schema of this database.",
 }
@@ -101,6 +102,10 @@ METADATA: dict[str, dict[str, str]] = {
         "spreadsheet_errors": "Rows with an error such as `#N/A` in place of a name.",
         "sha256": "SHA-256 of the list.",
         "source": "Where the list is.",
+    },
+    "site_counts": {
+        "top_sites": "The twenty registered domains with the most images, and their hosts.",
+        "images": "Images of all registered domains.",
     },
     "entity_counts": {
         "top_<kind>": "The names of each kind with the most images.",
@@ -226,8 +231,8 @@ def _describe_automation(defs: dg.Definitions) -> Iterator[str]:
 def _describe_tables() -> Iterator[str]:
     yield "All tables are in the DuckDB database `<data dir>/laion.duckdb`. Each list of names is"
     yield "one more table, named after its kind, with the column `name` and the list's own columns."
-    yield "The LanceDB database `<data dir>/lance/` has the tables `images`, `domain_counts` and"
-    yield "`entity_counts`."
+    yield "The LanceDB database `<data dir>/lance/` has the tables `images`, `domain_counts`,"
+    yield "`site_counts` and `entity_counts`."
     yield ""
     for name, columns in TABLES.items():
         yield from (f"## {name}", "", TABLE_MEANINGS[name], "")

@@ -44,9 +44,11 @@ def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:
     """Returns the job that reads the sheets, counts, and releases."""
     return dg.define_asset_job(
         REFRESH_NAME,
-        selection=dg.AssetSelection.assets(*kinds, "domain_counts", "entity_counts", "release")
+        selection=dg.AssetSelection.assets(
+            *kinds, "domain_counts", "site_counts", "entity_counts", "release"
+        )
         | TABLE_CHECKS,
-        description="Reads the sheets, counts domains and names, and publishes a release.",
+        description="Reads the sheets, counts domains, sites and names, and publishes a release.",
     )
 
 

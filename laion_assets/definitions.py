@@ -11,9 +11,10 @@ from laion_assets.automation import (
     build_discover_shards,
     build_refresh_job,
 )
-from laion_assets.counts.checks import build_checks, counts_add_up
+from laion_assets.counts.checks import build_checks, counts_add_up, site_counts_add_up
 from laion_assets.counts.domain_counts import domain_counts
 from laion_assets.counts.entity_counts import build_entity_counts_asset
+from laion_assets.counts.site_counts import site_counts
 from laion_assets.images.asset import images
 from laion_assets.images.checks import (
     columns_as_documented,
@@ -41,6 +42,7 @@ TABLE_CHECKS = (
     few_repeats,
     equals_duckdb,
     counts_add_up,
+    site_counts_add_up,
     indices_cover_every_row,
     counts_equal_duckdb,
 )
@@ -59,6 +61,7 @@ def build_defs(
             images,
             lance_images,
             domain_counts,
+            site_counts,
             *(build_names_asset(kind) for kind in kinds),
             build_entity_counts_asset(kinds),
             build_release_asset(kinds),

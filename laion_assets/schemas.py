@@ -45,10 +45,10 @@ class Column:
 
 # Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
 # data of an older version get it when they are next opened (`stores/migration.py`).
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.
-CLEANING_VERSION = "2"
+CLEANING_VERSION = "3"
 
 IMAGES = (
     Column(
@@ -118,6 +118,13 @@ IMAGES = (
         ("hash",),
         is_integer_only=True,
         compression="uncompressed",
+    ),
+    Column(
+        "registered_domain",
+        "VARCHAR",
+        "The domain that somebody registered (public suffix list); the host where there is none.",
+        compression="dict_fsst",
+        since=2,
     ),
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
     Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
@@ -246,6 +253,12 @@ DOMAIN_COUNTS = (
     Column("image_count", "BIGINT", "Images from that host.", is_required=True),
 )
 
+SITE_COUNTS = (
+    Column("registered_domain", "VARCHAR", "Registered domain of the hosts.", is_required=True),
+    Column("image_count", "BIGINT", "Images from all of its hosts.", is_required=True),
+    Column("host_count", "BIGINT", "Its hosts with images.", is_required=True),
+)
+
 ENTITY_COUNTS = (
     Column("kind", "VARCHAR", "The sheet that the name stands in.", is_required=True),
     Column("name", "VARCHAR", "The name as the sheet has it.", is_required=True),
@@ -266,6 +279,7 @@ TABLES = {
     "caption_matches": CAPTION_MATCHES,
     "refreshes": REFRESHES,
     "domain_counts": DOMAIN_COUNTS,
+    "site_counts": SITE_COUNTS,
     "entity_counts": ENTITY_COUNTS,
     "schema_version": SCHEMA_VERSIONS,
 }

@@ -47,6 +47,7 @@ RESERVED_NAMES = frozenset(
         "schema_version",
         "shards",
         "sheets",
+        "site_counts",
         "source_shards",
     }
 )

@@ -6,7 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laion_assets.counts.refresh import refresh_domain_counts, refresh_entity_counts
+from laion_assets.counts.refresh import (
+    refresh_domain_counts,
+    refresh_entity_counts,
+    refresh_site_counts,
+)
 from laion_assets.images.load import load_shard
 from laion_assets.lance_images.copy import copy_shard
 from laion_assets.names.sheets import refresh_sheet
@@ -53,6 +57,7 @@ def count(settings: Settings) -> None:
     for kind, location in settings.sheets.items():
         refresh_sheet(database, kind, location)
     refresh_domain_counts(database)
+    refresh_site_counts(database)
     refresh_entity_counts(database, tuple(settings.sheets))
 
 

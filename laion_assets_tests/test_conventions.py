@@ -317,7 +317,7 @@ def test_a_table_is_named_as_its_asset(tmp_path: Path) -> None:
         if "dagster/table_name" in spec.metadata
     }
 
-    assert {"images", "domain_counts", "entity_counts", "artists"} <= tables.keys()
+    assert {"images", "domain_counts", "site_counts", "entity_counts", "artists"} <= tables.keys()
     assert tables == {name: TABLE_NAMES.get(name, name) for name in tables}
     assert len(set(tables.values())) == len(tables)
 

@@ -23,6 +23,7 @@ IMAGES = [
     ("license", "VARCHAR", False),
     ("language", "VARCHAR", False),
     ("hash", "BIGINT", False),
+    ("registered_domain", "VARCHAR", False),
     ("shard", "VARCHAR", True),
     ("row_index", "BIGINT", True),
 ]
@@ -67,11 +68,15 @@ def test_rejected_images_has_the_columns_of_the_contract() -> None:
     [
         (schemas.DOMAIN_COUNTS, [("domain", "VARCHAR"), ("image_count", "BIGINT")]),
         (
+            schemas.SITE_COUNTS,
+            [("registered_domain", "VARCHAR"), ("image_count", "BIGINT"), ("host_count", "BIGINT")],
+        ),
+        (
             schemas.ENTITY_COUNTS,
             [("kind", "VARCHAR"), ("name", "VARCHAR"), ("image_count", "BIGINT")],
         ),
     ],
-    ids=["domain_counts", "entity_counts"],
+    ids=["domain_counts", "site_counts", "entity_counts"],
 )
 def test_the_counts_have_the_columns_of_the_contract(
     columns: tuple[Column, ...], expected: list[tuple[str, str]]

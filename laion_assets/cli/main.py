@@ -263,6 +263,7 @@ def remove(shards: tuple[str, ...], no_refresh: bool) -> None:
 @click.argument("query")
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--domain", help="The whole host of the image.")
+@click.option("--site", help="A registered domain with all of its hosts, *.host, or an address.")
 @click.option("--shard", help="The shard that it came from.")
 @click.option("--min-aesthetic", type=float, help="Aesthetic score, 0 to 10.")
 @click.option("--max-punsafe", type=float, help="Probability of being unsafe, 0 to 1.")

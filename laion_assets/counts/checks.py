@@ -129,3 +129,31 @@ def counts_add_up(
             "if_it_fails": "Load the shards that are named again; then refresh the counts.",
         },
     )
+
+
+@dg.asset_check(asset="site_counts")
+@explain_failures
+def site_counts_add_up(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+) -> dg.AssetCheckResult:
+    """The counts of all registered domains add up to the rows of `images`.
+
+    And their hosts to the different hosts there.
+    """
+    from laion_assets.stores.sql import load_sql
+
+    with warehouse.database.read() as connection:
+        ((counted, counted_hosts, images, hosts),) = connection.execute(
+            load_sql("counts/sum_site_counts")
+        ).fetchall()
+    is_sound = (counted, counted_hosts) == (images, hosts)
+    return dg.AssetCheckResult(
+        passed=is_sound or is_overtaken(context.instance, context.run.run_id),
+        metadata={
+            "sum_of_counts": counted,
+            "images": images,
+            "sum_of_hosts": counted_hosts,
+            "hosts": hosts,
+            "if_it_fails": "Materialize `site_counts` again.",
+        },
+    )

@@ -78,6 +78,14 @@ def refresh_domain_counts(database: Database) -> None:
         _note_refresh(connection, "domain_counts", None)
 
 
+def refresh_site_counts(database: Database) -> None:
+    """Counts the images and hosts of each registered domain anew."""
+    with database.write() as connection:
+        connection.execute(load_sql("counts/delete_site_counts"))
+        connection.execute(load_sql("counts/insert_site_counts"))
+        _note_refresh(connection, "site_counts", None)
+
+
 def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountReport:
     """Counts for each name of these kinds the images whose caption matches it.
 
@@ -106,7 +114,7 @@ def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountRepo
 
 def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
     """Empties the tables of counts where no shard is left to count."""
-    for table in ("domain_counts", "entity_counts"):
+    for table in ("domain_counts", "site_counts", "entity_counts"):
         connection.execute(load_sql(f"counts/delete_{table}"))
         connection.execute(load_sql("counts/delete_refresh"), {"table_name": table})
 
@@ -114,6 +122,11 @@ def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
 def is_domain_count_fresh(connection: duckdb.DuckDBPyConnection) -> bool:
     """Returns whether `domain_counts` tells of the shards as they are loaded now."""
     return _is_fresh(connection, "domain_counts", None)
+
+
+def is_site_count_fresh(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Returns whether `site_counts` covers the shards as they are loaded now."""
+    return _is_fresh(connection, "site_counts", None)
 
 
 def is_entity_count_fresh(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from laion_assets.errors import LaionError, ShardError, first_line
+from laion_assets.images.registered_domain import map_hosts
 from laion_assets.images.text_repair import repair_file
 from laion_assets.raw_shards.fetch import RawShard
 from laion_assets.raw_shards.samples import is_sample_file
@@ -126,6 +127,7 @@ def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
             columns=select_list(pq.read_schema(readable)), path=quote_path(str(readable))
         )
         connection.execute(view)
+        _register_hosts(connection)
         shard = {"shard": raw.shard}
         ((image_count,),) = connection.execute(load_sql("images/insert_images"), shard).fetchall()
         if image_count < raw.file_rows:
@@ -135,6 +137,17 @@ def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
 
 def _count_rejected(connection: duckdb.DuckDBPyConnection, shard: str) -> dict[str, int]:
     return dict(connection.execute(load_sql("images/count_rejected"), {"shard": shard}).fetchall())
+
+
+def _register_hosts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes `hosts`: every host of `source`, looked up once, with its registered domain."""
+    import pyarrow as pa
+
+    found = connection.execute(load_sql("images/select_hosts")).fetchall()
+    mapped = map_hosts(host for (host,) in found)
+    columns = {"domain": list(mapped), "registered_domain": list(mapped.values())}
+    schema = pa.schema([pa.field(name, pa.string()) for name in columns])
+    connection.register("hosts", pa.table(columns, schema=schema))
 
 
 def _check_accounting(raw: RawShard, load: ShardLoad) -> None:

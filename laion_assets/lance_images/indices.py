@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # does so); a B-tree is for the rare ones.
 SCALAR_INDICES: Mapping[str, Literal["BTREE", "BITMAP"]] = {
     "domain": "BTREE",
+    "registered_domain": "BTREE",
     "shard": "BITMAP",
     "punsafe": "BTREE",
     "aesthetic": "BTREE",

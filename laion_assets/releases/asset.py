@@ -36,7 +36,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
 
     @laion_asset(
         holds="urls-and-captions",
-        deps=["lance_images", "domain_counts", "entity_counts"],
+        deps=["lance_images", "domain_counts", "site_counts", "entity_counts"],
         group_name="release",
         kinds={"lance"},
         code_version="2",
@@ -49,12 +49,13 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         warehouse: Warehouse,
         lance_store: LanceResource,
     ) -> Iterator[dg.MaterializeResult[None]]:
-        """One tag for a version of the Lance tables `images`, `domain_counts` and `entity_counts`.
+        """One tag for a version of the Lance tables `images` and those of the counts.
 
-        Its indices cover every row: full text of `caption`, and `domain`, `shard` and the scores
-        and sizes. The tag is the day in UTC, with `.2`, `.3` for more on one day, or the name in
-        the run's config. It is refused while Lance and DuckDB, or the counts and what they count,
-        differ; if a shard is loaded meanwhile, nothing is released, and the next refresh does it.
+        Its indices cover every row: full text of `caption`, and `domain`, `registered_domain`,
+        `shard`, the scores and sizes. The tag is the day in UTC, with `.2`, `.3` for more on one
+        day, or the name in the run's config. It is refused while Lance and DuckDB, or the counts
+        and what they count, differ; if a shard is loaded meanwhile, nothing is released, and the
+        next refresh does it.
         If nothing changed, the release before stays the newest. `laion release show` prints the
         record of it.
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import lance
 
 
-COUNT_TABLES = ("domain_counts", "entity_counts")
+# Releases from before `site_counts` lack it: ask the record of a release which of them it has.
+COUNT_TABLES = ("domain_counts", "site_counts", "entity_counts")
 # `images` last: its tag makes the release.
 TABLES = (*COUNT_TABLES, "images")
 DELETED_KEY = "laion_assets.deleted_release."
@@ -33,7 +34,7 @@ def list_releases(store: LanceStore) -> Iterator[Manifest]:
     tags = list_tags(store)
     for version, name in sorted(((v, n) for n, v in tags["images"].items()), reverse=True):
         manifest = read_manifest(dataset.checkout_version(version), name)
-        if manifest and all(name in tags[table] for table in COUNT_TABLES):
+        if manifest and all(name in tags[table] for table in list_count_tables(manifest)):
             yield manifest
 
 
@@ -66,6 +67,11 @@ def find_release(store: LanceStore, tag: str | None = None) -> Manifest:
 def open_released(store: LanceStore, manifest: Manifest, table: str) -> lance.LanceDataset:
     """Opens a Lance table as a release has it."""
     return store.open(table, manifest.release)
+
+
+def list_count_tables(manifest: Manifest) -> tuple[str, ...]:
+    """Returns the tables of counts that a release has."""
+    return tuple(table for table in COUNT_TABLES if table in manifest.lance_versions)
 
 
 def list_tags(store: LanceStore) -> dict[str, dict[str, int]]:

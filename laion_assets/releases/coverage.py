@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 import duckdb
 
-from laion_assets.counts.refresh import is_domain_count_fresh, is_entity_count_fresh
+from laion_assets.counts.refresh import (
+    is_domain_count_fresh,
+    is_entity_count_fresh,
+    is_site_count_fresh,
+)
 from laion_assets.errors import StaleTableError
-from laion_assets.releases.catalog import COUNT_TABLES, TABLES, newest_release, open_released
+from laion_assets.releases.catalog import list_count_tables, newest_release, open_released
 from laion_assets.releases.manifest import (
     Manifest,
 )
@@ -77,7 +81,7 @@ class IndexCoverage:
 def measure_coverage(store: LanceStore, manifest: Manifest) -> list[IndexCoverage]:
     """Returns what each index of the released tables covers, by Lance's own statistics."""
     coverage = []
-    for table in TABLES:
+    for table in (*list_count_tables(manifest), "images"):
         dataset = open_released(store, manifest, table)
         for index in dataset.describe_indices():
             numbers = dataset.stats.index_stats(index.name)
@@ -90,7 +94,7 @@ def compare_counts(database: Database, store: LanceStore, manifest: Manifest) ->
     """Returns how many rows of each released table of counts differ from DuckDB's."""
     differing = {}
     with database.read() as connection:
-        for table in COUNT_TABLES:
+        for table in list_count_tables(manifest):
             released = open_released(store, manifest, table)
             connection.register("released", released.to_table())
             query = load_sql("releases/count_differing_counts").format(
@@ -104,6 +108,8 @@ def check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) ->
     """Raises `StaleTableError` unless the counts are those of the present shards and names."""
     if not is_domain_count_fresh(connection):
         raise StaleTableError("a shard changed since the count; materialize `domain_counts` first")
+    if not is_site_count_fresh(connection):
+        raise StaleTableError("a shard changed since the count; materialize `site_counts` first")
     if not is_entity_count_fresh(connection, kinds):
         raise StaleTableError(
             "a shard or a name changed since the count; materialize `entity_counts` first"

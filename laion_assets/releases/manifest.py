@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MANIFEST_KEY = "laion_assets.manifest"
 # What of a shard makes the content of a release: the file, and what became of its rows.
 DIGESTED = ("sha256", "image_count", "rejected_count", "id_sum", "cleaning_version")
-LIBRARIES = ("dagster", "duckdb", "lancedb", "polars", "pyarrow", "pylance")
+LIBRARIES = ("dagster", "duckdb", "lancedb", "polars", "publicsuffixlist", "pyarrow", "pylance")
 
 
 class Record(BaseModel):
@@ -91,7 +91,7 @@ class Manifest(Record):
     """The record of a release.
 
     Attributes:
-        release: its tag on the three Lance tables.
+        release: its tag on the Lance tables.
         released_at: when, in UTC.
         content_sha256: digest of what it holds, whatever the layout on disk and the time.
         run_id: the Dagster run that made it.

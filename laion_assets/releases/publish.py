@@ -221,7 +221,8 @@ def _remove_unfinished(store: LanceStore, dataset: lance.LanceDataset) -> None:
     for table in COUNT_TABLES:
         left = {name for name in list_deleted(dataset) if name in tags[table]}
         for name, versions in last.items():
-            if name not in tags["images"] and tags[table].get(name) == versions[table]:
+            # Of a release from before `site_counts` there is no version of it.
+            if name not in tags["images"] and tags[table].get(name, 0) == versions.get(table):
                 left.add(name)
         for name in left:
             store.open(table).tags.delete(name)

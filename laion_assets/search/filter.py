@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
+from laion_assets.search.sites import read_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,8 @@ class SearchFilter:
 
     Attributes:
         domain: the whole host, in whatever case.
+        site: a registered domain, a host, `*.host` or an address, as `read_place` takes it.
+        has_sites: whether the table has the column `registered_domain`, as older releases do not.
         shard: partition key.
         min_aesthetic: aesthetic score at least.
         max_punsafe: probability of being unsafe at most.
@@ -35,6 +38,8 @@ class SearchFilter:
     """
 
     domain: str | None = None
+    site: str | None = None
+    has_sites: bool = True
     shard: str | None = None
     min_aesthetic: float | None = None
     max_punsafe: float | None = None
@@ -49,7 +54,7 @@ class SearchFilter:
             LaionError: a bound is no number, or too large.
         """
         for name, value in vars(self).items():
-            if isinstance(value, str) or value is None:
+            if isinstance(value, str | bool) or value is None:
                 continue
             if not abs(value) < LARGEST_BOUND:
                 raise LaionError(f"{name}: {value!r} is no value of that column")
@@ -58,11 +63,14 @@ class SearchFilter:
     def equalities(self) -> str:
         """What few rows are, as Lance takes it; empty without any."""
         wanted = {"domain": self.domain and self.domain.lower(), "shard": self.shard}
-        return " AND ".join(
+        conditions = [
             f"{column} = {quote_text(value)}"
             for column, value in wanted.items()
             if value is not None
-        )
+        ]
+        if self.site is not None:
+            conditions.append(_is_from(self.site, has_sites=self.has_sites))
+        return " AND ".join(conditions)
 
     @property
     def ranges(self) -> tuple[Range, ...]:
@@ -112,6 +120,26 @@ class Range:
 
 
 EVERYTHING = SearchFilter()
+
+
+def _is_from(site: str, *, has_sites: bool) -> str:
+    """Returns the condition that an image is from a site, as Lance takes it."""
+    place = read_place(site)
+    if place is None:
+        raise LaionError(f"site: there is no host in {site!r}; write example.com or an address")
+    # A host may end with a dot.
+    host = f"domain IN ({quote_text(place.host)}, {quote_text(place.host + '.')})"
+    ends = (f"ends_with(domain, {quote_text(f'.{place.host}{dot}')})" for dot in ("", "."))
+    below = f"({host} OR {' OR '.join(ends)})"
+    is_site = place.host == place.site
+    # The hosts below a suffix are sites of their own: it takes `*.` to mean them.
+    if not place.is_wild and (place.is_suffix or not is_site):
+        return host
+    if not has_sites or place.is_suffix:
+        return below
+    # The index finds the rows of the site; for a part of it, only they are compared.
+    site = f"registered_domain = {quote_text(place.site)}"
+    return site if is_site else f"({site} AND {below})"
 
 
 def quote_text(text: str) -> str:

@@ -7,13 +7,13 @@ captions alike; the others are searched by their column `caption_words`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import find_release, newest_release, open_released
-from laion_assets.search.filter import EVERYTHING, Range, SearchFilter
+from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_text
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
 from laion_assets.search.order import Order
 from laion_assets.search.query import Query, read_query
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Rows of an export that are read at a time.
 EXPORT_ROWS = 10_000
+# Images with one address, of which a page shows no more.
+MAX_SAME_URL = 100
 RELEVANT = Order()
 
 
@@ -162,6 +164,26 @@ class CaptionSearch:
         ).to_table()
         return found.to_pylist()[0] if found.num_rows else None
 
+    def find_url(self, url: str, domains: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+        """Returns the images with exactly this address, by either of http and https.
+
+        Args:
+            url: an address.
+            domains: what its host may be written as; their index leaves few rows to compare.
+        """
+        _, mark, rest = url.partition("://")
+        urls = {url, f"https://{rest}", f"http://{rest}"} if mark else {url}
+        condition = (
+            f"domain IN ({', '.join(map(quote_text, sorted(domains)))}) "
+            f"AND url IN ({', '.join(map(quote_text, sorted(urls)))})"
+        )
+        found = self._find(None, condition)
+        return tuple(self._read(found, slice(0, MAX_SAME_URL)))
+
+    def _fit(self, only: SearchFilter) -> SearchFilter:
+        """Returns the filter for the columns that the table has."""
+        return replace(only, has_sites="registered_domain" in self._dataset.schema.names)
+
     def _answer(
         self,
         query: Query | None,
@@ -184,7 +206,7 @@ class CaptionSearch:
 
     def _select(self, query: Query | None, only: SearchFilter) -> tuple[Matches, int]:
         """Returns the matches that are shown, and the number of all."""
-        found = self._find(query, only.equalities)
+        found = self._find(query, self._fit(only).equalities)
         for wanted in only.ranges:
             found = self._keep(found, wanted)
         shown = found if only.shown is None else self._keep(found, only.shown)

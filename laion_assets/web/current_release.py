@@ -15,7 +15,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from laion_assets.errors import LaionError
-from laion_assets.releases.catalog import list_releases, list_tags, open_released
+from laion_assets.images.registered_domain import registered_domain
+from laion_assets.releases.catalog import (
+    list_count_tables,
+    list_releases,
+    list_tags,
+    open_released,
+)
 from laion_assets.releases.diff import ReleaseDiff, compare_releases
 from laion_assets.releases.manifest import Manifest
 from laion_assets.search.filter import SearchFilter
@@ -65,6 +71,53 @@ class DomainCounts:
         return table.sort_by("domain") if order == "name" else table
 
 
+class SiteCounts:
+    """The registered domains of a release with their images and hosts, the largest first."""
+
+    def __init__(self, table: pa.Table, domains: DomainCounts) -> None:
+        keys = [("image_count", "descending"), ("registered_domain", "ascending")]
+        self._table = table.sort_by(keys)
+        self._domains = domains
+
+    @classmethod
+    def count(cls, domains: DomainCounts) -> SiteCounts:
+        """Counts the sites of a release from before there was a table of them."""
+        import pyarrow as pa
+
+        table = domains.select()
+        sites = list(map(registered_domain, table["domain"].to_pylist()))
+        counts = pa.table({"registered_domain": sites, "image_count": table["image_count"]})
+        summed = counts.group_by("registered_domain").aggregate(
+            [("image_count", "sum"), ("image_count", "count")]
+        )
+        named = {"image_count_sum": "image_count", "image_count_count": "host_count"}
+        names = [named.get(name, name) for name in summed.schema.names]
+        return cls(summed.rename_columns(names), domains)
+
+    def find(self, site: str) -> tuple[int, int] | None:
+        """Returns the images of a site and its rank from 1; None if it has none."""
+        import pyarrow.compute as pc
+
+        place = pc.index(self._table["registered_domain"], site).as_py()
+        return None if place < 0 else (self._table["image_count"][place].as_py(), place + 1)
+
+    def find_hosts(self, site: str) -> list[tuple[str, int]]:
+        """Returns the hosts of a site with their images, the largest first."""
+        rows = iterate(self._domains.select(site))
+        hosts = ((str(row["domain"]), row["image_count"]) for row in rows)
+        return [(h, n) for h, n in hosts if isinstance(n, int) and registered_domain(h) == site]
+
+    def select(self, containing: str = "", order: CountOrder = "count") -> pa.Table:
+        """Returns the sites with a text in their name, whatever its case."""
+        import pyarrow.compute as pc
+
+        table = self._table
+        if containing:
+            found = pc.match_substring(table["registered_domain"], containing.lower())
+            table = table.filter(found)
+        return table.sort_by("registered_domain") if order == "name" else table
+
+
 @dataclass(frozen=True)
 class OpenRelease:
     """A release with all that the pages need of it.
@@ -73,12 +126,14 @@ class OpenRelease:
         manifest: its record.
         search: its captions.
         domains: the images of each domain.
+        sites: the images of each registered domain.
         names: the names of each kind with their images, the most first.
     """
 
     manifest: Manifest
     search: CaptionSearch
     domains: DomainCounts
+    sites: SiteCounts
     names: Mapping[str, Sequence[tuple[str, int]]]
 
     @classmethod
@@ -92,7 +147,7 @@ class OpenRelease:
         """
         tables = {
             table: open_released(store, manifest, table)
-            for table in ("images", "domain_counts", "entity_counts")
+            for table in ("images", *list_count_tables(manifest))
         }
         search = CaptionSearch(tables["images"], manifest.release, keeps_hits=keeps_hits)
         if keeps_hits:
@@ -102,7 +157,11 @@ class OpenRelease:
         for row in rows.to_pylist():
             names.setdefault(row["kind"], []).append((row["name"], row["image_count"]))
         domains = DomainCounts(tables["domain_counts"].to_table())
-        return cls(manifest, search, domains, names)
+        if "site_counts" in tables:
+            sites = SiteCounts(tables["site_counts"].to_table(), domains)
+        else:
+            sites = SiteCounts.count(domains)
+        return cls(manifest, search, domains, sites, names)
 
     @property
     def image_count(self) -> int:

@@ -14,12 +14,14 @@ from laion_assets.releases.manifest import Manifest
 from laion_assets.search.filter import PUNSAFE_THRESHOLD
 from laion_assets.search.row_values import HIT_COLUMNS
 from laion_assets.search.search import SearchAnswer
+from laion_assets.search.sites import read_place
 from laion_assets.web.citation import cite
 from laion_assets.web.current_release import OpenRelease, Shelf, iterate
 from laion_assets.web.params import (
     PAGE_SIZE,
     ROWS_PAGE_SIZE,
     ListQuery,
+    LookupQuery,
     NoQuery,
     PictureQuery,
     Query,
@@ -35,12 +37,16 @@ from laion_assets.web.responses import (
     Home,
     Image,
     ImagePage,
+    LookupPage,
     NamePage,
     NamesPage,
     ReleaseLine,
     ReleasePage,
     ReleasesPage,
     SearchPage,
+    SiteCount,
+    SitePage,
+    SitesPage,
 )
 
 IMAGE_COLUMNS = (*HIT_COLUMNS, "score")
@@ -231,6 +237,72 @@ def list_domain(visit: Visit) -> Iterator[Row]:
     return _export(visit.release, _search_domain(visit))
 
 
+def build_sites(visit: Visit) -> SitesPage:
+    """Lists the registered domains."""
+    query = visit.ask(ListQuery)
+    table = visit.release.sites.select(query.containing, query.sort)
+    start = (query.page - 1) * ROWS_PAGE_SIZE
+    largest = visit.release.sites.select().slice(0, 1).to_pylist()
+    return SitesPage(
+        release=_tag(visit),
+        total=table.num_rows,
+        page=query.page,
+        page_count=_count_pages(table.num_rows, ROWS_PAGE_SIZE, query.page),
+        largest=largest[0]["image_count"] if largest else 0,
+        counts=tuple(
+            SiteCount(name=row.pop("registered_domain"), **row)
+            for row in table.slice(start, ROWS_PAGE_SIZE).to_pylist()
+        ),
+    )
+
+
+def list_sites(visit: Visit) -> Iterator[Row]:
+    """Yields all registered domains that were asked for."""
+    query = visit.ask(ListQuery)
+    return iterate(visit.release.sites.select(query.containing, query.sort))
+
+
+def build_site(visit: Visit) -> SitePage:
+    """Shows a registered domain with its hosts, also for one of its hosts or an address of it."""
+    place = read_place(visit.path["site"])
+    found = visit.release.sites.find(place.site) if place else None
+    if place is None or found is None:
+        raise NotFoundError(f"release {_tag(visit)} has no image from {visit.path['site']}")
+    hosts = visit.release.sites.find_hosts(place.site)
+    query = SearchQuery(site=place.site, max_punsafe=visit.ask(PictureQuery).max_punsafe)
+    return SitePage(
+        **_show(visit, query, write_path("sites", place.site)),
+        site=place.site,
+        image_count=found[0],
+        host_count=len(hosts),
+        rank=found[1],
+        hosts=tuple(Count(name=h, image_count=n) for h, n in hosts[:ROWS_PAGE_SIZE]),
+    )
+
+
+def build_lookup(visit: Visit) -> LookupPage:
+    """Looks for the images with an address, then for others of its host and its site."""
+    query, release = visit.ask(LookupQuery), visit.release
+    place = read_place(query.url)
+    if place is None:
+        return LookupPage(release=_tag(visit), url=query.url)
+    written = (place.host, f"{place.host}.")
+    hits = release.search.find_url(query.url.strip(), written)
+    shown = tuple(Image.of(h) for h in hits if (h["punsafe"] or 0) <= query.max_punsafe)
+    counts = [found[0] for host in written if (found := release.domains.find(host))]
+    site = release.sites.find(place.site)
+    return LookupPage(
+        release=_tag(visit),
+        url=query.url,
+        images=shown,
+        hidden=len(hits) - len(shown),
+        host=place.host,
+        host_image_count=sum(counts),
+        site=place.site,
+        site_image_count=site[0] if site else 0,
+    )
+
+
 def build_names(visit: Visit) -> NamesPage:
     """Lists the names of a kind."""
     kind, query = visit.path["kind"], visit.ask(ListQuery)
@@ -316,6 +388,18 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', " ") + '"'
 
 
+def _say_no_image(visit: Visit, domain: str) -> str:
+    """Returns that a host has no image, and where its site has some."""
+    place = read_place(domain)
+    found = visit.release.sites.find(place.site) if place else None
+    if place is None or found is None:
+        return f"release {_tag(visit)} has no image from {domain}"
+    return (
+        f"release {_tag(visit)} has no image from the host {domain}; its site has "
+        f"{found[0]:,}: {write_path('sites', place.site)}"
+    )
+
+
 def _tag(visit: Visit) -> str:
     return visit.release.manifest.release
 
@@ -325,7 +409,7 @@ def _find_domain(visit: Visit) -> tuple[str, int, int]:
     domain = visit.path["domain"].lower()
     found = visit.release.domains.find(domain)
     if found is None:
-        raise NotFoundError(f"release {_tag(visit)} has no image from {domain}")
+        raise NotFoundError(_say_no_image(visit, domain))
     return domain, *found
 
 
@@ -470,6 +554,18 @@ PAGES = (
         list_domain,
         IMAGE_COLUMNS,
     ),
+    Page(
+        "sites",
+        "/sites",
+        "Registered domains",
+        ListQuery,
+        SitesPage,
+        build_sites,
+        list_sites,
+        ("registered_domain", "image_count", "host_count"),
+    ),
+    Page("site", "/sites/{site:text}", "One registered domain", PictureQuery, SitePage, build_site),
+    Page("lookup", "/lookup", "Look up an address", LookupQuery, LookupPage, build_lookup),
     Page(
         "names",
         "/names/{kind}",

@@ -102,6 +102,11 @@ class SearchQuery(Query):
         description='Words, "phrases", -word, OR, begin*, site:host.',
     )
     domain: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="The whole host.")
+    site: Text = Field(
+        default=None,
+        max_length=MAX_NAME_LENGTH,
+        description="A registered domain with all of its hosts, a host, *.host, or an address.",
+    )
     shard: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="Partition key.")
     min_aesthetic: Score = Field(default=None, ge=0, le=10, description="Aesthetic score at least.")
     max_punsafe: Punsafe = PUNSAFE_THRESHOLD
@@ -117,7 +122,7 @@ class SearchQuery(Query):
     @property
     def is_asking(self) -> bool:
         """Whether there is anything to look for."""
-        return bool(self.q.strip() or self.domain or self.shard)
+        return bool(self.q.strip() or self.domain or self.site or self.shard)
 
     @property
     def has_filters(self) -> bool:
@@ -135,6 +140,7 @@ class SearchQuery(Query):
         """What an image has to be."""
         return SearchFilter(
             domain=self.domain,
+            site=self.site,
             shard=self.shard,
             min_aesthetic=self.min_aesthetic,
             hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None,
@@ -157,6 +163,14 @@ class PictureQuery(Query):
     """How a page with images is shown."""
 
     max_punsafe: Punsafe = PUNSAFE_THRESHOLD
+
+
+class LookupQuery(PictureQuery):
+    """What is looked up."""
+
+    url: str = Field(
+        default="", max_length=MAX_QUERY_LENGTH, description="Address of an image, host or site."
+    )
 
 
 class NoQuery(Query):

@@ -189,6 +189,70 @@ class DomainPage(Images):
     rank: int
 
 
+class SiteCount(Count):
+    """How many images and hosts a registered domain has."""
+
+    host_count: int
+
+
+class SitesPage(Answer):
+    """The registered domains.
+
+    Attributes:
+        total: rows of all pages.
+        page: number of this page.
+        page_count: pages that there are.
+        largest: the largest count of all, for the bars.
+        counts: those of this page.
+    """
+
+    total: int
+    page: int
+    page_count: int
+    largest: int
+    counts: tuple[SiteCount, ...]
+
+
+class SitePage(Images):
+    """A registered domain, its hosts, and its first images.
+
+    Attributes:
+        site: the registered domain.
+        image_count: images of all of its hosts, those that are hidden included.
+        host_count: its hosts.
+        rank: 1 has the most images.
+        hosts: the hosts with the most images.
+    """
+
+    site: str
+    image_count: int
+    host_count: int
+    rank: int
+    hosts: tuple[Count, ...]
+
+
+class LookupPage(Answer):
+    """What a release has of an address.
+
+    Attributes:
+        url: as it was asked for.
+        images: the images with exactly this address, those that are hidden left out.
+        hidden: how many of them are hidden as unsafe.
+        host: its host; None if there is none in it.
+        host_image_count: images from that host.
+        site: the registered domain of that host.
+        site_image_count: images from that site.
+    """
+
+    url: str = ""
+    images: tuple[Image, ...] = ()
+    hidden: int = 0
+    host: str | None = None
+    host_image_count: int = 0
+    site: str | None = None
+    site_image_count: int = 0
+
+
 class NamePage(Images):
     """A name, and the images that match it best.
 

@@ -42,6 +42,8 @@ def describe_filters(query: SearchQuery) -> Iterator[str]:
     """Yields what an image has to be besides its caption, as it follows the word `images`."""
     if query.domain:
         yield f"from {query.domain}"
+    if query.site:
+        yield f"from the site {query.site}"
     if query.shard:
         yield f"in shard {query.shard}"
     if query.min_aesthetic is not None:

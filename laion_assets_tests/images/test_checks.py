@@ -118,6 +118,7 @@ def test_sound_tables_pass_every_check(refreshed: Settings, instance: dg.Dagster
         "caption",
         "caption_words",
         "domain",
+        "registered_domain",
         "shard",
         "punsafe",
         "aesthetic",
@@ -269,6 +270,15 @@ def test_counts_changed_after_the_release_are_found(
     assert read(check, "differing_domain_counts", "differing_entity_counts") == [2, 0]
 
 
+def test_counts_of_sites_that_do_not_add_up_are_found(
+    refreshed: Settings, instance: dg.DagsterInstance, database: Database
+) -> None:
+    spoil(database, "UPDATE site_counts SET host_count = 7 WHERE registered_domain = 'a.test'")
+    check = run_checks(refreshed, instance)["site_counts.site_counts_add_up"]
+    assert not check.passed
+    assert read(check, "sum_of_counts", "images") == [400, 400]
+
+
 def test_a_released_version_with_rows_outside_the_index_fails(
     refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., Outcome]
 ) -> None:
@@ -288,8 +298,8 @@ def test_a_released_version_with_rows_outside_the_index_fails(
     dataset.tags.update(tag, spoilt.version)
     check = run_checks(refreshed, instance)["release.indices_cover_every_row"]
     assert not check.passed
-    # Each of the eight indices misses the same rows.
-    assert read(check, "unindexed_rows") == [800]
+    # Each of the nine indices misses the same rows.
+    assert read(check, "unindexed_rows") == [900]
 
 
 def test_an_unaccounted_row_stops_its_shard_and_no_other(

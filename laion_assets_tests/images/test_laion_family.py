@@ -25,7 +25,7 @@ Row = dict[str, object]
 U = "https://a.example/1.jpg"
 V = "https://b.example/2.jpg"
 # Set by the load itself, and tested elsewhere.
-DERIVED = ("image_id", "domain", "shard")
+DERIVED = ("image_id", "domain", "registered_domain", "shard")
 SIZES: dict[str, Any] = {"width": 640, "height": 480}
 MEGABYTE = 1 << 20
 INVALID = {

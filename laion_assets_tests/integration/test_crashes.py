@@ -152,7 +152,7 @@ def check_releases(settings: Settings) -> int:
     for manifest in manifests:
         images, domains, names = (
             open_released(LanceStore(settings.lance_dir), manifest, table)
-            for table in ("images", "domain_counts", "entity_counts")
+            for table in ("images", "domain_counts", "site_counts", "entity_counts")
         )
         assert sum(domains.to_table()["image_count"].to_pylist()) == images.count_rows()
         assert names.count_rows() == manifest.row_counts["entity_counts"]
@@ -185,6 +185,6 @@ def test_a_release_is_whole_or_not_there_whenever_the_process_dies(
     assert next(list_releases(LanceStore(settings.lance_dir))) == last
     tags = [
         set(lance.dataset(settings.lance_dir / f"{table}.lance").tags.list())
-        for table in ("images", "domain_counts", "entity_counts")
+        for table in ("images", "domain_counts", "site_counts", "entity_counts")
     ]
     assert tags[0] == tags[1] == tags[2]

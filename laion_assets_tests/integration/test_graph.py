@@ -166,7 +166,7 @@ def test_the_release_pins_images_and_counts_with_one_tag(released: Released) -> 
     outcomes = released.outcomes
     tag = outcomes["refresh"].metadata["release"]["tag"]
     assert isinstance(tag, str)
-    for table in ("images", "domain_counts", "entity_counts"):
+    for table in ("images", "domain_counts", "site_counts", "entity_counts"):
         dataset = lance.dataset(released.settings.lance_dir / f"{table}.lance", version=tag)
         (rows,) = read_duckdb(released.settings, f"SELECT count(*) FROM {table}")[0]
         assert dataset.count_rows() == rows

@@ -82,7 +82,7 @@ def test_no_count_is_left_of_the_last_shard(
     remove_shards(settings, instance, ["a"])
 
     with Database(settings.database).read() as connection:
-        for table in ("domain_counts", "entity_counts", "refreshes"):
+        for table in ("domain_counts", "site_counts", "entity_counts", "refreshes"):
             assert connection.sql(f"FROM {table}").fetchall() == []
 
 

@@ -62,7 +62,12 @@ def test_a_release_says_what_is_behind_it(settings: Settings, write_sheet: Write
     sheets = {sheet.kind: sheet for sheet in manifest.sheets}
     assert sheets["artists"].sha256 == hashlib.sha256(sheet.read_bytes()).hexdigest()
     assert (sheets["artists"].name_count, sheets["artists"].location) == (2, str(sheet))
-    assert manifest.row_counts == {"images": 2, "domain_counts": 1, "entity_counts": 4}
+    assert manifest.row_counts == {
+        "images": 2,
+        "domain_counts": 1,
+        "site_counts": 1,
+        "entity_counts": 4,
+    }
     assert {"laion-assets", "duckdb", "pylance", "python", "sqlite"} <= manifest.versions.keys()
     for name in TABLES:
         tagged = table(settings, name).tags.list()[tag]["version"]

@@ -26,7 +26,7 @@ from laion_assets.stores.migration import (
     migrate_lance,
     read_database_version,
 )
-from laion_assets_tests.pipeline import copy, ingest, load, publish, refresh
+from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
 IMAGE_COLUMNS = """(
     image_id BIGINT NOT NULL, url VARCHAR NOT NULL, caption VARCHAR NOT NULL,
@@ -80,11 +80,12 @@ ADDED = {
         *("refreshes.names_sha256", "shards.cleaning_version", "shards.lance_version"),
         *("shards.is_sample", "sheets.error_count", "sheets.reading_version"),
     },
+    2: {"images.registered_domain"},
 }
 NEW = (
-    Column("split", "VARCHAR", "A part.", is_required=True, since=2, default="'train'"),
-    Column("key", "VARCHAR", "As in the source.", compression="zstd", since=2),
-    Column("original_width", "INTEGER", "Pixels.", since=2),
+    Column("split", "VARCHAR", "A part.", is_required=True, since=3, default="'train'"),
+    Column("key", "VARCHAR", "As in the source.", compression="zstd", since=3),
+    Column("original_width", "INTEGER", "Pixels.", since=3),
 )
 
 
@@ -139,10 +140,11 @@ def make_last(settings: Settings) -> str:
     make_database(settings.database, LAST)
     with duckdb.connect(str(settings.database)) as connection:
         connection.execute(f"ATTACH '{newer}' AS newer (READ_ONLY)")
-        for table in TABLES.keys() - {"schema_version"}:
+        for table in TABLES.keys() - {"schema_version", "site_counts"}:
             old = connection.sql(f"SELECT * FROM {table} LIMIT 0").columns
             columns = ", ".join(f'"{column}"' for column in old)
             connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM newer.{table}")
+        connection.execute("DELETE FROM refreshes WHERE table_name = 'site_counts'")
         for kind in settings.sheets:
             connection.execute(f"CREATE OR REPLACE TABLE {kind} AS FROM newer.{kind}")
     newer.unlink()
@@ -205,6 +207,9 @@ def test_releases_of_the_last_commit_without_versions_stay(settings: Settings) -
     with database.read() as connection:
         dataset = lance.dataset(settings.lance_dir / "images.lance")
         assert [c.is_equal for c in compare_shards(connection, dataset)] == [True]
+    with pytest.raises(LaionError, match="materialize `site_counts` first"):
+        publish(settings)
+    count(settings)
     assert not publish(settings).is_new
     assert [manifest.release for manifest in list_releases(LanceStore(settings.lance_dir))] == [tag]
     ingest(settings, "a", "a wolf")
@@ -266,8 +271,8 @@ def test_a_column_is_added_to_duckdb_by_its_entry_alone(settings: Settings) -> N
     tables = {**TABLES, "images": (*IMAGES, *NEW)}
     with duckdb.connect(str(settings.database)) as connection:
         for _ in range(2):
-            migrate_database(connection, settings.database, tables, known=2)
-        assert read_database_version(connection) == 2
+            migrate_database(connection, settings.database, tables, known=3)
+        assert read_database_version(connection) == 3
         added = connection.execute("SELECT caption, split, key, original_width FROM images")
         assert sorted(added.fetchall()) == [
             ("a fox", "train", None, None),
@@ -291,10 +296,10 @@ def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> No
     # As if it was cut off before the version was noted.
     lance.dataset(path).add_columns(pa.schema([pa.field("key", pa.string())]))
     for _ in range(2):
-        migrate_lance(LanceStore(settings.lance_dir, known_schema=2), (*IMAGES, *NEW))
+        migrate_lance(LanceStore(settings.lance_dir, known_schema=3), (*IMAGES, *NEW))
 
     images = lance.dataset(path)
-    assert images.metadata[SCHEMA_KEY] == "2"
+    assert images.metadata[SCHEMA_KEY] == "3"
     table = images.to_table(columns=["split", "key", "original_width"])
     assert table.schema.types == [pa.string(), pa.string(), pa.int32()]
     assert table.to_pylist() == [{"split": None, "key": None, "original_width": None}] * 2
@@ -310,7 +315,7 @@ def test_shards_are_replaced_while_lance_is_migrated(settings: Settings) -> None
     path = settings.lance_dir / "images.lance"
     with ThreadPoolExecutor(2) as pool:
         copies = [pool.submit(copy, settings, shard) for shard in "ab" * 5]
-        for version, column in enumerate(NEW, start=2):
+        for version, column in enumerate(NEW, start=3):
             columns = (*IMAGES, replace(column, since=version))
             migrate_lance(LanceStore(settings.lance_dir, known_schema=version), columns)
             migrate_lance(LanceStore(settings.lance_dir, known_schema=version), columns)

@@ -35,6 +35,12 @@ HOSTILE = {
 LONG_SHARD = "train-00000-of-00128-1cdb3aa0399f9fcc-filtered"
 # Hosts that browsers cannot ask, but that rows have.
 ODD_HOSTS = ("nul\0.test", "it's\0", ".", "..", "...")
+# No image is from the host `pinimg.com` itself; the second is unsafe.
+PINS = (
+    "https://i.pinimg.com/a/1.jpg",
+    "https://i.pinimg.com:443/a/2.jpg",
+    "http://media.pinimg.com./3.jpg",
+)
 LONG_HOST = f"{'long.' * 60}test"
 Rows: TypeAlias = Sequence[tuple[str, str, float | None, float | None]]
 NAMES = {
@@ -100,6 +106,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
     ingest(settings, "beta", foxes)
     ingest(settings, LONG_SHARD, [("a bird", f"https://{LONG_HOST}/1.jpg", 0.0, 5.0)])
     odd = [(f"an odd host {host!r}", f"https://{host}/1.jpg", 0.0, 5.0) for host in ODD_HOSTS]
+    odd += [(f"a pin {n}", url, 0.9 * (n == 1), 5.0) for n, url in enumerate(PINS)]
     ingest(settings, "odd", odd)
     release = refresh(settings)
     shelf = Shelf(LanceStore(settings.lance_dir))

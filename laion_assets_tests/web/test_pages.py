@@ -34,6 +34,7 @@ from laion_assets_tests.web.conftest import (
     LONG_HOST,
     NAMES,
     ODD_HOSTS,
+    PINS,
     Released,
     ingest,
     make_settings,
@@ -48,6 +49,9 @@ ADDRESSES = {
     "image": "/images/beta/3",
     "domains": "/domains",
     "domain": "/domains/zoo.test",
+    "sites": "/sites",
+    "site": "/sites/zoo.test",
+    "lookup": "/lookup?url=zoo.test",
     "names": "/names/artists",
     "name": "/names/artists/Ana%20Fox",
     "releases": "/releases",
@@ -115,8 +119,8 @@ def test_the_openapi_document_fits_what_is_served(released: Released, page: Page
 def test_the_home_page_has_the_figures(site: Site) -> None:
     home = site.get("/index.json").json()
 
-    assert home["image_count"] == len(HOSTILE) + 91 + len(ODD_HOSTS)
-    assert (home["shard_count"], home["domain_count"]) == (4, 32 + len(ODD_HOSTS))
+    assert home["image_count"] == len(HOSTILE) + 91 + len(ODD_HOSTS) + len(PINS)
+    assert (home["shard_count"], home["domain_count"]) == (4, 34 + len(ODD_HOSTS))
     assert home["name_counts"] == {"artists": 2, "characters": 6}
     assert home["top_domains"][0] == {"name": "zoo.test", "image_count": len(HOSTILE)}
     assert home["top_names"]["artists"][0] == {"name": "Ana Fox", "image_count": 90}
@@ -603,7 +607,7 @@ LISTS = {
     "/search?domain=zoo.test": ("laion-zoo.test", 5),
     "/domains/zoo.test": ("laion-zoo.test", 5),
     "/names/artists/Ana%20Fox": ("laion-artists-Ana-Fox", 90),
-    "/domains": ("laion-domains", 32 + len(ODD_HOSTS)),
+    "/domains": ("laion-domains", 34 + len(ODD_HOSTS)),
     "/names/characters": ("laion-characters", 6),
     "/releases": ("laion-releases", 1),
 }

@@ -5,6 +5,18 @@ SELECT
 FROM domain_counts
 UNION ALL
 SELECT
+    'site_counts',
+    sha256(
+        coalesce(
+            string_agg(
+                registered_domain || chr(9) || image_count || chr(9) || host_count, chr(10) ORDER BY registered_domain
+            ),
+            ''
+        )
+    )
+FROM site_counts
+UNION ALL
+SELECT
     'entity_counts',
     sha256(coalesce(string_agg(kind || chr(9) || name || chr(9) || image_count, chr(10) ORDER BY kind, name), ''))
 FROM entity_counts

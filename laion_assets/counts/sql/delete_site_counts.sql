@@ -1,0 +1,2 @@
+-- Out: no row in `site_counts`.
+DELETE FROM site_counts

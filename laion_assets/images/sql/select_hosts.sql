@@ -1,0 +1,2 @@
+-- In: the view `source`.  Out: every host of its URLs, once.
+SELECT DISTINCT url_host(url) AS domain FROM source WHERE domain IS NOT NULL
