@@ -30,7 +30,7 @@ TABLE_MEANINGS = {
     "caption_matches": "The count of each name for each shard, so that only new pairs are counted.",
     "refreshes": "The state of the shards and names that each table of counts describes.",
     "domain_counts": "Images of each domain. A release has this table in Lance too.",
-    "site_counts": "Images and hosts of each registered domain. A release has this table in Lance too.",
+    "site_counts": "Images and hosts of each registered domain. A release has it in Lance too.",
     "entity_counts": "Images of each name. A release has this table in Lance too.",
     "schema_version": "The version of the schema of this database.",
 }
