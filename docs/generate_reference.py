@@ -105,6 +105,7 @@ METADATA: dict[str, dict[str, str]] = {
     },
     "site_counts": {
         "top_sites": "The twenty registered domains with the most images, and their hosts.",
+        "dagster/row_count": "Registered domains.",
         "images": "Images of all registered domains.",
     },
     "entity_counts": {

@@ -289,7 +289,7 @@ def build_lookup(visit: Visit) -> LookupPage:
     written = (place.host, f"{place.host}.")
     hits = release.search.find_url(query.url.strip(), written)
     shown = tuple(Image.of(h) for h in hits if (h["punsafe"] or 0) <= query.max_punsafe)
-    counts = [found[0] for host in written if (found := release.domains.find(host))]
+    counts = [found[0] for host in written if (found := release.domains.find(host)) is not None]
     site = release.sites.find(place.site)
     return LookupPage(
         release=_tag(visit),
@@ -299,7 +299,7 @@ def build_lookup(visit: Visit) -> LookupPage:
         host=place.host,
         host_image_count=sum(counts),
         site=place.site,
-        site_image_count=site[0] if site else 0,
+        site_image_count=site[0] if site is not None else 0,
     )
 
 
