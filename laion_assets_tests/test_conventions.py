@@ -55,7 +55,7 @@ ORDER = (
 STAGES = ("raw_shards", "images", "names", "counts", "lance_images", "releases")
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(
-    r"(.*/)?(asset|source_asset|checks|resource|resources)\.py|counts/(domain|entity)_counts\.py"
+    r"(.*/)?(asset|source_asset|checks|resource|resources)\.py|counts/(domain|site|entity)_counts\.py"
     r"|(orchestration|runs|operations|cli)/.*|(automation|partitions|definitions|history)\.py"
 )
 # Only `stores` opens files, tables and locks, so that they can move elsewhere.
