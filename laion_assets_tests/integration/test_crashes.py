@@ -150,11 +150,12 @@ def check_releases(settings: Settings) -> int:
     """Every release has all its parts, and they tell of the same rows; returns how many."""
     manifests = list(list_releases(LanceStore(settings.lance_dir)))
     for manifest in manifests:
-        images, domains, names = (
+        images, domains, sites, names = (
             open_released(LanceStore(settings.lance_dir), manifest, table)
             for table in ("images", "domain_counts", "site_counts", "entity_counts")
         )
-        assert sum(domains.to_table()["image_count"].to_pylist()) == images.count_rows()
+        for counts in (domains, sites):
+            assert sum(counts.to_table()["image_count"].to_pylist()) == images.count_rows()
         assert names.count_rows() == manifest.row_counts["entity_counts"]
         assert images.count_rows() == sum(s.image_count for s in manifest.shards)
         assert all(

@@ -889,7 +889,7 @@ def test_the_asset_tells_of_the_sheet(
     assert rows(database) == [("A", "1"), ("B", "4")]
 
 
-def test_a_sheet_that_fails_fails_its_asset_and_the_table_stays(
+def test_a_sheet_that_fails_fails_its_check_and_the_table_stays(
     google: GoogleServer, materialize: Materialize, database: Database
 ) -> None:
     google.answer(send_csv("B", "A"))
@@ -899,9 +899,10 @@ def test_a_sheet_that_fails_fails_its_asset_and_the_table_stays(
 
     result = materialize("artists", LINK)
 
-    assert not result.success
-    reason = failure_message(result).strip()
-    assert reason == f"dagster._core.definitions.events.Failure: {LINK}: {NO_PAGE}"
+    assert result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert check.metadata["reason"].value == f"{LINK}: {NO_PAGE}"
     assert rows(database) == [("B",), ("A",)]
     assert records(database) == before
     google.answer(send_csv("C"))
@@ -955,9 +956,13 @@ def test_a_sheet_that_fails_leaves_the_counts_of_the_others_and_its_own(
     assert run_job(defs.resolve_job_def("refresh_counts"), instance).reason is None
     google.answer(send(404))
 
-    outcome = run_job(defs.resolve_job_def("refresh_counts"), instance)
+    result = defs.resolve_job_def("refresh_counts").execute_in_process(instance=instance)
 
-    assert outcome.reason == f"{link}: status 404, no such sheet; copy the link again"
+    (check,) = (c for c in result.get_asset_check_evaluations() if c.check_name == "list_read")
+    assert not check.passed
+    assert (
+        check.metadata["reason"].value == f"{link}: status 404, no such sheet; copy the link again"
+    )
     with Database(settings.database).read() as connection:
         assert connection.execute("SELECT * FROM entity_counts").fetchall() == [
             ("brands", "Acme", 1)
