@@ -374,8 +374,9 @@ def wait_for_part(raw_dir: Path, size: int) -> None:
 def test_a_download_goes_on_after_kill_9(
     server: FileServer, rules: SourceRules, raw_dir: Path, start: Start
 ) -> None:
-    url = server.put(PATH, Serve(LARGE, pause_s=0.001), Serve(LARGE))
-    process = start(url, raw_dir, rules)
+    # The server stops there, so that nothing is on its way when the process is killed.
+    url = server.put(PATH, Serve(LARGE, stall_bytes=10_000_000), Serve(LARGE))
+    process = start(url, raw_dir, replace(rules, timeout_s=60))
     wait_for_part(raw_dir, 10_000_000)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
