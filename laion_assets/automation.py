@@ -102,11 +102,14 @@ def build_discover_shards(
         found = look(instance, shards, memory, now)
         for line in warn_of_changes(found, memory):
             context.log.warning(line)
+        additions = [SHARDS.build_add_request(found.new)] if found.new else []
         try:
             due = read_due(instance, found, Path(shards.raw_dir), (warehouse, lance_store), kinds)
         except DatabaseBusyError as error:
             return dg.SensorResult(
-                skip_reason=f"{error}; looks again by itself", cursor=context.cursor
+                skip_reason=f"{error}; looks again by itself",
+                dynamic_partitions_requests=additions,
+                cursor=memory.write(),
             )
         unread = find_unread_lists(instance, kinds)
         plan = Planner(instance, memory, now).plan(due, unread)
@@ -116,9 +119,7 @@ def build_discover_shards(
         return dg.SensorResult(
             skip_reason=None if plan.runs else "; ".join(reasons),
             run_requests=plan.runs,
-            dynamic_partitions_requests=(
-                [SHARDS.build_add_request(found.new)] if found.new else []
-            ),
+            dynamic_partitions_requests=additions,
             cursor=memory.write(),
             asset_events=list(describe_changes(found.due, plan.fetched)),
         )

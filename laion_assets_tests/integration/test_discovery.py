@@ -514,13 +514,18 @@ def test_a_foreign_program_that_has_the_database_is_named_at_once(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         holder.stdout.readline()
+        write_shard("b", url=["https://b.test/b"], caption=["b"])
         result = local.evaluate()
         holder.communicate(b"\n")
 
     assert not result.run_requests
+    # What the tick has seen and asked is not seen and asked again by the next one.
+    (added,) = result.dynamic_partitions_requests or ()
+    assert list(added.partition_keys) == ["b"]
+    assert Memory.read(result.cursor).asked_at > 0
     assert f"(PID {holder.pid})" in str(result.skip_reason)
     assert "python" in str(result.skip_reason)
-    assert local.tick() == ["refresh_counts"]
+    assert [local.tick(), local.tick()] == [["b"], ["refresh_counts"]]
 
 
 def test_a_refresh_that_a_load_overtakes_ends_without_a_release_and_without_a_failure(
