@@ -12,12 +12,12 @@ import pytest
 import laion_assets
 from laion_assets.definitions import build_defs
 from laion_assets.settings import Settings
-from laion_assets_tests.truth_values import find_data_functions, find_truth_values
+from laion_assets_tests.truth_values import find_data_functions, find_truth_values, parse
 
 PACKAGE = Path(laion_assets.__file__).parent
 TESTS = Path(__file__).parent
 TREES = {
-    path.relative_to(PACKAGE): ast.parse(path.read_text(encoding="utf-8"))
+    path.relative_to(PACKAGE): parse(path.read_text(encoding="utf-8"))
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 SQL_FILES = {f"{path.parts[-3]}/{path.stem}" for path in PACKAGE.rglob("*.sql")}
@@ -142,7 +142,7 @@ def test_no_truth_value_of_data_stands_for_its_presence() -> None:
     repository = PACKAGE.parent
     folders = (PACKAGE, repository / "laion_assets_tests", repository / "benchmarks")
     paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    trees = {path: parse(path.read_text(encoding="utf-8")) for path in paths}
     functions = find_data_functions(trees.values())
 
     found = [
@@ -171,7 +171,7 @@ def test_no_truth_value_of_data_stands_for_its_presence() -> None:
     ],
 )
 def test_a_truth_value_of_data_is_found(source: str) -> None:
-    assert len(find_truth_values(ast.parse(source))) == 1
+    assert len(find_truth_values(parse(source))) == 1
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_truth_value_of_data_is_found(source: str) -> None:
     ],
 )
 def test_a_number_of_rows_is_no_truth_value_of_data(source: str) -> None:
-    assert find_truth_values(ast.parse(source)) == []
+    assert find_truth_values(parse(source)) == []
 
 
 def test_heavy_libraries_are_imported_where_they_are_used() -> None:

@@ -6,6 +6,7 @@ the annotation of its name, or by the function that it comes from.
 """
 
 import ast
+import gc
 from collections.abc import Iterable, Iterator
 
 DATA_TYPES = frozenset(
@@ -24,6 +25,21 @@ DATA_CALLS = frozenset(
     }
 )
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def parse(source: str) -> ast.Module:
+    """Returns the tree of a source, with the garbage collection off in the meantime.
+
+    A finalizer that runs in between and parses as well (one that logs a traceback does) makes
+    Python before 3.11.8 fail: "AST constructor recursion depth mismatch" (gh-106905).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(source)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def find_data_functions(trees: Iterable[ast.AST]) -> set[str]:
@@ -70,7 +86,8 @@ def _is_data_type(annotation: ast.expr) -> bool:
     """Returns whether it is a type of data or a union with one, such as `pa.Table | None`."""
     match annotation:
         case ast.Constant(value=str(text)):
-            return _is_data_type(ast.parse(text, mode="eval").body)
+            [expression] = parse(text).body
+            return isinstance(expression, ast.Expr) and _is_data_type(expression.value)
         case ast.BinOp(left=left, right=right):
             return _is_data_type(left) or _is_data_type(right)
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
