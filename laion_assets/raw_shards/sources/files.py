@@ -28,8 +28,12 @@ _ANY_CASE = re.compile(rf"{re.escape(SUFFIX)}$", re.IGNORECASE)
 _SUFFIX_IN_ANY_CASE = ".[pP][aA][rR][qQ][uU][eE][tT]"
 
 
-def list_files(location: str) -> Iterator[Source | ShardError]:
+def list_files(location: str, only: str | None = None) -> Iterator[Source | ShardError]:
     """Yields the file, or what the glob matches, which may be nothing.
+
+    Args:
+        location: a path or a glob.
+        only: the one shard that is wanted; the glob's other files are then left out.
 
     Raises:
         ShardError: there is no such file.
@@ -44,6 +48,8 @@ def list_files(location: str) -> Iterator[Source | ShardError]:
         raise is_a_folder(location.rstrip("/"))
     else:
         raise _no_such_file(location)
+    if only is not None:
+        found = [path for path in found if os.path.basename(path)[: -len(SUFFIX)] == only]  # noqa: PTH119 - thousands of them
     paths = [Path(path) for path in sorted(found)]
     # A pattern with `**` matches folders, and what is in them.
     entered = list_ancestors(map(str, paths))

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
+from urllib.parse import unquote
 
 from laion_assets.errors import GoneError, LaionError, ShardError
 from laion_assets.raw_shards.sources.bucket import list_bucket
@@ -58,11 +59,18 @@ class Listing:
         return [*self.unlisted, *self.misnamed, *self.refused.values()]
 
 
-def list_shards(locations: Iterable[str], rules: SourceRules | None = None) -> Listing:
+def list_shards(
+    locations: Iterable[str], rules: SourceRules | None = None, only: str | None = None
+) -> Listing:
     """Lists all locations; one that cannot be listed does not hide the others.
 
     A location is a path or a glob, on this machine, in a bucket or on the Hub, or a URL, in which
     `{00000..00006}` stands for the numbers of a range. No server is asked for a plain URL.
+
+    Args:
+        locations: as `LAION_SHARDS` has them.
+        rules: how to talk to servers.
+        only: the one shard that is wanted; then other files may be left out.
     """
     rules = rules or SourceRules()
     listing = Listing()
@@ -70,10 +78,10 @@ def list_shards(locations: Iterable[str], rules: SourceRules | None = None) -> L
         if warning := warn_of_plain_http(location):
             listing.warnings.append(warning)
         try:
-            found = list(_list_location(location, rules))
+            found = list(_list_location(location, rules, only))
             for source in found:
                 _add(listing, source)
-            if not found:
+            if not found and only is None:
                 name = hide_secrets(location)
                 listing.warnings.append(
                     f"{name}: matches no file; put one there or set LAION_SHARDS"
@@ -150,13 +158,14 @@ def find_shard(
         ShardError: two files would make the shard, or a location that may have it is not listed.
     """
     locations = tuple(locations)
-    listing = recall_listing(locations, rules)
+    # A run of its own looks for the files of its shard alone.
+    listing = recall_listing(locations, rules) if _holds else list_shards(locations, rules, shard)
     held = listing.sources.get(shard)
     if _holds and held and not held.scheme:
         # What the list says of a file on this machine is checked for the price of one look.
         if Path(held.place).exists():
             return replace(describe_file(Path(held.place)), shard=shard)
-        listing = list_shards(locations, rules)
+        listing = list_shards(locations, rules, shard)
     if shard in listing.refused:
         raise ShardError(listing.refused[shard])
     if shard not in listing.sources and listing.unlisted:
@@ -186,13 +195,17 @@ def expand_ranges(url: str) -> Iterator[str]:
         yield "".join(a + b for a, b in zip(pieces, [*chosen, ""], strict=True))
 
 
-def _list_location(location: str, rules: SourceRules) -> Iterator[Source | ShardError]:
+def _list_location(
+    location: str, rules: SourceRules, only: str | None
+) -> Iterator[Source | ShardError]:
     scheme = split_scheme(location)
     if not scheme:
-        yield from list_files(location)
+        yield from list_files(location, only)
         return
     url, sha256 = _split_checksum(location)
     urls = list(expand_ranges(url))
+    if only is not None and scheme in SCHEMES and len(urls) > 1:
+        urls = [one for one in urls if only in unquote(one)]
     if scheme in SCHEMES:
         found = list(describe_each(urls, partial(describe_url, sha256=sha256)))
     elif scheme == "hf":

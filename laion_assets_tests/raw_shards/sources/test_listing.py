@@ -160,6 +160,29 @@ def test_one_shard_is_found_among_several(tmp_path: Path) -> None:
     assert found.version == f"0-{path.stat().st_mtime_ns}"
 
 
+def test_other_files_are_not_looked_at_where_one_shard_is_wanted(tmp_path: Path) -> None:
+    """A run that the daemon starts would look at 8,000 files for its one."""
+    wanted = make(tmp_path / "a" / "s.PARQUET")
+    for name in ("a/t.parquet", "a/ss.parquet", "a/a...b.parquet", "b/s.parquet.parquet"):
+        make(tmp_path / name)
+    url = "https://example.com/%73-{0..999}.parquet"
+
+    listing = list_shards([str(tmp_path / "**" / "*.parquet")], only="s")
+    ranged = list_shards([url], only="s-77")
+
+    assert {k: v.place for k, v in listing.sources.items()} == {"s": str(wanted)}
+    assert not listing.problems
+    assert set(ranged.sources) == {"s-77", *(f"s-77{n}" for n in range(10))}
+
+
+def test_a_shard_of_two_files_is_refused_where_it_alone_is_wanted(tmp_path: Path) -> None:
+    make(tmp_path / "a" / "s.parquet")
+    make(tmp_path / "b" / "s.PARQUET")
+
+    with pytest.raises(ShardError, match="comes from both"):
+        find_shard([str(tmp_path / "*" / "*.parquet")], "s")
+
+
 def test_a_shard_that_no_location_has_is_none(tmp_path: Path) -> None:
     make(tmp_path / "s.parquet")
 
