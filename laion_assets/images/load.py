@@ -28,6 +28,7 @@ MACROS = (
     "host_of_authority",
     "url_authority",
     "url_host",
+    "rough_authority",
     "rejection_reason",
     "image_id",
 )
@@ -140,14 +141,14 @@ def _count_rejected(connection: duckdb.DuckDBPyConnection, shard: str) -> dict[s
 
 
 def _register_hosts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes `hosts`: every host of `source`, looked up once, with its registered domain."""
+    """Makes `hosts`: each host of `source`, looked for and looked up once for all of its rows."""
     import pyarrow as pa
 
-    found = connection.execute(load_sql("images/select_hosts")).fetchall()
-    mapped = map_hosts(host for (host,) in found)
-    columns = {"domain": list(mapped), "registered_domain": list(mapped.values())}
-    schema = pa.schema([pa.field(name, pa.string()) for name in columns])
-    connection.register("hosts", pa.table(columns, schema=schema))
+    found = connection.sql(load_sql("images/select_hosts")).to_arrow_table()
+    registered = map_hosts(found["domain"].to_pylist())
+    connection.register(
+        "hosts", found.append_column("registered_domain", pa.array(registered, pa.string()))
+    )
 
 
 def _check_accounting(raw: RawShard, load: ShardLoad) -> None:

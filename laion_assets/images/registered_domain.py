@@ -24,9 +24,9 @@ def registered_domain(host: str) -> str:
     return _load_list().privatesuffix(bare) or bare
 
 
-def map_hosts(hosts: Iterable[str]) -> dict[str, str]:
-    """Returns the registered domain of each host."""
-    return {host: registered_domain(host) for host in hosts}
+def map_hosts(hosts: Iterable[str | None]) -> list[str | None]:
+    """Returns the registered domain of each host, None for none."""
+    return [host and registered_domain(host) for host in hosts]
 
 
 @cache

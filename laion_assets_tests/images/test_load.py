@@ -257,6 +257,49 @@ def test_rows_and_positions_are_those_of_the_file(
     assert read(connection, "SELECT row_index FROM rejected_images ORDER BY 1") == [(1,), (3,)]
 
 
+def test_rows_have_their_host_and_its_registered_domain_however_the_url_is_written(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
+) -> None:
+    urls = [
+        "https://i.pinimg.com/1.jpg",
+        "HTTPS://I.PinImg.com:443/1.jpg",
+        " \thttp://user:pw@i.pin\timg.com.?q=/a#/b",
+        "//a.b.example.co.uk",
+        "ftp://my.blog.blogspot.com#/",
+        "http://[2001:DB8::1]:80/",
+        "https://192.0.2.1",
+        "https://nul\0.test/",
+        "https://it's\0/",
+        "https://../",
+        "https://www.食狮.公司.cn/",
+        "https://İ.Example.com/",
+        "https://[::1/",
+        "https:///a/b",
+        "https://a\N{FULLWIDTH SOLIDUS}b.test/",
+        "https://user@/",
+    ]
+
+    load(settings, connection, write_shard("s", URL=urls, TEXT=["a"] * len(urls)))
+
+    assert read(
+        connection, "SELECT row_index, domain, registered_domain FROM images ORDER BY row_index"
+    ) == [
+        (0, "i.pinimg.com", "pinimg.com"),
+        (1, "i.pinimg.com", "pinimg.com"),
+        (2, "i.pinimg.com.", "pinimg.com"),
+        (3, "a.b.example.co.uk", "example.co.uk"),
+        (4, "my.blog.blogspot.com", "blog.blogspot.com"),
+        (5, "2001:db8::1", "2001:db8::1"),
+        (6, "192.0.2.1", "192.0.2.1"),
+        (7, "nul\0.test", "nul\0.test"),
+        (8, "it's\0", "it's\0"),
+        (9, "..", ".."),
+        (10, "www.食狮.公司.cn", "食狮.公司.cn"),
+        (11, "i\u0307.example.com", "example.com"),
+    ]
+    assert read(connection, "SELECT DISTINCT reason FROM rejected_images") == [("invalid_url",)]
+
+
 def test_the_position_is_right_in_a_file_of_many_row_groups(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:

@@ -118,13 +118,18 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def find_hosts(connection: duckdb.DuckDBPyConnection, urls: Sequence[str]) -> list[str | None]:
-    """Returns the macro's hosts, by way of a column: constants could be folded elsewhere."""
+    """Returns the macro's hosts, by way of a column: constants could be folded elsewhere.
+
+    A load finds them by the rough authority, which must give the same.
+    """
     rows = connection.execute(
-        "SELECT url_host(url) FROM (SELECT unnest($urls::VARCHAR[]) AS url, "
+        "SELECT url_host(url), url_host('http://' || rough_authority(url) || '/') "
+        "FROM (SELECT unnest($urls::VARCHAR[]) AS url, "
         "generate_subscripts($urls::VARCHAR[], 1) AS position) ORDER BY position",
         {"urls": list(urls)},
     ).fetchall()
-    return [host for (host,) in rows]
+    assert [row for row in rows if row[0] != row[1]] == []
+    return [host for host, _ in rows]
 
 
 def split_host(url: str) -> str | None:

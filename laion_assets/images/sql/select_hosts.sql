@@ -1,2 +1,3 @@
--- In: the view `source`.  Out: every host of its URLs, once.
-SELECT DISTINCT url_host(url) AS domain FROM source WHERE domain IS NOT NULL
+-- In: the view `source`.  Out: every rough authority of its URLs, once, and the host in it, NULL where there is none.
+SELECT authority, url_host('http://' || authority || '/') AS domain
+FROM (SELECT DISTINCT rough_authority(url) AS authority FROM source)
