@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
-from laion_assets.search.sites import read_place
+from laion_assets.search.sites import Place, read_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ class SearchFilter:
     Attributes:
         domain: the whole host, in whatever case.
         site: a registered domain, a host, `*.host` or an address, as `read_place` takes it.
-        has_sites: whether the table has the column `registered_domain`, as older releases do not.
+        has_sites: whether each row has a `registered_domain`, as in older releases none has.
         shard: partition key.
         min_aesthetic: aesthetic score at least.
         max_punsafe: probability of being unsafe at most.
@@ -69,7 +69,12 @@ class SearchFilter:
             if value is not None
         ]
         if self.site is not None:
-            conditions.append(_is_from(self.site, has_sites=self.has_sites))
+            place = read_place(self.site)
+            if place is None:
+                raise LaionError(
+                    f"site: there is no host in {self.site!r}; write example.com or an address"
+                )
+            conditions.append(match_place(place, has_sites=self.has_sites))
         return " AND ".join(conditions)
 
     @property
@@ -122,11 +127,13 @@ class Range:
 EVERYTHING = SearchFilter()
 
 
-def _is_from(site: str, *, has_sites: bool) -> str:
-    """Returns the condition that an image is from a site, as Lance takes it."""
-    place = read_place(site)
-    if place is None:
-        raise LaionError(f"site: there is no host in {site!r}; write example.com or an address")
+def match_place(place: Place, *, has_sites: bool) -> str:
+    """Returns the condition that an image is from a place, as Lance takes it.
+
+    Args:
+        place: what somebody wrote for a site.
+        has_sites: as `SearchFilter` has it.
+    """
     # A host may end with a dot.
     host = f"domain IN ({quote_text(place.host)}, {quote_text(place.host + '.')})"
     ends = (f"ends_with(domain, {quote_text(f'.{place.host}{dot}')})" for dot in ("", "."))

@@ -11,12 +11,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from laion_assets.counts.captions import SEPARATOR, Folding
 from laion_assets.errors import LaionError
 from laion_assets.lance_images.caption_words import escape_words
-from laion_assets.search.filter import quote_text
+from laion_assets.search.filter import match_place
+from laion_assets.search.sites import Place, read_place
 
 if TYPE_CHECKING:
     from lance.query import FullTextQuery
@@ -52,7 +52,7 @@ class Query:
         phrases: all of these, words and phrases.
         groups: of each group at least one.
         excluded: none of these.
-        sites: the image is from one of these hosts, or from a host below one.
+        sites: the image is from one of these.
         excluded_sites: and from none of these.
         notes: what was not understood, in sentences.
     """
@@ -60,8 +60,8 @@ class Query:
     phrases: tuple[str, ...] = ()
     groups: tuple[tuple[Term, ...], ...] = ()
     excluded: tuple[Term, ...] = ()
-    sites: tuple[str, ...] = ()
-    excluded_sites: tuple[str, ...] = ()
+    sites: tuple[Place, ...] = ()
+    excluded_sites: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -69,12 +69,18 @@ class Query:
         """Whether a caption must have anything."""
         return bool(self.phrases or self.groups)
 
-    @property
-    def condition(self) -> str:
-        """The sites as Lance takes them; empty without any."""
-        wanted = " OR ".join(map(_is_from, self.sites))
-        conditions = [f"({wanted})"] if wanted else []
-        conditions.extend(f"NOT {_is_from(site)}" for site in self.excluded_sites)
+    def match_sites(self, *, has_sites: bool) -> str:
+        """Returns the sites as Lance takes them; empty without any.
+
+        Args:
+            has_sites: as `SearchFilter` has it.
+        """
+        wanted, excluded = (
+            [match_place(place, has_sites=has_sites) for place in places]
+            for places in (self.sites, self.excluded_sites)
+        )
+        conditions = [f"({' OR '.join(wanted)})"] if wanted else []
+        conditions.extend(f"NOT ({condition})" for condition in excluded)
         return " AND ".join(conditions)
 
     @property
@@ -112,8 +118,8 @@ class _Reader:
         self.notes: list[str] = []
         self._groups: list[list[Term]] = []
         self._excluded: list[Term] = []
-        self._sites: list[str] = []
-        self._excluded_sites: list[str] = []
+        self._sites: list[Place] = []
+        self._excluded_sites: list[Place] = []
         self._is_or = False
 
     def read(self, piece: str) -> None:
@@ -175,8 +181,8 @@ class _Reader:
         return query
 
     def _add_site(self, text: str, *, is_excluded: bool) -> None:
-        site = _read_site(text)
-        if not site:
+        site = read_place(text)
+        if site is None:
             self.notes.append("site: needs a host right behind it, such as site:example.org.")
             return
         (self._excluded_sites if is_excluded else self._sites).append(site)
@@ -187,20 +193,6 @@ class _Reader:
         if self._is_or and not is_joined:
             self.notes.append("OR joins two words or phrases; here it was ignored.")
         self._is_or = False
-
-
-def _read_site(text: str) -> str:
-    """Returns the host in what somebody pasted."""
-    address = text if "//" in text else f"//{text}"
-    try:
-        host = urlsplit(address).hostname or ""
-    except ValueError:
-        return ""
-    return host.removeprefix("*.").strip(".")
-
-
-def _is_from(site: str) -> str:
-    return f"(domain = {quote_text(site)} OR ends_with(domain, {quote_text(f'.{site}')}))"
 
 
 @cache

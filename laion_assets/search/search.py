@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import LaionError
@@ -180,9 +181,13 @@ class CaptionSearch:
         found = self._find(None, condition)
         return tuple(self._read(found, slice(0, MAX_SAME_URL)))
 
-    def _fit(self, only: SearchFilter) -> SearchFilter:
-        """Returns the filter for the columns that the table has."""
-        return replace(only, has_sites="registered_domain" in self._dataset.schema.names)
+    @cached_property
+    def _has_sites(self) -> bool:
+        """Whether each row has a registered domain."""
+        return (
+            "registered_domain" in self._dataset.schema.names
+            and self._dataset.count_rows("registered_domain IS NULL") == 0
+        )
 
     def _answer(
         self,
@@ -206,7 +211,9 @@ class CaptionSearch:
 
     def _select(self, query: Query | None, only: SearchFilter) -> tuple[Matches, int]:
         """Returns the matches that are shown, and the number of all."""
-        found = self._find(query, self._fit(only).equalities)
+        if only.site is not None:
+            only = replace(only, has_sites=self._has_sites)
+        found = self._find(query, only.equalities)
         for wanted in only.ranges:
             found = self._keep(found, wanted)
         shown = found if only.shown is None else self._keep(found, only.shown)
@@ -219,7 +226,10 @@ class CaptionSearch:
             raise LaionError("say what to look for, too: -word only leaves captions out")
         if not query.has_words and not query.sites:
             return find_nothing()
-        return self._matches.find(query, " AND ".join(filter(None, (condition, query.condition))))
+        if query.sites or query.excluded_sites:
+            sites = query.match_sites(has_sites=self._has_sites)
+            condition = " AND ".join(filter(None, (condition, sites)))
+        return self._matches.find(query, condition)
 
     def _keep(self, found: Matches, wanted: Range) -> Matches:
         return found.where(wanted.holds(self._values.read(wanted.column, found.rows)))

@@ -101,11 +101,15 @@ class SiteCounts:
         place = pc.index(self._table["registered_domain"], site).as_py()
         return None if place < 0 else (self._table["image_count"][place].as_py(), place + 1)
 
-    def find_hosts(self, site: str) -> list[tuple[str, int]]:
-        """Returns the hosts of a site with their images, the largest first."""
-        rows = iterate(self._domains.select(site))
-        hosts = ((str(row["domain"]), row["image_count"]) for row in rows)
-        return [(h, n) for h, n in hosts if isinstance(n, int) and registered_domain(h) == site]
+    def select_hosts(
+        self, site: str, containing: str = "", order: CountOrder = "count"
+    ) -> pa.Table:
+        """Returns the hosts of a site with their images, those with a text in them."""
+        import pyarrow.compute as pc
+
+        hosts = self._domains.select(containing, order)
+        hosts = hosts.filter(pc.match_substring(hosts["domain"], site))
+        return hosts.filter([registered_domain(h) == site for h in hosts["domain"].to_pylist()])
 
     def select(self, containing: str = "", order: CountOrder = "count") -> pa.Table:
         """Returns the sites with a text in their name, whatever its case."""

@@ -6,20 +6,22 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from starlette.convertors import Convertor, register_url_convertor
 
+from laion_assets.errors import LaionError
 from laion_assets.releases.manifest import Manifest
 from laion_assets.search.filter import PUNSAFE_THRESHOLD
 from laion_assets.search.row_values import HIT_COLUMNS
 from laion_assets.search.search import SearchAnswer
 from laion_assets.search.sites import read_place
 from laion_assets.web.citation import cite
-from laion_assets.web.current_release import OpenRelease, Shelf, iterate
+from laion_assets.web.current_release import CountOrder, OpenRelease, Shelf, iterate
 from laion_assets.web.params import (
     PAGE_SIZE,
     ROWS_PAGE_SIZE,
+    DomainsQuery,
     ListQuery,
     LookupQuery,
     NoQuery,
@@ -48,6 +50,9 @@ from laion_assets.web.responses import (
     SitePage,
     SitesPage,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IMAGE_COLUMNS = (*HIT_COLUMNS, "score")
 TOP_DOMAINS = 15
@@ -131,7 +136,7 @@ class Page:
 
     def list_words(self, visit: Visit) -> list[str]:
         """Returns what a file of its rows is named after."""
-        asked = visit.query.model_dump(include={"q", "containing", "domain", "shard"})
+        asked = visit.query.model_dump(include={"q", "containing", "domain", "site", "shard"})
         words = [*visit.path.values(), *filter(None, asked.values())]
         return words if visit.path or self.name == "search" else [self.name, *words]
 
@@ -202,12 +207,12 @@ def build_image(visit: Visit) -> ImagePage:
 
 
 def build_domains(visit: Visit) -> DomainsPage:
-    """Lists the domains."""
-    query = visit.ask(ListQuery)
-    table = visit.release.domains.select(query.containing, query.sort)
+    """Lists the domains, or those of a site."""
+    query = visit.ask(DomainsQuery)
+    table = _select_domains(visit, query.containing, query.sort)
     start = (query.page - 1) * ROWS_PAGE_SIZE
     page_count = _count_pages(table.num_rows, ROWS_PAGE_SIZE, query.page)
-    largest = visit.release.domains.select().slice(0, 1).to_pylist()
+    largest = _select_domains(visit).slice(0, 1).to_pylist()
     return DomainsPage(
         release=_tag(visit),
         total=table.num_rows,
@@ -220,8 +225,8 @@ def build_domains(visit: Visit) -> DomainsPage:
 
 def list_domains(visit: Visit) -> Iterator[Row]:
     """Yields all domains that were asked for."""
-    query = visit.ask(ListQuery)
-    return iterate(visit.release.domains.select(query.containing, query.sort))
+    query = visit.ask(DomainsQuery)
+    return iterate(_select_domains(visit, query.containing, query.sort))
 
 
 def build_domain(visit: Visit) -> DomainPage:
@@ -264,20 +269,21 @@ def list_sites(visit: Visit) -> Iterator[Row]:
 
 def build_site(visit: Visit) -> SitePage:
     """Shows a registered domain with its hosts, also for one of its hosts or an address of it."""
-    place = read_place(visit.path["site"])
-    found = visit.release.sites.find(place.site) if place else None
-    if place is None or found is None:
-        raise NotFoundError(f"release {_tag(visit)} has no image from {visit.path['site']}")
-    hosts = visit.release.sites.find_hosts(place.site)
-    query = SearchQuery(site=place.site, max_punsafe=visit.ask(PictureQuery).max_punsafe)
+    site, image_count, rank = _find_site(visit)
+    hosts = visit.release.sites.select_hosts(site)
     return SitePage(
-        **_show(visit, query, write_path("sites", place.site)),
-        site=place.site,
-        image_count=found[0],
-        host_count=len(hosts),
-        rank=found[1],
-        hosts=tuple(Count(name=h, image_count=n) for h, n in hosts[:ROWS_PAGE_SIZE]),
+        **_show(visit, _search_site(visit, site), write_path("sites", site)),
+        site=site,
+        image_count=image_count,
+        host_count=hosts.num_rows,
+        rank=rank,
+        hosts=tuple(map(_count_domain, hosts.slice(0, ROWS_PAGE_SIZE).to_pylist())),
     )
+
+
+def list_site(visit: Visit) -> Iterator[Row]:
+    """Yields the images of a site."""
+    return _export(visit.release, _search_site(visit, _find_site(visit)[0]))
 
 
 def build_lookup(visit: Visit) -> LookupPage:
@@ -418,6 +424,30 @@ def _search_domain(visit: Visit) -> SearchQuery:
     return SearchQuery(domain=domain, max_punsafe=visit.ask(PictureQuery).max_punsafe)
 
 
+def _select_domains(visit: Visit, containing: str = "", order: CountOrder = "count") -> pa.Table:
+    """Returns the domains of the site that was asked for, of all without one."""
+    site = visit.ask(DomainsQuery).site
+    if site is None:
+        return visit.release.domains.select(containing, order)
+    place = read_place(site)
+    if place is None:
+        raise LaionError(f"site: there is no host in {site!r}; write example.com or an address")
+    return visit.release.sites.select_hosts(place.site, containing, order)
+
+
+def _find_site(visit: Visit) -> tuple[str, int, int]:
+    """Returns the site of the path, its images and its rank."""
+    place = read_place(visit.path["site"])
+    found = visit.release.sites.find(place.site) if place else None
+    if place is None or found is None:
+        raise NotFoundError(f"release {_tag(visit)} has no image from {visit.path['site']}")
+    return place.site, *found
+
+
+def _search_site(visit: Visit, site: str) -> SearchQuery:
+    return SearchQuery(site=site, max_punsafe=visit.ask(PictureQuery).max_punsafe)
+
+
 def _find_name(visit: Visit) -> tuple[str, str, int]:
     """Returns the kind and the name of the path, and its images."""
     kind, name = visit.path["kind"], visit.path["name"]
@@ -537,8 +567,8 @@ PAGES = (
     Page(
         "domains",
         "/domains",
-        "Domains",
-        ListQuery,
+        "Domains, all or those of a site",
+        DomainsQuery,
         DomainsPage,
         build_domains,
         list_domains,
@@ -564,7 +594,16 @@ PAGES = (
         list_sites,
         ("registered_domain", "image_count", "host_count"),
     ),
-    Page("site", "/sites/{site:text}", "One registered domain", PictureQuery, SitePage, build_site),
+    Page(
+        "site",
+        "/sites/{site:text}",
+        "One registered domain",
+        PictureQuery,
+        SitePage,
+        build_site,
+        list_site,
+        IMAGE_COLUMNS,
+    ),
     Page("lookup", "/lookup", "Look up an address", LookupQuery, LookupPage, build_lookup),
     Page(
         "names",

@@ -159,6 +159,16 @@ class ListQuery(Query):
     page: int = Field(default=1, ge=1, description=f"{ROWS_PAGE_SIZE} a page.")
 
 
+class DomainsQuery(ListQuery):
+    """Which part of the domains is shown."""
+
+    site: Text = Field(
+        default=None,
+        max_length=MAX_NAME_LENGTH,
+        description="A registered domain, or a host or address of it: only its hosts.",
+    )
+
+
 class PictureQuery(Query):
     """How a page with images is shown."""
 

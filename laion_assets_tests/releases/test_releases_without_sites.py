@@ -11,7 +11,7 @@ from laion_assets.releases.coverage import compare_counts, measure_coverage
 from laion_assets.releases.diff import compare_releases
 from laion_assets.releases.manifest import MANIFEST_KEY, Manifest, digest_content
 from laion_assets.search.filter import SearchFilter
-from laion_assets.search.search import open_search
+from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
@@ -75,6 +75,7 @@ def test_it_is_listed_and_searched_by_site(store: LanceStore) -> None:
     for site, total in (("pinimg.com", 3), ("*.pinimg.com", 3), ("i.pinimg.com", 2), ("com", 0)):
         assert search.browse(SearchFilter(site=site)).total == total, site
     assert search.find("fox", only=SearchFilter(site="pinimg.com")).total == 3
+    assert search.find("fox site:*.pinimg.com -site:i.pinimg.com").total == 1
 
 
 def test_its_sites_are_counted_when_it_is_shown(store: LanceStore) -> None:
@@ -85,7 +86,10 @@ def test_its_sites_are_counted_when_it_is_shown(store: LanceStore) -> None:
         {"registered_domain": "pinimg.com", "image_count": 3, "host_count": 2}
     ]
     assert sites.find("pinimg.com") == (3, 1)
-    assert sites.find_hosts("pinimg.com") == [("i.pinimg.com", 2), ("pinimg.com.", 1)]
+    assert sites.select_hosts("pinimg.com").to_pylist() == [
+        {"domain": "i.pinimg.com", "image_count": 2},
+        {"domain": "pinimg.com.", "image_count": 1},
+    ]
 
 
 def test_its_checks_and_its_digest_leave_sites_out(store: LanceStore, settings: Settings) -> None:
@@ -107,3 +111,14 @@ def test_the_next_release_has_sites_and_the_old_one_stays(
     assert open_search(store, new).browse(SearchFilter(site="pinimg.com")).total == 2
     delete_release(store, OLD)
     assert [manifest.release for manifest in list_releases(store)] == [new]
+
+
+def test_rows_from_before_sites_are_found_beside_newer_ones(store: LanceStore) -> None:
+    """The column was added, and only the shards that were loaded since have values."""
+    images = store.open("images")
+    images.add_columns({"registered_domain": "CAST(NULL AS STRING)"})
+    search = CaptionSearch(store.open("images"), None)
+
+    assert search.find("fox site:pinimg.com").total == 3
+    assert search.find("fox -site:i.pinimg.com").total == 1
+    assert search.browse(SearchFilter(site="*.pinimg.com")).total == 3

@@ -1,39 +1,45 @@
 """Sites, their hosts, and what people paste to find them."""
 
+import io
+import json
 import re
 from urllib.parse import quote
 
+import pyarrow.parquet as pq
 import pytest
 
 from laion_assets_tests.web.conftest import ODD_HOSTS, PINS
 from laion_assets_tests.web.site import Site
 
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        *("pinimg.com", "PINIMG.com", "*.pinimg.com", "pinimg.com.", "pinimg.com:443"),
-        *(" https://pinimg.com/a?b#c ", "//user@pinimg.com:80/", "*.PinImg.com."),
-    ],
+ONE_PLACE = (
+    *("pinimg.com", "PINIMG.com", "*.pinimg.com", "pinimg.com.", "pinimg.com:443"),
+    *(" https://pinimg.com/a?b#c ", "//user@pinimg.com:80/", "*.PinImg.com."),
 )
+PARTS = {
+    "i.pinimg.com": 2,
+    "https://i.pinimg.com/none.jpg": 2,
+    "i.pinimg.com:80": 2,
+    "media.pinimg.com": 1,
+    "media.pinimg.com.": 1,
+    "*.i.pinimg.com": 2,
+    "*.com": 3,
+    "com": 0,
+    "inimg.com": 0,
+    "%": 0,
+    "it's": 0,
+    "*.host7.test": 3,
+}
+
+
+@pytest.mark.parametrize("written", ONE_PLACE)
 def test_a_site_is_found_however_it_is_written(site: Site, written: str) -> None:
     found = site.get(f"/search.json?site={quote(written)}&max_punsafe=1").json()
 
     assert sorted(image["url"] for image in found["images"]) == sorted(PINS)
 
 
-@pytest.mark.parametrize(
-    ("written", "count"),
-    [
-        *(("i.pinimg.com", 2), ("https://i.pinimg.com/none.jpg", 2), ("i.pinimg.com:80", 2)),
-        *(("media.pinimg.com", 1), ("media.pinimg.com.", 1), ("*.i.pinimg.com", 2)),
-        *(("*.com", 3), ("com", 0), ("inimg.com", 0), ("*.test", 0), ("%", 0), ("it's", 0)),
-    ],
-)
+@pytest.mark.parametrize(("written", "count"), PARTS.items())
 def test_a_host_or_a_part_of_a_site_is_found(site: Site, written: str, count: int) -> None:
-    if written == "*.test":
-        assert site.get("/search.json?site=*.test").json()["total"] > 90
-        return
     found = site.get(f"/search.json?site={quote(written)}&max_punsafe=1").json()
     assert found["total"] == count
 
@@ -50,6 +56,39 @@ def test_a_site_has_the_sum_of_its_hosts(site: Site) -> None:
         assert site.get(f"/sites/{quote(written, safe='')}.json").json()["site"] == "pinimg.com"
     assert site.get("/sites/nowhere.test").status_code == 404
     assert "/sites/pinimg.com" in site.get("/domains/pinimg.com.json").json()["reason"]
+
+
+def test_images_and_hosts_of_a_site_are_files_with_all_rows(site: Site) -> None:
+    images = site.get("/sites/i.pinimg.com.csv?max_punsafe=1")
+    shown = site.get("/sites/pinimg.com.ndjson").text.splitlines()
+    parquet = pq.read_table(io.BytesIO(site.get("/sites/pinimg.com.parquet?max_punsafe=1").content))
+    hosts = site.get("/domains.csv?site=*.pinimg.com").content.decode("utf-8-sig").splitlines()
+    page = site.get("/domains.json?site=https://pinimg.com/1.jpg&containing=MEDIA").json()
+
+    lines = images.content.decode("utf-8-sig").splitlines()
+    assert sorted(line.split(",")[1] for line in lines[1:]) == sorted(PINS)
+    assert "pinimg.com" in images.headers["content-disposition"]
+    assert sorted(json.loads(line)["url"] for line in shown) == sorted([PINS[0], PINS[2]])
+    assert sorted(parquet["url"].to_pylist()) == sorted(PINS)
+    assert hosts == ["domain,image_count", "i.pinimg.com,2", "media.pinimg.com.,1"]
+    assert (page["total"], page["largest"]) == (1, 2)
+    assert page["counts"] == [{"name": "media.pinimg.com.", "image_count": 1}]
+    assert site.get("/sites/nowhere.test.csv").status_code == 404
+    assert site.get("/domains?site=https://").status_code == 400
+    assert 'href="/domains?site=pinimg.com"' in site.get("/sites/pinimg.com").text
+
+
+@pytest.mark.parametrize("written", [*ONE_PLACE, *PARTS])
+def test_site_in_a_query_is_the_filter_site(site: Site, written: str) -> None:
+    if any(map(str.isspace, written)):
+        # It ends there.
+        return
+    filtered = site.get(f"/search.json?site={quote(written)}&max_punsafe=1").json()
+    asked = site.get(f"/search.json?q=site:{quote(written)}&max_punsafe=1").json()
+    left = site.get(f"/search.json?q=pin+-site:{quote(written)}&max_punsafe=1").json()
+
+    assert (asked["total"], asked["images"]) == (filtered["total"], filtered["images"])
+    assert left["total"] == 3 - sum("pinimg" in image["url"] for image in filtered["images"])
 
 
 def test_every_site_of_the_list_can_be_opened(site: Site) -> None:
