@@ -273,7 +273,8 @@ def remove(shards: tuple[str, ...], no_refresh: bool) -> None:
     "--hide-unsafe",
     "is_hiding",
     is_flag=True,
-    help="Hide images that are unsafe with a probability above 0.5, as the search page does.",
+    help="Hide images that are unsafe with a probability above 0.5 or, without one, are labelled "
+    "NSFW or UNSURE, as the search page does.",
 )
 @click.option(
     "--sort",
@@ -305,8 +306,9 @@ def search(
     if release and is_newest:
         raise click.UsageError("give one of --release and --newest")
     from laion_assets.cli.output import print_answer, print_answer_json
-    from laion_assets.search.filter import PUNSAFE_THRESHOLD, SearchFilter
+    from laion_assets.search.filter import SearchFilter
     from laion_assets.search.order import SORT_COLUMNS, Order
+    from laion_assets.search.safety import PUNSAFE_THRESHOLD
     from laion_assets.search.search import open_search
 
     order = Order(chosen.pop("sort"), chosen.pop("is_ascending"))
@@ -320,6 +322,12 @@ def search(
         limit=0 if is_count else limit,
         order=order,
     )
+    if answer.unscored:
+        click.echo(
+            f"laion: {answer.unscored:,} of the {answer.shown:,} that are shown have no score: "
+            "nobody knows whether they are unsafe",
+            err=True,
+        )
     for note in answer.notes:
         click.echo(f"laion: {note}", err=True)
     if is_count and not is_json:

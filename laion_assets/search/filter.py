@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
+from laion_assets.search.safety import UNSAFETY
 from laion_assets.search.sites import Place, read_place
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 # Widths are 32-bit integers.
 LARGEST_BOUND = 2**31
-# Above it the search page hides an image until somebody asks for it; the threshold of many a LAION
-# subset.
-PUNSAFE_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class SearchFilter:
         shard: partition key.
         min_aesthetic: aesthetic score at least.
         max_punsafe: probability of being unsafe at most.
-        hide_punsafe_above: the same, but where the probability is not known, the row is a hit, and
-            what is left out is counted as hidden.
+        hide_punsafe_above: the same, but where the probability is not known, the row is a hit
+            unless its source labels it unsafe; what is left out is counted as hidden.
         min_width: pixels at least.
         min_height: pixels at least.
     """
@@ -93,7 +91,7 @@ class SearchFilter:
         """What is shown of the hits; the others are hidden, and counted."""
         if self.hide_punsafe_above is None:
             return None
-        return Range("punsafe", at_most=self.hide_punsafe_above, is_missing_kept=True)
+        return Range(UNSAFETY, at_most=self.hide_punsafe_above, is_missing_kept=True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Range:
     """A column of numbers, and the least or the greatest value that a hit has there.
 
     Attributes:
-        column: its name.
+        column: its name, or `UNSAFETY`.
         at_least: the least value, None if there is none.
         at_most: the greatest value, None if there is none.
         is_missing_kept: whether a row without a value is a hit.

@@ -11,6 +11,8 @@ from functools import partial
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from laion_assets.search.safety import UNSAFETY, measure_unsafety
+
 if TYPE_CHECKING:
     import lance
     import numpy as np
@@ -80,13 +82,15 @@ class RowValues:
             self._keep_hits()
 
     def read(self, column: str, rows: Numbers) -> Numbers:
-        """Returns the number in a column for each row id, NaN where there is none."""
+        """Returns the number in a column for each row id, NaN where there is none.
+
+        Args:
+            column: of numbers, or `UNSAFETY`.
+            rows: row ids.
+        """
         if self._row_count > MAX_KEPT_ROWS:
             return self._read_each(column, rows)
-        if column not in self._floats:
-            # Two threads may both do it, to the same end.
-            self._floats[column] = self._load_floats(column)
-        values: Numbers = self._floats[column][self._positions(rows)]
+        values: Numbers = self._keep_floats(column)[self._positions(rows)]
         return values
 
     def read_hits(self, rows: Numbers) -> list[Mapping[str, Any]]:
@@ -131,33 +135,49 @@ class RowValues:
         import numpy as np
 
         for name in FLOATS:
-            self._floats[name] = self._load_floats(name)
+            self._keep_floats(name)
         for name in INTEGERS:
-            self._others[name] = self._load(name, np.int64, lambda values: values.to_numpy())
+            self._others[name] = self._load(
+                [name], np.int64, lambda batch: batch.column(0).to_numpy()
+            )
         for name in CODED:
             known: dict[str, int] = {}
-            self._others[name] = self._load(name, np.int32, partial(_encode, known))
+            self._others[name] = self._load([name], np.int32, partial(_encode, known))
             self._texts[name] = list(known)
 
-    def _load_floats(self, column: str) -> Numbers:
+    def _keep_floats(self, column: str) -> Numbers:
+        """Returns a column by position, and keeps it."""
         import numpy as np
 
-        return self._load(column, np.float32, _to_floats, missing=np.nan)
+        if column not in self._floats:
+            # Two threads may both do it, to the same end.
+            values = self._load(
+                _list_sources(column), np.float32, partial(_read_floats, column), missing=np.nan
+            )
+            if column == UNSAFETY and np.array_equal(
+                values, known := self._keep_floats("punsafe"), equal_nan=True
+            ):
+                # Without labels; one of them is enough.
+                values = known
+            self._floats[column] = values
+        return self._floats[column]
 
     def _load(
         self,
-        column: str,
+        columns: Sequence[str],
         dtype: type[np.generic],
-        convert: Callable[[pa.Array], Numbers],
+        convert: Callable[[pa.RecordBatch], Numbers],
         missing: float = 0,
     ) -> Numbers:
-        """Returns a column by position, read some rows at a time."""
+        """Returns what becomes of some columns, by position, read some rows at a time."""
         import numpy as np
 
         values = np.full(self._row_count, missing, dtype)
-        scanner = self._dataset.scanner(columns=[column], with_row_id=True, batch_size=BATCH_ROWS)
+        scanner = self._dataset.scanner(
+            columns=list(columns), with_row_id=True, batch_size=BATCH_ROWS
+        )
         for batch in scanner.to_batches():
-            values[self._positions(batch["_rowid"].to_numpy())] = convert(batch[column])
+            values[self._positions(batch["_rowid"].to_numpy())] = convert(batch)
         return values
 
     def _read_each(self, column: str, rows: Numbers) -> Numbers:
@@ -165,10 +185,10 @@ class RowValues:
 
         if not len(rows):
             return np.zeros(0, np.float32)
-        found = self._scan((column,), rows)
+        found = self._scan(_list_sources(column), rows).combine_chunks()
         order = np.argsort(found["_rowid"].to_numpy())
         places = order[np.searchsorted(found["_rowid"].to_numpy()[order], rows)]
-        return _to_floats(found[column].combine_chunks())[places]
+        return _read_floats(column, found.to_batches()[0])[places]
 
     def _scan(self, columns: Sequence[str], rows: Numbers) -> pa.Table:
         condition = f"_rowid IN ({','.join(map(str, rows.tolist()))})"
@@ -177,19 +197,25 @@ class RowValues:
         ).to_table()
 
 
-def _to_floats(values: pa.Array) -> Numbers:
-    """Returns Arrow numbers as 32-bit floats, NaN for NULL; whole ones are exact to 16 million."""
+def _list_sources(column: str) -> tuple[str, ...]:
+    return ("punsafe", "nsfw") if column == UNSAFETY else (column,)
+
+
+def _read_floats(column: str, rows: pa.RecordBatch) -> Numbers:
+    """Returns numbers as 32-bit floats, NaN for NULL; whole ones are exact to 16 million."""
     import pyarrow as pa
 
+    is_derived = column == UNSAFETY
+    values = measure_unsafety(rows["punsafe"], rows["nsfw"]) if is_derived else rows[column]
     numbers: Numbers = values.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
     return numbers
 
 
-def _encode(known: dict[str, int], texts: pa.Array) -> Numbers:
+def _encode(known: dict[str, int], rows: pa.RecordBatch) -> Numbers:
     """Returns a number for each text, and notes those of texts that are new."""
     import numpy as np
 
-    encoded = texts.dictionary_encode()
+    encoded = rows.column(0).dictionary_encode()
     codes = [known.setdefault(text, len(known)) for text in encoded.dictionary.to_pylist()]
     numbers: Numbers = np.array(codes, np.int32)[encoded.indices.to_numpy()]
     return numbers

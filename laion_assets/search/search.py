@@ -41,6 +41,8 @@ class SearchAnswer:
         total: how many images match, exactly.
         hidden: how many of them are left out as unsafe, by `hide_punsafe_above`.
         shown: the others; all of them can be paged through.
+        unscored: how many of these have no probability of being unsafe, so that nobody knows; None
+            where nothing was to be hidden.
         took_ms: time it took, in milliseconds.
         hits: those of the page, with the columns `HIT_COLUMNS` and `_score`.
         notes: what was not understood in the query, in sentences.
@@ -50,6 +52,7 @@ class SearchAnswer:
     total: int
     hidden: int
     shown: int
+    unscored: int | None
     took_ms: float
     hits: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
@@ -122,7 +125,10 @@ class CaptionSearch:
             LaionError: the query is too long, or only says what a caption must not have.
         """
         started = time.perf_counter()
-        return self._answer(read_query(query), only, slice(offset, offset + limit), order, started)
+        asked = read_query(query)
+        found = self._find(asked, only)
+        page = slice(offset, offset + limit)
+        return self._answer(found, only, page, order, started, asked.notes)
 
     def browse(
         self, only: SearchFilter, *, limit: int = 10, offset: int = 0, order: Order = RELEVANT
@@ -136,7 +142,8 @@ class CaptionSearch:
             order: which come first; by relevance they come as they stand in the table.
         """
         started = time.perf_counter()
-        return self._answer(None, only, slice(offset, offset + limit), order, started)
+        found = self._find(None, only)
+        return self._answer(found, only, slice(offset, offset + limit), order, started)
 
     def export(
         self, query: str | None, only: SearchFilter = EVERYTHING, order: Order = RELEVANT
@@ -152,7 +159,8 @@ class CaptionSearch:
             LaionError: the query is too long.
         """
         asked = None if query is None else read_query(query)
-        ordered = order.sort(self._select(asked, only)[0], self._values)
+        shown, _ = self._show(self._find(asked, only), only)
+        ordered = order.sort(shown, self._values)
         for start in range(0, len(ordered.rows), EXPORT_ROWS):
             yield from self._read(ordered, slice(start, start + EXPORT_ROWS))
 
@@ -165,21 +173,25 @@ class CaptionSearch:
         ).to_table()
         return found.to_pylist()[0] if found.num_rows else None
 
-    def find_url(self, url: str, domains: Collection[str]) -> tuple[Mapping[str, Any], ...]:
-        """Returns the images with exactly this address, by either of http and https.
+    def find_url(
+        self, url: str, domains: Collection[str], only: SearchFilter = EVERYTHING
+    ) -> SearchAnswer:
+        """Finds the images with exactly this address, by either of http and https.
 
         Args:
             url: an address.
             domains: what its host may be written as; their index leaves few rows to compare.
+            only: what is hidden of them; up to 100 of the others are returned.
         """
+        started = time.perf_counter()
         _, mark, rest = url.partition("://")
         urls = {url, f"https://{rest}", f"http://{rest}"} if mark else {url}
         condition = (
             f"domain IN ({', '.join(map(quote_text, sorted(domains)))}) "
             f"AND url IN ({', '.join(map(quote_text, sorted(urls)))})"
         )
-        found = self._find(None, condition)
-        return tuple(self._read(found, slice(0, MAX_SAME_URL)))
+        found = self._matches.find(Query(), condition)
+        return self._answer(found, only, slice(0, MAX_SAME_URL), RELEVANT, started)
 
     @cached_property
     def _has_sites(self) -> bool:
@@ -191,35 +203,43 @@ class CaptionSearch:
 
     def _answer(
         self,
-        query: Query | None,
+        found: Matches,
         only: SearchFilter,
         page: slice,
         order: Order,
         started: float,
+        notes: tuple[str, ...] = (),
     ) -> SearchAnswer:
-        shown, total = self._select(query, only)
+        shown, total = self._show(found, only)
         hits = tuple(self._read(order.sort(shown, self._values, page.stop), page))
         return SearchAnswer(
             release=self._release,
             total=total,
             hidden=total - len(shown.rows),
             shown=len(shown.rows),
+            unscored=None if only.shown is None else self._count_unscored(shown),
             took_ms=(time.perf_counter() - started) * 1000,
             hits=hits,
-            notes=() if query is None else query.notes,
+            notes=notes,
         )
 
-    def _select(self, query: Query | None, only: SearchFilter) -> tuple[Matches, int]:
-        """Returns the matches that are shown, and the number of all."""
-        if only.site is not None:
-            only = replace(only, has_sites=self._has_sites)
-        found = self._find(query, only.equalities)
+    def _count_unscored(self, shown: Matches) -> int:
+        import numpy as np
+
+        return int(np.count_nonzero(np.isnan(self._values.read("punsafe", shown.rows))))
+
+    def _show(self, found: Matches, only: SearchFilter) -> tuple[Matches, int]:
+        """Returns the matches that are in all ranges and shown, and how many are in the ranges."""
         for wanted in only.ranges:
             found = self._keep(found, wanted)
         shown = found if only.shown is None else self._keep(found, only.shown)
         return shown, len(found.rows)
 
-    def _find(self, query: Query | None, condition: str) -> Matches:
+    def _find(self, query: Query | None, only: SearchFilter) -> Matches:
+        """Returns the matches of a query where a filter can use an index, None for any caption."""
+        if only.site is not None:
+            only = replace(only, has_sites=self._has_sites)
+        condition = only.equalities
         if query is None:
             return self._matches.find(Query(), condition)
         if not query.has_words and not query.sites and (query.excluded or query.excluded_sites):

@@ -12,8 +12,8 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from laion_assets.errors import LaionError
 from laion_assets.releases.manifest import Manifest
-from laion_assets.search.filter import PUNSAFE_THRESHOLD
 from laion_assets.search.row_values import HIT_COLUMNS
+from laion_assets.search.safety import PUNSAFE_THRESHOLD, is_unsafe
 from laion_assets.search.search import SearchAnswer
 from laion_assets.search.sites import read_place
 from laion_assets.web.citation import cite
@@ -191,12 +191,14 @@ def build_image(visit: Visit) -> ImagePage:
     if found is None:
         raise NotFoundError(f"release {_tag(visit)} has no row {row_index} of shard {shard}")
     source = sources[shard]
-    is_hidden = (found["punsafe"] or 0) > visit.ask(PictureQuery).max_punsafe
+    threshold = visit.ask(PictureQuery).max_punsafe
+    is_hidden = is_unsafe(found["punsafe"], found["nsfw"], threshold)
     return ImagePage(
         release=_tag(visit),
         shard=shard,
         row_index=found["row_index"],
         punsafe=found["punsafe"],
+        nsfw=found["nsfw"],
         is_hidden=is_hidden,
         image=None if is_hidden else Image.of(found),
         fields={} if is_hidden else {n: _keep_digits(n, v) for n, v in found.items()},
@@ -293,15 +295,15 @@ def build_lookup(visit: Visit) -> LookupPage:
     if place is None:
         return LookupPage(release=_tag(visit), url=query.url)
     written = (place.host, f"{place.host}.")
-    hits = release.search.find_url(query.url.strip(), written)
-    shown = tuple(Image.of(h) for h in hits if (h["punsafe"] or 0) <= query.max_punsafe)
+    answer = release.search.find_url(query.url.strip(), written, query.only)
     counts = [found[0] for host in written if (found := release.domains.find(host)) is not None]
     site = release.sites.find(place.site)
     return LookupPage(
         release=_tag(visit),
         url=query.url,
-        images=shown,
-        hidden=len(hits) - len(shown),
+        images=tuple(map(Image.of, answer.hits)),
+        hidden=answer.hidden,
+        unscored=answer.unscored,
         host=place.host,
         host_image_count=sum(counts),
         site=place.site,
@@ -495,6 +497,7 @@ def _show(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dict[st
         "total": answer.total,
         "hidden": answer.hidden,
         "shown": answer.shown,
+        "unscored": answer.unscored,
         "took_ms": round(answer.took_ms, 1),
         "page": page,
         "page_count": _count_pages(answer.shown, PAGE_SIZE, page),

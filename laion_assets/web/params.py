@@ -10,9 +10,10 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from laion_assets.errors import LaionError
-from laion_assets.search.filter import PUNSAFE_THRESHOLD, SearchFilter
+from laion_assets.search.filter import SearchFilter
 from laion_assets.search.order import ORDERS, Order
 from laion_assets.search.query import MAX_QUERY_LENGTH
+from laion_assets.search.safety import PUNSAFE_THRESHOLD
 from laion_assets.web.current_release import CountOrder
 
 # What a path may end with, to say in which form its page is wanted; HTML is, without any.
@@ -44,7 +45,12 @@ Text = Annotated[str | None, BeforeValidator(_none_if_blank)]
 Punsafe = Annotated[
     float,
     BeforeValidator(_threshold_if_blank),
-    Field(ge=0, le=1, description="Hides images that are more probably unsafe; 1 shows all."),
+    Field(
+        ge=0,
+        le=1,
+        description="Hides images that are more probably unsafe, and those without a probability "
+        "that their source labels NSFW or UNSURE; 1 shows all.",
+    ),
 ]
 
 
@@ -173,6 +179,11 @@ class PictureQuery(Query):
     """How a page with images is shown."""
 
     max_punsafe: Punsafe = PUNSAFE_THRESHOLD
+
+    @property
+    def only(self) -> SearchFilter:
+        """What is hidden."""
+        return SearchFilter(hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None)
 
 
 class LookupQuery(PictureQuery):

@@ -101,6 +101,7 @@ class Images(Answer):
         total: how many there are, those that are hidden included.
         hidden: how many of them are hidden as unsafe.
         shown: the others, on all pages.
+        unscored: how many of these have no probability of being unsafe; None where none is hidden.
         relation: always `exactly`; earlier versions did not count all.
         took_ms: time that the search took, in milliseconds.
         page: number of this page.
@@ -114,6 +115,7 @@ class Images(Answer):
     total: int = 0
     hidden: int = 0
     shown: int = 0
+    unscored: int | None = None
     relation: Literal["exactly"] = "exactly"
     took_ms: float = 0.0
     page: int = 1
@@ -238,6 +240,8 @@ class LookupPage(Answer):
         url: as it was asked for.
         images: the images with exactly this address, those that are hidden left out.
         hidden: how many of them are hidden as unsafe.
+        unscored: how many of the others have no probability of being unsafe; None where none is
+            hidden.
         host: its host; None if there is none in it.
         host_image_count: images from that host.
         site: the registered domain of that host.
@@ -247,6 +251,7 @@ class LookupPage(Answer):
     url: str = ""
     images: tuple[Image, ...] = ()
     hidden: int = 0
+    unscored: int | None = None
     host: str | None = None
     host_image_count: int = 0
     site: str | None = None
@@ -300,6 +305,7 @@ class ImagePage(Answer):
         shard: partition key.
         row_index: position in the shard, from 0.
         punsafe: probability that it is unsafe, 0 to 1.
+        nsfw: what its source says of that, which counts where there is no probability.
         is_hidden: whether that is more than was asked for; then the rest is left out.
         image: what a list shows of it.
         fields: every column of the table.
@@ -311,6 +317,7 @@ class ImagePage(Answer):
     shard: str
     row_index: int
     punsafe: float | None
+    nsfw: str | None
     is_hidden: bool
     image: Image | None
     fields: Mapping[str, Any]

@@ -17,6 +17,7 @@ def search(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     """Runs the command over four foxes, one of them unsafe."""
     ingest(settings, "alpha", "a fox", "two foxes and a fox", "a hare", "the fox")
     ingest_rows(settings, "beta", [("an unsafe fox", "https://b.test/1.jpg", 0.9, 7.0)])
+    ingest_rows(settings, "gamma", [("a lynx without a score", "https://c.test/1.jpg", None, 7.0)])
     refresh(settings)
     monkeypatch.setenv("LAION_DATA_DIR", str(settings.data_dir))
     return lambda *arguments: CliRunner().invoke(main, ["search", "fox", *arguments])
@@ -24,18 +25,34 @@ def search(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 def test_the_count_is_of_all_matches(search: Callable[..., Result]) -> None:
     assert search("--count").output == "4\n"
-    assert search("--count", "--hide-unsafe").output == "3\n"
+    assert search("--count", "--hide-unsafe").stdout == "3\n"
     assert search("--count", "--min-width", "2").output == "2\n"
 
 
 def test_hidden_images_are_counted(search: Callable[..., Result]) -> None:
-    printed = search("--hide-unsafe", "--limit", "1").output
-    answer = json.loads(search("--hide-unsafe", "--limit", "1", "--json").output)
+    printed = search("--hide-unsafe", "--limit", "1").stdout
+    answer = json.loads(search("--hide-unsafe", "--limit", "1", "--json").stdout)
 
     assert printed.startswith("4 captions in release ")
     assert ", 1 of them hidden as unsafe (" in printed
     assert [answer[name] for name in ("total", "hidden", "shown")] == [4, 1, 3]
     assert len(answer["hits"]) == 1
+
+
+@pytest.mark.usefixtures("search")
+def test_images_without_a_score_are_told_of() -> None:
+    def search(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["search", "fox OR lynx", *arguments])
+
+    printed = search("--hide-unsafe")
+    answer = json.loads(search("--hide-unsafe", "--json").stdout)
+
+    assert printed.stderr == (
+        "laion: 1 of the 4 that are shown have no score: nobody knows whether they are unsafe\n"
+    )
+    assert (answer["shown"], answer["unscored"]) == (4, 1)
+    assert search().stderr == ""
+    assert json.loads(search("--json").stdout)["unscored"] is None
 
 
 def test_all_matches_are_sorted(search: Callable[..., Result]) -> None:

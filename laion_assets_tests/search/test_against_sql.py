@@ -16,12 +16,15 @@ from laion_assets.search.filter import SearchFilter
 from laion_assets.search.order import ORDERS, SORT_COLUMNS, Order
 from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
+from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import copy, load, refresh
 
 WORDS = ("fox", "red", "lemur", "straße", "a", "the", "café", "İstanbul", "2", "dress", "ø")
 ROWS = 700
 NUMBERS = ("width", "height", "aesthetic", "similarity", "punsafe", "pwatermark")
+LABELS = ("UNLIKELY", "UNSURE", " nsfw", "1", "0", "", None)
+HIDDEN = "coalesce(punsafe, upper(trim(nsfw)) IN ('NSFW', 'UNSURE', '1'), 0) > 0.5"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     with sqlite3.connect(":memory:") as sql:
         # In this order the rows stand in the Lance table, so that ties have the same order.
         rows = sorted(search.browse(SearchFilter(), limit=10**6).hits, key=place)
-        names = ("shard", "row_index", "domain", "caption", *NUMBERS)
+        labels = {place(row): row["nsfw"] for row in read_labels(settings)}
+        rows = [{**row, "nsfw": labels[place(row)]} for row in rows]
+        names = ("shard", "row_index", "domain", "caption", "nsfw", *NUMBERS)
         sql.execute(f"CREATE TABLE images ({', '.join(names)})")
         marks = ", ".join("?" * len(names))
         values = [[hit[name] for name in names] for hit in rows]
@@ -60,6 +65,12 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 def place(hit: object) -> tuple[str, int]:
     assert isinstance(hit, dict)
     return hit["shard"], hit["row_index"]
+
+
+def read_labels(settings: Settings) -> list[dict[str, object]]:
+    with Database(settings.database).read() as connection:
+        query = "SELECT shard, row_index, nsfw FROM images"
+        return connection.sql(query).to_arrow_table().to_pylist()  # type: ignore[no-any-return]
 
 
 def make_rows(chance: random.Random) -> pa.Table:
@@ -83,6 +94,7 @@ def make_rows(chance: random.Random) -> pa.Table:
             "similarity": some(100, 100).cast(pa.float32()),
             "punsafe": some(10, 10).cast(pa.float32()),
             "pwatermark": some(1, 2).cast(pa.float32()),
+            "nsfw": chance.choices(LABELS, k=ROWS),
         }
     )
 
@@ -157,13 +169,15 @@ def test_a_search_is_what_sql_says(both: Both, seed: int) -> None:
     only, condition = choose_filter(chance)
     order = Order(chance.choice([by for by in SORT_COLUMNS if SORT_COLUMNS[by]]), seed % 2 == 0)
     offset = chance.choice([0, 3, 40])
-    hidden = "coalesce(punsafe, 0) > 0.5" if only.hide_punsafe_above else "FALSE"
+    hidden = HIDDEN if only.hide_punsafe_above else "FALSE"
     found = both.sql.execute(
-        f"SELECT shard, row_index, {hidden} FROM images WHERE {condition} AND rowid IN "
-        f"(SELECT rowid FROM captions WHERE captions MATCH ?) ORDER BY {write_order(order)}",
+        f"SELECT shard, row_index, {hidden}, punsafe IS NULL FROM images WHERE {condition} "
+        f"AND rowid IN (SELECT rowid FROM captions WHERE captions MATCH ?) "
+        f"ORDER BY {write_order(order)}",
         [fts5_query],
     ).fetchall()
-    expected = [(shard, row) for shard, row, is_hidden in found if not is_hidden]
+    expected = [(shard, row) for shard, row, is_hidden, _ in found if not is_hidden]
+    unscored = sum(is_unscored for _, _, is_hidden, is_unscored in found if not is_hidden)
 
     answer = both.search.find(query, only=only, limit=10, offset=offset, order=order)
     counted = both.search.find(query, only=only, limit=0)
@@ -171,6 +185,7 @@ def test_a_search_is_what_sql_says(both: Both, seed: int) -> None:
 
     assert (answer.total, answer.hidden) == (len(found), len(found) - len(expected))
     assert answer.shown == len(expected)
+    assert answer.unscored == (unscored if only.hide_punsafe_above else None)
     assert [place(hit) for hit in answer.hits] == expected[offset : offset + 10]
     assert exported == expected
     assert (counted.total, counted.hidden, counted.hits) == (answer.total, answer.hidden, ())

@@ -1,0 +1,43 @@
+"""Says what is hidden as unsafe: by the probability, or by the label of a source that has none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Above it the search page hides an image until somebody asks for it; the threshold of many a LAION
+# subset.
+PUNSAFE_THRESHOLD = 0.5
+# What sources write in the column `nsfw` for an image that may be unsafe, in upper case. LAION-400M
+# and LAION-5B have UNLIKELY, UNSURE and NSFW; others a number or a truth value.
+UNSAFE_LABELS = ("NSFW", "UNSURE", "1", "1.0", "TRUE")
+# A column that no table has: `punsafe`; 1 where that is missing and the label is one of these.
+UNSAFETY = "unsafety"
+
+
+def is_unsafe(punsafe: float | None, label: str | None, threshold: float) -> bool:
+    """Returns whether an image is hidden at a threshold; none is at 1.
+
+    Args:
+        punsafe: probability of being unsafe, None if it is not known.
+        label: what its source has in the column `nsfw`.
+        threshold: the probability above which images are hidden.
+    """
+    if punsafe is None:
+        punsafe = float(label is not None and label.strip().upper() in UNSAFE_LABELS)
+    return punsafe > threshold
+
+
+def measure_unsafety(punsafe: pa.Array, labels: pa.Array) -> pa.Array:
+    """Returns for each image its probability; without one, 1 for an unsafe label, else NULL."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if labels.null_count == len(labels):
+        return punsafe
+    written = pc.utf8_upper(pc.utf8_trim_whitespace(labels))
+    is_labelled = pc.is_in(written, pa.array(UNSAFE_LABELS, written.type))
+    one = pa.scalar(1, punsafe.type)
+    return pc.coalesce(punsafe, pc.if_else(is_labelled, one, pa.scalar(None, punsafe.type)))
