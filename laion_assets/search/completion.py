@@ -1,13 +1,21 @@
-"""The words of all captions of a release, to complete the beginning of a word."""
+"""The words of all captions of a release, to complete the beginning of a word.
+
+They are those of the full-text indices. Rows that no index covers yet, as between a load and the
+next release, are read.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from threading import Lock
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from laion_assets.errors import LaionError
+from laion_assets.lance_images.caption_words import escape_words
 from laion_assets.search.query import learn_folding
+from laion_assets.stores.index_words import IndexWords
 
 if TYPE_CHECKING:
     import lance
@@ -15,40 +23,89 @@ if TYPE_CHECKING:
 # A beginning of more words matches almost anything, and takes too long.
 MAX_COMPLETIONS = 1_000
 BATCH_ROWS = 65_536
-# No character of a word comes after it.
-LAST = "\U0010ffff"
+
+
+class Completions(NamedTuple):
+    """The words that begin so, as the two indices of captions have them.
+
+    Attributes:
+        alike: those of the captions that Lance reads as FTS5 does.
+        others: those of the other captions, escaped as in the column `caption_words`.
+    """
+
+    alike: list[str]
+    others: list[str]
 
 
 class Vocabulary:
-    """Learns the words when it is first asked: a few seconds for a million captions."""
+    """The words of one version of the table `images`; it reads nothing before it is asked."""
 
     def __init__(self, dataset: lance.LanceDataset) -> None:
         self._dataset = dataset
-        self._words: list[str] | None = None
-        self._lock = Lock()
 
-    def complete(self, beginning: str) -> list[str]:
+    def complete(self, beginning: str) -> Completions:
         """Returns the words that begin so, the word itself included.
 
         Raises:
             LaionError: there are more than 1,000.
         """
-        with self._lock:
-            if self._words is None:
-                self._words = self._read()
-        start = bisect_left(self._words, beginning)
-        end = bisect_left(self._words, beginning + LAST)
-        if end - start > MAX_COMPLETIONS:
+        return Completions(
+            self._complete(beginning, self._alike, beginning),
+            # A character is escaped on its own, so that the beginnings are the same.
+            self._complete(escape_words(beginning), self._others, beginning),
+        )
+
+    def _complete(self, escaped: str, words: ColumnWords | None, beginning: str) -> list[str]:
+        if words is None:
+            return []
+        found = list(islice(words.find(escaped), MAX_COMPLETIONS + 1))
+        if len(found) > MAX_COMPLETIONS:
             raise LaionError(
-                f"{beginning}* stands for {end - start:,} words, {MAX_COMPLETIONS:,} at most; "
+                f"{beginning}* stands for more than {MAX_COMPLETIONS:,} words; "
                 "write more of the word"
             )
-        return self._words[start:end]
+        return found
 
-    def _read(self) -> list[str]:
-        words: set[str] = set()
-        scanner = self._dataset.scanner(columns=["caption"], batch_size=BATCH_ROWS)
-        for batch in scanner.to_batches():
-            captions = "\n".join(batch["caption"].to_pylist())
-            words.update(learn_folding().fold(captions).split())
-        return sorted(words)
+    # Two threads may both read them, to the same end.
+    @cached_property
+    def _alike(self) -> ColumnWords:
+        return ColumnWords(self._dataset, "caption")
+
+    @cached_property
+    def _others(self) -> ColumnWords | None:
+        has_others = "caption_words" in self._dataset.schema.names
+        return ColumnWords(self._dataset, "caption_words") if has_others else None
+
+
+class ColumnWords:
+    """The words of one column: those of its index, and those of the rows that it does not cover."""
+
+    def __init__(self, dataset: lance.LanceDataset, column: str) -> None:
+        self._indexed = IndexWords(dataset, column)
+        self._read = sorted(_read_words(dataset, column, self._indexed.unread))
+
+    def find(self, beginning: str) -> Iterator[str]:
+        """Yields the words that begin so, each once."""
+        start = bisect_left(self._read, beginning)
+        read = []
+        for word in islice(self._read, start, None):
+            if not word.startswith(beginning):
+                break
+            read.append(word)
+        yield from read
+        known = set(read)
+        yield from (word for word in self._indexed.find(beginning) if word not in known)
+
+
+def _read_words(dataset: lance.LanceDataset, column: str, fragments: Collection[int]) -> set[str]:
+    """Returns the words of some fragments that Lance finds in the column as they are."""
+    words: set[str] = set()
+    if not fragments:
+        return words
+    read = [f for f in dataset.get_fragments() if f.fragment_id in fragments]
+    scanner = dataset.scanner(columns=[column], fragments=read, batch_size=BATCH_ROWS)
+    for batch in scanner.to_batches():
+        text = "\n".join(filter(None, batch[column].to_pylist()))
+        words.update((learn_folding().fold(text) if column == "caption" else text).split())
+    # The other column has none but these.
+    return {w for w in words if escape_words(w) == w} if column == "caption" else words

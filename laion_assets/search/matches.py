@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.search.completion import Vocabulary
-from laion_assets.search.query import Query, Term, match_any, match_captions, match_words
+from laion_assets.search.query import OTHERS, Query, Term, match_any, match_captions, match_words
 
 if TYPE_CHECKING:
     import lance
@@ -85,7 +85,8 @@ class MatchFinder:
         if part is None:
             found = self._list(condition)
         elif isinstance(part, Term) and part.is_prefix:
-            alike, others = match_any(self._vocabulary.complete(part.words))
+            words = self._vocabulary.complete(part.words)
+            alike, others = match_any(words.alike, "caption"), match_any(words.others, OTHERS)
             found = self._match(alike, others, condition)
         else:
             phrases = (part.words,) if isinstance(part, Term) else part

@@ -28,6 +28,8 @@ MAX_WORDS = 64
 # A phrase in quotes, perhaps with a minus before it; or what stands between blanks.
 _PIECE = re.compile(r'(-?)"([^"]*)"|([^\s"]+)')
 _SITE = "site:"
+# The column with the words of the captions that Lance reads otherwise.
+OTHERS = "caption_words"
 _FIELD = re.compile(r"([A-Za-z]+):.")
 
 
@@ -208,20 +210,14 @@ def match_captions(phrases: Collection[str]) -> FullTextQuery | None:
 
 def match_words(phrases: Collection[str]) -> FullTextQuery:
     """Returns the query for the other captions, by the column that has their words."""
-    return _match(tuple(map(escape_words, phrases)), "caption_words")
+    return _match(tuple(map(escape_words, phrases)), OTHERS)
 
 
-def match_any(words: Sequence[str]) -> tuple[FullTextQuery | None, FullTextQuery | None]:
-    """Returns the queries for one of several words: of captions read alike, and of the others."""
-    alike = " ".join(filter(_is_alike, words))
-    others = " ".join(map(escape_words, words))
-    return _match_any(alike, "caption"), _match_any(others, "caption_words")
-
-
-def _match_any(words: str, column: str) -> FullTextQuery | None:
+def match_any(words: Sequence[str], column: str) -> FullTextQuery | None:
+    """Returns the query for one of several words, as the column has them; None without any."""
     from lance.query import FullTextOperator, MatchQuery
 
-    return MatchQuery(words, column, operator=FullTextOperator.OR) if words else None
+    return MatchQuery(" ".join(words), column, operator=FullTextOperator.OR) if words else None
 
 
 def _is_alike(phrase: str) -> bool:
