@@ -168,7 +168,7 @@ def build_home(visit: Visit) -> Home:
 
 
 def build_search(visit: Visit) -> SearchPage:
-    """Searches; without a word, a domain or a shard there is nothing to look for."""
+    """Searches; without a word or a filter there is nothing to look for."""
     query = visit.ask(SearchQuery)
     if not query.is_asking:
         return SearchPage(release=visit.release.manifest.release)

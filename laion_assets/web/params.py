@@ -127,8 +127,10 @@ class SearchQuery(Query):
 
     @property
     def is_asking(self) -> bool:
-        """Whether there is anything to look for."""
-        return bool(self.q.strip() or self.domain or self.site or self.shard)
+        """Whether there is anything to look for: words, or a filter that leaves some images out."""
+        bounds = (self.min_aesthetic, self.min_width, self.min_height)
+        is_bounded = any(bound is not None for bound in bounds)
+        return bool(self.q.strip() or self.domain or self.site or self.shard or is_bounded)
 
     @property
     def has_filters(self) -> bool:

@@ -1,0 +1,44 @@
+"""Searches without a word: all images that a filter leaves."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from laion_assets_tests.web.site import Site
+
+
+@pytest.mark.parametrize(
+    ("bound", "is_in"),
+    [
+        ("min_width=150", lambda image: image["width"] >= 150),
+        ("min_height=200", lambda _: True),
+        ("min_aesthetic=6.1", lambda image: (image["aesthetic"] or 0) > 6.05),
+        (
+            "min_width=120&min_aesthetic=5",
+            lambda i: i["width"] >= 120 and (i["aesthetic"] or 0) >= 5,
+        ),
+    ],
+)
+def test_a_filter_alone_is_a_search(
+    site: Site, bound: str, is_in: Callable[[dict[str, Any]], bool]
+) -> None:
+    everything = site.get("/search.ndjson?min_height=0&max_punsafe=1").text.splitlines()
+    expected = list(filter(is_in, map(json.loads, everything)))
+    order = "&max_punsafe=1&sort=width"
+
+    found = site.get(f"/search.json?{bound}{order}").json()
+    rows = list(map(json.loads, site.get(f"/search.ndjson?{bound}{order}").text.splitlines()))
+
+    assert found["total"] == len(expected) > 0
+    assert [row["width"] for row in rows] == sorted((r["width"] for r in expected), reverse=True)
+    assert [image["url"] for image in found["images"]] == [row["url"] for row in rows[:20]]
+    assert {row["url"] for row in rows} == {row["url"] for row in expected}
+    assert f"{len(expected):,} image" in site.get(f"/search?{bound}&max_punsafe=1").text
+
+
+def test_what_hides_nothing_alone_is_no_search(site: Site) -> None:
+    for nothing in ("", "?max_punsafe=1", "?sort=width", "?view=grid"):
+        assert site.get(f"/search.json{nothing}").json()["total"] == 0
+        assert "<h1>Search the captions</h1>" in site.get(f"/search{nothing}").text
