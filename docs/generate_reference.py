@@ -32,6 +32,7 @@ TABLE_MEANINGS = {
     "domain_counts": "Images of each domain. A release has this table in Lance too.",
     "site_counts": "Images and hosts of each registered domain. A release has it in Lance too.",
     "entity_counts": "Images of each name. A release has this table in Lance too.",
+    "shard_columns": "Each set of columns that a shard got later in Lance, and its digest.",
     "schema_version": "The version of the schema of this database.",
 }
 

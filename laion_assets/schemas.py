@@ -45,7 +45,7 @@ class Column:
 
 # Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
 # data of an older version get it when they are next opened (`stores/migration.py`).
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.
 CLEANING_VERSION = "3"
@@ -265,6 +265,23 @@ ENTITY_COUNTS = (
     Column("image_count", "BIGINT", "Images whose caption matches the name.", is_required=True),
 )
 
+SHARD_COLUMNS = (
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column("column_set", "VARCHAR", "The asset that writes the columns.", is_required=True),
+    Column("load_id", "VARCHAR", "The load of the shard that they were written for.", (), True),
+    Column("made_from", "VARCHAR", "Names what they were made from, content and rules.", (), True),
+    Column("value_count", "BIGINT", "Rows of the shard that have them.", is_required=True),
+    Column("data_bytes", "BIGINT", "Size of their files in Lance.", is_required=True),
+    Column("digest", "VARCHAR", "SHA-256 of the values by row, in hexadecimal.", is_required=True),
+    Column(
+        "lance_version",
+        "BIGINT",
+        "First version of Lance's `images` with them; NULL: they are being written.",
+    ),
+    Column("run_id", "VARCHAR", "The Dagster run that wrote them.", is_required=True),
+    Column("made_at", "TIMESTAMPTZ", "When they were written.", is_required=True),
+)
+
 SCHEMA_VERSIONS = (
     Column("version", "BIGINT", "Version of the schema of all tables here.", is_required=True),
 )
@@ -281,6 +298,7 @@ TABLES = {
     "domain_counts": DOMAIN_COUNTS,
     "site_counts": SITE_COUNTS,
     "entity_counts": ENTITY_COUNTS,
+    "shard_columns": SHARD_COLUMNS,
     "schema_version": SCHEMA_VERSIONS,
 }
 

@@ -25,6 +25,8 @@ OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION"))
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
+# Lance's default, without the notice that `DataReplacement` may still change.
+QUIET_LANCE_LOG = "warn,lance_table::transaction::manifest_build=error"
 _SEPARATORS = re.compile(r"[,\r\n]")
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
 # A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these: the
@@ -45,6 +47,8 @@ RESERVED_NAMES = frozenset(
         "rejected_images",
         "release",
         "schema_version",
+        "shard_columns",
+        "shard_figures",
         "shards",
         "sheets",
         "site_counts",
@@ -167,6 +171,14 @@ def find_history_dir(environ: Mapping[str, str] = os.environ) -> Path:
     if history := _find_folder(environ, "LAION_HISTORY_DIR"):
         return history
     return (_find_folder(environ, "LAION_DATA_DIR") or find_home(environ) / "data") / "dagster"
+
+
+def hush_lance() -> None:
+    """Keeps Lance from writing a notice to the terminal at each commit of columns.
+
+    Lance looks for the variable when it is first imported; one that is set stays.
+    """
+    os.environ.setdefault("LANCE_LOG", QUIET_LANCE_LOG)
 
 
 def find_home(environ: Mapping[str, str] = os.environ) -> Path:

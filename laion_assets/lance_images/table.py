@@ -13,12 +13,11 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import StaleTableError
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.sql import quote_literal
+from laion_assets.stores.shard_fragments import find_fragments, select_shards
 
 if TYPE_CHECKING:
     import lance
@@ -111,37 +110,6 @@ def list_shards(dataset: lance.LanceDataset) -> set[str]:
     return shards
 
 
-def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
-    """Returns the ids of the fragments with rows of these shards; only they add to the cost.
-
-    `replace_shard` gives a shard fragments of its own, and a compaction by somebody else joins
-    neighbours, so a fragment's first and last row tell which shards it can have: if both have the
-    same, then that one alone, else all between have to be looked at.
-    """
-    fragments = [f for f in dataset.get_fragments() if f.count_rows()]
-    if not fragments:
-        return []
-    ends = list(accumulate(f.count_rows() for f in fragments))
-    starts = [0, *ends[:-1]]
-    firsts = _shards_at(dataset, starts)
-    lasts = _shards_at(dataset, [end - 1 for end in ends])
-    return [
-        fragment.fragment_id
-        for fragment, first, last in zip(fragments, firsts, lasts, strict=True)
-        if not {first, last}.isdisjoint(shards)
-        or (first != last and fragment.count_rows(_is_one_of(shards)))
-    ]
-
-
-def _shards_at(dataset: lance.LanceDataset, offsets: list[int]) -> list[str]:
-    shards: list[str] = dataset.take(offsets, columns=["shard"])["shard"].to_pylist()
-    return shards
-
-
-def _is_one_of(shards: Collection[str]) -> str:
-    return f"shard IN ({', '.join(map(quote_literal, sorted(shards)))})"
-
-
 def _commit(
     store: LanceStore,
     table: str,
@@ -179,7 +147,7 @@ def _take_out(
     for fragment_id in find_fragments(dataset, *shards):
         fragment = dataset.get_fragment(fragment_id)
         assert fragment is not None
-        rest = fragment.delete(_is_one_of(shards))
+        rest = fragment.delete(select_shards(shards))
         if rest is None:
             removed.append(fragment_id)
         else:

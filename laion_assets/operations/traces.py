@@ -16,6 +16,7 @@ from laion_assets.counts.refresh import clear_counts
 from laion_assets.images.load import delete_shard
 from laion_assets.lance_images.table import list_shards, remove_shards
 from laion_assets.raw_shards.fetch import list_raw_shards, remove_raw_shard
+from laion_assets.stores.columns import forget_shard
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql
@@ -41,6 +42,7 @@ def remove_traces(
         with database.write() as connection:
             for shard in shards:
                 delete_shard(connection, shard)
+                forget_shard(connection, shard)
             if not connection.execute(load_sql("lance_images/select_shards")).fetchall():
                 clear_counts(connection)
     if store.find("images") is not None:

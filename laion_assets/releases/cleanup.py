@@ -41,7 +41,8 @@ def clean_versions(store: LanceStore, keep_days: float) -> Cleaning:
     """Removes the versions of the Lance tables that are older and have no tag.
 
     Files that no version names, as a killed process leaves them, go too, after a week (Lance's
-    own rule, lest those of a commit on its way are taken).
+    own rule, lest those of a commit on its way are taken). Columns that were not whole when their
+    writer died go at once.
     """
     version_count = freed_bytes = 0
     for table in TABLES:
@@ -52,4 +53,5 @@ def clean_versions(store: LanceStore, keep_days: float) -> Cleaning:
             )
             version_count += removed.old_versions
             freed_bytes += removed.bytes_removed
+    freed_bytes += store.clear_staging()
     return Cleaning(version_count, freed_bytes)

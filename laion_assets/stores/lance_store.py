@@ -7,14 +7,19 @@ than a local folder without a change outside this package.
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import Timeout
+
 from laion_assets.errors import LaionError
 from laion_assets.schemas import SCHEMA_VERSION
-from laion_assets.stores.locks import lock, lock_shard
+from laion_assets.settings import hush_lance
+from laion_assets.stores.locks import lock, lock_shard, name_digest
 from laion_assets.stores.migration import check_not_newer, read_lance_version
 
 if TYPE_CHECKING:
@@ -39,6 +44,10 @@ class LanceStore:
 
     folder: Path
     known_schema: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """Sets what Lance writes to the terminal, before it is imported for the first time."""
+        hush_lance()
 
     def uri(self, table: str) -> str:
         """Returns where a table is."""
@@ -135,6 +144,42 @@ class LanceStore:
         unfinished.write_text(json.dumps(note), encoding="utf-8")
         unfinished.replace(folder / f"{tag}.json")
         self.open(table).tags.update(tag, version)
+
+    def data_folder(self, table: str) -> Path:
+        """Returns the folder of the data files of a table."""
+        return Path(self.uri(table)) / "data"
+
+    def staging_folder(self, shard: str, name: str) -> Path:
+        """Returns an empty folder for files of a shard that are not whole yet.
+
+        It is on the disk of the tables. What a killed process left in it is removed, so hold the
+        lock of those who write there.
+        """
+        folder = self._staging / f"{name_digest(shard)}-{name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def remove_staging(self, folder: Path) -> None:
+        """Removes such a folder, whatever is in it."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def clear_staging(self) -> int:
+        """Removes what killed processes left of files that were not whole; returns its bytes."""
+        freed_bytes = 0
+        for folder in self._staging.glob("*"):
+            with suppress(Timeout), self.lock(folder.name).acquire(blocking=False):
+                freed_bytes += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+                shutil.rmtree(folder, ignore_errors=True)
+        return freed_bytes
+
+    @property
+    def _staging(self) -> Path:
+        return self.folder / ".unfinished"
+
+    def lock_columns(self, shard: str, name: str) -> FileLock:
+        """Returns the lock of those who write a set of columns of one shard."""
+        return self.lock(f"{name_digest(shard)}-{name}")
 
     def lock(self, name: str) -> FileLock:
         """Returns a lock between processes; it waits as long as it takes."""

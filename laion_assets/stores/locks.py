@@ -25,5 +25,12 @@ def lock_file(path: Path) -> FileLock:
 
 def lock_shard(folder: Path, shard: str) -> FileLock:
     """Returns a lock on one shard's data in a folder."""
-    # A digest, because a shard's name with a suffix may be longer than a file's name can be.
-    return lock(folder, hashlib.sha256(shard.encode()).hexdigest()[:24])
+    return lock(folder, name_digest(shard))
+
+
+def name_digest(shard: str) -> str:
+    """Returns a short name of a shard, for files about it.
+
+    With a suffix, the shard's own name may be longer than a file's name can be.
+    """
+    return hashlib.sha256(shard.encode()).hexdigest()[:24]

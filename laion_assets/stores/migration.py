@@ -110,17 +110,27 @@ def migrate_lance(store: LanceStore, columns: Iterable[Column] = IMAGES) -> None
         dataset = store.open("images")
         if _is_current(dataset, known):
             return
-        _add_to_lance(store, arrow_schema(_added(columns, read_lance_version(dataset))))
+        add_to_lance(store, arrow_schema(_added(columns, read_lance_version(dataset))))
         notes = {SCHEMA_KEY: str(known), **_clean(dataset.metadata)}
         store.open("images").update_metadata(notes)
 
 
-def _add_to_lance(store: LanceStore, added: pa.Schema) -> None:
+def add_to_lance(store: LanceStore, added: pa.Schema) -> None:
+    """Adds those columns that the Lance table `images` lacks, NULL in the rows that are there.
+
+    It changes the schema alone, writes no data, and may be done by several processes at once.
+
+    Raises:
+        LaionError: the table has a column of that name and another type.
+    """
     import pyarrow as pa
     from lance.commit import CommitConflictError
 
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
         dataset = store.open("images")
+        for field in added:
+            if field.name in dataset.schema.names:
+                _check_type(dataset, field)
         missing = [f.with_nullable(True) for f in added if f.name not in dataset.schema.names]
         if not missing:
             return
@@ -130,6 +140,15 @@ def _add_to_lance(store: LanceStore, added: pa.Schema) -> None:
             # Another process replaced a shard meanwhile.
             if attempt == COMMIT_ATTEMPTS:
                 raise
+
+
+def _check_type(dataset: lance.LanceDataset, field: pa.Field) -> None:
+    found = dataset.schema.field(field.name)
+    if found.type != field.type:
+        raise LaionError(
+            f"{dataset.uri}: the column `{field.name}` is {found.type}, not {field.type}; "
+            "rename it (`alter_columns` of Lance), then run it again"
+        )
 
 
 def _is_current(dataset: lance.LanceDataset, known: int) -> bool:

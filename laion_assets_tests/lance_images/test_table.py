@@ -11,12 +11,12 @@ from lance.query import MatchQuery
 from laion_assets.errors import StaleTableError
 from laion_assets.lance_images.table import (
     Commit,
-    find_fragments,
     list_shards,
     remove_shards,
     replace_shard,
 )
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.shard_fragments import find_fragments
 
 SCHEMA = pa.schema(
     [pa.field("shard", pa.string(), nullable=False), ("caption", pa.string()), ("row", pa.int64())]

@@ -28,7 +28,14 @@ from laion_assets_tests.pipeline import count, ingest, load, publish, refresh
 pytestmark = pytest.mark.slow
 
 EVERYWHERE = ["DuckDB", "Lance", "raw copy", "partition"]
-SHARD_TABLES = ("images", "rejected_images", "shards", "shard_figures", "caption_matches")
+SHARD_TABLES = (
+    "images",
+    "rejected_images",
+    "shards",
+    "shard_figures",
+    "caption_matches",
+    "shard_columns",
+)
 # What a removal does, line by line; what they call is a transaction or a commit.
 REPEATED = raw_shard.remove_raw_shard.__code__
 STEPS = {of_partitions.remove_shards.__code__, of_stores.remove_traces.__code__, REPEATED}

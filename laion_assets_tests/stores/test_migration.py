@@ -82,10 +82,13 @@ ADDED = {
     },
     2: {"images.registered_domain"},
 }
+# The same of tables that came without a column of another one.
+ADDED_TABLES = {3: {"shard_columns"}}
+NEXT = SCHEMA_VERSION + 1
 NEW = (
-    Column("split", "VARCHAR", "A part.", is_required=True, since=3, default="'train'"),
-    Column("key", "VARCHAR", "As in the source.", compression="zstd", since=3),
-    Column("original_width", "INTEGER", "Pixels.", since=3),
+    Column("split", "VARCHAR", "A part.", is_required=True, since=NEXT, default="'train'"),
+    Column("key", "VARCHAR", "As in the source.", compression="zstd", since=NEXT),
+    Column("original_width", "INTEGER", "Pixels.", since=NEXT),
 )
 
 
@@ -140,7 +143,7 @@ def make_last(settings: Settings) -> str:
     make_database(settings.database, LAST)
     with duckdb.connect(str(settings.database)) as connection:
         connection.execute(f"ATTACH '{newer}' AS newer (READ_ONLY)")
-        for table in TABLES.keys() - {"schema_version", "site_counts"}:
+        for table in TABLES.keys() - {"schema_version", "site_counts", "shard_columns"}:
             old = connection.sql(f"SELECT * FROM {table} LIMIT 0").columns
             columns = ", ".join(f'"{column}"' for column in old)
             connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM newer.{table}")
@@ -271,8 +274,8 @@ def test_a_column_is_added_to_duckdb_by_its_entry_alone(settings: Settings) -> N
     tables = {**TABLES, "images": (*IMAGES, *NEW)}
     with duckdb.connect(str(settings.database)) as connection:
         for _ in range(2):
-            migrate_database(connection, settings.database, tables, known=3)
-        assert read_database_version(connection) == 3
+            migrate_database(connection, settings.database, tables, known=NEXT)
+        assert read_database_version(connection) == NEXT
         added = connection.execute("SELECT caption, split, key, original_width FROM images")
         assert sorted(added.fetchall()) == [
             ("a fox", "train", None, None),
@@ -296,10 +299,10 @@ def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> No
     # As if it was cut off before the version was noted.
     lance.dataset(path).add_columns(pa.schema([pa.field("key", pa.string())]))
     for _ in range(2):
-        migrate_lance(LanceStore(settings.lance_dir, known_schema=3), (*IMAGES, *NEW))
+        migrate_lance(LanceStore(settings.lance_dir, known_schema=NEXT), (*IMAGES, *NEW))
 
     images = lance.dataset(path)
-    assert images.metadata[SCHEMA_KEY] == "3"
+    assert images.metadata[SCHEMA_KEY] == str(NEXT)
     table = images.to_table(columns=["split", "key", "original_width"])
     assert table.schema.types == [pa.string(), pa.string(), pa.int32()]
     assert table.to_pylist() == [{"split": None, "key": None, "original_width": None}] * 2
@@ -315,7 +318,7 @@ def test_shards_are_replaced_while_lance_is_migrated(settings: Settings) -> None
     path = settings.lance_dir / "images.lance"
     with ThreadPoolExecutor(2) as pool:
         copies = [pool.submit(copy, settings, shard) for shard in "ab" * 5]
-        for version, column in enumerate(NEW, start=3):
+        for version, column in enumerate(NEW, start=NEXT):
             columns = (*IMAGES, replace(column, since=version))
             migrate_lance(LanceStore(settings.lance_dir, known_schema=version), columns)
             migrate_lance(LanceStore(settings.lance_dir, known_schema=version), columns)
@@ -373,6 +376,7 @@ def test_every_added_column_says_since_when_it_is_there(tmp_path: Path) -> None:
         if table in tables:
             assert column.since or (table, name) in first, f"{table}.{name}: give it `since`"
     assert added == ADDED
-    assert max(added) == SCHEMA_VERSION
+    assert max(added.keys() | ADDED_TABLES.keys()) == SCHEMA_VERSION
+    assert set().union(*ADDED_TABLES.values()) <= TABLES.keys()
     unfilled = [n for n, c in columns.items() if c.since and c.is_required and c.default is None]
     assert unfilled == []

@@ -1,0 +1,44 @@
+"""Which fragments of a Lance table hold the rows of a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from laion_assets.stores.sql import quote_literal
+
+if TYPE_CHECKING:
+    import lance
+
+
+def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
+    """Returns the ids of the fragments with rows of these shards; only they add to the cost.
+
+    `replace_shard` gives a shard fragments of its own, and a compaction by somebody else joins
+    neighbours, so a fragment's first and last row tell which shards it can have: if both have the
+    same, then that one alone, else all between have to be looked at.
+    """
+    fragments = [f for f in dataset.get_fragments() if f.count_rows()]
+    if not fragments:
+        return []
+    ends = list(accumulate(f.count_rows() for f in fragments))
+    starts = [0, *ends[:-1]]
+    firsts = _shards_at(dataset, starts)
+    lasts = _shards_at(dataset, [end - 1 for end in ends])
+    return [
+        fragment.fragment_id
+        for fragment, first, last in zip(fragments, firsts, lasts, strict=True)
+        if not {first, last}.isdisjoint(shards)
+        or (first != last and fragment.count_rows(select_shards(shards)))
+    ]
+
+
+def select_shards(shards: Collection[str]) -> str:
+    """Returns the predicate of Lance that the rows of these shards fulfil."""
+    return f"shard IN ({', '.join(map(quote_literal, sorted(shards)))})"
+
+
+def _shards_at(dataset: lance.LanceDataset, offsets: list[int]) -> list[str]:
+    shards: list[str] = dataset.take(offsets, columns=["shard"])["shard"].to_pylist()
+    return shards
