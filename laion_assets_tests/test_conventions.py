@@ -42,6 +42,7 @@ ORDER = (
     "names",
     "counts",
     "lance_images",
+    "pictures",
     "releases",
     "search",
     "runs",
