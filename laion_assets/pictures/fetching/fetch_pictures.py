@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -24,8 +25,9 @@ from yarl import URL
 from laion_assets.pictures.fetching.addresses import PublicResolver, check_host
 from laion_assets.pictures.fetching.consent import MAX_ROBOTS_BYTES, Robots, find_refusal
 from laion_assets.pictures.fetching.decoders import Decoders
-from laion_assets.pictures.fetching.rules import Fetched, FetchError, FetchRules, Reason
+from laion_assets.pictures.fetching.rules import AFTER_DOWNLOAD, FetchError, FetchRules, Reason
 from laion_assets.stores.http_client import parse_retry_after
+from laion_assets.stores.picture_cache import FetchedPicture
 
 # URLs that wait in memory; more keep more hosts busy.
 WINDOW = 20_000
@@ -44,7 +46,7 @@ BUSY = frozenset({429, 503})
 SILENCE = frozenset({Reason.DNS, Reason.CONNECTION, Reason.TIMEOUT, Reason.ROBOTS_UNREACHABLE})
 
 # Is told what became of some URLs.
-Keep = Callable[[list[Fetched]], None]
+Keep = Callable[[list[FetchedPicture]], None]
 
 
 @dataclass
@@ -87,7 +89,7 @@ class _Fetch:
         self._rules = rules
         self._keep = keep
         self._hosts: dict[str, _Host] = {}
-        self._results: list[Fetched] = []
+        self._results: list[FetchedPicture] = []
         self._open: set[str] = set()
         self._workers: set[asyncio.Task[None]] = set()
         self._next_slot = 0.0
@@ -245,9 +247,20 @@ class _Fetch:
             self._redirect(job, location, status)
             return
         resized = await self._decoders.decode(data)
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        result = Fetched(job.url, http_status=status, received_bytes=len(data), md5=md5)
-        self._finish(job, replace(result, resized=resized))
+        result = FetchedPicture(
+            job.url,
+            "success",
+            http_status=status,
+            received_bytes=len(data),
+            md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+            picture=resized.picture,
+            width=resized.width,
+            height=resized.height,
+            original_width=resized.original_width,
+            original_height=resized.original_height,
+            exif=resized.exif,
+        )
+        self._finish(job, result)
 
     def _redirect(self, job: _Job, location: str, status: int) -> None:
         if job.hops >= self._rules.redirects:
@@ -338,13 +351,22 @@ class _Fetch:
         return b"".join(chunks)[:limit]
 
     def _end(self, job: _Job, error: FetchError) -> None:
-        result = Fetched(job.url, error.reason, str(error), error.is_passing, error.http_status)
+        is_late = error.reason in AFTER_DOWNLOAD
+        result = FetchedPicture(
+            job.url,
+            "failed_to_resize" if is_late else "failed_to_download",
+            error.reason.value,
+            str(error),
+            error.is_passing,
+            error.http_status or (OK if is_late else None),
+        )
         self._finish(job, result)
 
-    def _finish(self, job: _Job, result: Fetched) -> None:
-        seconds = time.monotonic() - job.began if job.began else 0
+    def _finish(self, job: _Job, result: FetchedPicture) -> None:
+        now = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        seconds = round(time.monotonic() - job.began, 3) if job.began else 0
         final_url = str(job.at) if result.http_status else None
-        self._results.append(replace(result, seconds=seconds, final_url=final_url))
+        self._results.append(replace(result, seconds=seconds, final_url=final_url, fetched_at=now))
         self._open.discard(job.url)
         self._room.release()
 

@@ -57,7 +57,7 @@ PASSING = frozenset(
 )
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 # What img2dataset calls a failure after the bytes have come.
-_AFTER_DOWNLOAD = frozenset({Reason.TOO_MANY_PIXELS, Reason.NOT_A_PICTURE, Reason.DECODER_DIED})
+AFTER_DOWNLOAD = frozenset({Reason.TOO_MANY_PIXELS, Reason.NOT_A_PICTURE, Reason.DECODER_DIED})
 
 
 class FetchError(LaionError):
@@ -176,39 +176,3 @@ class Resized:
     original_width: int
     original_height: int
     exif: str | None
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What became of one URL.
-
-    Attributes:
-        url: as it was asked for.
-        reason: why there is no picture; None if there is one.
-        message: the same in words.
-        is_passing: whether to try again another time.
-        http_status: of the last answer; None if there was none.
-        final_url: where the last answer came from.
-        seconds: from the first request to the end.
-        received_bytes: of the picture as it came.
-        md5: of these bytes, in hexadecimal.
-        resized: the picture.
-    """
-
-    url: str
-    reason: Reason | None = None
-    message: str | None = None
-    is_passing: bool = False
-    http_status: int | None = None
-    final_url: str | None = None
-    seconds: float = 0
-    received_bytes: int = 0
-    md5: str | None = None
-    resized: Resized | None = None
-
-    @property
-    def status(self) -> str:
-        """The same in img2dataset's words."""
-        if self.reason is None:
-            return "success"
-        return "failed_to_resize" if self.reason in _AFTER_DOWNLOAD else "failed_to_download"

@@ -1,0 +1,147 @@
+"""Keeps what became of each URL that was asked for a picture, so that nobody is asked twice.
+
+One SQLite file, by the digest of URL and size: rows of a shard that is loaded again, and rows of
+other shards with the same URL, find their pictures here. SQLite writes 10,000 pictures of 11 kB a
+second and reads 48,000 in any order, far more than a fetch brings, and takes each batch whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from laion_assets.stores.locks import lock
+from laion_assets.stores.sql import load_sql
+
+_Parameters = Sequence[object] | Mapping[str, object]
+
+_AT_ONCE = 500
+_PAGE_BYTES = 16_384
+_BUSY_S = 60
+
+
+@dataclass(frozen=True)
+class FetchedPicture:
+    """What became of one URL.
+
+    Attributes:
+        url: as it was asked for.
+        status: `success`, `failed_to_download` or `failed_to_resize`, as img2dataset has them.
+        reason: why there is no picture, a word of the asset `pictures`; None if there is one.
+        message: the same as a sentence.
+        is_passing: whether to try again another time.
+        http_status: of the last answer; None if there was none.
+        final_url: where the last answer came from; None if there was none.
+        seconds: from the first request to the end.
+        received_bytes: of the picture as it came.
+        fetched_at: ISO 8601, UTC.
+        md5: of the bytes that came, in hexadecimal.
+        picture: JPEG bytes, or those that came.
+        width, height: of the picture, in pixels.
+        original_width, original_height: of what came, upright.
+        exif: of what came, as JSON.
+    """
+
+    url: str
+    status: str
+    reason: str | None = None
+    message: str | None = None
+    is_passing: bool = False
+    http_status: int | None = None
+    final_url: str | None = None
+    seconds: float = 0
+    received_bytes: int = 0
+    fetched_at: str = ""
+    md5: str | None = None
+    picture: bytes | None = None
+    width: int | None = None
+    height: int | None = None
+    original_width: int | None = None
+    original_height: int | None = None
+    exif: str | None = None
+
+
+@dataclass(frozen=True)
+class PictureCache:
+    """The cache in a folder.
+
+    Attributes:
+        folder: holds the file; made when the first picture is kept.
+        size_name: a word for mode, size and quality: another one means another picture.
+    """
+
+    folder: Path
+    size_name: str
+
+    def lock_fetch(self) -> FileLock:
+        """Returns the lock of whoever fetches: limits per host hold for one process at a time."""
+        return lock(self.folder, "fetch")
+
+    def put(self, results: Sequence[FetchedPicture]) -> None:
+        """Keeps results, all of them or none; a newer one of a URL replaces the older."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._open() as connection, connection:
+            rows = [(self._digest(result.url), *astuple(result)) for result in results]
+            connection.executemany(load_sql("stores/cache_insert_fetched"), rows)
+
+    def find_missing(self, urls: Iterable[str], *, is_retry: bool = False) -> Iterator[str]:
+        """Yields the URLs of which nothing is known, in their order.
+
+        Args:
+            urls: in any number.
+            is_retry: whether what may pass counts as unknown.
+        """
+        for batch in _batch(urls):
+            parameters = {"digests": self._digest_all(batch), "is_retry": is_retry}
+            known = {url for (url,) in self._select("stores/cache_select_known", parameters)}
+            yield from (url for url in batch if url not in known)
+
+    def read(self, urls: Iterable[str]) -> dict[str, FetchedPicture]:
+        """Returns what is known, by URL."""
+        found = {}
+        for batch in _batch(urls):
+            for row in self._select("stores/cache_select_fetched", (self._digest_all(batch),)):
+                picture = FetchedPicture(*row)
+                found[picture.url] = replace(picture, is_passing=bool(picture.is_passing))
+        return found
+
+    def _select(self, name: str, parameters: _Parameters) -> list[tuple[Any, ...]]:
+        if not self._path.exists():
+            return []
+        with self._open() as connection:
+            return connection.execute(load_sql(name), parameters).fetchall()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "fetched.sqlite"
+
+    def _digest(self, url: str) -> str:
+        return hashlib.sha256(f"{self.size_name} {url}".encode()).hexdigest()[:32]
+
+    def _digest_all(self, urls: Iterable[str]) -> str:
+        return json.dumps([self._digest(url) for url in urls])
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as connection:
+            connection.execute(f"pragma page_size = {_PAGE_BYTES}")
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
+            connection.execute(load_sql("stores/cache_create_fetched"))
+            yield connection
+
+
+def _batch(urls: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(urls)
+    while batch := list(islice(remaining, _AT_ONCE)):
+        yield batch
