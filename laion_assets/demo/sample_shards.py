@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from laion_assets.demo.draws import (
@@ -29,6 +30,7 @@ from laion_assets.demo.draws import (
 )
 from laion_assets.demo.sample_captions import list_name_forms, make_captions
 from laion_assets.demo.sample_urls import make_urls
+from laion_assets.demo.scenes import caption_scene, draw_scene, invent_scene
 from laion_assets.raw_shards.samples import SAMPLE_METADATA, is_sample_file
 
 SCHEMA = pa.schema(
@@ -45,6 +47,11 @@ SCHEMA = pa.schema(
         ("__index_level_0__", pa.int64()),
     ]
 )
+# As img2dataset writes them.
+PICTURE_SCHEMA = SCHEMA.append(pa.field("jpg", pa.binary()))
+# Of the first rows so many have a picture: a shard of millions is not larger for it.
+PICTURED_ROWS = 20_000
+PICTURED_PER_10_000 = 100
 # Rows of a record batch and of a row group. It has no influence on the rows themselves.
 CHUNK_ROWS = 65_536
 REPEATED_SHARE_PER_10_000 = 100
@@ -63,11 +70,13 @@ class SampleSpec:
         shard_count: number of shards, at least 1.
         rows_per_shard: rows in each of them. A larger shard begins with the rows of a smaller one.
         seed: another seed gives other rows.
+        has_pictures: whether some captions are of small scenes, with their pictures beside them.
     """
 
     shard_count: int = 7
     rows_per_shard: int = 20_000
     seed: int = 2022
+    has_pictures: bool = False
 
     def __post_init__(self) -> None:
         if self.shard_count < 1 or self.rows_per_shard < 0:
@@ -75,7 +84,7 @@ class SampleSpec:
             raise ValueError(message)
 
 
-DEFAULT_SPEC = SampleSpec()
+DEFAULT_SPEC = SampleSpec(has_pictures=True)
 
 
 def sample_shard_name(spec: SampleSpec, index: int) -> str:
@@ -100,12 +109,13 @@ def generate_shard(spec: SampleSpec, index: int, names: Sequence[str]) -> Iterat
         names: what about 4 % of the captions mention, some names often and others never.
 
     Yields:
-        Record batches of `SCHEMA`.
+        Record batches of `SCHEMA`, or of `PICTURE_SCHEMA` if there are pictures.
     """
     seeds = _repeat_rows(start_seeds(spec.rows_per_shard, spec.seed, index))
     name_forms = list_name_forms(names, spec.seed)
     for start in range(0, len(seeds), CHUNK_ROWS):
-        yield _make_batch(seeds[start : start + CHUNK_ROWS], start, name_forms)
+        batch = _make_batch(seeds[start : start + CHUNK_ROWS], start, name_forms)
+        yield _add_pictures(batch, seeds, start) if spec.has_pictures else batch
 
 
 def write_sample_shards(
@@ -113,8 +123,8 @@ def write_sample_shards(
 ) -> list[Path]:
     """Writes the shards that are not there yet; one that is there stays as it is.
 
-    A file gets its name only when it is complete. One without the mark of a sample was written
-    before there was a mark, and is written again.
+    A file gets its name only when it is complete. One that an older version wrote, without the
+    mark of a sample or without pictures, is written again.
 
     Args:
         directory: made if need be.
@@ -128,18 +138,19 @@ def write_sample_shards(
     paths = []
     for index in range(spec.shard_count):
         path = directory / f"{sample_shard_name(spec, index)}.parquet"
-        if not is_sample_file(path):
-            _write_shard(path, generate_shard(spec, index, names))
+        schema = PICTURE_SCHEMA if spec.has_pictures else SCHEMA
+        if not (is_sample_file(path) and pq.read_schema(path).equals(schema)):
+            _write_shard(path, schema, generate_shard(spec, index, names))
         paths.append(path)
     return paths
 
 
-def _write_shard(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
+def _write_shard(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     # The name does not end in .parquet, and two processes that write at once do not share it.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            with pq.ParquetWriter(file, SCHEMA, compression="snappy") as writer:
+            with pq.ParquetWriter(file, schema, compression="snappy") as writer:
                 for batch in batches:
                     writer.write_batch(batch)
                 writer.add_key_value_metadata(SAMPLE_METADATA)
@@ -175,6 +186,32 @@ def _make_batch(seeds: Seeds, start: int, name_forms: pa.Array) -> pa.RecordBatc
         pa.array(np.arange(start, start + len(seeds), dtype=np.int64)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _add_pictures(batch: pa.RecordBatch, seeds: Seeds, start: int) -> pa.RecordBatch:
+    """Turns some rows into scenes: their captions, sizes, scores and pictures agree."""
+    seeds = seeds[start : start + batch.num_rows]
+    is_sound = draw_below(seeds, "fault", 1_000) > max(CAPTION_FAULTS)
+    is_first = np.arange(start, start + batch.num_rows) < PICTURED_ROWS
+    is_scene = is_drawn(seeds, "is scene", PICTURED_PER_10_000) & is_sound & is_first
+    scenes = [invent_scene(int(number)) for number in draw(seeds[is_scene], "scene")]
+    sizes = np.array([scene.size for scene in scenes], dtype=np.int32).reshape(-1, 2)
+    new = {
+        "TEXT": [caption_scene(scene) for scene in scenes],
+        "WIDTH": sizes[:, 0],
+        "HEIGHT": sizes[:, 1],
+        "punsafe": np.zeros(len(scenes), dtype=np.float32),
+    }
+    mask = pa.array(is_scene)
+    for name, values in new.items():
+        index = SCHEMA.get_field_index(name)
+        column = pa.array(values, SCHEMA.field(index).type)
+        batch = batch.set_column(index, name, pc.replace_with_mask(batch[name], mask, column))
+    pictures = np.full(batch.num_rows, None, dtype=object)
+    pictures[is_scene] = [draw_scene(scene) for scene in scenes]
+    return pa.RecordBatch.from_arrays(
+        [*batch.columns, pa.array(pictures, pa.binary())], schema=PICTURE_SCHEMA
+    )
 
 
 def _make_sizes(seeds: Seeds) -> tuple[pa.Array, pa.Array]:
