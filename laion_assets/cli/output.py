@@ -141,6 +141,9 @@ def _describe_status(status: Status) -> Iterator[str]:
             f"{names.unmatched_count:,} of them in no caption"
         )
     yield _describe_release(status.release)
+    if status.release:
+        for outdated in status.release.outdated:
+            yield f"The release has {outdated.describe()}"
     free = (
         f"{free_bytes / 1e9:,.1f} GB ({what})" for what, free_bytes in status.free_bytes.items()
     )
@@ -225,6 +228,8 @@ def print_manifest(manifest: Manifest) -> None:
     }
     for name, fact in facts.items():
         console.print(f"{name + ':':<17}{escape(fact)}", highlight=False, soft_wrap=True)
+    for outdated in manifest.outdated:
+        console.print(f"It has {escape(outdated.describe())}", highlight=False, soft_wrap=True)
     shards = Table(
         "shard", "images", "rejected", "SHA-256 of the file", "sample", "source", box=None
     )

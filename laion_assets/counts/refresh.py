@@ -73,17 +73,13 @@ class _Names:
 def refresh_domain_counts(database: Database) -> None:
     """Counts the images of each domain anew."""
     with database.write() as connection:
-        connection.execute(load_sql("counts/delete_domain_counts"))
-        connection.execute(load_sql("counts/insert_domain_counts"))
-        _note_refresh(connection, "domain_counts", None)
+        _replace_counts(connection, "domain_counts")
 
 
 def refresh_site_counts(database: Database) -> None:
     """Counts the images and hosts of each registered domain anew."""
     with database.write() as connection:
-        connection.execute(load_sql("counts/delete_site_counts"))
-        connection.execute(load_sql("counts/insert_site_counts"))
-        _note_refresh(connection, "site_counts", None)
+        _replace_counts(connection, "site_counts")
 
 
 def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountReport:
@@ -110,6 +106,24 @@ def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountRepo
     raise StaleTableError(
         "shards kept changing during the count; refresh the counts again", is_passing=True
     )
+
+
+def recount(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes all counts anew from `images` and `shards` as this connection sees them.
+
+    It is for a reader with tables of its own before those of the file. The names are those of the
+    file that are counted there.
+    """
+    kinds = connection.execute(load_sql("counts/select_counted_kinds")).fetchall()
+    names = _fold_names(_read_lists(connection, tuple(kind for (kind,) in kinds)))
+    for table in ("domain_counts", "site_counts"):
+        _replace_counts(connection, table)
+    for gap in select_gaps(connection, names.phrases):
+        query = load_sql("counts/select_captions")
+        with stream(connection, query, {"load_id": gap.load_id}, batch_rows=BATCH_ROWS) as reader:
+            counts = count_phrases(reader, gap.phrases, names.folding)
+        _insert_matches(connection, gap, counts)
+    _replace_entity_counts(connection, names)
 
 
 def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
@@ -223,15 +237,27 @@ def _store(
     """Stores what was counted, and replaces `entity_counts` unless a shard changed meanwhile."""
     with database.write() as connection:
         for gap, counts in found:
-            parameters = {
-                "load_id": gap.load_id,
-                "phrases": list(counts),
-                "image_counts": list(counts.values()),
-            }
-            connection.execute(load_sql("counts/insert_caption_matches"), parameters)
+            _insert_matches(connection, gap, counts)
             report.counted_pairs += len(counts)
         if not select_gaps(connection, names.phrases):
             _replace_entity_counts(connection, names)
+
+
+def _insert_matches(
+    connection: duckdb.DuckDBPyConnection, gap: Gap, counts: Mapping[str, int]
+) -> None:
+    parameters = {
+        "load_id": gap.load_id,
+        "phrases": list(counts),
+        "image_counts": list(counts.values()),
+    }
+    connection.execute(load_sql("counts/insert_caption_matches"), parameters)
+
+
+def _replace_counts(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    connection.execute(load_sql(f"counts/delete_{table}"))
+    connection.execute(load_sql(f"counts/insert_{table}"))
+    _note_refresh(connection, table, None)
 
 
 def _replace_entity_counts(connection: duckdb.DuckDBPyConnection, names: _Names) -> None:

@@ -16,7 +16,8 @@ def equals_duckdb(
 ) -> dg.AssetCheckResult:
     """Lance has each shard's present load, as many rows as DuckDB, and the same sum of ids.
 
-    If not, nothing is released. A shard that is loaded meanwhile may differ until it is copied.
+    If not, a release has an older load of the shard, or nothing of it, and says so. A shard that is
+    loaded meanwhile may differ until it is copied.
     """
     from laion_assets.lance_images.copy import compare_shards
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from laion_assets.releases.manifest import Record
+from laion_assets.releases.manifest import OutdatedShard, Record
 from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class ReleaseStatus(Record):
         shard_count: shards in it.
         lance_version: the tagged version of `images`.
         sample_count: shards in it whose rows are invented.
+        outdated: shards whose present load it does not have, because Lance did not.
     """
 
     release: str
@@ -64,6 +65,7 @@ class ReleaseStatus(Record):
     shard_count: int
     lance_version: int
     sample_count: int
+    outdated: tuple[OutdatedShard, ...]
 
 
 class ListStatus(Record):
@@ -198,6 +200,7 @@ def _read_release(settings: Settings) -> ReleaseStatus | None:
         shard_count=len(newest.shards),
         lance_version=newest.lance_versions["images"],
         sample_count=newest.sample_count,
+        outdated=newest.outdated,
     )
 
 

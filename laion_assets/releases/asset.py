@@ -1,6 +1,7 @@
 """One tag for a version of all Lance tables."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -53,9 +54,10 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
 
         Its indices cover every row: full text of `caption`, and `domain`, `registered_domain`,
         `shard`, the scores and sizes. The tag is the day in UTC, with `.2`, `.3` for more on one
-        day, or the name in the run's config. It is refused while Lance and DuckDB, or the counts
-        and what they count, differ; if a shard is loaded meanwhile, nothing is released, and the
-        next refresh does it.
+        day, or the name in the run's config. It is refused while the counts and what they count
+        differ; if a shard is loaded meanwhile, nothing is released, and the next refresh does it.
+        A shard whose copy to Lance failed holds nothing back: the release has the rows that the
+        one before had of it, or none, and says so.
         If nothing changed, the release before stays the newest. `laion release show` prints the
         record of it.
 
@@ -68,13 +70,14 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         from laion_assets.releases.publish import ReleaseOrder, publish_release
 
         order = ReleaseOrder(context.run.run_id, config.name, config.keep_days)
+        stores = warehouse.database, lance_store.store
         try:
-            published = publish_release(warehouse.database, lance_store.store, kinds, order)
+            published = publish_release(*stores, kinds, order)
         except StaleTableError:
-            if not is_overtaken(context.instance, context.run.run_id):
-                raise
-            warn_overtaken()
-            return
+            if is_overtaken(context.instance, context.run.run_id):
+                warn_overtaken()
+                return
+            published = publish_release(*stores, kinds, replace(order, is_partial=True))
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(published.manifest.content_sha256),
             metadata=_describe(published),
@@ -93,6 +96,7 @@ def _describe(published: "Publication") -> dict[str, Any]:
         "is_new": published.is_new,
         "dagster/row_count": manifest.row_counts["images"],
         "shards": len(shards),
+        "shards_outdated": len(manifest.outdated),
         "lance_version": manifest.lance_versions["images"],
         "content_sha256": manifest.content_sha256,
         "versions_removed": published.cleaning.version_count,
@@ -102,6 +106,10 @@ def _describe(published: "Publication") -> dict[str, Any]:
         "shards_held": show_table(
             shards[:MAX_SHARDS_SHOWN],
             ("shard", "image_count", "rejected_count", "sha256", "source"),
+        ),
+        "outdated": show_table(
+            [shard.model_dump(mode="json") for shard in manifest.outdated[:MAX_SHARDS_SHOWN]],
+            ("shard", "is_carried", "sha256", "loaded_at"),
         ),
         "sheets_held": show_table(sheets, ("kind", "name_count", "sha256", "location")),
         "made_with": show_table(

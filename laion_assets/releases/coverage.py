@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import duckdb
@@ -14,47 +14,67 @@ from laion_assets.counts.refresh import (
 )
 from laion_assets.errors import StaleTableError
 from laion_assets.releases.catalog import list_count_tables, newest_release, open_released
-from laion_assets.releases.manifest import (
-    Manifest,
-)
+from laion_assets.releases.manifest import Manifest
+from laion_assets.releases.partial import show_released
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.rows import fetch_rows
 from laion_assets.stores.sql import load_sql, quote_identifier
 
 
-def find_unreleased(database: Database, store: LanceStore, kinds: Iterable[str]) -> str | None:
+def find_unreleased(
+    database: Database, store: LanceStore, kinds: Iterable[str], without: Collection[str] = ()
+) -> str | None:
     """Returns a word for the loaded shards if counts or the newest release are out of date.
 
     None if they are up to date, or if there is no shard. A release is up to date if its content is
     what DuckDB has, whatever was loaded again since.
+
+    Args:
+        database: the tables.
+        store: the Lance tables.
+        kinds: the kinds of names that are counted.
+        without: shards that the release may have as it likes, or not at all.
     """
     if not database.path.exists():
         return None
     newest = newest_release(store)
     with database.read() as connection:
         ((state,),) = connection.execute(load_sql("releases/select_state")).fetchall()
-        if state is None:
+        contents = _read_contents(connection, without)
+        if not contents:
             return None
         try:
             check_counts(connection, kinds)
         except StaleTableError:
             return str(state)
-        is_released = newest is not None and _is_released(connection, newest)
+        is_released = newest is not None and _is_released(connection, newest, contents, without)
     return None if is_released else str(state)
 
 
-def _is_released(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> bool:
+def _read_contents(
+    connection: duckdb.DuckDBPyConnection, without: Collection[str]
+) -> list[tuple[object, ...]]:
+    rows = connection.execute(load_sql("releases/select_shard_contents")).fetchall()
+    return sorted(row for row in rows if row[0] not in without)
+
+
+def _is_released(
+    connection: duckdb.DuckDBPyConnection,
+    manifest: Manifest,
+    contents: list[tuple[object, ...]],
+    without: Collection[str],
+) -> bool:
     """Returns whether a release has the content of the tables, of which the counts are fresh.
 
     The counts follow from the shards and the names, so they are read only if a sheet has changed.
     """
-    rows = connection.execute(load_sql("releases/select_shard_contents")).fetchall()
     released = [
         (s.shard, s.sha256, s.image_count, s.rejected_count, s.cleaning_version)
         for s in manifest.shards
+        if s.shard not in without
     ]
-    if sorted(rows) != sorted(released):
+    if contents != sorted(released):
         return False
     sheets = {
         sheet["kind"]: sheet["sha256"]
@@ -91,9 +111,14 @@ def measure_coverage(store: LanceStore, manifest: Manifest) -> list[IndexCoverag
 
 
 def compare_counts(database: Database, store: LanceStore, manifest: Manifest) -> dict[str, int]:
-    """Returns how many rows of each released table of counts differ from DuckDB's."""
+    """Returns how many rows of each released table of counts differ from DuckDB's.
+
+    A release that has older loads of some shards is compared with the counts of those.
+    """
     differing = {}
     with database.read() as connection:
+        if manifest.outdated:
+            show_released(connection, store, manifest)
         for table in list_count_tables(manifest):
             released = open_released(store, manifest, table)
             connection.register("released", released.to_table())

@@ -69,6 +69,28 @@ class ReleasedShard(Record):
     is_sample: bool = False
 
 
+class OutdatedShard(Record):
+    """A shard whose present load was not in Lance when a release was made.
+
+    Attributes:
+        shard: partition key.
+        sha256: of the file whose rows the release does not have, in hexadecimal.
+        loaded_at: when DuckDB got them.
+        is_carried: whether the release has the rows that the release before had of it, as its own
+            record among `shards` says; else it is without the shard.
+    """
+
+    shard: str
+    sha256: str
+    loaded_at: datetime
+    is_carried: bool
+
+    def describe(self) -> str:
+        """Returns what the release has of it, for a person."""
+        held = "an older load of" if self.is_carried else "nothing of"
+        return f"{held} {self.shard}: its load of {self.loaded_at:%Y-%m-%d %H:%M} was not in Lance"
+
+
 class ReleasedSheet(Record):
     """A list of names in a release.
 
@@ -102,6 +124,7 @@ class Manifest(Record):
         versions: of the code and of the libraries that made it.
         shards: by name.
         sheets: by kind.
+        outdated: shards whose present load it does not have, because Lance did not; by name.
     """
 
     release: str
@@ -114,6 +137,7 @@ class Manifest(Record):
     versions: Mapping[str, str]
     shards: tuple[ReleasedShard, ...]
     sheets: tuple[ReleasedSheet, ...]
+    outdated: tuple[OutdatedShard, ...] = ()
 
     @property
     def sample_count(self) -> int:

@@ -29,10 +29,18 @@ from laion_assets.releases.coverage import check_counts
 from laion_assets.releases.manifest import (
     MANIFEST_KEY,
     Manifest,
+    OutdatedShard,
     ReleasedShard,
     ReleasedSheet,
     digest_content,
     find_versions,
+)
+from laion_assets.releases.partial import (
+    describe_outdated,
+    find_outdated,
+    refuse,
+    show_sound,
+    take_out_unrecorded,
 )
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import check_space, estimate_release
@@ -61,11 +69,14 @@ class ReleaseOrder:
         run_id: the Dagster run that makes it.
         name: its tag; None is the day in UTC, with `.2`, `.3` after it on the same day.
         keep_days: for how long versions stay that no tag holds.
+        is_partial: whether shards whose present load Lance lacks hold nothing back; see
+            `releases/partial.py`.
     """
 
     run_id: str
     name: str | None = None
     keep_days: float = DEFAULT_KEEP_DAYS
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,7 @@ class _Content:
     sheets: tuple[ReleasedSheet, ...]
     counts: Mapping[str, pa.Table]
     count_digests: Mapping[str, str]
+    outdated: tuple[OutdatedShard, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -111,7 +123,8 @@ def publish_release(
         order: how it is to be made.
 
     Raises:
-        StaleTableError: the counts or the Lance table tell of other shards than `images` does.
+        StaleTableError: the counts tell of other shards than `images` does, or so does the Lance
+            table and the release is not to be partial.
         LaionError: there is nothing to release, or nothing new and yet a new name, or the name
             cannot be given.
         DiskSpaceError: the disk has no room for it.
@@ -124,8 +137,10 @@ def publish_release(
         migrate_lance(store)
         update_columns(store)
         fragments_saved = join_fragments(store)
+        if order.is_partial:
+            take_out_unrecorded(database, store)
         dataset = update_indices(store)
-        content = _read_content(database, dataset, kinds)
+        content = _read_content(database, store, dataset, kinds, is_partial=order.is_partial)
         _remove_unfinished(store, dataset)
         manifest = newest_release(store)
         is_new = manifest is None or manifest.content_sha256 != content.digest
@@ -141,16 +156,23 @@ def publish_release(
 
 
 def _read_content(
-    database: Database, dataset: lance.LanceDataset, kinds: Iterable[str]
+    database: Database,
+    store: LanceStore,
+    dataset: lance.LanceDataset,
+    kinds: Iterable[str],
+    *,
+    is_partial: bool,
 ) -> _Content:
+    outdated: tuple[OutdatedShard, ...] = ()
     with database.read() as connection:
         check_counts(connection, kinds)
         if uncopied := find_uncopied(connection, dataset):
-            raise StaleTableError(
-                f"DuckDB and Lance differ for {len(uncopied)} shards, the first is {uncopied[0]}; "
-                "materialize `lance_images` of them first (`laion backfill --missing`), or remove "
-                "those that `laion status` shows without a partition (`laion remove`)"
-            )
+            if not is_partial:
+                raise refuse(uncopied)
+            uncopied, carried = find_outdated(connection, dataset, store)
+            known = {record.shard for record in carried}
+            outdated = describe_outdated(connection, uncopied, known)
+            show_sound(connection, dataset, uncopied, carried)
         shards = fetch_rows(connection.execute(load_sql("releases/select_released_shards"))).records
         sheets = fetch_rows(connection.execute(load_sql("releases/select_released_sheets"))).records
         counts = {
@@ -163,6 +185,7 @@ def _read_content(
         sheets=tuple(ReleasedSheet.model_validate(sheet) for sheet in sheets),
         counts=counts,
         count_digests=dict(digests),
+        outdated=outdated,
     )
 
 
@@ -203,6 +226,7 @@ def _publish(
         versions=find_versions(),
         shards=content.shards,
         sheets=content.sheets,
+        outdated=content.outdated,
     )
     _commit(store, dataset, manifest)
     for table in TABLES:

@@ -63,6 +63,7 @@ class Chain:
         loads: what DuckDB has.
         uncopied: shards that Lance does not have as DuckDB has them, or has without DuckDB.
         unreleased: a word for the loaded shards if counts or the newest release are out of date.
+        unreleased_sound: the same, looking only at those that Lance has as DuckDB has them.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Chain:
     loads: Mapping[str, Loaded] = field(default_factory=dict)
     uncopied: Collection[str] = ()
     unreleased: str | None = None
+    unreleased_sound: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,10 @@ class Due:
         stray: shards whose rows Lance has, though no earlier stage has them. No run helps these.
         refresh: a word for the shards as they are, if counts or release are out of date; None
             otherwise, and while a release would be refused.
-        held_by: shards for which a release would be refused: Lance and DuckDB differ.
+        held_by: shards for which a release would be refused: Lance and DuckDB differ, and no shard
+            is sound, or DuckDB does not have one of them.
         is_behind: whether counts or release are out of date, be it refused or not.
+        outdated: shards whose present load a release is made without, because Lance lacks it.
     """
 
     steps: dict[str, Step]
@@ -93,6 +97,7 @@ class Due:
     refresh: str | None
     held_by: list[str]
     is_behind: bool
+    outdated: list[str] = field(default_factory=list)
 
 
 def compare_stages(chain: Chain) -> Due:
@@ -106,16 +111,19 @@ def compare_stages(chain: Chain) -> Due:
     }
     steps = dict(sorted((here | fetches).items()))
     stray = [shard for shard in shards if shard in chain.uncopied and shard not in chain.loads]
-    # A shard that was not loaded is no reason to wait. One that DuckDB has and Lance lacks is,
-    # because the counts tell of it.
-    held_by = sorted(chain.uncopied)
+    # A shard of which a stage failed is no reason to wait: the release has its last sound load.
+    # What Lance alone has is one, because no record describes it.
+    outdated = sorted(chain.loads.keys() & set(chain.uncopied))
+    is_held = len(outdated) < len(chain.uncopied) or len(outdated) == len(chain.loads) > 0
+    held_by = sorted(chain.uncopied) if is_held else []
     return Due(
         steps=steps,
         fallbacks={shard: step for shard, step in here.items() if shard in fetches},
         stray=[shard for shard in stray if shard not in steps],
-        refresh=None if held_by else chain.unreleased,
+        refresh=None if held_by else chain.unreleased_sound,
         held_by=held_by if chain.unreleased else [],
         is_behind=chain.unreleased is not None,
+        outdated=[] if held_by else outdated,
     )
 
 
@@ -153,7 +161,9 @@ def read_chain(
         uncopied = _find_uncopied(
             connection, store, is_thorough=is_thorough or unreleased is not None
         )
-    return Chain(sources, raws, loads, uncopied, unreleased)
+    # Beyond those, whose present load no release can have.
+    sound = find_unreleased(database, store, kinds, uncopied) if uncopied else unreleased
+    return Chain(sources, raws, loads, uncopied, unreleased, sound)
 
 
 def _find_step_here(chain: Chain, shard: str) -> Step | None:

@@ -81,7 +81,7 @@ class Planner:
             if len(flying) + len(plan.runs) >= MAX_RUNS:
                 break
             self._plan_shard(plan, shard, step, due.fallbacks.get(shard))
-        # Copies come first: without them a release would be refused.
+        # Copies come first: a release is to have what they bring.
         if not any(run.asset_selection == [dg.AssetKey("lance_images")] for run in plan.runs):
             self._plan_refresh(plan, due, unread, is_alone=not (flying or plan.runs))
         return plan
@@ -238,7 +238,12 @@ def say_why(
     is_waiting = bool(memory.waiting_since) or is_busy(instance)
     lines = ["waiting for runs to end" if is_waiting else "nothing new"]
     keys = list_work(due, unread)
-    for name in plan.delays[:MAX_NAMED]:
+    # What nobody but a person can help comes first.
+    waits = {
+        name: not ((attempt := memory.attempts.get(keys[name])) and attempt.is_final)
+        for name in plan.delays
+    }
+    for name in sorted(waits, key=waits.__getitem__)[:MAX_NAMED]:
         is_refresh = name == REFRESH_NAME
         failure = find_failure(
             instance, REFRESH_NAME if is_refresh else INGEST_NAME, None if is_refresh else name
@@ -252,6 +257,10 @@ def say_why(
     lines += [f"the names of {kind} are those of before: {why}" for kind, why in unread.items()]
     if due.held_by:
         lines.append(f"no release before Lance has {_sum_up(due.held_by)} as DuckDB has it")
+    if due.outdated:
+        lines.append(
+            f"releases are without the present load of {_sum_up(due.outdated)}, which Lance lacks"
+        )
     if due.stray:
         lines.append(f"Lance has rows of {_sum_up(due.stray)} that nothing else has; remove them")
     return [*lines, *found.problems]

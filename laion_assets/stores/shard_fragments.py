@@ -35,8 +35,9 @@ def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
 
 
 def select_shards(shards: Collection[str]) -> str:
-    """Returns the predicate of Lance that the rows of these shards fulfil."""
-    return f"shard IN ({', '.join(map(quote_literal, sorted(shards)))})"
+    """Returns the predicate of Lance that the rows of these shards fulfil; there may be none."""
+    names = ", ".join(map(quote_literal, sorted(shards)))
+    return f"shard IN ({names})" if names else "false"
 
 
 def _shards_at(dataset: lance.LanceDataset, offsets: list[int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -146,6 +147,44 @@ def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(
     assert [run.status for run in refreshes] == ["SUCCESS", "SUCCESS"]
     assert statuses.keys() == {"SUCCESS", "SKIPPED"}
     assert count_rows(shell.settings) == ({"a": 3, "b": 3, "c": 3, "d": 5},) * 2
+
+
+def test_the_status_says_when_what_may_pass_is_tried_again_and_names_what_cannot(
+    shell: Shell, tmp_path: Path
+) -> None:
+    definitions, log = tmp_path / "impatient.py", tmp_path / "log.txt"
+    definitions.write_text(IMPATIENT_DEFINITIONS, encoding="utf-8")
+    place = ["--python-file", str(definitions)]
+    bad = drop(shell, "bad", make_shard("bad")[:-20])
+    drop(shell, "later", make_shard("later"))
+    # A folder stands where the lock of the shard has to be.
+    Path(lock_shard(shell.settings.raw_dir, "later").lock_file).mkdir(parents=True)
+    assert shell.run("laion", "status").returncode == 0
+
+    def read_lines() -> list[str] | None:
+        lines = shell.run("laion", "status").stdout.splitlines()
+        found = [line for line in lines if line.startswith(("bad: ", "later: "))]
+        is_judged = ["not tried again", "next try at"]
+        return found if [w for w in is_judged if w in "".join(found)] == is_judged else None
+
+    with (
+        run_web_ui(["dagster-webserver", *place], REPOSITORY, shell.environment, log) as web_ui,
+        run_in_background([*DAEMON, *place], REPOSITORY, shell.environment, log),
+    ):
+        web_ui.start_sensor("discover_shards")
+        first, second = wait_for(read_lines, "both to be judged")
+        told = shell.run("laion", "status", "--json")
+        reasons = [tick["skipReason"] for tick in web_ui.list_ticks("discover_shards")]
+
+    assert first.startswith(f"bad: {bad}: ")
+    assert first.endswith("; not tried again until it changes")
+    assert re.search(r"Is a directory.*; next try at \d{4}-\d\d-\d\d \d\d:\d\d UTC$", second)
+    assert json.loads(told.stdout)["delays"] == [first, second]
+    assert told.returncode == 1
+    # From the first tick that skips: in the ones before it, the runs were asked for.
+    said = [reason for reason in reasons if reason and "next try at" in reason]
+    assert said
+    assert all(f"bad: {bad}: " in reason for reason in said)
 
 
 def list_ingested(web_ui: WebUi) -> list[str]:

@@ -18,12 +18,13 @@ from laion_assets.operations.status_report import read_status
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
-from laion_assets.releases.catalog import list_releases
+from laion_assets.releases.catalog import list_releases, newest_release
 from laion_assets.runs.attempts import Memory
 from laion_assets.runs.backfill import discover_shards, find_missing, run_job
 from laion_assets.runs.tick import MAX_RUNS
 from laion_assets.settings import REPOSITORY, Settings
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.locks import lock_shard
 from laion_assets_tests.conftest import WriteShard, WriteSheet, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.pipeline import load
@@ -543,12 +544,50 @@ def test_a_refresh_that_a_load_overtakes_ends_without_a_release_and_without_a_fa
     local.instance.add_run(loading)
     overtaken = refresh.execute_in_process(instance=local.instance, raise_on_error=False)
 
-    assert not alone.success
+    # On its own it releases what is sound, which is what there was; see the next test.
+    assert alone.success
+    assert len(alone.asset_materializations_for_node("release")) == 1
     assert overtaken.success
     assert overtaken.asset_materializations_for_node("release") == []
     checks = overtaken.get_asset_check_evaluations()
     assert [c.check_name for c in checks if not c.passed] == ["names_match"]
     assert count_releases(settings) == 1
+
+
+def test_a_shard_whose_copy_fails_does_not_hold_the_others_back(
+    local: Pipeline, write_shard: WriteShard, settings: Settings
+) -> None:
+    """A folder stands where the lock of the shard has to be."""
+    write_shard("a", url=["https://a.test/a"], caption=["a"])
+    obstacle = Path(lock_shard(settings.lance_dir, "b").lock_file)
+    obstacle.mkdir(parents=True)
+    assert [local.tick(), local.tick()] == [["a"], ["refresh_counts"]]
+    write_shard("b", url=["https://b.test/b"], caption=["b"])
+    write_shard("c", url=["https://c.test/c"], caption=["c"])
+
+    assert local.tick() == ["b", "c"]
+    local.tick()
+    assert local.tick() == ["refresh_counts"]
+    newest = newest_release(LanceStore(settings.lance_dir))
+    assert newest
+    assert [shard.shard for shard in newest.shards] == ["a", "c"]
+    assert [shard.describe() for shard in newest.outdated] == [
+        f"nothing of b: its load of {newest.outdated[0].loaded_at:%Y-%m-%d %H:%M} was not in Lance"
+    ]
+    result = local.evaluate()
+    local.heed(result)
+    assert "releases are without the present load of b, which Lance lacks" in str(
+        result.skip_reason
+    )
+    assert "next try at " in str(result.skip_reason)
+    assert local.tick() == []
+
+    obstacle.rmdir()
+    local.wait(5)
+    assert [local.tick() for _ in range(3)] == [["b"], ["refresh_counts"], []]
+    newest = newest_release(LanceStore(settings.lance_dir))
+    assert newest
+    assert ([shard.shard for shard in newest.shards], newest.outdated) == (["a", "b", "c"], ())
 
 
 # --- The command line ----------------------------------------------------------------------------

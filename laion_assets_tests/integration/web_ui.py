@@ -40,7 +40,8 @@ START_SENSOR = """mutation($sensor: SensorSelector!) { startSensor(sensorSelecto
     __typename ... on PythonError { message } } }"""
 GET_TICKS = """query($sensor: InstigationSelector!) {
     instigationStateOrError(instigationSelector: $sensor) {
-    ... on InstigationState { ticks(limit: 500) { status runKeys error { message } } } } }"""
+    ... on InstigationState {
+    ticks(limit: 500) { status runKeys skipReason error { message } } } } }"""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class Case:
                 loads={"s": self.load} if self.load else {},
                 uncopied=() if self.is_copied else ("s",),
                 unreleased=self.unreleased,
+                unreleased_sound=self.unreleased if self.is_copied else None,
             )
         )
 
