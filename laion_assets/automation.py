@@ -112,7 +112,7 @@ def build_discover_shards(
                 cursor=memory.write(),
             )
         unread = find_unread_lists(instance, kinds)
-        plan = Planner(instance, memory, now).plan(due, unread)
+        plan = Planner(instance, memory, now).plan(due, unread, found.unknown)
         reasons = say_why(found, due, unread, plan, memory, instance)
         if plan.runs and len(reasons) > 1:
             context.log.info("; ".join(reasons[1:]))

@@ -143,7 +143,9 @@ def read_status(
     if instance:
         places = find_places(settings, instance)
         left = {shard: where for shard, where in places.items() if shard not in states}
-        delays = [delay.describe() for delay in read_delays(instance, due, tuple(settings.sheets))]
+        failed = [shard for shard, state in states.items() if state == "failed"]
+        kinds = tuple(settings.sheets)
+        delays = [delay.describe() for delay in read_delays(instance, due, kinds, failed)]
     states |= dict.fromkeys(left, "no partition")
     is_sound = all(state in SOUND_STATES for state in states.values())
     return Status(

@@ -43,6 +43,8 @@ class Discovery:
         warnings: what is dangerous, a line each.
         sources: the file of each shard, with its version if it was asked for.
         raws: the verified files of these shards.
+        unknown: shards of which this look does not say what their source has now.
+        is_whole: whether all locations were looked at.
     """
 
     new: list[str]
@@ -53,6 +55,8 @@ class Discovery:
     warnings: list[str]
     sources: dict[str, Source] = field(default_factory=dict, compare=False)
     raws: dict[str, RawShard] = field(default_factory=dict, compare=False)
+    unknown: set[str] = field(default_factory=set, compare=False)
+    is_whole: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def discover(
     *,
     is_asking: bool = True,
     is_hurried: bool = False,
+    is_whole: bool = True,
 ) -> Discovery:
     """Lists the sources; a shard is called gone only if every location could be listed.
 
@@ -82,6 +87,7 @@ def discover(
         partitions: the shards that are known.
         is_asking: whether to ask the server of each plain URL which file it has now.
         is_hurried: whether to give up a location that takes longer than `LISTING_S` to list.
+        is_whole: whether these are all locations; if not, the others may have what these lack.
     """
     listing = _list_within(locations, rules) if is_hurried else recall_listing(locations, rules)
     fetched = read_raws(listing.sources, raw_dir)
@@ -90,18 +96,21 @@ def discover(
     due = [s for s, source in sources.items() if is_fetch_due(source, fetched.get(s))]
     # A linked file that was written into changes here with its source, and is `fetched` no more.
     changed = [shard for shard in due if raw_path(raw_dir, shard).exists()]
-    unnamed = [] if listing.unlisted else set(partitions) - sources.keys() - listing.refused.keys()
+    unnamed = set(partitions) - sources.keys() - listing.refused.keys()
+    is_complete = is_whole and not listing.unlisted
     # A URL that was never there is a mistake; one whose file is here is gone.
     failures = {s: why for s, why in asked.gone.items() if s not in fetched} | asked.failures
     return Discovery(
         new=[shard for shard in sources if shard not in partitions],
         changed=changed,
-        gone=sorted({*unnamed, *(asked.gone.keys() & fetched.keys())}),
+        gone=sorted((unnamed if is_complete else set()) | (asked.gone.keys() & fetched.keys())),
         due={shard: name_fetch(sources[shard], fetched.get(shard)) for shard in due},
         problems=[*listing.problems, *_sum_up([failures[shard] for shard in sorted(failures)])],
         warnings=listing.warnings,
         sources=sources,
         raws=fetched,
+        unknown={*listing.refused, *asked.failures, *(() if is_complete else unnamed)},
+        is_whole=is_whole,
     )
 
 

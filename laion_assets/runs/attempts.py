@@ -1,7 +1,7 @@
 """Remembers between two ticks which work was asked for, and when it may be asked for again.
 
 What failed and may pass is tried again after 1, 5, 15 and 60 minutes, then every hour. All of it
-fits in the cursor of the sensor: eight characters for each piece of work that is not done.
+fits in the cursor of the sensor: twelve characters for each piece of work that is not done.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 PAUSES_S = (60, 300, 900, 3600)
-KEY_LENGTH = 8
+# The first half of a key says of which shard it is, or that it is of the refresh.
+SUBJECT_LENGTH = 6
+KEY_LENGTH = 12
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,35 @@ class Memory:
         values = {**vars(self), "attempts": groups}
         return json.dumps(values, separators=(",", ":"))
 
-    def forget_others(self, keys: Iterable[str]) -> None:
-        """Keeps only the attempts at this work; the rest is done or has become other work."""
-        kept = set(keys)
-        self.attempts = {key: a for key, a in self.attempts.items() if key in kept}
+    def forget_others(self, keys: Iterable[str], unknown: Iterable[str] = ()) -> None:
+        """Keeps only the attempts at this work; the rest is done or has become other work.
+
+        Args:
+            keys: of the work that is due.
+            unknown: shards of which it is not known now what is due; their attempts are kept too.
+        """
+        kept, subjects = set(keys), {_name_subject(shard) for shard in unknown}
+        self.attempts = {
+            key: attempt
+            for key, attempt in self.attempts.items()
+            if key in kept or key[:SUBJECT_LENGTH] in subjects
+        }
+
+    def find_attempts(self, subject: str, key: str | None = None) -> list[Attempt]:
+        """Returns the attempts at this work of a shard; without a key, at whatever work of it."""
+        mark = key or _name_subject(subject)
+        return [a for name, a in self.attempts.items() if name.startswith(mark)]
 
 
-def name_work(*words: str) -> str:
-    """Returns the key of a piece of work."""
-    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:KEY_LENGTH]
+def name_work(subject: str, *words: str) -> str:
+    """Returns the key of a piece of work of a shard, or of the refresh."""
+    word = _digest("\0".join((subject, *words)))
+    return _name_subject(subject) + word[: KEY_LENGTH - SUBJECT_LENGTH]
+
+
+def _name_subject(subject: str) -> str:
+    return _digest(subject)[:SUBJECT_LENGTH]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

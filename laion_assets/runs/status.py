@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -121,19 +121,29 @@ class Delay:
         return f"{self.name}: {'; '.join(facts)}"
 
 
-def read_delays(instance: dg.DagsterInstance, due: Due, kinds: Sequence[str]) -> list[Delay]:
-    """Returns why what is due is not done yet, as far as a run or the sensor says."""
+def read_delays(
+    instance: dg.DagsterInstance, due: Due, kinds: Sequence[str], failed: Iterable[str] = ()
+) -> list[Delay]:
+    """Returns why what is due is not done yet, as far as a run or the sensor says.
+
+    Args:
+        instance: knows the runs.
+        due: what has to be done, without asking a server.
+        kinds: the kinds of names that are counted.
+        failed: shards whose last run failed; what those of servers need is not in `due`.
+    """
     from laion_assets.runs.run_failures import find_failure
     from laion_assets.runs.tick import INGEST_NAME, REFRESH_NAME, list_work, read_memory
 
     memory = read_memory(instance)
+    work = list_work(due, find_unread_lists(instance, kinds))
     delays = []
-    for name, key in list_work(due, find_unread_lists(instance, kinds)).items():
-        attempt = memory.attempts.get(key) if memory else None
+    for name in dict.fromkeys([*work, *failed]):
+        attempts = memory.find_attempts(name, work.get(name)) if memory else []
         shard = None if name == REFRESH_NAME else name
         failure = find_failure(instance, INGEST_NAME if shard else REFRESH_NAME, shard)
-        if failure or attempt:
-            plan = attempt.describe() if attempt else None
+        if failure or attempts:
+            plan = attempts[-1].describe() if attempts else None
             delays.append(Delay(name, failure.reason if failure else None, plan))
     return delays
 

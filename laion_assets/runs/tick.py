@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,15 @@ class Planner:
     memory: Memory
     now: float
 
-    def plan(self, due: Due, unread: Collection[str]) -> Plan:
-        """Returns what to ask for, and why the rest is not asked for."""
-        self.memory.forget_others(_name_all(due, unread))
+    def plan(self, due: Due, unread: Collection[str], unknown: Collection[str] = ()) -> Plan:
+        """Returns what to ask for, and why the rest is not asked for.
+
+        Args:
+            due: what has to be done.
+            unread: the lists of names that could not be read.
+            unknown: shards of which this tick does not know what their source has.
+        """
+        self.memory.forget_others(_name_all(due, unread), unknown)
         plan = Plan()
         flying = find_flying(self.instance)
         for shard, step in due.steps.items():
@@ -140,24 +147,23 @@ class Planner:
 def look(
     instance: dg.DagsterInstance, shards: ShardSource, memory: Memory, now: float
 ) -> Discovery:
-    """Lists the sources, and asks servers if it is time to."""
-    from laion_assets.raw_shards.discovery import Discovery, discover
+    """Lists the sources; those of servers only if it is time to ask them."""
+    from laion_assets.raw_shards.discovery import discover
     from laion_assets.raw_shards.sources.source import split_scheme
-    from laion_assets.raw_shards.sources.urls import SCHEMES
 
+    near = [location for location in shards.locations if not split_scheme(location)]
     is_asking = now >= memory.asked_at + ASKING_INTERVAL_S
     if is_asking:
         memory.asked_at = int(now)
-    elif not all(split_scheme(location) in ("", *SCHEMES) for location in shards.locations):
-        return Discovery([], [], [], {}, [], [])
-    partitions = instance.get_dynamic_partitions(SHARDS_NAME)
+    locations = shards.locations if is_asking else near
     return discover(
-        shards.locations,
+        locations,
         Path(shards.raw_dir),
         shards.rules.hurried,
-        partitions,
+        instance.get_dynamic_partitions(SHARDS_NAME),
         is_asking=is_asking,
         is_hurried=True,
+        is_whole=len(locations) == len(shards.locations),
     )
 
 
@@ -263,6 +269,9 @@ def say_why(
         )
     if due.stray:
         lines.append(f"Lance has rows of {_sum_up(due.stray)} that nothing else has; remove them")
+    if not found.is_whole:
+        asked_at = datetime.fromtimestamp(memory.asked_at, tz=UTC)
+        lines.append(f"servers were last asked at {asked_at:%H:%M:%S} UTC, see the tick of then")
     return [*lines, *found.problems]
 
 
@@ -273,8 +282,10 @@ def _sum_up(shards: list[str]) -> str:
 def warn_of_changes(found: Discovery, memory: Memory) -> list[str]:
     """Returns the warnings about the sources if they are others than in the last tick.
 
-    Thousands of shards that are gone are one line, once.
+    Thousands of shards that are gone are one line, once. A tick that asks no server does not know.
     """
+    if not found.is_whole:
+        return []
     lines = [*found.warnings, *found.problems]
     if found.gone:
         lines.append(

@@ -62,9 +62,10 @@ class Pipeline:
         }
         self._cursor = memory.write()
 
-    def evaluate(self) -> dg.SensorResult:
-        """Returns what a tick asks for; servers are asked in each."""
-        self.wait(0)
+    def evaluate(self, *, is_asking: bool = True) -> dg.SensorResult:
+        """Returns what a tick asks for; servers are asked in each, unless it says otherwise."""
+        if is_asking:
+            self.wait(0)
         context = dg.build_sensor_context(
             instance=self.instance,
             resources=self._resources,
@@ -89,9 +90,9 @@ class Pipeline:
                 raise_on_error=False,
             )
 
-    def tick(self) -> list[str]:
+    def tick(self, *, is_asking: bool = True) -> list[str]:
         """Evaluates and heeds; returns what ran: shards, by name, and the job `refresh_counts`."""
-        result = self.evaluate()
+        result = self.evaluate(is_asking=is_asking)
         self.heed(result)
         return [run.partition_key or str(run.job_name) for run in result.run_requests or ()]
 

@@ -36,13 +36,15 @@ def test_the_cursor_stays_small_if_thousands_of_shards_fail() -> None:
         memory.attempts[key] = Attempt(number % 5 + 1, 1_800_000_000 + number % 50)
 
     assert len(memory.attempts) == 3000
-    assert len(memory.write()) < 30_000
+    assert len(memory.write()) < 40_000
     assert len(json.loads(memory.write())["attempts"]) <= 250
 
 
 def test_work_that_is_done_is_forgotten() -> None:
-    memory = Memory({"aaaaaaaa": Attempt(1), "bbbbbbbb": Attempt(2)})
+    done, due, unknown = (name_work(shard, "fetch", "1") for shard in ("a", "b", "c"))
+    memory = Memory({done: Attempt(1), due: Attempt(2), unknown: Attempt(3)})
 
-    memory.forget_others(["bbbbbbbb", "cccccccc"])
+    memory.forget_others([due, name_work("d", "fetch", "1")], ["c", "d"])
 
-    assert memory.attempts == {"bbbbbbbb": Attempt(2)}
+    assert memory.attempts == {due: Attempt(2), unknown: Attempt(3)}
+    assert memory.find_attempts("c") == [Attempt(3)]
