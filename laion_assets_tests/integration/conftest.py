@@ -1,17 +1,25 @@
-"""`laion` and Dagster's own commands, run as a person runs them: from the repository root."""
+"""`laion` and Dagster's own commands, run as a person runs them: from the repository root.
+
+`laion` runs in this process, where Dagster is imported once; a test that needs a process of its own
+says so. `test_readme.py` starts each command of `laion` as a program.
+"""
 
 import os
 import subprocess
 import sys
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import lance
 import pytest
+from click.testing import CliRunner
 
+from laion_assets.cli.main import main
 from laion_assets.settings import REPOSITORY, Settings
 
 SAMPLE_SHARD = "train-00003-of-00007-36440e2d83f7fb02"
@@ -52,7 +60,33 @@ class Shell:
         return Settings.from_environment(self.environment)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Runs one command to its end."""
+        """Runs one command to its end; `laion` in this process."""
+        program, *arguments = command
+        if program != "laion":
+            return self.start(*command)
+        with self._enter():
+            result = CliRunner().invoke(main, arguments, prog_name="laion")
+        return subprocess.CompletedProcess(command, result.exit_code, result.stdout, result.stderr)
+
+    @contextmanager
+    def _enter(self) -> Iterator[None]:
+        """Gives this process the environment and the folder of a command, and takes them back."""
+        before, folder, environment = dict(os.environ), Path.cwd(), self.environment
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(REPOSITORY)
+        try:
+            # As in a program, where a warning is no error.
+            with warnings.catch_warnings():
+                warnings.resetwarnings()
+                yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            os.chdir(folder)
+
+    def start(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Runs one command to its end, in a process of its own."""
         return subprocess.run(
             command,
             cwd=REPOSITORY,
@@ -95,7 +129,7 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A data folder after `laion demo`."""
     shell = Shell(tmp_path_factory.mktemp("demo") / "data")
-    result = shell.run("laion", "demo")
+    result = shell.start("laion", "demo")
     assert result.returncode == 0, result.stderr
     assert "What was made" in result.stdout
     return shell
