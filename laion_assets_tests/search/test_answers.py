@@ -1,0 +1,77 @@
+"""A thousand random searches of 140,000 rows, compared with SQL over DuckDB."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from laion_assets.demo.sample_shards import write_sample_shards
+from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.web.app import build_app
+from laion_assets.web.current_release import Shelf
+from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.search.answers import Reference, compare, open_reference
+from laion_assets_tests.web.site import Site, run_site
+
+pytestmark = pytest.mark.slow
+
+QUESTIONS = 1_000
+PARTS = 10
+# More rows are exported for some questions alone, which have their CSV over HTTP.
+MOST_EXPORTED = 300
+FILES = 12
+NAMES = ("Ada Lovelace", "Frida Kahlo")
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release of the sample shards, in all its forms."""
+
+    shelf: Shelf
+    site: Site
+    reference: Reference
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
+    settings = Settings.default(tmp_path_factory.mktemp("answers"))
+    for path in write_sample_shards(settings.data_dir / "shards", NAMES):
+        load(settings, path.stem, path)
+        copy(settings, path.stem)
+    refresh(settings)
+    shelf = Shelf(LanceStore(settings.lance_dir))
+    shelf.refresh()
+    with open_reference(settings) as reference, run_site(build_app(shelf)) as site:
+        yield Released(shelf, site, reference)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_searches_are_what_sql_says(released: Released, part: int) -> None:
+    search, reference = released.shelf.current.search, released.reference
+    wrong = [
+        difference
+        for seed in range(part, QUESTIONS, PARTS)
+        for difference in compare(search, reference, reference.ask(seed), MOST_EXPORTED)
+    ]
+
+    assert wrong == []
+
+
+def test_files_are_what_sql_says(released: Released) -> None:
+    reference = released.reference
+    row_count = 0
+    for seed in range(QUESTIONS, QUESTIONS + FILES):
+        question = reference.ask(seed)
+        expected = reference.name(reference.answer(question).places.tolist())
+        text = released.site.get(question.query.write("/search.csv")).content.decode("utf-8-sig")
+        rows = [(r["shard"], int(r["row_index"])) for r in csv.DictReader(io.StringIO(text))]
+        if question.query.order.by == "relevance":
+            rows, expected = sorted(rows), sorted(expected)
+        assert rows == expected, question
+        row_count += len(rows)
+
+    # Among them are long ones.
+    assert row_count > 10_000
