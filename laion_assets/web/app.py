@@ -37,10 +37,11 @@ from laion_assets.web.current_release import NoReleaseError, Shelf
 from laion_assets.web.export import WRITERS, name_file
 from laion_assets.web.limits import Limits, OverloadError, TooManyRequestsError, Workers
 from laion_assets.web.openapi import describe_api
-from laion_assets.web.pages import PAGES, NotFoundError, Page, Visit
+from laion_assets.web.pages import PAGES
 from laion_assets.web.params import CSV, HTML, JSON, LISTS, NDJSON, PARQUET, SUFFIXES, Query
 from laion_assets.web.render import pin_links, render_html, render_json
 from laion_assets.web.responses import Problem
+from laion_assets.web.visit import NotFoundError, Page, Visit
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from laion_assets.web.pages import Page
 from laion_assets.web.responses import Problem
+from laion_assets.web.visit import Page
 
 REFERENCE = "#/components/schemas/{model}"
 UNCHANGED = "The client has it already, as its `If-None-Match` tells."

@@ -52,3 +52,8 @@ def describe_filters(query: SearchQuery) -> Iterator[str]:
         yield f"at least {query.min_width:,} pixels wide"
     if query.min_height is not None:
         yield f"at least {query.min_height:,} pixels high"
+
+
+def hide_folders(place: str) -> str:
+    """Returns where something came from, of a local path its name alone: folders are private."""
+    return place if "://" in place else place.rsplit("/", 1)[-1]

@@ -25,7 +25,8 @@ from laion_assets.web import app
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets.web.limits import Limits
-from laion_assets.web.pages import PAGES, Page
+from laion_assets.web.pages import PAGES
+from laion_assets.web.visit import Page
 from laion_assets_tests.pipeline import copy, load, refresh
 from laion_assets_tests.web.conftest import (
     FORMULA,

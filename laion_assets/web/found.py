@@ -1,0 +1,68 @@
+"""Finds the images that pages show, and pages through them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from laion_assets.search.search import SearchAnswer
+from laion_assets.web.citation import cite
+from laion_assets.web.current_release import OpenRelease
+from laion_assets.web.params import PAGE_SIZE, SearchQuery
+from laion_assets.web.responses import Image
+from laion_assets.web.visit import NotFoundError, Row, Visit
+
+
+def _find_hits(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> SearchAnswer:
+    if query.q.strip():
+        return release.search.find(
+            query.q,
+            only=query.only,
+            limit=limit,
+            offset=offset,
+            order=query.order,
+        )
+    return release.search.browse(query.only, limit=limit, offset=offset, order=query.order)
+
+
+def export_hits(release: OpenRelease, query: SearchQuery) -> Iterator[Row]:
+    """Yields all images that a search finds and shows."""
+    words = query.q if query.q.strip() else None
+    for hit in release.search.export(words, query.only, query.order):
+        yield {**hit, "score": hit["_score"]}
+
+
+def show_hits(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dict[str, Any]:
+    """Searches; returns the fields of `Images`."""
+    manifest = visit.release.manifest
+    answer = _find_hits(visit.release, query, (page - 1) * PAGE_SIZE, PAGE_SIZE)
+    # How it is shown changes no number.
+    address = visit.query.write(
+        path, release=manifest.release, page=1, view="list", sort="relevance"
+    )
+    return {
+        "release": manifest.release,
+        "total": answer.total,
+        "hidden": answer.hidden,
+        "shown": answer.shown,
+        "unscored": answer.unscored,
+        "took_ms": round(answer.took_ms, 1),
+        "page": page,
+        "page_count": count_pages(answer.shown, PAGE_SIZE, page),
+        "images": tuple(map(Image.of, answer.hits)),
+        "notes": answer.notes,
+        "cite": cite(manifest, query, answer, visit.public_url + address),
+    }
+
+
+def count_pages(total: int, size: int, page: int) -> int:
+    """Returns how many pages of a size there are.
+
+    Raises:
+        NotFoundError: the page that is asked for is not among them.
+    """
+    page_count = math.ceil(total / size)
+    if page > max(page_count, 1):
+        raise NotFoundError(f"there are {page_count} pages, and no page {page}")
+    return page_count

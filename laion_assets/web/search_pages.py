@@ -1,0 +1,62 @@
+"""The pages of a search and of one image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from laion_assets.search.safety import is_unsafe
+from laion_assets.web.found import export_hits, show_hits
+from laion_assets.web.params import PictureQuery, SearchQuery
+from laion_assets.web.responses import Image, ImagePage, SearchPage
+from laion_assets.web.visit import NotFoundError, Row, Visit
+from laion_assets.web.wording import hide_folders
+
+# Shards of more rows than this are no parquet files that anybody has.
+ROW_INDEX = re.compile("[0-9]{1,15}")
+
+
+def build_search(visit: Visit) -> SearchPage:
+    """Searches; without a word or a filter there is nothing to look for."""
+    query = visit.ask(SearchQuery)
+    if not query.is_asking:
+        return SearchPage(release=visit.release.manifest.release)
+    shown = show_hits(visit, query, "/search", query.page)
+    return SearchPage(**shown, q=query.q, sort=query.sort)
+
+
+def list_found(visit: Visit) -> Iterator[Row]:
+    """Yields all images that a search finds and shows."""
+    query = visit.ask(SearchQuery)
+    return export_hits(visit.release, query) if query.is_asking else iter(())
+
+
+def build_image(visit: Visit) -> ImagePage:
+    """Shows one image with all its fields and the file that it came from."""
+    shard, row_index = visit.path["shard"], visit.path["row_index"]
+    sources = {s.shard: s for s in visit.release.manifest.shards}
+    is_possible = shard in sources and ROW_INDEX.fullmatch(row_index)
+    found = visit.release.search.read_image(shard, int(row_index)) if is_possible else None
+    if found is None:
+        raise NotFoundError(f"release {visit.tag} has no row {row_index} of shard {shard}")
+    source = sources[shard]
+    threshold = visit.ask(PictureQuery).max_punsafe
+    is_hidden = is_unsafe(found["punsafe"], found["nsfw"], threshold)
+    return ImagePage(
+        release=visit.tag,
+        shard=shard,
+        row_index=found["row_index"],
+        punsafe=found["punsafe"],
+        nsfw=found["nsfw"],
+        is_hidden=is_hidden,
+        image=None if is_hidden else Image.of(found),
+        fields={} if is_hidden else {n: _keep_digits(n, v) for n, v in found.items()},
+        source=hide_folders(source.source),
+        source_sha256=source.sha256,
+        is_sample=source.is_sample,
+    )
+
+
+def _keep_digits(column: str, value: object) -> object:
+    """Returns a number of 64 bits as a text: JavaScript would round it."""
+    return str(value) if column in {"image_id", "hash"} and value is not None else value
