@@ -13,7 +13,7 @@ import itertools
 import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -33,14 +33,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion_assets.errors import LaionError
 from laion_assets.web.cache import PageCache
+from laion_assets.web.chrome import CARD_PREFIX, INDEX, Chrome
 from laion_assets.web.current_release import NoReleaseError, Shelf
 from laion_assets.web.export import WRITERS, name_file
 from laion_assets.web.limits import Limits, OverloadError, TooManyRequestsError, Workers
+from laion_assets.web.notices import write_feed, write_opensearch, write_robots, write_sitemap
+from laion_assets.web.oembed import CardQuery, describe_card, find_page
 from laion_assets.web.openapi import describe_api
 from laion_assets.web.pages import PAGES
-from laion_assets.web.params import CSV, HTML, JSON, LISTS, NDJSON, PARQUET, SUFFIXES, Query
+from laion_assets.web.params import CSV, HTML, JSON, LISTS, NDJSON, PARQUET, SUFFIXES
 from laion_assets.web.render import pin_links, render_html, render_json
-from laion_assets.web.responses import Problem
+from laion_assets.web.responses import Answer, Citation, Images, Problem
 from laion_assets.web.visit import NotFoundError, Page, Visit
 
 logger = logging.getLogger(__name__)
@@ -50,24 +53,30 @@ REFRESH_INTERVAL_S = 2
 ROWS_AT_ONCE = 10_000
 PICTURES_COOKIE = "pictures"
 YEAR_S = 31_536_000
+# As a suffix would: a page as a card.
+CARD = "card"
 MEDIA_TYPES = {
     HTML: "text/html; charset=utf-8",
     JSON: "application/json",
     CSV: "text/csv; charset=utf-8",
     NDJSON: "application/x-ndjson",
     PARQUET: "application/vnd.apache.parquet",
+    CARD: "text/html; charset=utf-8",
 }
+STATIC = Path(__file__).with_name("static")
+OPENSEARCH_TYPE = "application/opensearchdescription+xml"
 # Holds the program that the pages are made by, templates too.
 PACKAGE = Path(__file__).parent.parent
-# The home page under a name that can bear a suffix.
-INDEX = "/index"
 OPENAPI = "/openapi.json"
-ROBOTS = "User-agent: *\nDisallow: /search\nDisallow: /images\n"
+OEMBED = "/oembed"
 # No script, no style and no font but ours, no frame; pictures of others only for who wants them.
 POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'{pictures}; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'{pictures}; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors {frames}"
 )
+OWN_POLICY = POLICY.format(pictures="", frames="'none'")
+# A card has nothing to press that changes anything, so that any page may show it.
+CARD_POLICY = POLICY.format(pictures="", frames="*")
 # What went wrong, as HTTP has it; the message says the rest.
 STATUSES = {
     ValidationError: HTTPStatus.BAD_REQUEST,
@@ -78,7 +87,7 @@ STATUSES = {
     OverloadError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 HEADERS = {
-    "content-security-policy": POLICY.format(pictures=""),
+    "content-security-policy": OWN_POLICY,
     "x-content-type-options": "nosniff",
     # Forms of ours say where they are from, to us alone.
     "referrer-policy": "same-origin",
@@ -116,8 +125,13 @@ def build_app(
             *(Route(page.path, _serve(site, page), name=page.name) for page in PAGES),
             Route("/preferences", set_preferences, methods=["POST"]),
             Route(OPENAPI, _say(describe_api(PAGES), "application/json")),
-            Route("/robots.txt", _say(ROBOTS.encode(), "text/plain")),
-            Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
+            Route("/robots.txt", _say(write_robots(public_url), "text/plain")),
+            Route("/opensearch.xml", _say(write_opensearch(public_url), OPENSEARCH_TYPE)),
+            Route("/sitemap.xml", _tell(site, write_sitemap, "application/xml")),
+            Route("/releases.atom", _tell(site, write_feed, "application/atom+xml")),
+            Route("/favicon.ico", _say((STATIC / "favicon.ico").read_bytes(), "image/x-icon")),
+            Route(OEMBED, _name_card(site)),
+            Mount("/static", StaticFiles(directory=STATIC)),
         ],
         exception_handlers={
             **{kind: _explain_as(status) for kind, status in STATUSES.items()},
@@ -135,6 +149,8 @@ def build_app(
         ],
         lifespan=watch,
     )
+    # The pages that say what went wrong have the navigation of the others.
+    app.state.shelf = shelf
     # Starlette's redirects repeat the Host header, which may be anybody's.
     app.router.redirect_slashes = False
     return _Envelope(app)
@@ -188,6 +204,8 @@ def _serve(site: Site, page: Page) -> Callable[[Request], object]:
             raise HTTPException(
                 HTTPStatus.NOT_FOUND, f"this page is not a list; it has no {suffix}"
             )
+        if suffix == CARD and not page.has_card:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "this page has no number to show")
         return await _answer(site, page, request, suffix)
 
     return serve
@@ -196,7 +214,7 @@ def _serve(site: Site, page: Page) -> Callable[[Request], object]:
 async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Response:
     has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
     try:
-        headers = _describe(site, has_pictures=has_pictures)
+        headers = _describe(site, suffix, has_pictures=has_pictures)
     except LaionError as error:
         raise OverloadError(str(error)) from None
     query = page.query.read(request.query_params.multi_items())
@@ -216,7 +234,7 @@ async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Resp
     key = (headers["etag"], page.name, tuple(request.path_params.values()), query, suffix)
     body = site.cache.get(key)
     if body is None:
-        chrome = Chrome(path, query, has_pictures=has_pictures)
+        chrome = Chrome(path, query, has_pictures, site.public_url)
         body = await site.workers.run(client, lambda: _render(page, open_visit(), suffix, chrome))
         site.cache.put(key, body)
     # Only now, as there may be no such page.
@@ -231,49 +249,14 @@ def _has(tags: str, tag: str) -> bool:
     return bool(named & {"*", tag.removeprefix("W/")})
 
 
-@dataclass(frozen=True)
-class Chrome:
-    """What stands around each page.
-
-    Attributes:
-        path: its address without parameters.
-        query: its parameters.
-        has_pictures: whether the visitor wants to see them.
-    """
-
-    path: str
-    query: Query
-    has_pictures: bool
-
-    @property
-    def here(self) -> str:
-        """Its address."""
-        return self.query.write(self.path)
-
-    @property
-    def newest(self) -> str:
-        """The same of whatever release is the newest, as a link that `pin_links` leaves alone."""
-        return self.query.write(self.path, release=None) + "#main"
-
-    def with_suffix(self, suffix: str) -> str:
-        """Its address in another form."""
-        return self.query.write(self._stem + suffix)
-
-    def all_rows(self, suffix: str) -> str:
-        """The address of all rows of a list, of all pages."""
-        return self.query.write(self._stem + suffix, page=1)
-
-    @property
-    def _stem(self) -> str:
-        return INDEX if self.path == "/" else self.path.removesuffix(HTML)
-
-
 def _render(page: Page, visit: Visit, suffix: str, chrome: Chrome) -> bytes:
     answer = page.build(visit)
     if suffix == JSON:
         return render_json(answer)
+    if suffix == CARD:
+        _find_citation(answer)
     html = render_html(
-        page.name,
+        "embed" if suffix == CARD else page.name,
         page=page,
         answer=answer,
         query=visit.query,
@@ -281,6 +264,37 @@ def _render(page: Page, visit: Visit, suffix: str, chrome: Chrome) -> bytes:
         chrome=chrome,
     )
     return pin_links(html, visit.query.release) if visit.query.release else html
+
+
+def _find_citation(answer: Answer) -> Citation:
+    """Returns the number that a page is about.
+
+    Raises:
+        NotFoundError: nothing was asked for, so there is none.
+    """
+    if not isinstance(answer, Images) or answer.cite is None:
+        raise NotFoundError("this page has no number to show; search for something")
+    return answer.cite
+
+
+def _name_card(site: Site) -> Callable[[Request], object]:
+    async def name_card(request: Request) -> Response:
+        asked = CardQuery.model_validate(dict(request.query_params))
+        if asked.format != "json":
+            raise HTTPException(HTTPStatus.NOT_IMPLEMENTED, "there is no other format than json")
+        page, path, query = find_page(asked.url, site.public_url)
+
+        def describe() -> bytes:
+            release = site.shelf.open(query.release)
+            visit = Visit(site.shelf, release, path, query, site.public_url)
+            chrome = Chrome(page.write_path(path), query, False, site.public_url)
+            return describe_card(asked, chrome, _find_citation(page.build(visit)))
+
+        client = request.client.host if request.client else ""
+        body = await site.workers.run(client, describe)
+        return Response(body, media_type=MEDIA_TYPES[JSON])
+
+    return name_card
 
 
 async def _stream(
@@ -321,7 +335,7 @@ async def _stream(
     return response
 
 
-def _describe(site: Site, *, has_pictures: bool) -> dict[str, str]:
+def _describe(site: Site, suffix: str, *, has_pictures: bool) -> dict[str, str]:
     state = f"{site.shelf.current.manifest.release}-{site.shelf.state}-{site.program}"
     pictures = " https: http:" if has_pictures else ""
     return {
@@ -329,7 +343,9 @@ def _describe(site: Site, *, has_pictures: bool) -> dict[str, str]:
         # To be kept, and asked about each time: the next release may be there.
         "cache-control": "public, no-cache",
         "vary": "cookie",
-        "content-security-policy": POLICY.format(pictures=pictures),
+        "content-security-policy": CARD_POLICY
+        if suffix == CARD
+        else POLICY.format(pictures=pictures, frames="'none'"),
     }
 
 
@@ -363,17 +379,38 @@ def _say(body: bytes, media_type: str) -> Callable[[Request], object]:
     return say
 
 
+def _tell(
+    site: Site, write: Callable[[Shelf, str], bytes], media_type: str
+) -> Callable[[Request], object]:
+    """Serves what is written of the releases that there are."""
+
+    async def tell(_: Request) -> Response:
+        try:
+            body = write(site.shelf, site.public_url)
+        except LaionError as error:
+            raise OverloadError(str(error)) from None
+        return Response(body, media_type=media_type, headers={"cache-control": "public, no-cache"})
+
+    return tell
+
+
 def _explain(request: Request, status: int, reason: str) -> Response:
     """Returns the page that says why there is no answer."""
     problem = Problem(status=status, reason=reason)
     headers = {"cache-control": "no-store"}
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["retry-after"] = "5"
-    if request.scope["suffix"] != HTML:
+    suffix = request.scope["suffix"]
+    if suffix not in {HTML, CARD}:
         return Response(render_json(problem), status, headers, MEDIA_TYPES[JSON])
     title = HTTPStatus(status).phrase
-    body = render_html("problem", problem=problem, title=title)
-    return Response(body, status, headers, MEDIA_TYPES[HTML])
+    context = {"problem": problem, "title": title}
+    if suffix == CARD:
+        headers["content-security-policy"] = CARD_POLICY
+        return Response(render_html("embed", **context), status, headers, MEDIA_TYPES[HTML])
+    with suppress(LaionError):
+        context["release"] = request.app.state.shelf.current
+    return Response(render_html("problem", **context), status, headers, MEDIA_TYPES[HTML])
 
 
 def _explain_as(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -425,6 +462,11 @@ class _Envelope:
 
 def _take_suffix(scope: Scope) -> Scope:
     path: str = scope["path"]
+    if path == OEMBED:
+        return {**scope, "suffix": JSON}
+    if path.startswith(f"{CARD_PREFIX}/"):
+        page = path.removeprefix(CARD_PREFIX).removesuffix(HTML)
+        return {**scope, "path": page, "suffix": CARD}
     if path == OPENAPI or path.startswith("/static/"):
         return {**scope, "suffix": HTML}
     suffix = next((suffix for suffix in SUFFIXES if path.endswith(suffix)), None)

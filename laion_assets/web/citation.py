@@ -47,6 +47,7 @@ def cite(manifest: Manifest, query: SearchQuery, answer: SearchAnswer, address: 
         release=release,
         content_sha256=digest,
         address=address,
+        title=title,
         text=f"{title}. LAION captions, release {release}, content SHA-256 {digest}. {address}",
         bibtex=BIBTEX.format(
             release=re.sub(r"[^\w.-]", "-", release),

@@ -10,7 +10,7 @@ from laion_assets.web.responses import About, Count, Home, ReleaseLine, ReleaseP
 from laion_assets.web.visit import NotFoundError, Row, Visit
 from laion_assets.web.wording import hide_folders
 
-TOP_DOMAINS = 15
+TOP_DOMAINS = TOP_SITES = 15
 TOP_NAMES = 10
 
 
@@ -23,10 +23,15 @@ def build_home(visit: Visit) -> Home:
         released_at=manifest.released_at,
         content_sha256=manifest.content_sha256,
         image_count=release.image_count,
+        site_count=release.sites.select().num_rows,
         domain_count=len(release.domains),
         shard_count=len(manifest.shards),
         sample_shard_count=manifest.sample_count,
         name_counts={kind: len(names) for kind, names in release.names.items()},
+        top_sites=tuple(
+            Count(name=row["registered_domain"], image_count=row["image_count"])
+            for row in release.sites.select().slice(0, TOP_SITES).to_pylist()
+        ),
         top_domains=tuple(
             Count(name=row["domain"], image_count=row["image_count"]) for row in top.to_pylist()
         ),

@@ -18,7 +18,9 @@ from laion_assets.web.responses import Answer, Problem
 from laion_assets.web.wording import SORT_CHOICES, describe_filters, introduce_query
 
 # Links to pages of ours, and forms that lead to them.
-PAGE_LINK = re.compile('href="(/(?!static/|openapi)[^"#]*)"')
+PAGE_LINK = re.compile(
+    r'href="(/(?!static/|o(?:penapi|pensearch|embed)|favicon|releases\.atom)[^"#]*)"'
+)
 PAGE_FORM = re.compile('<form class="search"[^>]*>')
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -49,6 +51,11 @@ def open_templates() -> jinja2.Environment:
 def render_html(template: str, **context: Any) -> bytes:
     """Returns a page."""
     return open_templates().get_template(f"{template}.html").render(context).encode()
+
+
+def render_xml(template: str, **context: Any) -> bytes:
+    """Returns an XML document."""
+    return open_templates().get_template(f"{template}.xml").render(context).encode()
 
 
 def pin_links(html: bytes, release: str) -> bytes:

@@ -80,6 +80,7 @@ class Citation(Record):
         release: tag of the release that was searched.
         content_sha256: digest of what it holds.
         address: where the same number can be seen again.
+        title: the number and what was counted.
         text: all of it as a sentence.
         bibtex: all of it as an entry of BibTeX.
     """
@@ -90,6 +91,7 @@ class Citation(Record):
     release: str
     content_sha256: str
     address: str
+    title: str
     text: str
     bibtex: str
 
@@ -279,10 +281,12 @@ class Home(Answer):
         released_at: when it was made, in UTC.
         content_sha256: digest of what it holds.
         image_count: images.
+        site_count: different registered domains.
         domain_count: different hosts.
         shard_count: shards.
         sample_shard_count: those of them whose rows are invented.
         name_counts: names of each kind.
+        top_sites: registered domains with the most images.
         top_domains: domains with the most images.
         top_names: of each kind the names with the most images.
     """
@@ -290,10 +294,12 @@ class Home(Answer):
     released_at: datetime
     content_sha256: str
     image_count: int
+    site_count: int
     domain_count: int
     shard_count: int
     sample_shard_count: int
     name_counts: Mapping[str, int]
+    top_sites: tuple[Count, ...]
     top_domains: tuple[Count, ...]
     top_names: Mapping[str, tuple[Count, ...]]
 
@@ -308,7 +314,7 @@ class ImagePage(Answer):
         nsfw: what its source says of that, which counts where there is no probability.
         is_hidden: whether that is more than was asked for; then the rest is left out.
         image: what a list shows of it.
-        fields: every column of the table.
+        fields: every column of the table: the source first, what is not known last.
         source: the file that it came from.
         source_sha256: SHA-256 of that file, in hexadecimal.
         is_sample: whether its rows are invented.

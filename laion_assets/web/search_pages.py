@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from laion_assets.search.safety import is_unsafe
 from laion_assets.web.found import export_hits, show_hits
@@ -12,6 +12,7 @@ from laion_assets.web.responses import Image, ImagePage, SearchPage
 from laion_assets.web.visit import NotFoundError, Row, Visit
 from laion_assets.web.wording import hide_folders
 
+FIRST_FIELDS = ("url", "domain", "registered_domain", "caption", "width", "height")
 # Shards of more rows than this are no parquet files that anybody has.
 ROW_INDEX = re.compile("[0-9]{1,15}")
 
@@ -50,11 +51,20 @@ def build_image(visit: Visit) -> ImagePage:
         nsfw=found["nsfw"],
         is_hidden=is_hidden,
         image=None if is_hidden else Image.of(found),
-        fields={} if is_hidden else {n: _keep_digits(n, v) for n, v in found.items()},
+        fields={} if is_hidden else _order_fields(found),
         source=hide_folders(source.source),
         source_sha256=source.sha256,
         is_sample=source.is_sample,
     )
+
+
+def _order_fields(found: Mapping[str, object]) -> dict[str, object]:
+    """Returns the columns: where the image is from first, what is not known last."""
+    names = [*FIRST_FIELDS, *(name for name in found if name not in FIRST_FIELDS)]
+    # Releases of earlier versions lack some.
+    names = [name for name in names if name in found]
+    names.sort(key=lambda name: found[name] is None)
+    return {name: _keep_digits(name, found[name]) for name in names}
 
 
 def _keep_digits(column: str, value: object) -> object:

@@ -11,7 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from laion_assets.web.current_release import OpenRelease, Shelf
 from laion_assets.web.params import Query, write_path
-from laion_assets.web.responses import Answer
+from laion_assets.web.responses import Answer, Images
 
 Row: TypeAlias = Mapping[str, object]
 AnyQuery = TypeVar("AnyQuery", bound=Query)
@@ -91,6 +91,11 @@ class Page:
     build: Callable[[Visit], Answer]
     rows: Callable[[Visit], Iterable[Row]] | None = None
     columns: tuple[str, ...] = ()
+
+    @property
+    def has_card(self) -> bool:
+        """Whether there is a number on it that other sites may show."""
+        return issubclass(self.answer, Images)
 
     def list_words(self, visit: Visit) -> list[str]:
         """Returns what a file of its rows is named after."""

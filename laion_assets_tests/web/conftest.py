@@ -1,15 +1,17 @@
 """A small release with what a page has to bear: hostile captions, missing values, many rows."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from playwright.sync_api import Browser, Page, Route
 
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
@@ -119,3 +121,32 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
 def site(released: Released) -> Site:
     """The site of that release."""
     return released.site
+
+
+@pytest.fixture
+def visit(browser: Browser, released: Released) -> Iterator[Callable[..., Page]]:
+    """Opens the site as a visitor with a browser of these properties; no other host is reached."""
+    with ExitStack() as contexts:
+
+        def open_site(address: str = "/", **properties: Any) -> Page:
+            page = contexts.enter_context(open_page(browser, released.site.url, **properties))
+            page.goto(address.format(release=released.release))
+            return page
+
+        yield open_site
+
+
+@contextmanager
+def open_page(browser: Browser, site: str, **properties: Any) -> Iterator[Page]:
+    """Opens a page of a browser with these properties, which reaches no other host."""
+    with browser.new_context(base_url=site, **properties) as context:
+        page = context.new_page()
+        page.route("**/*", lambda route: keep_here(route, site))
+        yield page
+
+
+def keep_here(route: Route, site: str) -> None:
+    if route.request.url.startswith(site):
+        route.continue_()
+    else:
+        route.abort()

@@ -122,6 +122,8 @@ def test_the_home_page_has_the_figures(site: Site) -> None:
 
     assert home["image_count"] == len(HOSTILE) + 91 + len(ODD_HOSTS) + len(PINS)
     assert (home["shard_count"], home["domain_count"]) == (4, 34 + len(ODD_HOSTS))
+    assert home["site_count"] == len(site.get("/sites.ndjson").text.splitlines())
+    assert home["top_sites"][0] == {"name": "zoo.test", "image_count": len(HOSTILE)}
     assert home["name_counts"] == {"artists": 2, "characters": 6}
     assert home["top_domains"][0] == {"name": "zoo.test", "image_count": len(HOSTILE)}
     assert home["top_names"]["artists"][0] == {"name": "Ana Fox", "image_count": 90}
@@ -181,6 +183,9 @@ def test_an_image_says_where_it_came_from(released: Released) -> None:
     manifest = released.site.get(f"/releases/{released.release}.json").json()["manifest"]
     image = released.site.get("/images/beta/3.json").json()
 
+    assert list(image["fields"])[:3] == ["url", "domain", "registered_domain"]
+    is_known = [value is not None for value in image["fields"].values()]
+    assert is_known == sorted(is_known, reverse=True), "what is not known is last"
     assert image["fields"]["url"] == "https://host3.test/3.jpg"
     assert image["source"] == "beta.parquet", "folders are private"
     assert image["source_sha256"] == manifest["shards"][1]["sha256"]
@@ -286,7 +291,8 @@ def test_every_answer_is_harmless(site: Site) -> None:
         policy = headers["content-security-policy"]
 
         assert "default-src 'none'" in policy
-        assert "script-src" not in policy
+        assert "script-src 'self';" in policy
+        assert "frame-ancestors 'none'" in policy
         assert "img-src 'self';" in policy
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
@@ -599,7 +605,8 @@ def test_every_column_sorts_from_both_ends(site: Site) -> None:
 
     assert list_widths("/search.json?q=fox&sort=width&page=5") == list(range(109, 99, -1))
     assert list_widths("/search.json?q=fox&sort=area_asc") == list(range(100, 120))
-    assert site.get("/search?q=fox&sort=width_asc").text.count(" selected>") == 1
+    page = site.get("/search?q=fox&sort=width_asc").text
+    assert re.findall('aria-current="true">(.+?)</a></li>', page) == ["width, narrowest first"]
 
 
 LISTS = {
