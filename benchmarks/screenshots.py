@@ -38,7 +38,7 @@ def main() -> None:
         expect.set_options(timeout=LIMIT_MS)
         take_graph(page, web_ui)
         take_asset(page, web_ui)
-        take_search(page)
+        take_search(page, Settings.default(REPOSITORY / "data"))
 
 
 def take_graph(page: Page, web_ui: WebUi) -> None:
@@ -62,14 +62,14 @@ def take_asset(page: Page, web_ui: WebUi) -> None:
     save(page, "images.png")
 
 
-def take_search(page: Page) -> None:
-    """Takes a search and the names, in the light and on a phone in the dark."""
-    with run_laion(Settings.default(REPOSITORY / "data")) as (url, _):
-        page.set_viewport_size({"width": 1100, "height": 820})
+def take_search(page: Page, settings: Settings) -> None:
+    """Takes a search in the light, and the first page on a phone in the dark."""
+    with run_laion(settings) as (url, _):
+        page.set_viewport_size({"width": 1000, "height": 560})
         page.goto(f"{url}/search?q=red+fox&min_width=300")
         save(page, "search.png")
         page.emulate_media(color_scheme="dark")
-        page.set_viewport_size({"width": 400, "height": 820})
+        page.set_viewport_size({"width": 390, "height": 700})
         page.goto(f"{url}/")
         save(page, "search-phone.png")
 

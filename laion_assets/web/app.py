@@ -455,6 +455,9 @@ class _Envelope:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["path"].startswith("/static/"):
+                    # Pages of an upgrade need its style at once.
+                    headers.setdefault("cache-control", "public, no-cache")
             await send(message)
 
         await self._app(_take_suffix(scope), receive, send_with_headers)

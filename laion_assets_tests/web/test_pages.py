@@ -298,6 +298,7 @@ def test_every_answer_is_harmless(site: Site) -> None:
         assert headers["referrer-policy"] == "same-origin"
         assert headers["access-control-allow-origin"] == "*"
         assert "set-cookie" not in headers
+        assert headers["cache-control"] in {"public, no-cache", "no-store"}
 
 
 def test_a_program_of_another_page_may_ask_whether_something_is_new(site: Site) -> None:
