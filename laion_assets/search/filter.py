@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
+from laion_assets.search.row_values import SIDE
 from laion_assets.search.safety import UNSAFETY
 from laion_assets.search.sites import Place, read_place
 
@@ -16,6 +17,49 @@ if TYPE_CHECKING:
 
 # Widths are 32-bit integers.
 LARGEST_BOUND = 2**31
+SCORES = ("aesthetic", "similarity", "punsafe", "pwatermark")
+# By the shorter side in pixels: from the first number to below the second.
+SIZES = {
+    "small": (None, 256),
+    "medium": (256, 512),
+    "large": (512, 1024),
+    "huge": (1024, None),
+}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Values from one number to below another; written `6.5..7`, `6.5..` or `..7`.
+
+    Attributes:
+        at_least: the first value; None: from the least.
+        below: where they end, itself not in it; None: to the greatest.
+    """
+
+    at_least: float | None
+    below: float | None
+
+    @classmethod
+    def read(cls, text: str) -> Bounds:
+        """Returns what somebody wrote.
+
+        Raises:
+            LaionError: it is not of this form, or nothing is in it.
+        """
+        first, dots, last = text.partition("..")
+        try:
+            at_least, below = (float(end) if end.strip() else None for end in (first, last))
+        except ValueError:
+            at_least = below = None
+        if not dots or (at_least is None and below is None):
+            raise LaionError(f"{text!r} is no range; write 6.5..7, 6.5.. or ..7")
+        if at_least is not None and below is not None and not at_least < below:
+            raise LaionError(f"{text!r} has nothing in it; write the smaller number first")
+        return cls(at_least, below)
+
+    def __str__(self) -> str:
+        ends = ("" if end is None else f"{end:g}" for end in (self.at_least, self.below))
+        return "..".join(ends)
 
 
 @dataclass(frozen=True)
@@ -33,6 +77,14 @@ class SearchFilter:
             unless its source labels it unsafe; what is left out is counted as hidden.
         min_width: pixels at least.
         min_height: pixels at least.
+        size: one of `SIZES`, by the shorter side.
+        aesthetic: bounds of the aesthetic score.
+        similarity: bounds of the similarity of caption and image.
+        punsafe: bounds of the probability of being unsafe.
+        pwatermark: bounds of the probability of a watermark.
+        license: as in the source.
+        nsfw: label as in the source.
+        language: as in the source.
     """
 
     domain: str | None = None
@@ -44,6 +96,14 @@ class SearchFilter:
     hide_punsafe_above: float | None = None
     min_width: int | None = None
     min_height: int | None = None
+    size: str | None = None
+    aesthetic: Bounds | None = None
+    similarity: Bounds | None = None
+    punsafe: Bounds | None = None
+    pwatermark: Bounds | None = None
+    license: str | None = None
+    nsfw: str | None = None
+    language: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses what no value can be.
@@ -52,15 +112,23 @@ class SearchFilter:
             LaionError: a bound is no number, or too large.
         """
         for name, value in vars(self).items():
-            if isinstance(value, str | bool) or value is None:
+            if isinstance(value, str | bool | Bounds) or value is None:
                 continue
             if not abs(value) < LARGEST_BOUND:
                 raise LaionError(f"{name}: {value!r} is no value of that column")
+        if self.size is not None and self.size not in SIZES:
+            raise LaionError(f"size: {self.size!r} is not one of {', '.join(SIZES)}")
 
     @property
     def equalities(self) -> str:
         """What few rows are, as Lance takes it; empty without any."""
-        wanted = {"domain": self.domain and self.domain.lower(), "shard": self.shard}
+        wanted = {
+            "domain": self.domain and self.domain.lower(),
+            "shard": self.shard,
+            "license": self.license,
+            "nsfw": self.nsfw,
+            "language": self.language,
+        }
         conditions = [
             f"{column} = {quote_text(value)}"
             for column, value in wanted.items()
@@ -83,8 +151,14 @@ class SearchFilter:
             Range("punsafe", at_most=self.max_punsafe),
             Range("width", at_least=self.min_width),
             Range("height", at_least=self.min_height),
+            Range(SIDE, *SIZES.get(self.size or "", (None, None))),
+            *(
+                Range(column, bounds.at_least, bounds.below)
+                for column in SCORES
+                if (bounds := getattr(self, column)) is not None
+            ),
         )
-        return tuple(r for r in ranges if (r.at_least, r.at_most) != (None, None))
+        return tuple(r for r in ranges if (r.at_least, r.below, r.at_most) != (None, None, None))
 
     @property
     def shown(self) -> Range | None:
@@ -101,12 +175,14 @@ class Range:
     Attributes:
         column: its name, or `UNSAFETY`.
         at_least: the least value, None if there is none.
+        below: what all values are below, None if there is no such bound.
         at_most: the greatest value, None if there is none.
         is_missing_kept: whether a row without a value is a hit.
     """
 
     column: str
     at_least: float | None = None
+    below: float | None = None
     at_most: float | None = None
     is_missing_kept: bool = False
 
@@ -114,11 +190,13 @@ class Range:
         """Returns which values are in the range; a missing one is NaN."""
         import numpy as np
 
+        held = ~np.isnan(values)
         if self.at_least is not None:
-            held = values >= _as_stored(self.at_least)
-        else:
-            assert self.at_most is not None
-            held = values <= _as_stored(self.at_most)
+            held &= values >= _as_stored(self.at_least)
+        if self.below is not None:
+            held &= values < _as_stored(self.below)
+        if self.at_most is not None:
+            held &= values <= _as_stored(self.at_most)
         return held | np.isnan(values) if self.is_missing_kept else held
 
 

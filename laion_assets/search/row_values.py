@@ -41,6 +41,11 @@ PIXELS = frozenset({"width", "height"})
 INTEGERS = ("image_id", "row_index")
 # Texts that many rows have in common: a number a row, and each text once.
 CODED = ("domain", "shard")
+# Texts by which the matches are counted; not of hits, so they are read when first asked for.
+COUNTED = ("domain", "registered_domain", "shard", "license", "nsfw", "language")
+# A column that no table has: the smaller of width and height.
+SIDE = "shorter_side"
+_SOURCES = {UNSAFETY: ("punsafe", "nsfw"), SIDE: ("width", "height")}
 # Different for each row, and long.
 TAKEN = ("url", "caption")
 # Up to so many rows, a column of numbers is kept once it was asked for: 4 bytes a row.
@@ -75,7 +80,7 @@ class RowValues:
         self._starts[[f.fragment_id for f in fragments]] = np.cumsum([0, *sizes])[:-1]
         self._floats: dict[str, Numbers] = {}
         self._others: dict[str, Numbers] = {}
-        self._texts: dict[str, Sequence[str]] = {}
+        self._texts: dict[str, Sequence[str | None]] = {}
         # Lance counts the rows that are left, we those that were written.
         self._is_whole = not any(fragment.num_deletions for fragment in fragments)
         if keeps_hits and self._is_whole and self._row_count <= MAX_KEPT_HITS:
@@ -85,7 +90,7 @@ class RowValues:
         """Returns the number in a column for each row id, NaN where there is none.
 
         Args:
-            column: of numbers, or `UNSAFETY`.
+            column: of numbers, `UNSAFETY` or `SIDE`.
             rows: row ids.
         """
         if self._row_count > MAX_KEPT_ROWS:
@@ -93,11 +98,33 @@ class RowValues:
         values: Numbers = self._keep_floats(column)[self._positions(rows)]
         return values
 
+    def read_codes(self, column: str, rows: Numbers) -> tuple[Numbers, Sequence[str | None]]:
+        """Returns a number for the text in a column for each row id, and the text of each number.
+
+        Args:
+            column: one of `COUNTED`; one that the table lacks has no text in any row.
+            rows: row ids.
+        """
+        import numpy as np
+
+        if column not in self._texts:
+            # Two threads may both do it, to the same end.
+            self._keep_codes(column)
+        texts = self._texts[column]
+        if len(texts) == 1:
+            return np.zeros(len(rows), np.int32), texts
+        return self._others[column][self._positions(rows)], texts
+
+    @property
+    def can_count(self) -> bool:
+        """Whether the table is small enough for `read_codes`."""
+        return self._row_count <= MAX_KEPT_ROWS
+
     def read_hits(self, rows: Numbers) -> list[Mapping[str, Any]]:
         """Returns the columns of hits for each row id."""
         if not len(rows):
             return []
-        if self._others:
+        if INTEGERS[0] in self._others:
             return self._read_kept(self._positions(rows))
         if self._is_whole:
             positions = self._positions(rows).tolist()
@@ -141,9 +168,20 @@ class RowValues:
                 [name], np.int64, lambda batch: batch.column(0).to_numpy()
             )
         for name in CODED:
-            known: dict[str, int] = {}
-            self._others[name] = self._load([name], np.int32, partial(_encode, known))
-            self._texts[name] = list(known)
+            self._keep_codes(name)
+
+    def _keep_codes(self, column: str) -> None:
+        """Reads a column of texts; one text that all rows have takes no room."""
+        import numpy as np
+
+        known: dict[str | None, int] = {}
+        if column not in self._dataset.schema.names:
+            self._texts[column] = [None]
+            return
+        codes = self._load([column], np.int32, partial(_encode, known))
+        if len(known) != 1 or column in CODED:
+            self._others[column] = codes
+        self._texts[column] = list(known)
 
     def _keep_floats(self, column: str) -> Numbers:
         """Returns a column by position, and keeps it."""
@@ -198,24 +236,29 @@ class RowValues:
 
 
 def _list_sources(column: str) -> tuple[str, ...]:
-    return ("punsafe", "nsfw") if column == UNSAFETY else (column,)
+    return _SOURCES.get(column, (column,))
 
 
 def _read_floats(column: str, rows: pa.RecordBatch) -> Numbers:
     """Returns numbers as 32-bit floats, NaN for NULL; whole ones are exact to 16 million."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    is_derived = column == UNSAFETY
-    values = measure_unsafety(rows["punsafe"], rows["nsfw"]) if is_derived else rows[column]
+    if column == UNSAFETY:
+        values = measure_unsafety(rows["punsafe"], rows["nsfw"])
+    elif column == SIDE:
+        values = pc.min_element_wise(rows["width"], rows["height"], skip_nulls=False)
+    else:
+        values = rows[column]
     numbers: Numbers = values.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
     return numbers
 
 
-def _encode(known: dict[str, int], rows: pa.RecordBatch) -> Numbers:
-    """Returns a number for each text, and notes those of texts that are new."""
+def _encode(known: dict[str | None, int], rows: pa.RecordBatch) -> Numbers:
+    """Returns a number for each text or None, and notes those of texts that are new."""
     import numpy as np
 
-    encoded = rows.column(0).dictionary_encode()
+    encoded = rows.column(0).dictionary_encode(null_encoding="encode")
     codes = [known.setdefault(text, len(known)) for text in encoded.dictionary.to_pylist()]
     numbers: Numbers = np.array(codes, np.int32)[encoded.indices.to_numpy()]
     return numbers

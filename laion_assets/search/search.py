@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import find_release, newest_release, open_released
+from laion_assets.search.facets import Facets, count_facets
 from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_text
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
 from laion_assets.search.order import Order
@@ -144,6 +145,23 @@ class CaptionSearch:
         started = time.perf_counter()
         found = self._find(None, only)
         return self._answer(found, only, slice(offset, offset + limit), order, started)
+
+    def count_facets(self, query: str | None, only: SearchFilter = EVERYTHING) -> Facets | None:
+        """Counts the hits that are shown by sites, shards, labels, sizes and scores.
+
+        Args:
+            query: as `find` takes it; None: whatever the caption, as `browse`.
+            only: what a hit has to be besides.
+
+        Returns:
+            The counts; None if the table is too large for them.
+
+        Raises:
+            LaionError: the query is too long.
+        """
+        asked = None if query is None else read_query(query)
+        shown, _ = self._show(self._find(asked, only), only)
+        return count_facets(shown.rows, self._values)
 
     def export(
         self, query: str | None, only: SearchFilter = EVERYTHING, order: Order = RELEVANT

@@ -1,0 +1,167 @@
+"""Counts the matches of a search by what they have in common: sites, shards, licences, scores.
+
+The counts are exact up to `MAX_COUNTED` matches. Of more, so many are counted that stand at equal
+distances in the table, and the numbers are those, not an estimate of the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from laion_assets.search.filter import SIZES, Bounds
+from laion_assets.search.row_values import SIDE, RowValues
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+MAX_COUNTED = 250_000
+# Of a long list the commonest are told.
+MAX_VALUES = 8
+# The filter of each list of texts, and its column.
+TEXTS = {
+    "site": "registered_domain",
+    "domain": "domain",
+    "shard": "shard",
+    "license": "license",
+    "nsfw": "nsfw",
+    "language": "language",
+}
+# Where one bar ends and the next begins; the first and the last have no end.
+EDGES = {
+    "aesthetic": (3, 4, 4.5, 5, 5.5, 6, 6.5, 7, 7.5, 8),
+    "similarity": (0.15, 0.2, 0.25, 0.28, 0.3, 0.32, 0.34, 0.36, 0.4),
+    "punsafe": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "pwatermark": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+}
+
+
+@dataclass(frozen=True)
+class FacetValue:
+    """How many of the counted matches have a value.
+
+    Attributes:
+        value: as the filter takes it.
+        image_count: how many have it.
+    """
+
+    value: str
+    image_count: int
+
+
+@dataclass(frozen=True)
+class Facet:
+    """The matches by one filter.
+
+    Attributes:
+        name: of the filter.
+        values: the commonest values, the most images first; for sizes and scores all, in order.
+        other_values: how many more values there are.
+        other_count: how many matches have one of these.
+        missing_count: how many matches have none.
+    """
+
+    name: str
+    values: tuple[FacetValue, ...]
+    other_values: int
+    other_count: int
+    missing_count: int
+
+
+@dataclass(frozen=True)
+class Facets:
+    """The matches by each filter.
+
+    Attributes:
+        counted: how many matches were counted.
+        is_exact: whether these are all.
+        facets: those by which any match has a value.
+    """
+
+    counted: int
+    is_exact: bool
+    facets: tuple[Facet, ...]
+
+
+def count_facets(rows: Numbers, values: RowValues) -> Facets | None:
+    """Counts matches.
+
+    Args:
+        rows: their row ids.
+        values: of the table that they are of.
+
+    Returns:
+        The counts; None for a table that is too large to be kept in memory.
+    """
+    if not values.can_count:
+        return None
+    step = -(-len(rows) // MAX_COUNTED) or 1
+    counted = rows[::step]
+    facets = [
+        *(_count_texts(name, counted, values) for name in TEXTS),
+        _count_sizes(values.read(SIDE, counted)),
+        *(_count_scores(name, values.read(name, counted)) for name in EDGES),
+    ]
+    kept = tuple(facet for facet in facets if facet.values)
+    return Facets(len(counted), step == 1, kept)
+
+
+def _count_texts(name: str, rows: Numbers, values: RowValues) -> Facet:
+    import numpy as np
+
+    codes, texts = values.read_codes(TEXTS[name], rows)
+    counts = np.bincount(codes, minlength=len(texts))
+    missing = int(counts[texts.index(None)]) if None in texts else 0
+    found = [
+        FacetValue(text, int(counts[code]))
+        for code in _list_largest(counts)
+        if (text := texts[code]) is not None
+    ]
+    # Equal counts in a fixed order, whatever the order in which the texts were met.
+    found.sort(key=lambda value: (-value.image_count, value.value))
+    told = found[:MAX_VALUES]
+    other_count = len(rows) - missing - sum(value.image_count for value in told)
+    other_values = int(np.count_nonzero(counts)) - len(told) - bool(missing)
+    return Facet(name, tuple(told), other_values, other_count, missing)
+
+
+def _list_largest(counts: Numbers) -> list[int]:
+    """Returns the places of the largest counts, with all that are as large as the last of them."""
+    import numpy as np
+
+    wanted = MAX_VALUES + 1
+    if len(counts) > wanted:
+        least = max(int(np.partition(counts, -wanted)[-wanted]), 1)
+        places: list[int] = np.flatnonzero(counts >= least).tolist()
+    else:
+        places = np.flatnonzero(counts).tolist()
+    return places
+
+
+def _count_sizes(sides: Numbers) -> Facet:
+    edges = [below for _, below in SIZES.values() if below is not None]
+    counts, missing = _count_between(sides, edges)
+    values = tuple(FacetValue(name, n) for name, n in zip(SIZES, counts, strict=True) if n)
+    return Facet("size", values, 0, 0, missing)
+
+
+def _count_scores(name: str, scores: Numbers) -> Facet:
+    edges = EDGES[name]
+    counts, missing = _count_between(scores, edges)
+    ends = zip((None, *edges), (*edges, None), counts, strict=True)
+    values = [FacetValue(str(Bounds(first, last)), count) for first, last, count in ends]
+    is_any = missing < len(scores)
+    return Facet(name, tuple(values) if is_any else (), 0, 0, missing)
+
+
+def _count_between(values: Numbers, edges: tuple[float, ...] | list[int]) -> tuple[list[int], int]:
+    """Returns how many values are in each range between edges, and how many are missing."""
+    import numpy as np
+
+    known = values[~np.isnan(values)]
+    # As the filter compares: with the edges as 32-bit floats.
+    ranges = np.searchsorted(np.array(edges, np.float32), known, side="right")
+    counts = np.bincount(ranges, minlength=len(edges) + 1)
+    return counts.tolist(), len(values) - len(known)
