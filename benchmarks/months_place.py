@@ -96,7 +96,7 @@ class Place:
             "LAION_DATA_DIR": str(self.disk / "data"),
             "LAION_HISTORY_DIR": str(self.history),
             "LAION_SHARDS": f"{self.source}/*.parquet,"
-            f"http://127.0.0.1:{self.port}/web-{{00000..00019}}.parquet",
+            f"http://127.0.0.1:{self.port}/web-{{00000..00009}}.parquet",
             "LAION_SHEET_ARTISTS": str(self.names),
         }
 

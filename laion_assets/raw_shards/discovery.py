@@ -25,8 +25,8 @@ from laion_assets.raw_shards.sources.urls import SCHEMES, read_version
 REQUESTS_AT_ONCE = 16
 # For the lists of all sources together where somebody waits, and for the answers of all servers.
 # Together they leave some of the 20 seconds that a tick may take.
-LISTING_S = 8
-ASKING_S = 8
+LISTING_S = 6
+ASKING_S = 6
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ REFRESH_NAME = "refresh_counts"
 ASKING_INTERVAL_S = 120
 # So many runs are on their way at most: more of them would only wait, and make ticks long.
 MAX_RUNS = 50
+# The daemon creates a run in half a second or more, and the tick lasts until it has created all.
+MAX_NEW_RUNS = 15
 # A refresh waits for the other runs, so that there is one for many shards; but no longer than this.
 MAX_WAITING_S = 3600
 # A tick names so many things that are not done, each with its reason, and counts the rest.
@@ -85,7 +87,7 @@ class Planner:
         for shard, step in due.steps.items():
             if shard in flying:
                 continue
-            if len(flying) + len(plan.runs) >= MAX_RUNS:
+            if len(plan.runs) >= min(MAX_NEW_RUNS, MAX_RUNS - len(flying)):
                 break
             self._plan_shard(plan, shard, step, due.fallbacks.get(shard))
         # Copies come first: a release is to have what they bring.
@@ -186,7 +188,7 @@ def read_due(
     known = {*instance.get_dynamic_partitions(SHARDS_NAME), *found.new}
     raws = found.raws | read_raws(known - found.raws.keys(), raw_dir)
     # A tick has no time to wait; it comes again.
-    database = replace(warehouse.database, queue_wait_s=5, stranger_wait_s=0)
+    database = replace(warehouse.database, queue_wait_s=4, stranger_wait_s=0)
     chain = read_chain(database, lance_store.store, kinds, raws, found.sources, is_thorough=False)
     due = compare_stages(chain)
     # Dagster fails the whole tick where a run is for a partition that is not there.

@@ -21,7 +21,7 @@ from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.catalog import list_releases, newest_release
 from laion_assets.runs.attempts import Memory
 from laion_assets.runs.backfill import discover_shards, find_missing, run_job
-from laion_assets.runs.tick import MAX_RUNS
+from laion_assets.runs.tick import MAX_NEW_RUNS, MAX_RUNS
 from laion_assets.settings import REPOSITORY, Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.locks import lock_shard
@@ -502,8 +502,16 @@ def test_thousands_of_new_shards_are_asked_for_in_batches(
     result = local.evaluate()
 
     assert len(list_added(result)) == 3000
-    assert len(list_shards(result)) == MAX_RUNS
+    assert len(list_shards(result)) == MAX_NEW_RUNS
     assert len(result.cursor or "") < 1000
+    for request in result.dynamic_partitions_requests or ():
+        local.instance.add_dynamic_partitions(SHARDS_NAME, list(request.partition_keys))
+    for number in range(MAX_RUNS - 1):
+        tags = {"dagster/partition": f"s{number:04}"}
+        local.instance.add_run(
+            dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.QUEUED, tags=tags)
+        )
+    assert list_shards(local.evaluate()) == [f"s{MAX_RUNS - 1:04}"]
 
 
 def test_a_foreign_program_that_has_the_database_is_named_at_once(
