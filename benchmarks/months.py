@@ -185,14 +185,14 @@ def kill_daemon(story: Story, draw: random.Random) -> None:
 
 def stop_server(story: Story, _: random.Random) -> None:
     story.place.kill("server")
-    story.let_last("the web server is down", "http://127.*(no connection|broke off)")
+    story.let_last("the web server is down", r"http://127[^;]*(no connection|broke off)")
     story.place.start_server()
 
 
 def silence_server(story: Story, _: random.Random) -> None:
     server = story.place.processes["server"]
     server.send_signal(signal.SIGSTOP)
-    story.let_last("the web server is silent", "http://127.*(does not answer|no answer within)")
+    story.let_last("the web server is silent", r"http://127[^;]*(does not answer|no answer within)")
     server.send_signal(signal.SIGCONT)
 
 

@@ -171,14 +171,13 @@ class Place:
     def fill_disk(self) -> Iterator[None]:
         """Leaves no room on the disk of the data."""
         filler = self.disk / "filler"
-        with filler.open("wb") as file:
-            with suppress(OSError):
-                os.posix_fallocate(file.fileno(), 0, self.free_bytes)
-            file.seek(0, os.SEEK_END)
-            with suppress(OSError):
-                while True:
-                    file.write(b"\0" * 4096)
-                    file.flush()
+        # Without a buffer, which could not be written when the file is closed.
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(1 << 20))
+        with filler.open("ab", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
         try:
             yield
         finally:

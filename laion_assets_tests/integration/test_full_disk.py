@@ -9,6 +9,8 @@ from laion_assets_tests.integration.test_daemon import DAEMON, drop, find_ended
 from laion_assets_tests.integration.test_status import fill, mount
 from laion_assets_tests.integration.web_ui import run_in_background, run_web_ui, wait_for
 
+# Several ticks and runs go by in each wait, on a machine that may be busy.
+LIMIT_S = 600
 # The sensor as it is, but for its patience.
 DEFINITIONS = """
 from laion_assets.definitions import build_defs
@@ -38,13 +40,15 @@ def test_after_room_is_made_all_goes_on_by_itself(tmp_path: Path) -> None:
             run_in_background([*DAEMON, *place], REPOSITORY, shell.environment, log),
         ):
             web_ui.start_sensor("discover_shards")
-            wait_for(lambda: find_ended(web_ui, "refresh_counts", 1), "the first release")
+            wait_for(lambda: find_ended(web_ui, "refresh_counts", 1), "the first release", LIMIT_S)
             fill(disk)
             drop(shell, "b", make_shard("b", rows=5))
-            failed, *_ = wait_for(lambda: find_ended(web_ui, "ingest_shards", 2), "a refusal")
+            failed, *_ = wait_for(
+                lambda: find_ended(web_ui, "ingest_shards", 2), "a refusal", LIMIT_S
+            )
             failures = web_ui.list_failures(failed.run_id)
             (disk / "filler").unlink()
-            wait_for(lambda: find_ended(web_ui, "refresh_counts", 2), "the second release")
+            wait_for(lambda: find_ended(web_ui, "refresh_counts", 2), "the second release", LIMIT_S)
             runs = web_ui.list_runs()
 
         assert (failed.shard, failed.status) == ("b", "FAILURE")
