@@ -17,6 +17,8 @@ from laion_assets.counts.entity_counts import build_entity_counts_asset
 from laion_assets.counts.site_counts import site_counts
 from laion_assets.images.asset import images
 from laion_assets.images.checks import (
+    MOSTLY_ACCEPTED,
+    ROWS_ACCOUNTED,
     columns_as_documented,
     few_repeats,
     scores_in_range,
@@ -31,6 +33,7 @@ from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.raw_shards.source_asset import SOURCE_SHARDS
 from laion_assets.releases.asset import build_release_asset
 from laion_assets.releases.checks import counts_equal_duckdb, indices_cover_every_row
+from laion_assets.runs.clean_history import build_clean_history, build_daily_cleaning
 from laion_assets.settings import Settings
 from laion_assets.stores.resources import LanceResource, Warehouse
 
@@ -54,6 +57,10 @@ def build_defs(
     """Returns the assets, jobs, schedule, sensor and resources for these settings."""
     kinds = tuple(settings.sheets)
     refresh_counts = build_refresh_job(kinds)
+    asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
+    clean_history = build_clean_history(
+        {ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key}.union(*(c.check_keys for c in asset_checks))
+    )
     return dg.Definitions(
         assets=[
             SOURCE_SHARDS,
@@ -66,9 +73,9 @@ def build_defs(
             build_entity_counts_asset(kinds),
             build_release_asset(kinds),
         ],
-        asset_checks=[*TABLE_CHECKS, *build_checks(kinds)],
-        jobs=[INGEST_SHARDS, refresh_counts],
-        schedules=[build_daily_refresh(refresh_counts)],
+        asset_checks=asset_checks,
+        jobs=[INGEST_SHARDS, refresh_counts, clean_history],
+        schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
         sensors=[build_discover_shards(refresh_counts, kinds, discovery_interval_s)],
         resources=build_resources(settings),
         # DuckDB and Lance use every core inside one process; a process a step would only add

@@ -66,3 +66,9 @@ class HistoryLogs(LocalComputeLogManager):
     ) -> Self:
         """Returns the folder."""
         return cls(str(find_history_dir() / "compute_logs"), inst_data=inst_data)
+
+
+def remove_run_log(run_id: str) -> None:
+    """Removes the file of the events of a run that was deleted; Dagster only empties it."""
+    for path in (find_history_dir() / "history" / "runs").glob(f"{run_id}.db*"):
+        path.unlink(missing_ok=True)

@@ -241,6 +241,40 @@ def test_a_command_that_does_not_stop_by_itself_is_ended(shell: Shell, count: in
         process.stdout.close()
 
 
+COMMAND_WITH_A_THREAD = """
+import atexit, click, os, signal, sys, threading
+from laion_assets.cli.main import main
+
+@main.command()
+@click.argument("how")
+def leave(how):
+    # As a library that keeps a thread for ever.
+    threading.Thread(target=threading.Event().wait).start()
+    atexit.register(print, "registered")
+    print("done")
+    if how == "failed":
+        raise ValueError("broken")
+    if how == "stopped":
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait()
+    sys.exit(int(how))
+
+main()
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("0", 0), ("3", 3), ("failed", 1), ("stopped", 143)])
+def test_a_thread_that_never_ends_does_not_keep_a_command(
+    shell: Shell, how: str, status: int
+) -> None:
+    result = shell.run(sys.executable, "-c", COMMAND_WITH_A_THREAD, "leave", how)
+
+    assert result.returncode == status
+    # Nothing that was said is lost.
+    assert result.stdout == "done\nregistered\n"
+    assert result.stderr.count("\n") == (how in {"failed", "stopped"})
+
+
 def test_a_reader_that_goes_away_ends_a_command_without_a_word(shell: Shell) -> None:
     write_source(shell, "one", "many a word", rows=1000)
     assert shell.run("laion", "backfill", "--all").returncode == 0

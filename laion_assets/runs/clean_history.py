@@ -1,0 +1,145 @@
+"""Removes old runs from Dagster's history, with their events and what they printed.
+
+What the pages and `laion status` say stays as it is: the last run of each job for each shard is
+kept, and each run of which a partition, an asset or a check shows the last result.
+"""
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster import DagsterEventType, EventRecordsFilter
+from pydantic import Field
+
+from laion_assets.history import remove_run_log
+from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.overtaken import PARTITION_TAG
+from laion_assets.runs.tick import IN_BACKGROUND
+
+# So many records are read at a time.
+PAGE_LENGTH = 500
+SHOWN_EVENTS = (
+    DagsterEventType.ASSET_MATERIALIZATION,
+    DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+)
+
+
+class CleaningConfig(dg.Config):
+    """How long the history is kept."""
+
+    keep_days: float = Field(
+        default=90,
+        ge=0,
+        description="Runs that ended longer ago are removed, unless a page shows them.",
+    )
+
+
+def build_clean_history(checks: Collection[dg.AssetCheckKey]) -> dg.JobDefinition:
+    """Returns the job that removes old runs; it is told which checks there are."""
+
+    @dg.op
+    @explain_failures
+    def remove_old_runs(context: dg.OpExecutionContext, config: CleaningConfig) -> None:
+        """Removes the runs that ended long ago and that nothing shows any more."""
+        count = clean_history(context.instance, checks, config.keep_days)
+        context.log.info(f"removed {count:,} runs with their events and logs")
+
+    @dg.job(
+        name="clean_history",
+        description=(
+            "Removes runs that ended over 90 days ago from Dagster's history, with their events "
+            "and logs. The last run of each shard, asset and check stays."
+        ),
+    )
+    def job() -> None:
+        remove_old_runs()
+
+    return job
+
+
+def build_daily_cleaning(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Returns the schedule that runs the cleaning every day."""
+    return dg.ScheduleDefinition(
+        name="daily_clean_history",
+        job=job,
+        cron_schedule="0 5 * * *",
+        execution_timezone="UTC",
+        tags=IN_BACKGROUND,
+        description="Removes old runs from Dagster's history every day at 05:00 UTC.",
+    )
+
+
+def clean_history(
+    instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey], keep_days: float
+) -> int:
+    """Removes the runs that ended longer ago than these days and that nothing shows any more.
+
+    Args:
+        instance: the history.
+        checks: the checks that there are.
+        keep_days: how long a run is kept in any case.
+
+    Returns:
+        How many were removed.
+    """
+    since = datetime.now(tz=UTC) - timedelta(days=keep_days)
+    old = _find_superseded(instance, since)
+    if old:
+        old -= _find_shown(instance, checks)
+    for run_id in sorted(old):
+        # The run itself goes last but for its file, so that a cleaning that was cut off goes on.
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        instance.delete_run(run_id)
+        remove_run_log(run_id)
+    return len(old)
+
+
+def _find_superseded(instance: dg.DagsterInstance, since: datetime) -> set[str]:
+    """Returns the runs that ended before then, without the last of each job for each shard."""
+    seen: set[tuple[str, str]] = set()
+    old: set[str] = set()
+    for record in _list_runs(instance):
+        run = record.dagster_run
+        work = run.job_name, run.tags.get(PARTITION_TAG, "")
+        is_last = work not in seen
+        seen.add(work)
+        if run.is_finished and not is_last and record.update_timestamp.astimezone(UTC) < since:
+            old.add(run.run_id)
+    return old
+
+
+def _list_runs(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
+    """Yields all runs, the newest first."""
+    cursor: str | None = None
+    while page := instance.get_run_records(limit=PAGE_LENGTH, cursor=cursor):
+        yield from page
+        cursor = page[-1].dagster_run.run_id
+
+
+def _find_shown(instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey]) -> set[str]:
+    """Returns the runs whose result an asset, a partition or a check shows as its last."""
+    storage = instance.event_log_storage
+    executions = storage.get_latest_asset_check_execution_by_key(list(checks))
+    shown = {execution.run_id for execution in executions.values()}
+    for key in instance.all_asset_keys():
+        for event_type in SHOWN_EVENTS:
+            ids = storage.get_latest_storage_id_by_partition(key, event_type).values()
+            shown |= _find_runs(instance, key, event_type, sorted(ids))
+        if (last := instance.get_latest_materialization_event(key)) is not None:
+            shown.add(last.run_id)
+        if (planned := storage.get_latest_planned_materialization_info(key)) is not None:
+            shown.add(planned.run_id)
+    return shown
+
+
+def _find_runs(
+    instance: dg.DagsterInstance, key: dg.AssetKey, event_type: DagsterEventType, ids: list[int]
+) -> set[str]:
+    runs: set[str] = set()
+    for start in range(0, len(ids), PAGE_LENGTH):
+        wanted = EventRecordsFilter(
+            event_type, asset_key=key, storage_ids=ids[start : start + PAGE_LENGTH]
+        )
+        records = instance.event_log_storage.get_event_records(wanted)
+        runs |= {record.event_log_entry.run_id for record in records}
+    return runs
