@@ -17,12 +17,13 @@ from laion_assets.counts.refresh import (
 from laion_assets.images.load import load_shard
 from laion_assets.lance_images.copy import copy_shard
 from laion_assets.names.sheets import refresh_sheet
-from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.publish import ReleaseOrder, publish_release
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 
 
 def main() -> None:
@@ -52,9 +53,9 @@ def ingest(settings: Settings, file: Path, shard: str | None = None) -> None:
 def load(settings: Settings, file: Path, shard: str | None = None) -> str:
     """Brings a shard from its file to DuckDB; returns its name."""
     source = describe_file(file)
-    raw = fetch_shard(replace(source, shard=shard or source.shard), settings.raw_dir)
+    raw = fetch_shard(replace(source, shard=shard or source.shard), RawStore(settings.raw_dir))
     with Database(settings.database).write() as connection:
-        load_shard(connection, raw, raw_path(settings.raw_dir, raw.shard), "none")
+        load_shard(connection, raw, RawStore(settings.raw_dir).path(raw.shard), "none")
     return raw.shard
 
 

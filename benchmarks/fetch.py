@@ -23,6 +23,7 @@ from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.raw_shards.sources.urls import describe_url
+from laion_assets.stores.raw_store import RawStore
 
 CHUNK_BYTES = 1 << 20
 
@@ -45,9 +46,9 @@ def measure(folder: Path, source: Path, rounds: int) -> None:
         url = f"{origin}/{source.name}"
         works: dict[str, Callable[[], object]] = {
             "plain copy": lambda: shutil.copyfile(source, copy),
-            "local fetch": lambda: fetch_shard(describe_file(source), raw_dir),
+            "local fetch": lambda: fetch_shard(describe_file(source), RawStore(raw_dir)),
             "plain download": lambda: download(url, copy),
-            "remote fetch": lambda: fetch_shard(describe_url(url, None), raw_dir),
+            "remote fetch": lambda: fetch_shard(describe_url(url, None), RawStore(raw_dir)),
         }
         timings: dict[str, list[float]] = {label: [] for label in works}
         for _ in range(rounds):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import dagster as dg
 
@@ -104,7 +103,7 @@ def build_discover_shards(
             context.log.warning(line)
         additions = [SHARDS.build_add_request(found.new)] if found.new else []
         try:
-            due = read_due(instance, found, Path(shards.raw_dir), (warehouse, lance_store), kinds)
+            due = read_due(instance, found, shards.store, (warehouse, lance_store), kinds)
         except DatabaseBusyError as error:
             return dg.SensorResult(
                 skip_reason=f"{error}; looks again by itself",

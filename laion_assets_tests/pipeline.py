@@ -14,19 +14,20 @@ from laion_assets.counts.refresh import (
 from laion_assets.images.load import load_shard
 from laion_assets.lance_images.copy import copy_shard
 from laion_assets.names.sheets import refresh_sheet
-from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.publish import Publication, ReleaseOrder, publish_release
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 
 
 def load(settings: Settings, shard: str, source: Path) -> None:
     """Brings a shard to DuckDB."""
-    raw = fetch_shard(replace(describe_file(source), shard=shard), settings.raw_dir)
+    raw = fetch_shard(replace(describe_file(source), shard=shard), RawStore(settings.raw_dir))
     with Database(settings.database).write() as connection:
-        load_shard(connection, raw, raw_path(settings.raw_dir, shard), "run")
+        load_shard(connection, raw, RawStore(settings.raw_dir).path(shard), "run")
 
 
 def copy(settings: Settings, shard: str) -> None:

@@ -243,6 +243,21 @@ def test_only_the_stores_open_files_tables_and_locks() -> None:
     assert found == []
 
 
+def test_stores_are_handed_over_and_not_their_folders() -> None:
+    """Whoever gets a folder has to know what is in it; a store can move to another place."""
+    found = [
+        f"{module}:{node.lineno} {node.name}({argument.arg})"
+        for module, tree in TREES.items()
+        if name_layer(module) not in ("stores", "settings")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        if argument.arg in ("raw_dir", "lance_dir")
+    ]
+
+    assert found == [], "take a RawStore or a LanceStore"
+
+
 def test_the_search_page_reads_lance_alone() -> None:
     found = [
         f"{module} imports {name}"

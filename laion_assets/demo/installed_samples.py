@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.demo.sample_shards import DEFAULT_SPEC, sample_shard_name
-from laion_assets.raw_shards.fetch import list_raw_shards, raw_path
 from laion_assets.raw_shards.samples import is_sample_file
 from laion_assets.stores.database import Database
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def find_sample_files(settings: Settings) -> list[Path]:
 
 def find_sample_shards(settings: Settings) -> set[str]:
     """Returns the shards that may be here and are samples, by their files, their rows or names."""
-    raw = list_raw_shards(settings.raw_dir)
-    marked = {shard for shard in raw if is_sample_file(raw_path(settings.raw_dir, shard))}
+    store = RawStore(settings.raw_dir)
+    marked = {shard for shard in store.list_shards() if is_sample_file(store.path(shard))}
     files = {path.stem for path in find_sample_files(settings)}
     return list_sample_names() | files | marked | _list_loaded_samples(settings)
 

@@ -1,6 +1,5 @@
 """The cleaned rows of each shard, in DuckDB."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -28,7 +27,7 @@ from laion_assets.stores.resources import Warehouse
 if TYPE_CHECKING:
     from laion_assets.images.load import ShardLoad
     from laion_assets.images.profile import ShardProfile
-    from laion_assets.raw_shards.fetch import RawShard
+    from laion_assets.stores.raw_store import RawShard
 
 
 @laion_asset(
@@ -59,14 +58,13 @@ def images(
     from laion_assets.images.profile import profile_shard
     from laion_assets.images.soundness import account_shard
     from laion_assets.images.space import check_load_space
-    from laion_assets.raw_shards.fetch import check_unchanged, raw_path, read_raw_shard
 
-    raw_dir = Path(shards.raw_dir)
+    store, shard = shards.store, context.partition_key
     with warehouse.database.write() as connection:
-        raw = read_raw_shard(context.partition_key, raw_dir)
-        check_load_space(raw, raw_path(raw_dir, raw.shard), warehouse.database.path)
-        load = load_shard(connection, raw, raw_path(raw_dir, raw.shard), context.run.run_id)
-        check_unchanged(raw, raw_dir)
+        raw = store.read(shard)
+        check_load_space(raw, store.path(shard), warehouse.database.path)
+        load = load_shard(connection, raw, store.path(shard), context.run.run_id)
+        store.check_unchanged(raw)
         profile = profile_shard(connection, raw.shard)
         account = account_shard(connection, raw.shard, raw.file_rows)
     if reason := find_main_reason(load.rejected, raw.file_rows):

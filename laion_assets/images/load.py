@@ -12,11 +12,11 @@ import duckdb
 from laion_assets.errors import LaionError, ShardError, first_line
 from laion_assets.images.registered_domain import map_hosts
 from laion_assets.images.text_repair import repair_file
-from laion_assets.raw_shards.fetch import RawShard
 from laion_assets.raw_shards.samples import is_sample_file
 from laion_assets.raw_shards.source_columns import select_list
 from laion_assets.raw_shards.verify import plain_path
 from laion_assets.schemas import CLEANING_VERSION
+from laion_assets.stores.raw_store import RawShard
 from laion_assets.stores.reasons import find_system_reason
 from laion_assets.stores.sql import load_sql, quote_path
 

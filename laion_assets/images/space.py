@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 
 if TYPE_CHECKING:
-    from laion_assets.raw_shards.fetch import RawShard
+    from laion_assets.stores.raw_store import RawShard
 
 # DuckDB takes up to the size of the file's columns, uncompressed, plus this for what it derives.
 DERIVED_BYTES_A_ROW = 100

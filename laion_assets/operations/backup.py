@@ -9,25 +9,23 @@ nothing is cleaned up meanwhile. Raw files are links where the disk is the same.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
 from laion_assets.names.sheet_download import is_link
-from laion_assets.raw_shards.fetch import find_raw_shard
 from laion_assets.releases.catalog import list_releases, open_released
 from laion_assets.releases.manifest import Record, find_versions
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import check_space, measure_folder
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ def _fill(settings: Settings, made: Path) -> Backup:
     _check_database(made / settings.database.name)
     releases = _check_lance(store, copy)
     files += [_describe(path, made) for path in _list_files(copy.folder)]
-    files += _copy_raw(settings.raw_dir, made)
+    files += _copy_raw(RawStore(settings.raw_dir), made)
     files += _copy_sheets(settings, made)
     backup = Backup(
         made_at=datetime.now(tz=UTC),
@@ -192,27 +190,25 @@ def _is_data(path: Path) -> bool:
     return not is_temporary and not {"_versions", "_refs"} & set(path.parts)
 
 
-def _copy_raw(raw_dir: Path, made: Path) -> Iterator[BackedUpFile]:
-    for path in sorted(raw_dir.glob("*.parquet")):
-        yield from _copy_raw_shard(path, made)
+def _copy_raw(store: RawStore, made: Path) -> Iterator[BackedUpFile]:
+    for shard in sorted(store.list_shards()):
+        yield from _copy_raw_shard(store, shard, made)
 
 
-def _copy_raw_shard(path: Path, made: Path) -> list[BackedUpFile]:
+def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFile]:
     """Copies a verified file and its record; nothing of one that is being replaced.
 
     Raises:
         LaionError: the file is not the one of its record.
     """
-    shard, raw_dir = path.stem, path.parent
-    while record := find_raw_shard(shard, raw_dir):
+    path, copy = store.path(shard), RawStore(made / "raw")
+    while record := store.find(shard):
         copied = _link_or_copy(path, made, f"raw/{path.name}")
         if copied.sha256 == record.sha256:
-            kept = made / "raw" / f"{shard}.json"
-            kept.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
-            return [copied, _describe(kept, made)]
+            return [copied, _describe(copy.write_record(record), made)]
         (made / copied.path).unlink()
         # Else it was replaced while it was copied.
-        if find_raw_shard(shard, raw_dir) == record:
+        if store.find(shard) == record:
             raise LaionError(
                 f"{path}: is not the file that was verified; materialize `raw_shards` again"
             )

@@ -14,6 +14,7 @@ from laion_assets.orchestration.dead_runs import list_unfinished
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
@@ -25,7 +26,7 @@ PARTITION_TAG = "dagster/partition"
 def find_places(settings: Settings, instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """Returns for each shard the places that have something of it, `partition` among them."""
     places = find_traces(
-        Database(settings.database), LanceStore(settings.lance_dir), settings.raw_dir
+        Database(settings.database), LanceStore(settings.lance_dir), RawStore(settings.raw_dir)
     )
     for shard in instance.get_dynamic_partitions(SHARDS_NAME):
         places.setdefault(shard, []).append("partition")
@@ -53,7 +54,10 @@ def remove_shards(
     for shard in shards:
         instance.delete_dynamic_partition(SHARDS_NAME, shard)
     remove_traces(
-        Database(settings.database), LanceStore(settings.lance_dir), settings.raw_dir, shards
+        Database(settings.database),
+        LanceStore(settings.lance_dir),
+        RawStore(settings.raw_dir),
+        shards,
     )
 
 

@@ -10,32 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
-from pathlib import Path
 
 from laion_assets.counts.refresh import clear_counts
 from laion_assets.images.load import delete_shard
 from laion_assets.lance_images.table import list_shards, remove_shards
-from laion_assets.raw_shards.fetch import list_raw_shards, remove_raw_shard
 from laion_assets.stores.columns import forget_shard
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.sql import load_sql
 
 
-def find_traces(database: Database, store: LanceStore, raw_dir: Path) -> dict[str, list[str]]:
+def find_traces(database: Database, store: LanceStore, raw_store: RawStore) -> dict[str, list[str]]:
     """Returns the places that have something of a shard, for each shard that any place has."""
     dataset = store.find("images")
     places = {
         "DuckDB": set(_list_loaded(database)),
         "Lance": set() if dataset is None else list_shards(dataset),
-        "raw copy": list_raw_shards(raw_dir),
+        "raw copy": raw_store.list_shards(),
     }
     shards = sorted(set().union(*places.values()))
     return {shard: [place for place, has in places.items() if shard in has] for shard in shards}
 
 
 def remove_traces(
-    database: Database, store: LanceStore, raw_dir: Path, shards: Collection[str]
+    database: Database, store: LanceStore, raw_store: RawStore, shards: Collection[str]
 ) -> None:
     """Removes the shards from every place; the tables of counts are emptied if none is left."""
     if database.path.exists():
@@ -52,7 +51,7 @@ def remove_traces(
                 stack.enter_context(store.lock_shard(shard))
             remove_shards(store, "images", shards)
     for shard in shards:
-        remove_raw_shard(raw_dir, shard)
+        raw_store.remove(shard)
 
 
 def _list_loaded(database: Database) -> list[str]:

@@ -1,7 +1,6 @@
 """The verified parquet file of each shard."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -53,20 +52,20 @@ def raw_shards(
     SELECT * FROM 'data/raw/train-00000-of-00007-79dce5ed48fccbf6.parquet' LIMIT 10
     ```
     """
-    from laion_assets.raw_shards.fetch import bring_shard, raw_path
+    from laion_assets.raw_shards.fetch import bring_shard
     from laion_assets.raw_shards.progress import Progress
     from laion_assets.raw_shards.source_columns import describe_columns
     from laion_assets.stores.loads import is_loaded
 
-    shard, raw_dir = context.partition_key, Path(shards.raw_dir)
+    shard, store = context.partition_key, shards.store
     progress = Progress(shard)
-    raw, is_gone = bring_shard(shards.locations, shard, raw_dir, shards.rules, progress)
+    raw, is_gone = bring_shard(shards.locations, shard, store, shards.rules, progress)
     if is_gone:
         context.log.warning(f"no source has {shard} any more; the file from {raw.source} stays")
     if config.only_if_changed and is_loaded(warehouse.database, shard, raw.sha256):
         context.log.info(f"{shard} has the content that is loaded; nothing downstream runs")
         return
-    columns = describe_columns(raw_path(raw_dir, raw.shard))
+    columns = describe_columns(store.path(shard))
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(raw.sha256),
         metadata={
@@ -79,7 +78,7 @@ def raw_shards(
             "source": describe_place(raw.source),
             "is_source_gone": is_gone,
             "fetched_at": raw.fetched_at,
-            "file": dg.MetadataValue.path(raw_path(raw_dir, raw.shard)),
+            "file": dg.MetadataValue.path(store.path(shard)),
         },
     )
 

@@ -6,12 +6,10 @@ import random
 import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from laion_assets.errors import GoneError, ShardError
-from laion_assets.raw_shards.fetch import RawShard, find_raw_shard, is_same_content, raw_path
+from laion_assets.raw_shards.fetch import is_same_content
 from laion_assets.raw_shards.sources.listing import (
     Listing,
     join_listings,
@@ -20,6 +18,7 @@ from laion_assets.raw_shards.sources.listing import (
 )
 from laion_assets.raw_shards.sources.source import Source, SourceRules, hide_secrets, split_scheme
 from laion_assets.raw_shards.sources.urls import SCHEMES, read_version
+from laion_assets.stores.raw_store import RawShard, RawStore
 
 # A server that is asked for the versions of thousands of files sees so many requests at once.
 REQUESTS_AT_ONCE = 16
@@ -70,7 +69,7 @@ class _Answers:
 
 def discover(
     locations: Iterable[str],
-    raw_dir: Path,
+    store: RawStore,
     rules: SourceRules,
     partitions: Collection[str],
     *,
@@ -82,7 +81,7 @@ def discover(
 
     Args:
         locations: as `list_shards` takes them.
-        raw_dir: folder of the verified files.
+        store: the verified files.
         rules: how to talk to servers.
         partitions: the shards that are known.
         is_asking: whether to ask the server of each plain URL which file it has now.
@@ -90,12 +89,12 @@ def discover(
         is_whole: whether these are all locations; if not, the others may have what these lack.
     """
     listing = _list_within(locations, rules) if is_hurried else recall_listing(locations, rules)
-    fetched = read_raws(listing.sources, raw_dir)
+    fetched = store.find_all(listing.sources)
     asked = _ask_versions(listing.sources, rules) if is_asking else _Answers({}, {}, {})
     sources = listing.sources | asked.sources
     due = [s for s, source in sources.items() if is_fetch_due(source, fetched.get(s))]
     # A linked file that was written into changes here with its source, and is `fetched` no more.
-    changed = [shard for shard in due if raw_path(raw_dir, shard).exists()]
+    changed = [shard for shard in due if store.path(shard).exists()]
     unnamed = set(partitions) - sources.keys() - listing.refused.keys()
     is_complete = is_whole and not listing.unlisted
     # A URL that was never there is a mistake; one whose file is here is gone.
@@ -180,14 +179,3 @@ def is_fetch_due(source: Source, raw: RawShard | None) -> bool:
 def name_fetch(source: Source, raw: RawShard | None) -> str:
     """Returns a text that only this change of this shard has, for as long as it is not done."""
     return "|".join((source.shard, source.version or "", raw.fetched_at if raw else ""))
-
-
-def read_raws(shards: Iterable[str], raw_dir: Path) -> dict[str, RawShard]:
-    """Returns the verified files of these shards, where there are any that can be read."""
-    found = {}
-    for shard in shards:
-        # Whoever fetches the shard says why its folder cannot be used.
-        with suppress(OSError):
-            if raw := find_raw_shard(shard, raw_dir):
-                found[shard] = raw
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,6 +11,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from laion_assets.raw_shards.sources.source import SourceRules
     from laion_assets.settings import Settings
+    from laion_assets.stores.raw_store import RawStore
 
 
 class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -48,6 +50,13 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             bucket_endpoint=settings.bucket_endpoint,
             is_anonymous=settings.is_anonymous,
         )
+
+    @property
+    def store(self) -> RawStore:
+        """The verified files."""
+        from laion_assets.stores.raw_store import RawStore
+
+        return RawStore(Path(self.raw_dir))
 
     @property
     def rules(self) -> SourceRules:

@@ -59,9 +59,7 @@ def discover_shards(
 
     source = ShardSource.build(settings).process_config_and_initialize()
     partitions = instance.get_dynamic_partitions(SHARDS_NAME)
-    found = discover(
-        source.locations, settings.raw_dir, source.rules, partitions, is_asking=is_asking
-    )
+    found = discover(source.locations, source.store, source.rules, partitions, is_asking=is_asking)
     if found.new:
         instance.add_dynamic_partitions(SHARDS_NAME, found.new)
     for event in describe_changes(found.due, (*found.new, *found.changed)):

@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from laion_assets.raw_shards.discovery import is_fetch_due, name_fetch
-from laion_assets.raw_shards.fetch import RawShard
 from laion_assets.raw_shards.sources.source import Source
 from laion_assets.schemas import CLEANING_VERSION
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawShard
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def read_chain(
         database: the tables.
         store: the Lance tables.
         kinds: the kinds of names that are counted.
-        raws: the verified files, as `read_raws` has them.
+        raws: the verified files, as `RawStore.find_all` has them.
         sources: what the sources have, as far as they were asked.
         is_thorough: whether to compare the ids of all rows of DuckDB and Lance. If not, that is
             done only where the row counts differ, or where a release is due, which would notice.

@@ -11,6 +11,7 @@ import dagster as dg
 
 from laion_assets.partitions import SHARDS
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 
 if TYPE_CHECKING:
     from laion_assets.raw_shards.discovery import Discovery
@@ -54,12 +55,11 @@ def read_loads(settings: Settings) -> dict[str, Load]:
 
 def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due:
     """Returns what has to be done for these shards, by everything that is known of them."""
-    from laion_assets.raw_shards.discovery import read_raws
     from laion_assets.runs.due import compare_stages, read_chain
     from laion_assets.stores.database import Database
 
     rest = [shard for shard in shards if shard not in found.raws]
-    raws = found.raws | read_raws(rest, settings.raw_dir)
+    raws = found.raws | RawStore(settings.raw_dir).find_all(rest)
     sources = {shard: s for shard, s in found.sources.items() if shard in shards}
     raws = {shard: raw for shard, raw in raws.items() if shard in shards}
     database = Database(settings.database)
@@ -74,7 +74,7 @@ def look_around(settings: Settings, shards: Collection[str]) -> Discovery:
     from laion_assets.raw_shards.sources.source import SourceRules, split_scheme
 
     near = [location for location in settings.shards if not split_scheme(location)]
-    return discover(near, settings.raw_dir, SourceRules(), shards, is_asking=False)
+    return discover(near, RawStore(settings.raw_dir), SourceRules(), shards, is_asking=False)
 
 
 def read_states(

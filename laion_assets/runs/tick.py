@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from laion_assets.raw_shards.discovery import Discovery
     from laion_assets.raw_shards.resource import ShardSource
     from laion_assets.runs.due import Due, Step
+    from laion_assets.stores.raw_store import RawStore
     from laion_assets.stores.resources import LanceResource, Warehouse
 
 SENSOR_NAME = "discover_shards"
@@ -160,7 +160,7 @@ def look(
     locations = shards.locations if is_asking else near
     return discover(
         locations,
-        Path(shards.raw_dir),
+        shards.store,
         shards.rules.hurried,
         instance.get_dynamic_partitions(SHARDS_NAME),
         is_asking=is_asking,
@@ -172,7 +172,7 @@ def look(
 def read_due(
     instance: dg.DagsterInstance,
     found: Discovery,
-    raw_dir: Path,
+    raw_store: RawStore,
     stores: tuple[Warehouse, LanceResource],
     kinds: Iterable[str],
 ) -> Due:
@@ -181,12 +181,11 @@ def read_due(
     Raises:
         DatabaseBusyError: another program has the DuckDB file; it is not waited for.
     """
-    from laion_assets.raw_shards.discovery import read_raws
     from laion_assets.runs.due import compare_stages, read_chain
 
     warehouse, lance_store = stores
     known = {*instance.get_dynamic_partitions(SHARDS_NAME), *found.new}
-    raws = found.raws | read_raws(known - found.raws.keys(), raw_dir)
+    raws = found.raws | raw_store.find_all(known - found.raws.keys())
     # A tick has no time to wait; it comes again.
     database = replace(warehouse.database, queue_wait_s=4, stranger_wait_s=0)
     chain = read_chain(database, lance_store.store, kinds, raws, found.sources, is_thorough=False)

@@ -7,10 +7,11 @@ from laion_assets.counts.checks import build_checks
 from laion_assets.counts.refresh import refresh_entity_counts
 from laion_assets.images.load import load_shard
 from laion_assets.names.sheets import refresh_sheet
-from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.resources import Warehouse
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 
@@ -29,9 +30,9 @@ def counted(
         captions = [f"{shard} by claude monet", "É", "nothing"]
         urls = [f"https://a.test/{shard}/{n}" for n in range(len(captions))]
         source = write_shard(shard, url=urls, caption=captions)
-        raw = fetch_shard(describe_file(source), settings.raw_dir)
+        raw = fetch_shard(describe_file(source), RawStore(settings.raw_dir))
         with database.write() as connection:
-            load_shard(connection, raw, raw_path(settings.raw_dir, shard), "run")
+            load_shard(connection, raw, RawStore(settings.raw_dir).path(shard), "run")
     for kind, location in settings.sheets.items():
         refresh_sheet(database, kind, location)
     refresh_entity_counts(database, settings.sheets)

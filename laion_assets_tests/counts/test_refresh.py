@@ -11,10 +11,11 @@ from laion_assets.counts.refresh import refresh_domain_counts, refresh_entity_co
 from laion_assets.errors import StaleTableError
 from laion_assets.images.load import load_shard
 from laion_assets.names.sheets import parse_sheet, store_sheet
-from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database, stream
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.sql import load_sql
 from laion_assets_tests.conftest import WriteShard
 
@@ -36,9 +37,9 @@ class Catalogue:
     def load(self, shard: str, *captions: str | None, urls: Sequence[str] = ()) -> None:
         urls = urls or ["https://a.example/"] * len(captions)
         source = self._write_shard(shard, URL=urls, TEXT=captions)
-        raw = fetch_shard(describe_file(source), self._settings.raw_dir)
+        raw = fetch_shard(describe_file(source), RawStore(self._settings.raw_dir))
         with self.database.write() as connection:
-            load_shard(connection, raw, raw_path(self._settings.raw_dir, shard), "run")
+            load_shard(connection, raw, RawStore(self._settings.raw_dir).path(shard), "run")
 
     def store(self, kind: str, *names: str) -> None:
         lines = ("name", *(f'"{name}"' for name in names))

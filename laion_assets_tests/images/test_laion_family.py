@@ -14,10 +14,11 @@ import pytest
 
 from laion_assets.images.load import ShardLoad, load_shard
 from laion_assets.images.text_repair import BATCH_ROWS, repair_texts
-from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.schemas import TABLES
 from laion_assets.stores.database import Database
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.sql import create_table
 
 Row = dict[str, object]
@@ -436,10 +437,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def bring(connection: duckdb.DuckDBPyConnection, path: Path) -> ShardLoad:
-    raw_dir = path.parent / "raw"
-    raw = fetch_shard(describe_file(path), raw_dir)
-    load = load_shard(connection, raw, raw_path(raw_dir, "s"), "run")
-    assert sorted(p.name for p in raw_dir.iterdir()) == ["s.json", "s.parquet"]
+    store = RawStore(path.parent / "raw")
+    raw = fetch_shard(describe_file(path), store)
+    load = load_shard(connection, raw, store.path("s"), "run")
+    assert sorted(p.name for p in store.folder.iterdir()) == ["s.json", "s.parquet"]
     return load
 
 

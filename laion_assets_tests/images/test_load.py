@@ -11,12 +11,13 @@ import pytest
 
 from laion_assets.errors import ShardError
 from laion_assets.images.load import ShardLoad, define_macros, load_shard
-from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.samples import SAMPLE_KEY, SAMPLE_METADATA
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.schemas import CLEANING_VERSION, TABLES
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.sql import create_table
 from laion_assets_tests.conftest import WriteShard
 
@@ -97,8 +98,8 @@ def load(
     settings: Settings, connection: duckdb.DuckDBPyConnection, source: Path, run_id: str = "run"
 ) -> ShardLoad:
     shard = source.name.removesuffix(".parquet")
-    raw = fetch_shard(describe_file(source), settings.raw_dir)
-    return load_shard(connection, raw, raw_path(settings.raw_dir, shard), run_id)
+    raw = fetch_shard(describe_file(source), RawStore(settings.raw_dir))
+    return load_shard(connection, raw, RawStore(settings.raw_dir).path(shard), run_id)
 
 
 def read(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
@@ -609,8 +610,8 @@ def test_a_file_that_breaks_in_the_middle_is_refused_and_the_old_rows_stay(
     source.unlink()
     urls = [f"https://a.example/{hashlib.sha256(b'%d' % i).hexdigest()}" for i in range(2_000)]
     pq.write_table(pa.table({"URL": urls, "TEXT": urls}), source, row_group_size=200)
-    raw = fetch_shard(describe_file(source), settings.raw_dir)
-    path = raw_path(settings.raw_dir, "s")
+    raw = fetch_shard(describe_file(source), RawStore(settings.raw_dir))
+    path = RawStore(settings.raw_dir).path("s")
     corrupt(path)
     assert pq.read_metadata(path).num_rows == 2_000
 
@@ -628,7 +629,7 @@ def test_a_file_with_other_rows_than_were_verified_is_refused(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
     source = write_shard("s", URL=[URL, None], TEXT=["a", "b"])
-    raw = fetch_shard(describe_file(source), settings.raw_dir)
+    raw = fetch_shard(describe_file(source), RawStore(settings.raw_dir))
     other = write_shard("t", URL=[URL], TEXT=["a"])
 
     with pytest.raises(ShardError, match="1 images and 0 rejected rows are not the 2 rows"):

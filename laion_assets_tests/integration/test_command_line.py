@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.settings import REPOSITORY
-from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.integration.web_ui import wait_for
 
@@ -371,7 +371,7 @@ def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:
         return next((line.split()[-1] for line in lines if line.startswith(" one ")), "")
 
     # Somebody fetches the shard, so that the run is found in the middle.
-    with lock_shard(shell.settings.raw_dir, "one"):
+    with RawStore(shell.settings.raw_dir).lock("one"):
         process = subprocess.Popen(
             ["laion", "backfill", "--all"],
             cwd=REPOSITORY,

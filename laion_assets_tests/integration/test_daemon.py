@@ -9,7 +9,7 @@ from pathlib import Path
 
 from laion_assets.orchestration.dead_runs import WORKER_TAG
 from laion_assets.settings import REPOSITORY
-from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.integration.web_ui import (
@@ -91,7 +91,7 @@ def test_a_killed_run_comes_back_and_a_cancelled_one_does_not(shell: Shell, tmp_
             return pid
 
         # Somebody fetches the shard, so that the runs are found in the middle of a step.
-        with lock_shard(shell.settings.raw_dir, "a"):
+        with RawStore(shell.settings.raw_dir).lock("a"):
             cancelled = web_ui.launch_run("ingest_shards", "a")
             wait_for(lambda: find_worker(cancelled), "the run to cancel")
             web_ui.terminate_run(cancelled)
@@ -158,7 +158,7 @@ def test_the_status_says_when_what_may_pass_is_tried_again_and_names_what_cannot
     bad = drop(shell, "bad", make_shard("bad")[:-20])
     drop(shell, "later", make_shard("later"))
     # A folder stands where the lock of the shard has to be.
-    Path(lock_shard(shell.settings.raw_dir, "later").lock_file).mkdir(parents=True)
+    Path(RawStore(shell.settings.raw_dir).lock("later").lock_file).mkdir(parents=True)
     assert shell.run("laion", "status").returncode == 0
 
     def read_lines() -> list[str] | None:

@@ -25,6 +25,7 @@ from laion_assets.runs.tick import MAX_NEW_RUNS, MAX_RUNS
 from laion_assets.settings import REPOSITORY, Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.pipeline import load
@@ -252,7 +253,7 @@ def test_a_touched_file_that_was_never_loaded_is_loaded(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
     path = write_shard("a", url=["https://a.test/a"], caption=["a"])
-    fetch_shard(describe_file(path), settings.raw_dir)
+    fetch_shard(describe_file(path), RawStore(settings.raw_dir))
     os.utime(path, ns=(1, 1))
 
     assert local.tick() == ["a"]
@@ -413,7 +414,7 @@ def test_what_was_fetched_and_never_loaded_is_loaded(
     """As after a kill, a full disk or a read-only database in the step `images`."""
     path = write_shard("a", url=["https://a.test/a"], caption=["a"])
     local.instance.add_dynamic_partitions(SHARDS_NAME, ["a"])
-    fetch_shard(describe_file(path), settings.raw_dir)
+    fetch_shard(describe_file(path), RawStore(settings.raw_dir))
 
     assert local.tick() == ["a"]
     assert count_rows(settings) == ({"a": 1}, {"a": 1})
@@ -426,7 +427,7 @@ def test_a_new_file_that_was_fetched_beside_old_rows_is_loaded_though_its_source
     write_shard("a", url=["https://a.test/a"], caption=["a"])
     local.tick()
     path = write_shard("a", url=["https://a.test/1", "https://a.test/2"], caption=["a", "b"])
-    fetch_shard(describe_file(path), settings.raw_dir)
+    fetch_shard(describe_file(path), RawStore(settings.raw_dir))
     path.unlink()
 
     assert local.tick() == ["a"]
@@ -715,7 +716,7 @@ def test_status_says_what_is_not_done_and_why(shell: Shell, tmp_path: Path) -> N
     assert shell.run("laion", "backfill", "--all").returncode == 1
     fetched = make_shard("good", rows=5)
     (folder / "good.parquet").write_bytes(fetched)
-    fetch_shard(describe_file(folder / "good.parquet"), shell.settings.raw_dir)
+    fetch_shard(describe_file(folder / "good.parquet"), RawStore(shell.settings.raw_dir))
     assert shell.run("laion", "backfill", "same").returncode == 0
     (folder / "new.parquet").write_bytes(make_shard("new"))
 

@@ -12,11 +12,11 @@ import pytest
 from laion_assets.errors import LaionError
 from laion_assets.lance_images.copy import find_uncopied
 from laion_assets.operations.backup import Backup, back_up, read_backup
-from laion_assets.raw_shards.fetch import raw_path, read_raw_shard
 from laion_assets.releases.catalog import list_releases, open_released
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import ingest, refresh
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_a_backup_can_be_used_in_place_of_the_data(settings: Settings, tmp_path:
         == [tag]
         == list(backup.releases)
     )
-    assert read_raw_shard("a", copy.raw_dir) == read_raw_shard("a", settings.raw_dir)
+    assert RawStore(copy.raw_dir).read("a") == RawStore(settings.raw_dir).read("a")
     assert (folder / "sheets" / "artists.csv").read_text() == "name\nSome artists\n"
     ingest(copy, "b", "another")
     assert refresh(copy) == f"{tag}.2"
@@ -108,7 +108,7 @@ def test_a_backup_replaces_the_one_before(settings: Settings, tmp_path: Path) ->
 def test_a_backup_that_fails_leaves_the_one_before(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     before = back_up(settings, tmp_path / "all" / "b")
-    path = raw_path(settings.raw_dir, "a")
+    path = RawStore(settings.raw_dir).path("a")
     status, content = path.stat(), path.read_bytes()
     path.unlink()
     path.write_bytes(content[:-1] + b"?")

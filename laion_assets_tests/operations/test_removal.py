@@ -19,10 +19,10 @@ from laion_assets.operations import traces as of_stores
 from laion_assets.operations.removal import PARTITION_TAG, find_places, find_sources, remove_shards
 from laion_assets.operations.status_report import read_status
 from laion_assets.partitions import SHARDS_NAME
-from laion_assets.raw_shards import fetch as raw_shard
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import count, ingest, load, publish, refresh
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ SHARD_TABLES = (
     "shard_columns",
 )
 # What a removal does, line by line; what they call is a transaction or a commit.
-REPEATED = raw_shard.remove_raw_shard.__code__
+REPEATED = RawStore.remove.__code__
 STEPS = {of_partitions.remove_shards.__code__, of_stores.remove_traces.__code__, REPEATED}
 
 
@@ -133,7 +133,10 @@ def test_status_names_what_has_no_partition(
     register(instance, "a")
     source = settings.data_dir / "shards" / "c.parquet"
     of_stores.remove_traces(
-        Database(settings.database), LanceStore(settings.lance_dir), settings.raw_dir, ["c"]
+        Database(settings.database),
+        LanceStore(settings.lance_dir),
+        RawStore(settings.raw_dir),
+        ["c"],
     )
     load(settings, "c", source)
 

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.errors import ShardError
-from laion_assets.raw_shards.fetch import bring_shard, find_raw_shard, raw_path, read_raw_shard
+from laion_assets.raw_shards.fetch import bring_shard
 from laion_assets.raw_shards.sources.source import SourceRules
 from laion_assets.settings import Settings
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import load
 
 RULES = SourceRules()
@@ -26,63 +27,63 @@ def write(path: Path, caption: str = "a fox") -> Path:
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> tuple[Path, Path]:
+def copied(tmp_path: Path) -> tuple[RawStore, Path]:
     """The raw folder after `cp -r`, and the place where the source was."""
     source = write(tmp_path / "source" / "s.parquet")
-    bring_shard([str(source)], "s", tmp_path / "raw", RULES)
-    copy = tmp_path / "copy"
-    shutil.copytree(tmp_path / "raw", copy, copy_function=shutil.copyfile)
-    os.utime(raw_path(copy, "s"), ns=(1, 1))
+    bring_shard([str(source)], "s", RawStore(tmp_path / "raw"), RULES)
+    copy = RawStore(tmp_path / "copy")
+    shutil.copytree(tmp_path / "raw", copy.folder, copy_function=shutil.copyfile)
+    os.utime(copy.path("s"), ns=(1, 1))
     source.unlink()
     return copy, source
 
 
 @pytest.mark.parametrize("pattern", ["s.parquet", "*.parquet", "none/*.parquet"])
 def test_a_copy_without_times_whose_source_is_gone_is_used(
-    copied: tuple[Path, Path], pattern: str
+    copied: tuple[RawStore, Path], pattern: str
 ) -> None:
-    raw_dir, source = copied
+    store, source = copied
 
-    raw, is_gone = bring_shard([str(source.parent / pattern)], "s", raw_dir, RULES)
+    raw, is_gone = bring_shard([str(source.parent / pattern)], "s", store, RULES)
 
     assert is_gone
     assert raw.modified_ns == 1
-    assert find_raw_shard("s", raw_dir) == raw
+    assert store.find("s") == raw
 
 
 def test_a_copy_without_times_is_loaded_without_its_source(
-    copied: tuple[Path, Path], settings: Settings
+    copied: tuple[RawStore, Path], settings: Settings
 ) -> None:
-    raw_dir, _ = copied
-    raw = read_raw_shard("s", raw_dir)
+    store, _ = copied
+    raw = store.read("s")
 
-    load(settings, "s", raw_path(raw_dir, "s"))
+    load(settings, "s", store.path("s"))
 
     assert raw.modified_ns == 1
     with duckdb.connect(str(settings.database), read_only=True) as connection:
         assert connection.execute("SELECT caption FROM images").fetchall() == [("a fox",)]
 
 
-def test_another_content_of_the_same_size_is_noticed(copied: tuple[Path, Path]) -> None:
-    raw_dir, source = copied
-    write(raw_path(raw_dir, "s"), "a cat"[:5])
-    before = raw_path(raw_dir, "s").read_bytes()
+def test_another_content_of_the_same_size_is_noticed(copied: tuple[RawStore, Path]) -> None:
+    store, source = copied
+    write(store.path("s"), "a cat"[:5])
+    before = store.path("s").read_bytes()
 
     with pytest.raises(ShardError, match="changed after it was verified"):
-        read_raw_shard("s", raw_dir)
+        store.read("s")
     with pytest.raises(ShardError, match="no such file"):
-        bring_shard([str(source)], "s", raw_dir, RULES)
-    assert raw_path(raw_dir, "s").read_bytes() == before
+        bring_shard([str(source)], "s", store, RULES)
+    assert store.path("s").read_bytes() == before
 
 
 def test_a_source_that_may_still_be_there_is_not_taken_for_gone(
-    copied: tuple[Path, Path],
+    copied: tuple[RawStore, Path],
 ) -> None:
     """What cannot be asked at the moment may have a newer file."""
-    raw_dir, _ = copied
+    store, _ = copied
 
     with pytest.raises(ShardError, match="unknown scheme"):
-        bring_shard(["ftp://a.test/*.parquet"], "s", raw_dir, RULES)
+        bring_shard(["ftp://a.test/*.parquet"], "s", store, RULES)
 
 
 def leave_a_dangling_link(source: Path) -> None:
@@ -114,15 +115,15 @@ LEAVE = {
 @pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
 @pytest.mark.parametrize("pattern", ["s.parquet", "*.parquet"])
 def test_whatever_is_left_of_a_source_its_verified_copy_is_used(
-    copied: tuple[Path, Path], leave: Callable[[Path], None], pattern: str
+    copied: tuple[RawStore, Path], leave: Callable[[Path], None], pattern: str
 ) -> None:
-    raw_dir, source = copied
+    store, source = copied
     leave(source)
 
-    raw, is_gone = bring_shard([str(source.parent / pattern)], "s", raw_dir, RULES)
+    raw, is_gone = bring_shard([str(source.parent / pattern)], "s", store, RULES)
 
     assert is_gone
-    assert raw == read_raw_shard("s", raw_dir)
+    assert raw == store.read("s")
 
 
 @pytest.mark.parametrize("leave", [leave_a_dangling_link, leave_a_loop_of_links])
@@ -133,6 +134,6 @@ def test_a_link_that_leads_nowhere_is_named_where_there_is_no_copy(
     leave(source)
 
     with pytest.raises(ShardError) as refusal:
-        bring_shard([str(tmp_path / "*.parquet")], "s", tmp_path / "raw", RULES)
+        bring_shard([str(tmp_path / "*.parquet")], "s", RawStore(tmp_path / "raw"), RULES)
 
     assert str(refusal.value) == f"{source}: no such file; correct LAION_SHARDS"

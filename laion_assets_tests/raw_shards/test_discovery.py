@@ -10,6 +10,7 @@ from laion_assets.raw_shards.discovery import Discovery, discover
 from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.listing import list_shards
 from laion_assets.raw_shards.sources.source import SourceRules
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.servers.file_server import FileServer, Serve, date, send
 from laion_assets_tests.servers.hub_server import Hub
@@ -17,16 +18,11 @@ from laion_assets_tests.servers.hub_server import Hub
 OLD, NEW = make_shard("old"), make_shard("new", rows=5)
 
 
-@pytest.fixture
-def raw_dir(tmp_path: Path) -> Path:
-    return tmp_path / "raw"
-
-
-def fetch_all(locations: Iterable[str], raw_dir: Path, rules: SourceRules) -> set[str]:
+def fetch_all(locations: Iterable[str], store: RawStore, rules: SourceRules) -> set[str]:
     """Fetches what the locations name; returns the shards, which are partitions from now on."""
     sources = list_shards(locations, rules).sources
     for source in sources.values():
-        fetch_shard(source, raw_dir, rules)
+        fetch_shard(source, store, rules)
     return set(sources)
 
 
@@ -36,38 +32,38 @@ def is_quiet(found: Discovery) -> bool:
 
 
 def test_a_new_shard_is_due_until_it_is_fetched(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     locations = [server.put("/s.parquet", Serve(OLD))]
 
-    first = discover(locations, raw_dir, rules, [])
-    second = discover(locations, raw_dir, rules, ["s"])
-    partitions = fetch_all(locations, raw_dir, rules)
+    first = discover(locations, store, rules, [])
+    second = discover(locations, store, rules, ["s"])
+    partitions = fetch_all(locations, store, rules)
 
     assert (first.new, list(first.due), second.new) == (["s"], ["s"], [])
     assert first.due == second.due
-    assert is_quiet(discover(locations, raw_dir, rules, partitions))
+    assert is_quiet(discover(locations, store, rules, partitions))
 
 
 def test_no_server_is_asked_if_nobody_wants_to_know(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     locations = [server.put("/s{0..9}.parquet", Serve(OLD))]
 
-    found = discover(locations, raw_dir, rules, [], is_asking=False)
+    found = discover(locations, store, rules, [], is_asking=False)
 
     assert len(found.new) == 10
     assert server.requests == []
 
 
 def test_a_file_that_was_missing_is_due_again_once_it_is_there(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     locations = [server.put("/s.parquet", send(404))]
-    missing = discover(locations, raw_dir, rules, [])
+    missing = discover(locations, store, rules, [])
     server.put("/s.parquet", Serve(OLD))
 
-    there = discover(locations, raw_dir, rules, ["s"])
+    there = discover(locations, store, rules, ["s"])
 
     assert list(missing.due) == list(there.due) == ["s"]
     assert missing.due != there.due
@@ -83,61 +79,61 @@ CHANGES = {
 
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_changed_file_is_due_once_for_each_change(
-    server: FileServer, rules: SourceRules, raw_dir: Path, case: str
+    server: FileServer, rules: SourceRules, store: RawStore, case: str
 ) -> None:
     old, new = CHANGES[case]
     locations = [server.put("/s.parquet", old)]
-    first = discover(locations, raw_dir, rules, ["s"])
-    fetch_all(locations, raw_dir, rules)
+    first = discover(locations, store, rules, ["s"])
+    fetch_all(locations, store, rules)
     server.put("/s.parquet", new)
 
-    second = discover(locations, raw_dir, rules, ["s"])
-    third = discover(locations, raw_dir, rules, ["s"])
+    second = discover(locations, store, rules, ["s"])
+    third = discover(locations, store, rules, ["s"])
 
     assert (second.new, second.changed, list(second.due)) == ([], ["s"], ["s"])
     assert second == third
     assert first.due != second.due
     assert set(server.methods) == {"HEAD"}
-    fetch_all(locations, raw_dir, rules)
-    assert is_quiet(discover(locations, raw_dir, rules, ["s"]))
+    fetch_all(locations, store, rules)
+    assert is_quiet(discover(locations, store, rules, ["s"]))
 
 
 def test_a_changed_promise_is_a_change(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     url = server.put("/s.parquet", Serve(OLD))
-    fetch_all([url], raw_dir, rules)
+    fetch_all([url], store, rules)
 
-    assert discover([f"{url}#sha256={'ab' * 32}"], raw_dir, rules, ["s"]).changed == ["s"]
+    assert discover([f"{url}#sha256={'ab' * 32}"], store, rules, ["s"]).changed == ["s"]
 
 
 def test_a_server_without_a_word_for_its_content_has_no_changes(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     locations = [server.put("/s.parquet", Serve(OLD, etag="", modified=""))]
-    fetch_all(locations, raw_dir, rules)
+    fetch_all(locations, store, rules)
 
-    assert is_quiet(discover(locations, raw_dir, rules, ["s"]))
+    assert is_quiet(discover(locations, store, rules, ["s"]))
 
 
 def test_no_server_is_asked_unless_it_is_wanted(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     locations = [server.put("/s.parquet", Serve(OLD), Serve(NEW))]
-    fetch_all(locations, raw_dir, rules)
+    fetch_all(locations, store, rules)
     server.requests.clear()
 
-    assert is_quiet(discover(locations, raw_dir, rules, ["s"], is_asking=False))
+    assert is_quiet(discover(locations, store, rules, ["s"], is_asking=False))
     assert server.requests == []
 
 
-def test_a_change_of_the_hub_is_in_its_list(hub: Hub, rules: SourceRules, raw_dir: Path) -> None:
+def test_a_change_of_the_hub_is_in_its_list(hub: Hub, rules: SourceRules, store: RawStore) -> None:
     locations = ["hf://datasets/laion/small/*.parquet"]
     hub.publish("laion/small", {"a.parquet": OLD, "b.parquet": OLD})
-    partitions = fetch_all(locations, raw_dir, rules)
+    partitions = fetch_all(locations, store, rules)
     hub.publish("laion/small", {"a.parquet": OLD, "b.parquet": NEW, "c.parquet": NEW})
 
-    found = discover(locations, raw_dir, rules, partitions)
+    found = discover(locations, store, rules, partitions)
 
     assert (found.new, found.changed, sorted(found.due)) == (["c"], ["b"], ["b", "c"])
     assert {"/api" in request.path for request in hub.server.requests} == {True}
@@ -145,13 +141,13 @@ def test_a_change_of_the_hub_is_in_its_list(hub: Hub, rules: SourceRules, raw_di
 
 @pytest.mark.parametrize("change", ["size", "time"])
 def test_a_change_of_a_local_file_is_its_size_or_time(
-    rules: SourceRules, raw_dir: Path, tmp_path: Path, change: str
+    rules: SourceRules, store: RawStore, tmp_path: Path, change: str
 ) -> None:
     path = tmp_path / "s.parquet"
     path.write_bytes(OLD)
     locations = [str(tmp_path / "*.parquet")]
-    fetch_all(locations, raw_dir, rules)
-    assert is_quiet(discover(locations, raw_dir, rules, ["s"]))
+    fetch_all(locations, store, rules)
+    assert is_quiet(discover(locations, store, rules, ["s"]))
     status = path.stat()
     if change == "size":
         path.unlink()
@@ -160,30 +156,30 @@ def test_a_change_of_a_local_file_is_its_size_or_time(
     else:
         os.utime(path, ns=(status.st_mtime_ns + 1, status.st_mtime_ns + 1))
 
-    assert list(discover(locations, raw_dir, rules, ["s"]).due) == ["s"]
+    assert list(discover(locations, store, rules, ["s"]).due) == ["s"]
 
 
 def test_a_shard_that_no_source_has_any_more_is_gone(
-    hub: Hub, rules: SourceRules, raw_dir: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     locations = ["hf://datasets/laion/small/*.parquet"]
     hub.publish("laion/small", {"a.parquet": OLD, "b.parquet": OLD})
-    partitions = fetch_all(locations, raw_dir, rules)
+    partitions = fetch_all(locations, store, rules)
     hub.publish("laion/small", {"a.parquet": OLD})
 
-    found = discover(locations, raw_dir, rules, partitions)
+    found = discover(locations, store, rules, partitions)
 
     assert found == Discovery([], [], ["b"], {}, [], [])
-    assert (raw_dir / "b.parquet").read_bytes() == OLD
+    assert (store.folder / "b.parquet").read_bytes() == OLD
 
 
 def test_nothing_is_called_gone_while_a_source_cannot_be_listed(
-    hub: Hub, rules: SourceRules, raw_dir: Path, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore, tmp_path: Path
 ) -> None:
     (tmp_path / "a.parquet").write_bytes(OLD)
     location = "hf://datasets/laion/none/*.parquet"
 
-    found = discover([str(tmp_path / "*.parquet"), location], raw_dir, rules, ["b"])
+    found = discover([str(tmp_path / "*.parquet"), location], store, rules, ["b"])
 
     assert (found.new, list(found.due), found.gone) == (["a"], ["a"], [])
     assert found.problems == [
@@ -193,12 +189,12 @@ def test_nothing_is_called_gone_while_a_source_cannot_be_listed(
 
 
 def test_two_sources_of_one_name_are_named_and_the_others_go_on(
-    hub: Hub, rules: SourceRules, raw_dir: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     hub.publish("laion/small", {"a.parquet": OLD, "b.parquet": OLD})
     locations = ["hf://datasets/laion/small/*.parquet", f"{hub.cdn.origin}/x/b.parquet?key=hidden"]
 
-    found = discover(locations, raw_dir, rules, ["b"])
+    found = discover(locations, store, rules, ["b"])
 
     assert (found.new, list(found.due), found.gone) == (["a"], ["a"], [])
     assert found.problems == [
@@ -208,17 +204,17 @@ def test_two_sources_of_one_name_are_named_and_the_others_go_on(
 
 
 def test_servers_that_do_not_answer_are_one_line(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     for number in range(3):
         server.put(f"/s{number}.parquet", Serve(OLD))
     locations = [f"{server.origin}/s{{0..2}}.parquet"]
-    partitions = fetch_all(locations, raw_dir, rules)
+    partitions = fetch_all(locations, store, rules)
     server.put("/s0.parquet", send(500))
     server.put("/s1.parquet", send(500))
     server.put("/s2.parquet", send(404))
 
-    found = discover(locations, raw_dir, rules, partitions)
+    found = discover(locations, store, rules, partitions)
 
     assert found.problems == [
         f"{server.origin}/s0.parquet: status 500, the server failed; try again later "

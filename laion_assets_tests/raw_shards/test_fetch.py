@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.errors import ShardError
-from laion_assets.raw_shards.fetch import RawShard, fetch_shard, raw_path, read_raw_shard
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.raw_shards.sources.source import Source
+from laion_assets.stores.raw_store import RawShard, RawStore
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
@@ -21,11 +22,6 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_source(tmp_path / "source" / "s.parquet", rows=3)
-
-
-@pytest.fixture
-def raw_dir(tmp_path: Path) -> Path:
-    return tmp_path / "raw"
 
 
 @pytest.fixture
@@ -64,83 +60,85 @@ def file_of(shard: str, path: Path) -> Source:
     return replace(describe_file(path), shard=shard)
 
 
-def list_names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
+def list_names(store: RawStore) -> list[str]:
+    return sorted(p.name for p in store.folder.iterdir())
 
 
-def test_the_file_is_linked_and_recorded(source: Path, raw_dir: Path) -> None:
-    record = fetch_shard(file_of("s", source), raw_dir)
+def test_the_file_is_linked_and_recorded(source: Path, store: RawStore) -> None:
+    record = fetch_shard(file_of("s", source), store)
 
     assert record == expected_record(source, rows=3)
-    assert raw_path(raw_dir, "s") == raw_dir / "s.parquet"
-    assert raw_path(raw_dir, "s").samefile(source)
-    assert read_raw_shard("s", raw_dir) == record
-    assert json.loads((raw_dir / "s.json").read_text(encoding="utf-8"))["sha256"] == record.sha256
-    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+    assert store.path("s") == store.folder / "s.parquet"
+    assert store.path("s").samefile(source)
+    assert store.read("s") == record
+    assert (
+        json.loads((store.folder / "s.json").read_text(encoding="utf-8"))["sha256"] == record.sha256
+    )
+    assert list_names(store) == ["s.json", "s.parquet"]
 
 
-def test_a_file_on_another_file_system_is_copied(far_folder: Path, raw_dir: Path) -> None:
+def test_a_file_on_another_file_system_is_copied(far_folder: Path, store: RawStore) -> None:
     source = write_source(far_folder / "s.parquet", rows=4)
 
-    record = fetch_shard(file_of("s", source), raw_dir)
+    record = fetch_shard(file_of("s", source), store)
 
-    assert not raw_path(raw_dir, "s").samefile(source)
-    assert raw_path(raw_dir, "s").read_bytes() == source.read_bytes()
+    assert not store.path("s").samefile(source)
+    assert store.path("s").read_bytes() == source.read_bytes()
     assert (record.sha256, record.file_rows) == (
         expected_record(source, rows=4).sha256,
         4,
     )
-    assert read_raw_shard("s", raw_dir) == record
-    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+    assert store.read("s") == record
+    assert list_names(store) == ["s.json", "s.parquet"]
 
 
 def test_a_symbolic_link_brings_the_file_it_leads_to(
-    source: Path, raw_dir: Path, tmp_path: Path
+    source: Path, store: RawStore, tmp_path: Path
 ) -> None:
     link = tmp_path / "link.parquet"
     link.symlink_to(source)
 
-    fetch_shard(file_of("s", link), raw_dir)
+    fetch_shard(file_of("s", link), store)
 
-    assert not raw_path(raw_dir, "s").is_symlink()
-    assert raw_path(raw_dir, "s").samefile(source)
+    assert not store.path("s").is_symlink()
+    assert store.path("s").samefile(source)
 
 
 def test_fetching_the_same_file_twice_leaves_no_temporary_files(
-    source: Path, raw_dir: Path
+    source: Path, store: RawStore
 ) -> None:
-    first = fetch_shard(file_of("s", source), raw_dir)
+    first = fetch_shard(file_of("s", source), store)
 
-    assert fetch_shard(file_of("s", source), raw_dir) == first
-    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+    assert fetch_shard(file_of("s", source), store) == first
+    assert list_names(store) == ["s.json", "s.parquet"]
 
 
-def test_the_raw_file_itself_can_be_the_source(source: Path, raw_dir: Path) -> None:
-    fetch_shard(file_of("s", source), raw_dir)
+def test_the_raw_file_itself_can_be_the_source(source: Path, store: RawStore) -> None:
+    fetch_shard(file_of("s", source), store)
     source.unlink()
-    raw = raw_path(raw_dir, "s")
+    raw = store.path("s")
 
-    assert fetch_shard(file_of("s", raw), raw_dir) == expected_record(raw, rows=3)
-    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+    assert fetch_shard(file_of("s", raw), store) == expected_record(raw, rows=3)
+    assert list_names(store) == ["s.json", "s.parquet"]
 
 
-def test_another_content_replaces_file_and_record(source: Path, raw_dir: Path) -> None:
-    fetch_shard(file_of("s", source), raw_dir)
+def test_another_content_replaces_file_and_record(source: Path, store: RawStore) -> None:
+    fetch_shard(file_of("s", source), store)
     source.unlink()
     write_source(source, rows=7)
 
-    record = fetch_shard(file_of("s", source), raw_dir)
+    record = fetch_shard(file_of("s", source), store)
 
     assert record == expected_record(source, rows=7)
-    assert read_raw_shard("s", raw_dir) == record
-    assert raw_path(raw_dir, "s").read_bytes() == source.read_bytes()
+    assert store.read("s") == record
+    assert store.path("s").read_bytes() == source.read_bytes()
 
 
-def test_shards_are_kept_apart(source: Path, raw_dir: Path, tmp_path: Path) -> None:
-    first = fetch_shard(file_of("s", source), raw_dir)
-    second = fetch_shard(describe_file(write_source(tmp_path / "t.parquet", rows=5)), raw_dir)
+def test_shards_are_kept_apart(source: Path, store: RawStore, tmp_path: Path) -> None:
+    first = fetch_shard(file_of("s", source), store)
+    second = fetch_shard(describe_file(write_source(tmp_path / "t.parquet", rows=5)), store)
 
-    assert (read_raw_shard("s", raw_dir), read_raw_shard("t", raw_dir)) == (first, second)
+    assert (store.read("s"), store.read("t")) == (first, second)
 
 
 def make_nothing(path: Path) -> None:
@@ -188,65 +186,65 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("refused", REFUSED)
 def test_a_refusal_names_the_source_and_the_old_file_stays(
-    source: Path, raw_dir: Path, tmp_path: Path, refused: str
+    source: Path, store: RawStore, tmp_path: Path, refused: str
 ) -> None:
     make, reason = REFUSED[refused]
-    old = fetch_shard(file_of("s", source), raw_dir)
+    old = fetch_shard(file_of("s", source), store)
     bad = tmp_path / "bad.parquet"
     make(bad)
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard(file_of("s", bad), raw_dir)
+        fetch_shard(file_of("s", bad), store)
 
     message = str(refusal.value)
     assert message.startswith(f"{bad}: ")
     assert reason in message
     assert "\n" not in message
-    assert read_raw_shard("s", raw_dir) == old
-    assert raw_path(raw_dir, "s").samefile(source)
-    assert list_names(raw_dir) == ["s.json", "s.parquet"]
+    assert store.read("s") == old
+    assert store.path("s").samefile(source)
+    assert list_names(store) == ["s.json", "s.parquet"]
 
 
 @pytest.mark.parametrize("refused", REFUSED)
-def test_a_first_refusal_leaves_nothing(raw_dir: Path, tmp_path: Path, refused: str) -> None:
+def test_a_first_refusal_leaves_nothing(store: RawStore, tmp_path: Path, refused: str) -> None:
     make, _ = REFUSED[refused]
     bad = tmp_path / "bad.parquet"
     make(bad)
 
     with pytest.raises(ShardError):
-        fetch_shard(file_of("s", bad), raw_dir)
+        fetch_shard(file_of("s", bad), store)
 
-    assert not raw_dir.exists() or list_names(raw_dir) == []
+    assert not store.folder.exists() or list_names(store) == []
 
 
-def test_a_shard_that_was_not_fetched_says_what_to_do(raw_dir: Path) -> None:
+def test_a_shard_that_was_not_fetched_says_what_to_do(store: RawStore) -> None:
     with pytest.raises(ShardError, match=r"not fetched yet; materialize `raw_shards` first"):
-        read_raw_shard("s", raw_dir)
+        store.read("s")
 
 
-def test_a_raw_file_that_was_removed_says_what_to_do(source: Path, raw_dir: Path) -> None:
-    fetch_shard(file_of("s", source), raw_dir)
-    raw_path(raw_dir, "s").unlink()
+def test_a_raw_file_that_was_removed_says_what_to_do(source: Path, store: RawStore) -> None:
+    fetch_shard(file_of("s", source), store)
+    store.path("s").unlink()
 
     with pytest.raises(ShardError, match=r"not fetched yet; materialize `raw_shards` first"):
-        read_raw_shard("s", raw_dir)
+        store.read("s")
 
 
-def test_a_longer_file_than_was_verified_is_detected(source: Path, raw_dir: Path) -> None:
-    record = fetch_shard(file_of("s", source), raw_dir)
+def test_a_longer_file_than_was_verified_is_detected(source: Path, store: RawStore) -> None:
+    record = fetch_shard(file_of("s", source), store)
     with source.open("ab") as file:
         file.write(b"more")
     os.utime(source, ns=(record.modified_ns, record.modified_ns))
 
     with pytest.raises(ShardError, match=r"changed after it was verified; materialize"):
-        read_raw_shard("s", raw_dir)
+        store.read("s")
 
 
 def test_a_file_changed_in_place_after_verification_is_detected(
-    source: Path, raw_dir: Path
+    source: Path, store: RawStore
 ) -> None:
     """The raw file is a link to the source: who writes into that one writes into both."""
-    record = fetch_shard(file_of("s", source), raw_dir)
+    record = fetch_shard(file_of("s", source), store)
     author = source.read_bytes().index(b"parquet-cpp")
     with source.open("r+b") as file:
         file.seek(author)
@@ -254,6 +252,6 @@ def test_a_file_changed_in_place_after_verification_is_detected(
     os.utime(source, ns=(record.modified_ns + 1, record.modified_ns + 1))
 
     with pytest.raises(ShardError, match=r"s\.parquet: changed after it was verified"):
-        read_raw_shard("s", raw_dir)
+        store.read("s")
 
-    assert fetch_shard(file_of("s", source), raw_dir) == read_raw_shard("s", raw_dir)
+    assert fetch_shard(file_of("s", source), store) == store.read("s")

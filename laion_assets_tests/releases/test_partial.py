@@ -12,7 +12,6 @@ from laion_assets.errors import StaleTableError
 from laion_assets.lance_images.table import remove_shards
 from laion_assets.operations.status_report import read_status
 from laion_assets.partitions import SHARDS_NAME
-from laion_assets.raw_shards.discovery import read_raws
 from laion_assets.releases.catalog import COUNT_TABLES, newest_release, open_released
 from laion_assets.releases.coverage import compare_counts, measure_coverage
 from laion_assets.releases.manifest import Manifest
@@ -21,6 +20,7 @@ from laion_assets.runs.due import Due, compare_stages, read_chain
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets_tests.conftest import WriteSheet
@@ -53,7 +53,7 @@ def read_counts(settings: Settings, manifest: Manifest, table: str) -> list[tupl
 
 def find_due(settings: Settings) -> Due:
     database, store = Database(settings.database), LanceStore(settings.lance_dir)
-    raws = read_raws(["a", "b", "c"], settings.raw_dir)
+    raws = RawStore(settings.raw_dir).find_all(["a", "b", "c"])
     return compare_stages(read_chain(database, store, tuple(settings.sheets), raws, {}))
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 import lance
 import pytest
 
-from laion_assets.raw_shards.discovery import read_raws
-from laion_assets.raw_shards.fetch import RawShard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.raw_shards.sources.source import Source
 from laion_assets.runs.due import Chain, Due, Loaded, Stage, compare_stages, read_chain
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawShard, RawStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
@@ -132,7 +131,7 @@ def find_due(settings: Settings, *shards: str, is_thorough: bool = False) -> Due
             Database(settings.database),
             LanceStore(settings.lance_dir),
             tuple(settings.sheets),
-            read_raws(shards, settings.raw_dir),
+            RawStore(settings.raw_dir).find_all(shards),
             sources,
             is_thorough=is_thorough,
         )

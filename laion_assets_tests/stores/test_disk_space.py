@@ -13,7 +13,6 @@ import pytest
 from laion_assets.definitions import build_defs
 from laion_assets.images.space import estimate_load
 from laion_assets.operations.backup import back_up
-from laion_assets.raw_shards.fetch import raw_path
 from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
@@ -25,6 +24,7 @@ from laion_assets.stores.disk_space import (
     measure_folder,
 )
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
@@ -66,7 +66,7 @@ def test_the_estimates_are_not_below_what_is_written(
     before = settings.database.stat().st_size
     load(settings, "s", source)
     assert settings.database.stat().st_size - before <= estimate_load(
-        raw_path(settings.raw_dir, "s"), rows
+        RawStore(settings.raw_dir).path("s"), rows
     )
     copy(settings, "s")
     copied = measure_folder(settings.lance_dir)

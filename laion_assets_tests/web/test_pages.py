@@ -21,6 +21,7 @@ from laion_assets.raw_shards.samples import SAMPLE_METADATA
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.web import app
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
@@ -567,7 +568,7 @@ def test_every_page_says_that_rows_are_invented_while_they_are_in_the_release(
         remove_traces(
             Database(settings.database),
             LanceStore(settings.lance_dir),
-            settings.raw_dir,
+            RawStore(settings.raw_dir),
             ["sample"],
         )
         clean = refresh(settings)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError, first_line
-from laion_assets.raw_shards.sources.part import Origin, Part
 from laion_assets.raw_shards.sources.source import (
     Report,
     Source,
@@ -27,6 +26,7 @@ from laion_assets.raw_shards.sources.source import (
     name_folders,
     shard_of,
 )
+from laion_assets.stores.part import Origin, Part
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +78,7 @@ def download_object(source: Source, part: Part, rules: SourceRules, report: Repo
         OSError: it cannot be written.
     """
     path = source.place.partition("://")[2]
-    begun = part.find_origin(source)
+    begun = part.find_origin(source.name, source.sha256)
     if begun is None or begun.validator != source.version:
         part.start(Origin(source.name, source.version, source.sha256, source.version))
     with _name_failures(source.name):

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError
-from laion_assets.raw_shards.sources.part import Origin, Part
 from laion_assets.raw_shards.sources.source import Report, Source, SourceRules
 from laion_assets.raw_shards.sources.urls import (
     HTTP_PARTIAL,
@@ -28,6 +27,7 @@ from laion_assets.stores.http_client import (
     open_session,
     retry,
 )
+from laion_assets.stores.part import Origin, Part
 
 if TYPE_CHECKING:
     import requests
@@ -84,7 +84,7 @@ def _attempt(
     known: str | None,
     report: Report,
 ) -> Origin:
-    begun = part.find_origin(source)
+    begun = part.find_origin(source.name, source.sha256)
     headers = _conditions(begun, part) if begun else _known_headers(known)
     with (
         name_failures(source.name, ShardError),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from errno import ELOOP, ENOENT, ENOTDIR
 from pathlib import Path
@@ -80,23 +79,16 @@ def _no_such_file(place: str) -> GoneError:
     return GoneError(f"{place}: no such file; correct LAION_SHARDS")
 
 
-def link_file(source: Source, target: Path) -> None:
-    """Makes the target a hard link to the file, or a copy where the file system allows none.
+def resolve_file(source: Source) -> Path:
+    """Returns the file itself, behind all symbolic links.
 
     Raises:
         GoneError: there is no such file, or only a symbolic link that leads to none.
-        OSError: the file cannot be read, or the disk is full.
+        OSError: the file cannot be read.
     """
     try:
-        origin = os.path.realpath(source.place, strict=True)
+        return Path(os.path.realpath(source.place, strict=True))
     except OSError as error:
         if error.errno in _LEADS_NOWHERE:
             raise _no_such_file(source.name) from error
         raise
-    target.unlink(missing_ok=True)
-    try:
-        os.link(origin, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(origin, target)

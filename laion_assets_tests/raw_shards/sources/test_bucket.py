@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,9 +10,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from laion_assets.errors import ShardError
-from laion_assets.raw_shards.fetch import fetch_shard, read_raw_shard
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.listing import list_shards
 from laion_assets.raw_shards.sources.source import Source, SourceRules, tell_nobody
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.servers.file_server import Serve, run_file_server, send
 from laion_assets_tests.servers.hub_server import sha256
@@ -94,22 +94,20 @@ def test_a_path_or_glob_names_objects(bucket: Bucket, rules: SourceRules, patter
     assert (list(listing.sources), listing.problems) == (PATTERNS[pattern], [])
 
 
-def test_an_object_is_fetched_once(bucket: Bucket, rules: SourceRules, tmp_path: Path) -> None:
+def test_an_object_is_fetched_once(bucket: Bucket, rules: SourceRules, store: RawStore) -> None:
     content, reports = make_shard(rows=100), list[int]()
     url = bucket.put("a b/it's #1.parquet", content)
     place = url.replace("#", "?")
 
     first, second = (
-        fetch_shard(
-            find(place, rules), tmp_path / "raw", rules, lambda done, _: reports.append(done)
-        )
+        fetch_shard(find(place, rules), store, rules, lambda done, _: reports.append(done))
         for _ in range(2)
     )
 
     assert first.sha256 == sha256(content)
     assert (second, second.fetched_at) == (first, first.fetched_at)
     assert reports == [0, len(content)]
-    assert sorted(p.name for p in (tmp_path / "raw").iterdir()) == [
+    assert sorted(p.name for p in store.folder.iterdir()) == [
         "it's #1.json",
         "it's #1.parquet",
     ]
@@ -129,7 +127,7 @@ LIST = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def test_a_server_that_lists_fractions_of_a_second_has_the_object_too(
-    rules: SourceRules, tmp_path: Path
+    rules: SourceRules, store: RawStore
 ) -> None:
     """As MinIO does, while it answers HEAD with whole seconds as HTTP has them."""
     content = make_shard()
@@ -139,21 +137,21 @@ def test_a_server_that_lists_fractions_of_a_second_has_the_object_too(
         rules = replace(rules, bucket_endpoint=server.origin)
         source = find("s3://bucket/*.parquet", rules)
 
-        assert fetch_shard(source, tmp_path / "raw", rules).sha256 == sha256(content)
+        assert fetch_shard(source, store, rules).sha256 == sha256(content)
         assert find("s3://bucket/s.parquet", rules) == source
 
 
 def test_a_changed_object_is_fetched_again(
-    bucket: Bucket, rules: SourceRules, tmp_path: Path
+    bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
     for content in (make_shard("old"), make_shard("newer")):
         url = bucket.put("s.parquet", content)
 
-        assert fetch_shard(find(url, rules), tmp_path / "raw", rules).sha256 == sha256(content)
+        assert fetch_shard(find(url, rules), store, rules).sha256 == sha256(content)
 
 
 def test_a_download_goes_on_where_a_killed_process_stopped(
-    bucket: Bucket, rules: SourceRules, tmp_path: Path
+    bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
     content, reports = make_shard(rows=10, image_bytes=1_000_000), list[int]()
     source = find(bucket.put("s.parquet", content), rules)
@@ -163,15 +161,15 @@ def test_a_download_goes_on_where_a_killed_process_stopped(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_shard(source, tmp_path / "raw", rules, die)
-    record = fetch_shard(source, tmp_path / "raw", rules, lambda done, _: reports.append(done))
+        fetch_shard(source, store, rules, die)
+    record = fetch_shard(source, store, rules, lambda done, _: reports.append(done))
 
     assert record.sha256 == sha256(content)
     assert reports == [8 << 20, len(content)]
 
 
 def test_a_part_of_another_content_is_thrown_away(
-    bucket: Bucket, rules: SourceRules, tmp_path: Path
+    bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
     source = find(bucket.put("s.parquet", make_shard("old")), rules)
 
@@ -179,15 +177,15 @@ def test_a_part_of_another_content_is_thrown_away(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_shard(source, tmp_path / "raw", rules, die)
+        fetch_shard(source, store, rules, die)
     content = make_shard("newer")
     source = find(bucket.put("s.parquet", content), rules)
 
-    assert fetch_shard(source, tmp_path / "raw", rules).sha256 == sha256(content)
+    assert fetch_shard(source, store, rules).sha256 == sha256(content)
 
 
 def test_an_object_that_changes_meanwhile_is_refused(
-    bucket: Bucket, rules: SourceRules, tmp_path: Path
+    bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
     source = find(bucket.put("s.parquet", make_shard()), rules)
 
@@ -196,25 +194,25 @@ def test_an_object_that_changes_meanwhile_is_refused(
             bucket.put("s.parquet", make_shard("another one"))
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard(source, tmp_path / "raw", rules, change)
+        fetch_shard(source, store, rules, change)
 
     assert str(refusal.value) == f"{source.name}: changed while it was fetched; try again"
-    assert list((tmp_path / "raw").iterdir()) == []
+    assert list(store.folder.iterdir()) == []
 
 
 def test_an_object_that_is_gone_leaves_the_old_file(
-    bucket: Bucket, rules: SourceRules, tmp_path: Path
+    bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
-    old = fetch_shard(find(bucket.put("s.parquet", make_shard()), rules), tmp_path / "raw", rules)
+    old = fetch_shard(find(bucket.put("s.parquet", make_shard()), rules), store, rules)
     source = find(bucket.put("s.parquet", make_shard("a newer one")), rules)
     bucket.remove("s.parquet")
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard(source, tmp_path / "raw", rules)
+        fetch_shard(source, store, rules)
 
     assert str(refusal.value).startswith(f"{source.name}: ")
     assert str(refusal.value).endswith("; check LAION_SHARDS, the credentials and the network")
-    assert read_raw_shard("s", tmp_path / "raw") == old
+    assert store.read("s") == old
 
 
 def test_what_is_not_there_is_a_line(bucket: Bucket, rules: SourceRules) -> None:
@@ -242,13 +240,13 @@ def test_a_server_that_refuses_is_a_line_without_the_secret(rules: SourceRules) 
 
 @pytest.mark.parametrize("is_anonymous", [False, True], ids=["signed", "anonymous"])
 def test_requests_are_signed_unless_told_otherwise(
-    rules: SourceRules, tmp_path: Path, is_anonymous: bool
+    rules: SourceRules, store: RawStore, is_anonymous: bool
 ) -> None:
     with run_file_server() as server:
         server.put("/bucket/s.parquet", Serve(make_shard()))
         rules = replace(rules, bucket_endpoint=server.origin, is_anonymous=is_anonymous)
         source = find("s3://bucket/s.parquet", rules)
-        fetch_shard(source, tmp_path / "raw", rules, tell_nobody)
+        fetch_shard(source, store, rules, tell_nobody)
         signatures = [request.headers.get("Authorization", "") for request in server.requests]
 
     assert [bool(signature) for signature in signatures] == [not is_anonymous] * len(signatures)

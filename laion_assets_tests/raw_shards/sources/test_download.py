@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from laion_assets.errors import LaionError, ShardError
-from laion_assets.raw_shards.fetch import bring_shard, fetch_shard, read_raw_shard
+from laion_assets.raw_shards.fetch import bring_shard, fetch_shard
 from laion_assets.raw_shards.progress import Progress
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.raw_shards.sources.source import SourceRules
 from laion_assets.raw_shards.sources.urls import describe_url
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.servers.file_server import (
     HTML,
@@ -39,16 +40,11 @@ PATH = "/x/s.parquet"
 OTHER_SHA256 = "ab" * 32
 
 
-@pytest.fixture
-def raw_dir(tmp_path: Path) -> Path:
-    return tmp_path / "raw"
-
-
-def read_folder(raw_dir: Path) -> dict[str, tuple[bytes, int]]:
+def read_folder(store: RawStore) -> dict[str, tuple[bytes, int]]:
     """What is in the folder, but for a part that is to be gone on from."""
     return {
         path.name: (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in raw_dir.iterdir()
+        for path in store.folder.iterdir()
         if not path.name.startswith(".s.part")
     }
 
@@ -188,51 +184,51 @@ FAILURES = {
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_failure_says_what_to_do_and_the_old_file_stays(
-    server: FileServer, rules: SourceRules, raw_dir: Path, case: str
+    server: FileServer, rules: SourceRules, store: RawStore, case: str
 ) -> None:
     failure = FAILURES[case]
     url = server.put(PATH, Serve(OLD))
-    old = fetch_shard(describe_url(url, None), raw_dir, rules)
-    before = read_folder(raw_dir)
+    old = fetch_shard(describe_url(url, None), store, rules)
+    before = read_folder(store)
     server.put(PATH, *failure.answers)
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard(describe_url(f"{url}?key=hidden", failure.sha256), raw_dir, rules)
+        fetch_shard(describe_url(f"{url}?key=hidden", failure.sha256), store, rules)
 
     assert str(refusal.value) == f"{url}: {failure.reason}"
     assert len(server.requests) == failure.requests
-    assert read_folder(raw_dir) == before
+    assert read_folder(store) == before
     assert sorted(before) == ["s.json", "s.parquet"]
-    assert read_raw_shard("s", raw_dir) == old
-    assert (raw_dir / ".s.part").exists() == failure.is_part_kept
+    assert store.read("s") == old
+    assert (store.folder / ".s.part").exists() == failure.is_part_kept
 
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_after_a_failure_the_right_file_is_fetched(
-    server: FileServer, rules: SourceRules, raw_dir: Path, case: str
+    server: FileServer, rules: SourceRules, store: RawStore, case: str
 ) -> None:
     failure = FAILURES[case]
     source = describe_url(server.put(PATH, *failure.answers), failure.sha256)
     with pytest.raises(ShardError):
-        fetch_shard(source, raw_dir, rules)
+        fetch_shard(source, store, rules)
     server.put(PATH, Serve(NEW, etag='"v3"'))
 
-    record = fetch_shard(replace(source, sha256=None, version=None), raw_dir, rules)
+    record = fetch_shard(replace(source, sha256=None, version=None), store, rules)
 
     assert (record.sha256, record.file_rows) == (sha256(NEW), 5)
-    assert sorted(path.name for path in raw_dir.iterdir()) == ["s.json", "s.parquet"]
+    assert sorted(path.name for path in store.folder.iterdir()) == ["s.json", "s.parquet"]
 
 
 def test_a_promise_is_kept_by_what_came_before_it_was_made(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     url = server.put(PATH, Serve(NEW, cut_bytes=300))
     with pytest.raises(ShardError, match="broke off"):
-        fetch_shard(describe_url(url, None), raw_dir, rules)
+        fetch_shard(describe_url(url, None), store, rules)
     server.put(PATH, Serve(NEW))
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard(describe_url(url, OTHER_SHA256), raw_dir, rules)
+        fetch_shard(describe_url(url, OTHER_SHA256), store, rules)
 
     assert f"SHA-256 is {sha256(NEW)}, and should be {OTHER_SHA256}" in str(refusal.value)
 
@@ -249,30 +245,30 @@ PROMISED: dict[str, tuple[Answer, str | None]] = {
 
 @pytest.mark.parametrize("case", PROMISED)
 def test_an_unchanged_file_is_not_sent_again(
-    server: FileServer, rules: SourceRules, raw_dir: Path, case: str
+    server: FileServer, rules: SourceRules, store: RawStore, case: str
 ) -> None:
     answer, promise = PROMISED[case]
     source = describe_url(server.put(PATH, answer), promise)
-    first = fetch_shard(source, raw_dir, rules)
-    before = read_folder(raw_dir)
+    first = fetch_shard(source, store, rules)
+    before = read_folder(store)
     server.put(PATH, answer)
 
-    second = fetch_shard(source, raw_dir, rules)
+    second = fetch_shard(source, store, rules)
 
     assert (second, second.fetched_at) == (first, first.fetched_at)
     assert server.sent_bytes == 0
-    assert read_folder(raw_dir) == before
+    assert read_folder(store) == before
 
 
 def test_an_unchanged_file_of_a_server_that_does_not_heed_conditions_is_not_read(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     url = server.put(PATH, send(200, NEW, ETag='"v1"'))
-    first = fetch_shard(describe_url(url, None), raw_dir, rules)
-    before = read_folder(raw_dir)
+    first = fetch_shard(describe_url(url, None), store, rules)
+    before = read_folder(store)
 
-    assert fetch_shard(describe_url(url, None), raw_dir, rules) == first
-    assert read_folder(raw_dir) == before
+    assert fetch_shard(describe_url(url, None), store, rules) == first
+    assert read_folder(store) == before
 
 
 CHANGED: dict[str, tuple[Answer, Answer]] = {
@@ -284,61 +280,61 @@ CHANGED: dict[str, tuple[Answer, Answer]] = {
 
 @pytest.mark.parametrize("case", CHANGED)
 def test_a_changed_file_is_fetched(
-    server: FileServer, rules: SourceRules, raw_dir: Path, case: str
+    server: FileServer, rules: SourceRules, store: RawStore, case: str
 ) -> None:
     first, second = CHANGED[case]
     source = describe_url(server.put(PATH, first, second), None)
-    old = fetch_shard(source, raw_dir, rules)
-    new = fetch_shard(source, raw_dir, rules)
+    old = fetch_shard(source, store, rules)
+    new = fetch_shard(source, store, rules)
 
     assert (old.sha256, new.sha256) == (sha256(OLD), sha256(NEW))
-    assert (raw_dir / "s.parquet").read_bytes() == NEW
+    assert (store.folder / "s.parquet").read_bytes() == NEW
 
 
 def test_a_file_that_rotted_on_the_disk_is_fetched_again(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     source = describe_url(server.put(PATH, Serve(NEW)), None)
-    good = fetch_shard(source, raw_dir, rules)
-    rotten = raw_dir / "s.parquet"
+    good = fetch_shard(source, store, rules)
+    rotten = store.folder / "s.parquet"
     rotten.write_bytes(NEW[:50] + b"\xff" + NEW[51:])
     os.utime(rotten, ns=(good.modified_ns, good.modified_ns))
-    assert read_raw_shard("s", raw_dir) == good
+    assert store.read("s") == good
 
-    again = fetch_shard(source, raw_dir, rules)
+    again = fetch_shard(source, store, rules)
 
     assert again.sha256 == good.sha256
     assert rotten.read_bytes() == NEW
 
 
 def test_a_file_that_is_found_in_another_place_is_recorded_from_there(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
-    fetch_shard(describe_url(server.put(PATH, Serve(NEW)), None), raw_dir, rules)
+    fetch_shard(describe_url(server.put(PATH, Serve(NEW)), None), store, rules)
     moved = server.put("/y/s.parquet", Serve(NEW))
 
-    assert fetch_shard(describe_url(moved, None), raw_dir, rules).source == moved
+    assert fetch_shard(describe_url(moved, None), store, rules).source == moved
 
 
 # --- Breaks, crashes and company -----------------------------------------------------------------
 
 
 def test_a_large_file_arrives_over_a_server_that_cuts_every_connection(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     url = server.put(PATH, Serve(LARGE, cut_bytes=2_000_000))
     progress = Progress("s")
 
-    record = fetch_shard(describe_url(url, None), raw_dir, rules, progress)
+    record = fetch_shard(describe_url(url, None), store, rules, progress)
 
     assert record.sha256 == sha256(LARGE)
     assert server.sent_bytes <= 1.05 * len(LARGE)
     assert progress.transferred_bytes == len(LARGE)
 
 
-def fetch(url: str, raw_dir: Path, rules: SourceRules) -> None:
+def fetch(url: str, store: RawStore, rules: SourceRules) -> None:
     """What another process does."""
-    fetch_shard(describe_url(url, None), raw_dir, rules)
+    fetch_shard(describe_url(url, None), store, rules)
 
 
 @pytest.fixture
@@ -363,28 +359,28 @@ def start() -> Iterator[Callable[..., multiprocessing.process.BaseProcess]]:
 Start = Callable[..., multiprocessing.process.BaseProcess]
 
 
-def wait_for_part(raw_dir: Path, size: int) -> None:
+def wait_for_part(store: RawStore, size: int) -> None:
     """Waits until so much of a download has come."""
-    part, deadline = raw_dir / ".s.part", time.monotonic() + 60
+    part, deadline = store.folder / ".s.part", time.monotonic() + 60
     while not part.exists() or part.stat().st_size < size:
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
 
 def test_a_download_goes_on_after_kill_9(
-    server: FileServer, rules: SourceRules, raw_dir: Path, start: Start
+    server: FileServer, rules: SourceRules, store: RawStore, start: Start
 ) -> None:
     # The server stops there, so that nothing is on its way when the process is killed.
     url = server.put(PATH, Serve(LARGE, stall_bytes=10_000_000), Serve(LARGE))
-    process = start(url, raw_dir, replace(rules, timeout_s=60))
-    wait_for_part(raw_dir, 10_000_000)
+    process = start(url, store, replace(rules, timeout_s=60))
+    wait_for_part(store, 10_000_000)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    came = (raw_dir / ".s.part").stat().st_size
+    came = (store.folder / ".s.part").stat().st_size
     progress = Progress("s")
 
-    record = fetch_shard(describe_url(url, None), raw_dir, rules, progress)
+    record = fetch_shard(describe_url(url, None), store, rules, progress)
 
     assert record.sha256 == sha256(LARGE)
     assert server.requests[1].headers["Range"] == f"bytes={came}-"
@@ -393,52 +389,52 @@ def test_a_download_goes_on_after_kill_9(
 
 
 def test_what_was_begun_before_the_file_changed_is_not_gone_on_from(
-    server: FileServer, rules: SourceRules, raw_dir: Path, start: Start
+    server: FileServer, rules: SourceRules, store: RawStore, start: Start
 ) -> None:
     url = server.put(PATH, Serve(LARGE, stall_bytes=1_000_000), Serve(NEW))
-    process = start(url, raw_dir, replace(rules, timeout_s=60))
-    wait_for_part(raw_dir, 1_000_000)
+    process = start(url, store, replace(rules, timeout_s=60))
+    wait_for_part(store, 1_000_000)
     process.kill()
     process.join()
 
-    record = fetch_shard(describe_url(url, None), raw_dir, rules)
+    record = fetch_shard(describe_url(url, None), store, rules)
 
     assert record.sha256 == sha256(NEW)
     assert server.requests[1].headers["Range"] == "bytes=1000000-"
 
 
 def test_processes_that_want_the_same_shard_transfer_it_once(
-    server: FileServer, rules: SourceRules, raw_dir: Path, start: Start
+    server: FileServer, rules: SourceRules, store: RawStore, start: Start
 ) -> None:
     url = server.put(PATH, Serve(LARGE))
-    processes = [start(url, raw_dir, replace(rules, timeout_s=30)) for _ in range(3)]
+    processes = [start(url, store, replace(rules, timeout_s=30)) for _ in range(3)]
     for process in processes:
         process.join()
 
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert server.sent_bytes == len(LARGE)
-    assert read_raw_shard("s", raw_dir).sha256 == sha256(LARGE)
+    assert store.read("s").sha256 == sha256(LARGE)
 
 
 # --- The disk ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of one megabyte."""
+def small_disk(tmp_path: Path) -> Iterator[RawStore]:
+    """A store on a file system of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "laion-assets-test", str(disk)]
     with contextlib.suppress(FileNotFoundError):
         if subprocess.run(mount, check=False, capture_output=True).returncode == 0:
-            yield disk / "raw"
+            yield RawStore(disk / "raw")
             subprocess.run(["umount", str(disk)], check=True)
             return
     pytest.skip("a small disk can be mounted by root alone")
 
 
 def test_a_download_onto_a_full_disk_leaves_the_old_file_and_no_part(
-    server: FileServer, rules: SourceRules, small_disk: Path
+    server: FileServer, rules: SourceRules, small_disk: RawStore
 ) -> None:
     url = server.put(PATH, Serve(OLD), Serve(LARGE, is_chunked=True))
     old = fetch_shard(describe_url(url, None), small_disk, rules)
@@ -447,14 +443,16 @@ def test_a_download_onto_a_full_disk_leaves_the_old_file_and_no_part(
     with pytest.raises(LaionError) as refusal:
         fetch_shard(describe_url(url, None), small_disk, rules)
 
-    assert str(refusal.value) == f"{small_disk}: the disk is full; make room, then run it again"
+    assert (
+        str(refusal.value) == f"{small_disk.folder}: the disk is full; make room, then run it again"
+    )
     assert read_folder(small_disk) == before
-    assert sorted(path.name for path in small_disk.iterdir()) == ["s.json", "s.parquet"]
-    assert read_raw_shard("s", small_disk) == old
+    assert sorted(path.name for path in small_disk.folder.iterdir()) == ["s.json", "s.parquet"]
+    assert small_disk.read("s") == old
 
 
 def test_a_file_that_has_no_room_is_not_begun(
-    server: FileServer, rules: SourceRules, small_disk: Path
+    server: FileServer, rules: SourceRules, small_disk: RawStore
 ) -> None:
     url = server.put(PATH, Serve(LARGE))
 
@@ -466,36 +464,36 @@ def test_a_file_that_has_no_room_is_not_begun(
         "make room, what has come stays",
         str(refusal.value),
     )
-    assert list(small_disk.iterdir()) == []
+    assert list(small_disk.folder.iterdir()) == []
 
 
 def test_a_wrong_promise_is_refused_though_the_server_has_what_is_here(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     url = server.put(PATH, Serve(OLD))
-    old = fetch_shard(describe_url(url, None), raw_dir, rules)
+    old = fetch_shard(describe_url(url, None), store, rules)
 
     with pytest.raises(ShardError, match=f"and should be {'0' * 64}; fetch it again"):
-        fetch_shard(describe_url(url, "0" * 64), raw_dir, rules)
+        fetch_shard(describe_url(url, "0" * 64), store, rules)
 
-    assert read_raw_shard("s", raw_dir) == old
+    assert store.read("s") == old
 
 
 def test_a_file_that_is_gone_from_its_server_stays(
-    server: FileServer, rules: SourceRules, raw_dir: Path
+    server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
     url = server.put(PATH, Serve(OLD))
-    assert bring_shard([url], "s", raw_dir, rules)[1] is False
+    assert bring_shard([url], "s", store, rules)[1] is False
     server.put(PATH, send(404))
 
-    raw, is_gone = bring_shard([url], "s", raw_dir, rules)
+    raw, is_gone = bring_shard([url], "s", store, rules)
 
-    assert (raw, is_gone) == (read_raw_shard("s", raw_dir), True)
+    assert (raw, is_gone) == (store.read("s"), True)
     with pytest.raises(ShardError, match="status 404, no such file"):
-        bring_shard([server.put("/t.parquet", send(404))], "t", raw_dir, rules)
+        bring_shard([server.put("/t.parquet", send(404))], "t", store, rules)
 
 
-def test_a_copy_onto_a_full_disk_leaves_the_old_file(small_disk: Path, tmp_path: Path) -> None:
+def test_a_copy_onto_a_full_disk_leaves_the_old_file(small_disk: RawStore, tmp_path: Path) -> None:
     local = tmp_path / "s.parquet"
     local.write_bytes(OLD)
     old = fetch_shard(describe_file(local), small_disk)
@@ -505,6 +503,8 @@ def test_a_copy_onto_a_full_disk_leaves_the_old_file(small_disk: Path, tmp_path:
     with pytest.raises(LaionError) as refusal:
         fetch_shard(describe_file(local), small_disk)
 
-    assert str(refusal.value) == f"{small_disk}: the disk is full; make room, then run it again"
+    assert (
+        str(refusal.value) == f"{small_disk.folder}: the disk is full; make room, then run it again"
+    )
     assert read_folder(small_disk) == before
-    assert read_raw_shard("s", small_disk) == old
+    assert small_disk.read("s") == old

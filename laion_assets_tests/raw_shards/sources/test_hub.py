@@ -3,7 +3,6 @@
 import logging
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.listing import list_shards
 from laion_assets.raw_shards.sources.source import SourceRules
 from laion_assets.raw_shards.sources.urls import describe_url, read_version
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.servers.file_server import Serve, send
 from laion_assets_tests.servers.hub_server import Hub, sha256
@@ -103,7 +103,7 @@ REVISIONS = {
 
 @pytest.mark.parametrize("case", REVISIONS)
 def test_a_revision_is_asked_for_and_shown(
-    hub: Hub, rules: SourceRules, tmp_path: Path, case: str
+    hub: Hub, rules: SourceRules, store: RawStore, case: str
 ) -> None:
     asked, shown = REVISIONS[case]
     hub.publish(DATASET, {"data/s.parquet": make_shard("main")})
@@ -111,39 +111,39 @@ def test_a_revision_is_asked_for_and_shown(
     location = f"{PLACE}@{asked}/data/*.parquet"
 
     (source,) = list_shards([location], rules).sources.values()
-    record = fetch_shard(source, tmp_path / "raw", rules)
+    record = fetch_shard(source, store, rules)
 
     assert record.source == f"{PLACE}@{shown}/data/s.parquet"
     assert record.sha256 == sha256(make_shard("it"))
 
 
 def test_a_name_with_signs_of_a_url_is_fetched(
-    hub: Hub, rules: SourceRules, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     path = "a b/it's 50% #1?.parquet"
     hub.publish(DATASET, {path: make_shard()})
 
     (source,) = list_shards([f"{PLACE}/a b/*.parquet"], rules).sources.values()
-    record = fetch_shard(source, tmp_path / "raw", rules)
+    record = fetch_shard(source, store, rules)
 
     assert (record.shard, record.sha256) == ("it's 50% #1?", sha256(make_shard()))
 
 
 def test_the_token_goes_to_the_hub_and_never_to_the_server_of_the_bytes(
-    hub: Hub, rules: SourceRules, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    hub: Hub, rules: SourceRules, store: RawStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     hub.publish(DATASET, FILES, is_private=True)
     rules = replace(rules, hub_token=hub.token)
 
     (source,) = list_shards([f"{PLACE}/one.parquet"], rules).sources.values()
-    record = fetch_shard(source, tmp_path / "raw", rules)
+    record = fetch_shard(source, store, rules)
 
     assert record.sha256 == sha256(FILES["one.parquet"])
     tokens = {request.headers.get("Authorization") for request in hub.server.requests}
     assert tokens == {f"Bearer {hub.token}"}
     assert ["Authorization" in request.headers for request in hub.cdn.requests] == [False]
-    written = "".join(p.read_text("latin-1") for p in (tmp_path / "raw").iterdir())
+    written = "".join(p.read_text("latin-1") for p in store.folder.iterdir())
     for text in (caplog.text, written, repr(rules), repr(source), repr(record)):
         assert hub.token not in text
     assert "Signature" not in written
@@ -160,14 +160,14 @@ def test_a_private_dataset_asks_for_the_token(hub: Hub, rules: SourceRules) -> N
 
 
 def test_a_dataset_that_was_renamed_is_followed(
-    hub: Hub, rules: SourceRules, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     hub.publish(DATASET, FILES, is_private=True)
     hub.rename(DATASET, "relaion/small")
     rules = replace(rules, hub_token=hub.token)
 
     (source,) = list_shards([f"{PLACE}/one.parquet"], rules).sources.values()
-    record = fetch_shard(source, tmp_path / "raw", rules)
+    record = fetch_shard(source, store, rules)
 
     assert record.sha256 == sha256(FILES["one.parquet"])
     assert "/datasets/relaion/small/resolve/main/one.parquet" in {
@@ -176,46 +176,46 @@ def test_a_dataset_that_was_renamed_is_followed(
 
 
 def test_an_unchanged_file_is_known_by_the_list_alone(
-    hub: Hub, rules: SourceRules, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     hub.publish(DATASET, FILES)
     location = f"{PLACE}/one.parquet"
     (source,) = list_shards([location], rules).sources.values()
-    first = fetch_shard(source, tmp_path / "raw", rules)
+    first = fetch_shard(source, store, rules)
     hub.publish(DATASET, FILES)
 
     (source,) = list_shards([location], rules).sources.values()
 
-    assert fetch_shard(source, tmp_path / "raw", rules) == first
+    assert fetch_shard(source, store, rules) == first
     assert (hub.cdn.requests, {"/api" in r.path for r in hub.server.requests}) == ([], {True})
 
 
 def test_an_unchanged_file_by_its_plain_url_is_known_by_the_checksum_of_the_redirect(
-    hub: Hub, rules: SourceRules, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     hub.publish(DATASET, FILES)
     url = f"{rules.hub_endpoint}/datasets/{DATASET}/resolve/main/one.parquet"
     source = describe_url(url, None)
-    first = fetch_shard(source, tmp_path / "raw", rules)
+    first = fetch_shard(source, store, rules)
     hub.cdn.requests.clear()
 
     assert first.version == f"sha256:{sha256(FILES['one.parquet'])}"
     assert read_version(source, rules) == first.version
-    assert fetch_shard(source, tmp_path / "raw", rules) == first
+    assert fetch_shard(source, store, rules) == first
     assert hub.cdn.requests == []
 
 
-def test_a_changed_file_is_fetched(hub: Hub, rules: SourceRules, tmp_path: Path) -> None:
+def test_a_changed_file_is_fetched(hub: Hub, rules: SourceRules, store: RawStore) -> None:
     location = f"{PLACE}/one.parquet"
     for content in (make_shard("old"), make_shard("new")):
         hub.publish(DATASET, {"one.parquet": content})
         (source,) = list_shards([location], rules).sources.values()
 
-        assert fetch_shard(source, tmp_path / "raw", rules).sha256 == sha256(content)
+        assert fetch_shard(source, store, rules).sha256 == sha256(content)
 
 
 def test_a_broken_download_goes_on_at_the_server_of_the_bytes(
-    hub: Hub, rules: SourceRules, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     content = make_shard(rows=10, image_bytes=10_000)
     hub.publish(
@@ -223,31 +223,31 @@ def test_a_broken_download_goes_on_at_the_server_of_the_bytes(
     )
     (source,) = list_shards([f"{PLACE}/one.parquet"], rules).sources.values()
 
-    record = fetch_shard(source, tmp_path / "raw", rules)
+    record = fetch_shard(source, store, rules)
 
     assert record.sha256 == sha256(content)
     assert hub.cdn.sent_bytes == len(content)
 
 
 def test_bytes_that_are_not_those_of_the_list_are_refused(
-    hub: Hub, rules: SourceRules, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     content, other = make_shard("right"), make_shard("wrong")
     hub.publish(DATASET, {"one.parquet": content}, serve=lambda _: Serve(other))
     (source,) = list_shards([f"{PLACE}/one.parquet"], rules).sources.values()
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard(source, tmp_path / "raw", rules)
+        fetch_shard(source, store, rules)
 
     assert str(refusal.value) == (
         f"{source.name}: SHA-256 is {sha256(other)}, and should be {sha256(content)}; "
         "fetch it again or correct LAION_SHARDS"
     )
-    assert list((tmp_path / "raw").iterdir()) == []
+    assert list(store.folder.iterdir()) == []
 
 
 def test_a_file_that_changed_after_it_was_listed_is_refused(
-    hub: Hub, rules: SourceRules, tmp_path: Path
+    hub: Hub, rules: SourceRules, store: RawStore
 ) -> None:
     old, new = make_shard("old"), make_shard("new")
     hub.publish(DATASET, {"one.parquet": old})
@@ -255,7 +255,7 @@ def test_a_file_that_changed_after_it_was_listed_is_refused(
     hub.publish(DATASET, {"one.parquet": new})
 
     with pytest.raises(ShardError) as refusal:
-        fetch_shard(source, tmp_path / "raw", rules)
+        fetch_shard(source, store, rules)
 
     assert str(refusal.value) == (
         f"{source.name}: the server has SHA-256 {sha256(new)}, not {sha256(old)}; "

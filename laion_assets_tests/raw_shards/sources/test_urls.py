@@ -8,10 +8,10 @@ import pytest
 
 from laion_assets.errors import ShardError
 from laion_assets.raw_shards.sources.download import download_url
-from laion_assets.raw_shards.sources.part import Part
 from laion_assets.raw_shards.sources.source import Source, SourceRules, tell_nobody
 from laion_assets.raw_shards.sources.urls import describe_url, read_version
 from laion_assets.stores.http_client import parse_retry_after
+from laion_assets.stores.part import Part
 from laion_assets_tests.servers.file_server import (
     Answer,
     FileServer,

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from laion_assets.raw_shards.sources.source import Source
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -19,7 +17,7 @@ class Origin:
 
     Attributes:
         name: where it comes from.
-        version: as `Source` has it.
+        version: what the source calls it; None if it has no word for it.
         sha256: promised by the server, or by who named the URL.
         validator: the server's word for these very bytes; None: it gives none.
     """
@@ -36,11 +34,11 @@ class Origin:
 
 
 class Part:
-    """The file `.<shard>.part` in the folder of raw shards, with its origin beside it."""
+    """The file `.<shard>.part` in a folder, with its origin beside it."""
 
-    def __init__(self, raw_dir: Path, shard: str) -> None:
-        self.path = raw_dir / f".{shard}.part"
-        self._origin_path = raw_dir / f".{shard}.part-origin"
+    def __init__(self, folder: Path, shard: str) -> None:
+        self.path = folder / f".{shard}.part"
+        self._origin_path = folder / f".{shard}.part-origin"
 
     def count_bytes(self) -> int:
         """Returns how much is there."""
@@ -49,14 +47,19 @@ class Part:
         except FileNotFoundError:
             return 0
 
-    def find_origin(self, source: Source) -> Origin | None:
-        """Returns what there is a part of, if it can be resumed and is of what is asked for."""
+    def find_origin(self, name: str, sha256: str | None) -> Origin | None:
+        """Returns what there is a part of, if it can be resumed and is of what is asked for.
+
+        Args:
+            name: where it has to come from.
+            sha256: the promised one; None if none was promised.
+        """
         try:
             origin = Origin(**json.loads(self._origin_path.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):
             return None
         # A promise that was not made when the part began could not be kept.
-        is_asked_for = origin.name == source.name and source.sha256 in (None, origin.sha256)
+        is_asked_for = origin.name == name and sha256 in (None, origin.sha256)
         is_usable = is_asked_for and origin.is_resumable and self.count_bytes() > 0
         return origin if is_usable else None
 

@@ -1,0 +1,242 @@
+"""The verified parquet files: the only place that knows where they are and what lies beside them.
+
+Everything else asks a `RawStore` for a shard by name, so that the files can lie in another place
+than a local folder without a change outside this package.
+
+Of a shard there are `<shard>.parquet` and its record in JSON, `<shard>.json`. Files that are not
+whole yet have hidden names, which begin with a dot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laion_assets.errors import ShardError
+from laion_assets.stores.locks import lock_shard
+from laion_assets.stores.part import Part
+from laion_assets.stores.reasons import find_system_reason
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_NAME = re.compile(
+    r"([^.].*)\.(?:parquet|json)|\.(.+)\.(?:part|part-origin|link|record)", flags=re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class RawShard:
+    """The record of one verified parquet file.
+
+    Attributes:
+        shard: partition key.
+        source: where the file came from.
+        sha256: of the content, in hexadecimal.
+        file_bytes: size.
+        file_rows: rows, by the footer.
+        modified_ns: time of the last change; another one means another content.
+        is_utf8: whether its texts are UTF-8; if not they are repaired as they are loaded.
+        version: what the source called this content; None if it has no word for it.
+        fetched_at: when it came, or was found unchanged in another place; ISO 8601, UTC.
+    """
+
+    shard: str
+    source: str
+    sha256: str
+    file_bytes: int
+    file_rows: int
+    modified_ns: int
+    is_utf8: bool = True
+    version: str | None = None
+    fetched_at: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class RawStore:
+    """The verified files of the project, one a shard.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    folder: Path
+
+    def path(self, shard: str) -> Path:
+        """Returns where the file of a shard is, whether or not it is there."""
+        return self.folder / f"{shard}.parquet"
+
+    def find(self, shard: str) -> RawShard | None:
+        """Returns the record of a shard; None if there is no such file as it describes.
+
+        The content is not read: a file with another time counts as another one.
+        """
+        try:
+            record, is_same = self._read_record(shard)
+        except ShardError:
+            return None
+        return record if is_same else None
+
+    def find_all(self, shards: Iterable[str]) -> dict[str, RawShard]:
+        """Returns the records of those of these shards whose file is there and can be read."""
+        found = {}
+        for shard in shards:
+            # Whoever fetches the shard says why its folder cannot be used.
+            with suppress(OSError):
+                if raw := self.find(shard):
+                    found[shard] = raw
+        return found
+
+    def read(self, shard: str) -> RawShard:
+        """Returns the record of a shard.
+
+        A file that was copied without its time has the same content still: then the record gets the
+        new time.
+
+        Raises:
+            ShardError: the shard was not fetched, or its file has changed since.
+        """
+        record, is_same = self._read_record(shard)
+        if is_same:
+            return record
+        path = self.path(shard)
+        status = path.stat()
+        if status.st_size != record.file_bytes or hash_file(path) != record.sha256:
+            raise ShardError(
+                f"{path}: changed after it was verified; materialize `raw_shards` again"
+            )
+        record = replace(record, modified_ns=status.st_mtime_ns)
+        # Whoever may only read compares the content again the next time.
+        with suppress(OSError):
+            self.write_record(record)
+        return record
+
+    def find_whole(self, shard: str) -> RawShard | None:
+        """Reads the content, and returns the record if it still is what was verified."""
+        try:
+            known = self.read(shard)
+        except ShardError:
+            return None
+        return known if hash_file(self.path(shard)) == known.sha256 else None
+
+    def check_unchanged(self, raw: RawShard) -> None:
+        """Checks that the file is still the one of the record, after it was read.
+
+        Raises:
+            ShardError: another file was fetched meanwhile.
+        """
+        if self.read(raw.shard).sha256 != raw.sha256:
+            raise ShardError(
+                f"{raw.source}: fetched anew while it was loaded; materialize it again"
+            )
+
+    def lock(self, shard: str) -> FileLock:
+        """Returns the lock of those who write the files of one shard; makes the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return lock_shard(self.folder, shard)
+
+    def part(self, shard: str) -> Part:
+        """Returns the unfinished download of a shard, of which there may be nothing yet."""
+        return Part(self.folder, shard)
+
+    @contextmanager
+    def link(self, shard: str, origin: Path) -> Iterator[Path]:
+        """Yields a hard link to a file, or a copy where the file system allows none.
+
+        It has a hidden name, and is gone after the block unless it was put in place.
+
+        Raises:
+            OSError: the file cannot be read, or the disk is full.
+        """
+        temporary = self._hidden(shard, "link")
+        try:
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(origin, temporary)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                shutil.copyfile(origin, temporary)
+            yield temporary
+        finally:
+            # A rename onto another link of the same file does nothing, and leaves the first name.
+            temporary.unlink(missing_ok=True)
+
+    def put_in_place(self, record: RawShard, path: Path) -> None:
+        """Makes a verified file, a link or a whole part, the file of its shard."""
+        # First what may fail on a full disk; then two renames.
+        temporary = self._write_new_record(record)
+        path.replace(self.path(record.shard))
+        temporary.replace(self._record_path(record.shard))
+
+    def write_record(self, record: RawShard) -> Path:
+        """Writes the record of a file that is there, and returns where it is."""
+        return self._write_new_record(record).replace(self._record_path(record.shard))
+
+    def list_shards(self) -> set[str]:
+        """Returns the shards of which a file, a record or a part of a download is there."""
+        names = (path.name for path in self.folder.glob("*"))
+        return {match[1] or match[2] for match in map(_NAME.fullmatch, names) if match}
+
+    def remove(self, shard: str) -> None:
+        """Removes the file of a shard, its record, and what there is of a download."""
+        if not self.folder.exists():
+            return
+        with self.lock(shard):
+            self.part(shard).remove()
+            for kind in ("link", "record"):
+                self._hidden(shard, kind).unlink(missing_ok=True)
+            # The file is the last that goes: it alone says whether it is a sample.
+            self._record_path(shard).unlink(missing_ok=True)
+            self.path(shard).unlink(missing_ok=True)
+
+    def find_reason(self, error: OSError) -> str | None:
+        """Returns what the system refuses here and what to do, as `find_system_reason`.
+
+        A file on its way has a hidden name, which nobody knows: the folder is named instead.
+        """
+        reason = find_system_reason(error, self.folder)
+        if reason is not None:
+            for hidden in {str(name) for name in (error.filename, error.filename2) if name}:
+                if Path(hidden).parent == self.folder:
+                    reason = reason.replace(hidden, str(self.folder), 1)
+        return reason
+
+    def _read_record(self, shard: str) -> tuple[RawShard, bool]:
+        """Returns the record of a file, and whether its size and time are those of the record."""
+        path = self.path(shard)
+        try:
+            record = RawShard(**json.loads(self._record_path(shard).read_text(encoding="utf-8")))
+            status = path.stat()
+        except FileNotFoundError:
+            raise ShardError(f"{path}: not fetched yet; materialize `raw_shards` first") from None
+        except (ValueError, TypeError):
+            reason = "its record cannot be read"
+            raise ShardError(f"{path}: {reason}; materialize `raw_shards` again") from None
+        is_same = (status.st_size, status.st_mtime_ns) == (record.file_bytes, record.modified_ns)
+        return record, is_same
+
+    def _record_path(self, shard: str) -> Path:
+        return self.folder / f"{shard}.json"
+
+    def _hidden(self, shard: str, kind: str) -> Path:
+        return self.folder / f".{shard}.{kind}"
+
+    def _write_new_record(self, record: RawShard) -> Path:
+        temporary = self._hidden(record.shard, "record")
+        temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+        return temporary
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
