@@ -202,7 +202,7 @@ def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFil
         LaionError: the file is not the one of its record.
     """
     path, copy = store.path(shard), RawStore(made / "raw")
-    while record := store.find(shard):
+    while (record := store.find(shard)) is not None:
         copied = _link_or_copy(path, made, f"raw/{path.name}")
         if copied.sha256 == record.sha256:
             return [copied, _describe(copy.write_record(record), made)]

@@ -91,7 +91,7 @@ class RawStore:
         for shard in shards:
             # Whoever fetches the shard says why its folder cannot be used.
             with suppress(OSError):
-                if raw := self.find(shard):
+                if (raw := self.find(shard)) is not None:
                     found[shard] = raw
         return found
 
