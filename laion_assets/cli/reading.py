@@ -1,0 +1,105 @@
+"""The commands that read a release: search, serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from laion_assets.cli.environment import load_settings
+from laion_assets.cli.stopping import command
+from laion_assets.stores.lance_store import LanceStore
+
+
+@command()
+@click.argument("query")
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--domain", help="The whole host of the image.")
+@click.option("--site", help="A registered domain with all of its hosts, *.host, or an address.")
+@click.option("--shard", help="The shard that it came from.")
+@click.option("--min-aesthetic", type=float, help="Aesthetic score, 0 to 10.")
+@click.option("--max-punsafe", type=float, help="Probability of being unsafe, 0 to 1.")
+@click.option("--min-width", type=int, help="Pixels.")
+@click.option("--min-height", type=int, help="Pixels.")
+@click.option(
+    "--hide-unsafe",
+    "is_hiding",
+    is_flag=True,
+    help="Hide images that are unsafe with a probability above 0.5 or, without one, are labelled "
+    "NSFW or UNSURE, as the search page does.",
+)
+@click.option(
+    "--sort",
+    default="relevance",
+    show_default=True,
+    metavar="COLUMN",
+    help="relevance, aesthetic, similarity, watermark, unsafe, width, height or area.",
+)
+@click.option(
+    "--ascending", "is_ascending", is_flag=True, help="The lowest value first, not the highest."
+)
+@click.option("--count", "is_count", is_flag=True, help="Print only how many captions match.")
+@click.option("--release", help="A tag; the newest release if none is named.")
+@click.option("--newest", "is_newest", is_flag=True, help="Also search rows loaded after it.")
+@click.option("--json", "is_json", is_flag=True, help="Print an object: total, hidden, hits, ….")
+def search(
+    query: str,
+    limit: int,
+    is_count: bool,
+    release: str | None,
+    is_newest: bool,
+    is_json: bool,
+    **chosen: Any,
+) -> None:
+    """Searches the captions of a release for all words of QUERY, or a "quoted phrase".
+
+    QUERY may also have -word, one OR other, begin* and site:example.org.
+    """
+    if release and is_newest:
+        raise click.UsageError("give one of --release and --newest")
+    from laion_assets.cli.output import print_answer, print_answer_json
+    from laion_assets.search.filter import SearchFilter
+    from laion_assets.search.order import SORT_COLUMNS, Order
+    from laion_assets.search.safety import PUNSAFE_THRESHOLD
+    from laion_assets.search.search import open_search
+
+    order = Order(chosen.pop("sort"), chosen.pop("is_ascending"))
+    if order.by not in SORT_COLUMNS:
+        raise click.UsageError(f"--sort takes one of {', '.join(SORT_COLUMNS)}, not {order.by!r}")
+    hide_above = PUNSAFE_THRESHOLD if chosen.pop("is_hiding") else None
+    search = open_search(LanceStore(load_settings().lance_dir), release, is_newest=is_newest)
+    answer = search.find(
+        query,
+        only=SearchFilter(**chosen, hide_punsafe_above=hide_above),
+        limit=0 if is_count else limit,
+        order=order,
+    )
+    if answer.unscored:
+        click.echo(
+            f"laion: {answer.unscored:,} of the {answer.shown:,} that are shown have no score: "
+            "nobody knows whether they are unsafe",
+            err=True,
+        )
+    for note in answer.notes:
+        click.echo(f"laion: {note}", err=True)
+    if is_count and not is_json:
+        click.echo(answer.shown)
+    else:
+        (print_answer_json if is_json else print_answer)(answer)
+
+
+# Its web server heeds signals itself, and lets visitors finish.
+@click.command
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--release", help="A tag; the newest release at any time if none is named.")
+@click.option(
+    "--public-url",
+    help="Where visitors find the page, for citations; behind a proxy, such as https://example.org.",
+)
+def serve(host: str, port: int, release: str | None, public_url: str | None) -> None:
+    """Opens the search page: a release as web pages, JSON and CSV."""
+    from laion_assets.web.current_release import Shelf
+    from laion_assets.web.server import serve as run
+
+    run(Shelf(LanceStore(load_settings().lance_dir), release), host, port, public_url)

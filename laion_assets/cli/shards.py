@@ -1,0 +1,189 @@
+"""The commands that load shards and remove them: discover, backfill, remove."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from laion_assets.cli.environment import load_settings, open_instance
+from laion_assets.cli.stopping import command
+from laion_assets.stores.lance_store import LanceStore
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from laion_assets.raw_shards.discovery import Discovery
+    from laion_assets.runs.backfill import Outcome
+    from laion_assets.settings import Settings
+
+
+@command()
+def discover() -> None:
+    """Registers the shards that LAION_SHARDS names as partitions.
+
+    Prints the new ones, then on standard error the changed ones, which `laion backfill --missing`
+    fetches again, and those that no source has any more, which stay.
+    """
+    from laion_assets.partitions import SHARDS_NAME
+
+    settings = load_settings()
+    with open_instance() as instance:
+        found = register_shards(settings, instance)
+        known = instance.get_dynamic_partitions(SHARDS_NAME)
+    for shard in found.new:
+        click.echo(shard)
+    for state, shards in (("changed", found.changed), ("gone from the source", found.gone)):
+        for shard in shards:
+            click.echo(f"{state}: {shard}", err=True)
+    click.echo(
+        f"{len(found.new)} new shards, {len(found.changed)} changed, {len(found.gone)} gone, "
+        f"{len(known)} in all",
+        err=True,
+    )
+    if found.problems:
+        sys.exit(1)
+
+
+@command()
+@click.argument("shards", nargs=-1, metavar="[SHARD]...")
+@click.option("--all", "is_all", is_flag=True, help="Every shard.")
+@click.option("--missing", "is_missing", is_flag=True, help="The shards that are not done.")
+@click.option("--no-refresh", is_flag=True, help="Leave counts and release as they are.")
+def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh: bool) -> None:
+    """Materializes shards, one run each, then counts and release once.
+
+    A shard that fails does not stop the others; the exit status is then 1.
+    """
+    if bool(shards) + is_all + is_missing != 1:
+        raise click.UsageError("name the shards, or give one of --all and --missing")
+    from laion_assets.raw_shards.sources.listing import hold_listing
+
+    settings = load_settings()
+    with open_instance() as instance, hold_listing():
+        found = register_shards(settings, instance, is_asking=is_missing)
+        chosen = _choose(settings, instance, shards, found if is_missing else None)
+        if not chosen:
+            reason = "no shard is missing" if is_missing else "LAION_SHARDS names no shard"
+            click.echo(f"laion: nothing to load: {reason}", err=True)
+        is_done = load_shards(settings, instance, chosen, is_refreshing=not no_refresh)
+    # Who names shards asks for no others.
+    if not is_done or (found.problems and not shards):
+        sys.exit(1)
+
+
+@command()
+@click.argument("shards", nargs=-1, required=True, metavar="SHARD...")
+@click.option("--no-refresh", is_flag=True, help="Leave counts and release as they are.")
+def remove(shards: tuple[str, ...], no_refresh: bool) -> None:
+    """Removes shards from DuckDB, Lance, the raw copies and the partitions.
+
+    Then refreshes counts and release once. The files at the sources stay. If the command is
+    stopped, run it again: it goes on from there.
+    """
+    from laion_assets.operations.removal import find_places
+
+    settings = load_settings()
+    with open_instance() as instance:
+        places = find_places(settings, instance)
+        found = [shard for shard in dict.fromkeys(shards) if shard in places]
+        is_done = remove_and_refresh(settings, instance, found, is_refreshing=not no_refresh)
+    # The others are removed all the same: a removal that was cut off may have been done for some.
+    if unknown := [shard for shard in shards if shard not in places]:
+        raise click.UsageError(f"no shard {unknown[0]!r}; `laion status` lists what there is")
+    if not is_done:
+        sys.exit(1)
+
+
+def register_shards(
+    settings: Settings, instance: dg.DagsterInstance, *, is_asking: bool = True
+) -> Discovery:
+    """Registers the shards, and says what is wrong with the sources."""
+    from laion_assets.runs.backfill import discover_shards
+
+    found = discover_shards(settings, instance, is_asking=is_asking)
+    for line in (*found.warnings, *found.problems):
+        click.echo(f"laion: {line}", err=True)
+    return found
+
+
+def load_shards(
+    settings: Settings, instance: dg.DagsterInstance, shards: list[str], *, is_refreshing: bool
+) -> bool:
+    """Runs the shards and the refresh with a progress bar; returns whether all went well."""
+    from laion_assets.cli.output import show_progress
+    from laion_assets.definitions import build_defs
+    from laion_assets.runs.backfill import run_job
+
+    defs = build_defs(settings)
+    with show_progress(len(shards) + is_refreshing) as progress:
+        ingest = defs.resolve_job_def("ingest_shards")
+        outcomes = [
+            progress.follow(shard, partial(run_job, ingest, instance, shard)) for shard in shards
+        ]
+        if is_refreshing and _is_refresh_due(settings, outcomes):
+            refresh = defs.resolve_job_def("refresh_counts")
+            outcomes.append(progress.follow("refresh_counts", partial(run_job, refresh, instance)))
+    return all(outcome.reason is None for outcome in outcomes)
+
+
+def remove_and_refresh(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    shards: list[str],
+    files: Iterable[Path] = (),
+    *,
+    is_refreshing: bool = True,
+) -> bool:
+    """Removes shards and files, refreshes, and says what still has them.
+
+    Returns whether all went well.
+    """
+    from laion_assets.cli.output import print_holders, print_removal
+    from laion_assets.operations.removal import find_sources, remove_shards
+
+    remove_shards(settings, instance, shards, files)
+    if not shards:
+        return True
+    print_removal(shards, *find_sources(settings, shards))
+    is_done = not is_refreshing or load_shards(settings, instance, [], is_refreshing=True)
+    print_holders(LanceStore(settings.lance_dir), shards)
+    return is_done
+
+
+def _choose(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    named: tuple[str, ...],
+    missing_by: Discovery | None,
+) -> list[str]:
+    from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.runs.backfill import find_missing
+
+    known = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
+    unknown = [shard for shard in named if shard not in known]
+    if unknown:
+        raise click.UsageError(
+            f"no shard {unknown[0]!r}; `laion status` lists the {len(known)} that there are"
+        )
+    if missing_by:
+        return find_missing(settings, instance, known, missing_by)
+    return list(dict.fromkeys(named)) or known
+
+
+def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
+    """Returns whether a shard was done, or one of before is not counted or released yet."""
+    from laion_assets.releases.coverage import find_unreleased
+    from laion_assets.stores.database import Database
+
+    if any(outcome.reason is None for outcome in outcomes):
+        return True
+    kinds = tuple(settings.sheets)
+    return (
+        find_unreleased(Database(settings.database), LanceStore(settings.lance_dir), kinds)
+        is not None
+    )
