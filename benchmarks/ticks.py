@@ -26,12 +26,13 @@ from laion_assets.definitions import build_defs, build_resources
 from laion_assets.images.load import load_shard
 from laion_assets.lance_images.copy import copy_shard
 from laion_assets.partitions import SHARDS_NAME
-from laion_assets.raw_shards.fetch import fetch_shard, raw_path
+from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.runs.attempts import Memory
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import refresh
 
 MAX_TICK_S = 20.0
@@ -67,10 +68,11 @@ def write_shards(folder: Path, count: int) -> list[Path]:
 def fill(settings: Settings, files: list[Path]) -> None:
     """Brings all shards to a release."""
     database, store = Database(settings.database), LanceStore(settings.lance_dir)
-    raws = [fetch_shard(describe_file(file), settings.raw_dir) for file in files]
+    raw_store = RawStore(settings.raw_dir)
+    raws = [fetch_shard(describe_file(file), raw_store) for file in files]
     with database.write() as connection:
         for raw in raws:
-            load_shard(connection, raw, raw_path(settings.raw_dir, raw.shard), "run")
+            load_shard(connection, raw, raw_store.path(raw.shard), "run")
     for raw in raws:
         copy_shard(database, store, raw.shard, "run")
     refresh(settings)
