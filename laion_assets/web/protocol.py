@@ -1,11 +1,13 @@
 """Reads HTTP requests with uvicorn's parser, and refuses those that are larger than any of ours.
 
 uvicorn has no limit of its own: a header that never ends would fill the memory, and joining its
-pieces would take all the time of the server.
+pieces would take all the time of the server. It does not close connections that never ask for
+anything, either, and answers nobody once there are too many connections.
 """
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import Any
 
@@ -21,13 +23,43 @@ MAX_BODY_BYTES = 64 * 2**10
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request has too large a head or body."""
+    """Closes a connection whose request has too large a head or body, or that asks for nothing."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         # Bytes in the pieces since the one in which the head or the body began.
         self._received_bytes = 0
         self._is_in_body = False
+        # When it was last given something to do: it came, or its request did.
+        self._busy_at = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Waits for a request, but not for ever; another connection may have to go for this one."""
+        super().connection_made(transport)
+        self._busy_at = self.loop.time()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Closes the connection that asks for nothing for the longest time."""
+        idle = [
+            other
+            for other in self.connections
+            if isinstance(other, BoundedProtocol) and other is not self and other._is_idle()
+        ]
+        if idle:
+            longest = min(idle, key=lambda other: other._busy_at)
+            longest.transport.close()
+            # Not only when the loop has closed it: the new one may ask before.
+            self.connections.discard(longest)
+
+    def _is_idle(self) -> bool:
+        # Whoever is slow to write a request is idle, too: that may be on purpose.
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        return not is_answering and not self.transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived, piece by piece."""
@@ -48,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Counts the bytes of a request from its first one."""
         super().on_message_begin()
         self._received_bytes = 0
+        self._busy_at = self.loop.time()
 
     def on_headers_complete(self) -> None:
         """Counts the bytes of a body from its first one."""

@@ -15,10 +15,12 @@ from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets.web.protocol import BoundedProtocol
 
-# A connection that asks for nothing more is closed after it. One that never asks is not: a proxy's
-# work.
+# A connection that asks for nothing, or nothing more, is closed after it.
 KEEP_ALIVE_S = 20
+# With one more, the connection that asks for nothing for the longest time is closed.
 MAX_CONNECTIONS = 1_000
+# Files that are open besides connections: parts of tables and their indices.
+OTHER_FILES = 1_000
 
 
 def serve(shelf: Shelf, host: str, port: int, public_url: str | None = None) -> None:
@@ -35,6 +37,7 @@ def serve(shelf: Shelf, host: str, port: int, public_url: str | None = None) -> 
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("laion_assets").setLevel(logging.INFO)
+    _allow_files(MAX_CONNECTIONS + OTHER_FILES)
     shelf.refresh()
     with listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
@@ -44,6 +47,18 @@ def serve(shelf: Shelf, host: str, port: int, public_url: str | None = None) -> 
         # Stopped by Ctrl-C, uvicorn finishes what it has begun and raises it again.
         with suppress(KeyboardInterrupt):
             configure(app).run(sockets=[listener])
+
+
+def _allow_files(count: int) -> None:
+    """Lets this process open so many files, as far as the system does; many start with 1,024."""
+    # Windows has no such limit.
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < count:
+            most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def configure(app: ASGIApp) -> uvicorn.Server:

@@ -1,11 +1,17 @@
 """Requests that are larger than any of ours, each on a connection of its own."""
 
 import socket
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
 
-from laion_assets_tests.web.site import Site
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.web import server
+from laion_assets.web.app import build_app
+from laion_assets.web.current_release import Shelf
+from laion_assets_tests.web.conftest import Released
+from laion_assets_tests.web.site import Site, run_site
 
 MEBIBYTE = 2**20
 
@@ -69,6 +75,31 @@ def test_requests_within_the_limits_share_a_connection(site: Site) -> None:
 
     assert answers.count(b"HTTP/1.1 200 ") == 21
     assert answers.count(b"HTTP/1.1 303 ") == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /about HTTP/1.1\r\nX: "], ids=["nothing", "half"])
+def test_connections_that_ask_for_nothing_make_room(
+    released: Released, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site, ExitStack() as stack:
+        address = ("127.0.0.1", urlsplit(site.url).port)
+        for _ in range(100):
+            idle = stack.enter_context(socket.create_connection(address, timeout=20))
+            idle.sendall(said)
+            assert site.get("/about.json").status_code == 200
+
+
+def test_a_connection_that_never_asks_is_closed(
+    released: Released, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.1)
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site:
+        assert send(site) == b""
 
 
 def test_a_long_query_of_many_bytes_is_within_the_limits(site: Site) -> None:
