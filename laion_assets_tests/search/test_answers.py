@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from laion_assets.demo.sample_shards import write_sample_shards
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.app import build_app
@@ -38,7 +38,7 @@ class Released:
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
     settings = Settings.default(tmp_path_factory.mktemp("answers"))
-    for path in write_sample_shards(settings.data_dir / "shards", NAMES):
+    for path in write_sample_shards(settings.data_dir / "shards", NAMES, SampleSpec()):
         load(settings, path.stem, path)
         copy(settings, path.stem)
     refresh(settings)
