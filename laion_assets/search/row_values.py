@@ -133,6 +133,21 @@ class RowValues:
         found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
         return [found[row] for row in rows.tolist()]
 
+    def have_pictures(self, rows: Numbers) -> list[bool]:
+        """Returns for each row id whether the table has the picture itself."""
+        # A picture has a hash, which is quicker read.
+        if "picture_sha256" not in self._dataset.schema.names or not len(rows):
+            return [False] * len(rows)
+        if self._is_whole:
+            positions = self._positions(rows).tolist()
+            taken = self._dataset.take(positions, columns=["picture_sha256"])
+            return [known is not None for known in taken["picture_sha256"].to_pylist()]
+        scanned = self._scan(("picture_sha256",), rows)
+        found = dict(
+            zip(*(scanned[name].to_pylist() for name in ("_rowid", "picture_sha256")), strict=True)
+        )
+        return [found[row] is not None for row in rows.tolist()]
+
     def _read_kept(self, positions: Numbers) -> list[Mapping[str, Any]]:
         columns: dict[str, list[Any]] = {}
         for name in INTEGERS:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import lance
 
 # Rows of an export that are read at a time.
+# What no page of an image shows: words for the index, and what is read apart.
+NOT_FIELDS = frozenset({"caption_words", "image", "img_emb"})
 EXPORT_ROWS = 10_000
 # Images with one address, of which a page shows no more.
 MAX_SAME_URL = 100
@@ -45,7 +47,8 @@ class SearchAnswer:
         unscored: how many of these have no probability of being unsafe, so that nobody knows; None
             where nothing was to be hidden.
         took_ms: time it took, in milliseconds.
-        hits: those of the page, with the columns `HIT_COLUMNS` and `_score`.
+        hits: those of the page, with the columns `HIT_COLUMNS`, `_score`, and `has_picture`:
+            whether the table has the picture itself.
         notes: what was not understood in the query, in sentences.
     """
 
@@ -183,9 +186,27 @@ class CaptionSearch:
             yield from self._read(ordered, slice(start, start + EXPORT_ROWS))
 
     def read_image(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
-        """Returns what is known of the row of a shard; None if the table has no such row."""
+        """Returns what is known of the row of a shard; None if the table has no such row.
+
+        Of the picture itself it only says whether there is one, as `has_picture`.
+        """
+        names = [name for name in self._dataset.schema.names if name not in NOT_FIELDS]
+        found = self._find_row(shard, row_index, names)
+        return found and {**found, "has_picture": found.get("picture_sha256") is not None}
+
+    def read_picture(self, shard: str, row_index: int) -> bytes | None:
+        """Returns the picture of the row of a shard as it came; None if the table has none."""
+        if "image" not in self._dataset.schema.names:
+            return None
+        found = self._find_row(shard, row_index, ["image"])
+        picture: bytes | None = found["image"] if found else None
+        return picture
+
+    def _find_row(
+        self, shard: str, row_index: int, columns: Collection[str]
+    ) -> dict[str, Any] | None:
         found = self._dataset.scanner(
-            columns=[name for name in self._dataset.schema.names if name != "caption_words"],
+            columns=list(columns),
             filter=f"shard = {quote_literal(shard)} AND row_index = {row_index}",
             limit=1,
         ).to_table()
@@ -273,6 +294,7 @@ class CaptionSearch:
         return found.where(wanted.holds(self._values.read(wanted.column, found.rows)))
 
     def _read(self, ordered: Matches, page: slice) -> Iterator[Mapping[str, Any]]:
-        hits = self._values.read_hits(ordered.rows[page])
-        for hit, score in zip(hits, ordered.scores[page].tolist(), strict=True):
-            yield {**hit, "_score": score}
+        rows, scores = ordered.rows[page], ordered.scores[page].tolist()
+        hits, pictures = self._values.read_hits(rows), self._values.have_pictures(rows)
+        for hit, score, has_picture in zip(hits, scores, pictures, strict=True):
+            yield {**hit, "_score": score, "has_picture": has_picture}

@@ -32,6 +32,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion_assets.errors import LaionError
+from laion_assets.pictures.fetching.decoders import Decoders
+from laion_assets.web import thumbnails
 from laion_assets.web.cache import PageCache
 from laion_assets.web.chrome import CARD_PREFIX, INDEX, Chrome
 from laion_assets.web.current_release import NoReleaseError, Shelf
@@ -41,7 +43,16 @@ from laion_assets.web.notices import write_feed, write_opensearch, write_robots,
 from laion_assets.web.oembed import CardQuery, describe_card, find_page
 from laion_assets.web.openapi import describe_api
 from laion_assets.web.pages import PAGES
-from laion_assets.web.params import CSV, HTML, JSON, LISTS, NDJSON, PARQUET, SUFFIXES
+from laion_assets.web.params import (
+    CSV,
+    HTML,
+    JSON,
+    LISTS,
+    NDJSON,
+    PARQUET,
+    SUFFIXES,
+    PictureQuery,
+)
 from laion_assets.web.render import pin_links, render_html, render_json
 from laion_assets.web.responses import Answer, Citation, Images, Problem
 from laion_assets.web.visit import NotFoundError, Page, Visit
@@ -116,13 +127,16 @@ def build_app(
     @asynccontextmanager
     async def watch(_: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(_keep_fresh(site, refresh_interval_s))
-        yield
+        async with Decoders(1, thumbnails.SIZES) as decoders:
+            app.state.decoders = decoders
+            yield
         task.cancel()
         site.workers.close()
 
     app = Starlette(
         routes=[
             *(Route(page.path, _serve(site, page), name=page.name) for page in PAGES),
+            Route(thumbnails.PATH, _show_picture(site)),
             Route("/preferences", set_preferences, methods=["POST"]),
             Route(OPENAPI, _say(describe_api(PAGES), "application/json")),
             Route("/robots.txt", _say(write_robots(public_url), "text/plain")),
@@ -275,6 +289,30 @@ def _find_citation(answer: Answer) -> Citation:
     if not isinstance(answer, Images) or answer.cite is None:
         raise NotFoundError("this page has no number to show; search for something")
     return answer.cite
+
+
+def _show_picture(site: Site) -> Callable[[Request], object]:
+    async def show_picture(request: Request) -> Response:
+        query = PictureQuery.read(request.query_params.multi_items())
+        etag = _describe(site, HTML, has_pictures=False)["etag"]
+        key = (etag, thumbnails.PATH, tuple(request.path_params.values()), query, HTML)
+        kept = site.cache.get(key)
+        if kept is None:
+
+            def read() -> bytes:
+                release = site.shelf.open(query.release)
+                return thumbnails.read_thumbnail(release, request.path_params, query)
+
+            client = request.client.host if request.client else ""
+            data = await site.workers.run(client, read)
+            body, kind = await thumbnails.shrink(data, request.app.state.decoders)
+            site.cache.put(key, kind.encode() + b"\n" + body)
+        else:
+            named, _, body = kept.partition(b"\n")
+            kind = named.decode()
+        return thumbnails.answer_picture(request, body, kind, etag)
+
+    return show_picture
 
 
 def _name_card(site: Site) -> Callable[[Request], object]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ROBOTS = """User-agent: *
 Disallow: /search
 Disallow: /images/
+Disallow: /pictures/
 Disallow: /domains/
 Disallow: /sites/
 Disallow: /names/*/

@@ -30,6 +30,7 @@ class Image(Record):
         shard: partition key.
         row_index: position in the shard, from 0.
         score: BM25; 0 where nothing was searched for.
+        has_picture: whether the release has the picture itself.
     """
 
     image_id: str
@@ -45,6 +46,7 @@ class Image(Record):
     shard: str
     row_index: int
     score: float = 0.0
+    has_picture: bool = False
 
     @classmethod
     def of(cls, hit: Mapping[str, Any]) -> Image:
@@ -58,6 +60,13 @@ class Image(Record):
     def page(self) -> str:
         """Address of its page."""
         return write_path("images", self.shard, self.row_index)
+
+    @computed_field(description="The picture here, if the release has it.")  # type: ignore[prop-decorator]
+    @property
+    def picture(self) -> str | None:
+        """Address of the picture."""
+        name = f"{self.row_index}.jpg"
+        return write_path("pictures", self.shard, name) if self.has_picture else None
 
 
 class Answer(Record):

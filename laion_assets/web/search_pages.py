@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from laion_assets.search.safety import is_unsafe
 from laion_assets.web.found import export_hits, show_hits
 from laion_assets.web.params import PictureQuery, SearchQuery
 from laion_assets.web.responses import Image, ImagePage, SearchPage
-from laion_assets.web.visit import NotFoundError, Row, Visit
+from laion_assets.web.visit import ROW_INDEX, NotFoundError, Row, Visit
 from laion_assets.web.wording import hide_folders
 
 FIRST_FIELDS = ("url", "domain", "registered_domain", "caption", "width", "height")
-# Shards of more rows than this are no parquet files that anybody has.
-ROW_INDEX = re.compile("[0-9]{1,15}")
 
 
 def build_search(visit: Visit) -> SearchPage:

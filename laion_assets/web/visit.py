@@ -13,6 +13,9 @@ from laion_assets.web.current_release import OpenRelease, Shelf
 from laion_assets.web.params import Query, write_path
 from laion_assets.web.responses import Answer, Images
 
+# Shards of more rows than this are no parquet files that anybody has.
+ROW_INDEX = re.compile("[0-9]{1,15}")
+
 Row: TypeAlias = Mapping[str, object]
 AnyQuery = TypeVar("AnyQuery", bound=Query)
 
