@@ -510,7 +510,7 @@ def test_thousands_of_new_shards_are_asked_for_in_batches(
     for number in range(MAX_RUNS - 1):
         tags = {"dagster/partition": f"s{number:04}"}
         local.instance.add_run(
-            dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.QUEUED, tags=tags)
+            dg.DagsterRun(job_name="ingest_shards", status=dg.DagsterRunStatus.STARTED, tags=tags)
         )
     assert list_shards(local.evaluate()) == [f"s{MAX_RUNS - 1:04}"]
 

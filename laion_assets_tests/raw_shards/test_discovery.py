@@ -1,15 +1,18 @@
 """What the sources have that is not here, and what is here that they have not."""
 
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from laion_assets.raw_shards import discovery
 from laion_assets.raw_shards.discovery import Discovery, discover
 from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.listing import list_shards
 from laion_assets.raw_shards.sources.source import SourceRules
+from laion_assets.runs import tick
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import make_shard
 from laion_assets_tests.servers.file_server import FileServer, Serve, date, send
@@ -221,3 +224,29 @@ def test_servers_that_do_not_answer_are_one_line(
         "(1 attempt) (and 1 more)"
     ]
     assert (found.new, found.changed, found.gone, found.due) == ([], [], ["s2"], {})
+
+
+def test_servers_that_accept_and_never_answer_are_not_waited_for(
+    tmp_path: Path, raw_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the limits the lines would be those of requests that were given up themselves."""
+    monkeypatch.setattr(discovery, "LISTING_S", 0.3)
+    monkeypatch.setattr(discovery, "ASKING_S", 0.3)
+    (tmp_path / "near.parquet").write_bytes(OLD)
+    hub = "hf://datasets/org/set/*.parquet"
+    with socket.create_server(("127.0.0.1", 0), backlog=9) as listener:
+        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"{origin}/far.parquet"
+        rules = SourceRules(hub_endpoint=origin, timeout_s=5)
+        locations = [hub, url, f"{tmp_path}/*.parquet"]
+        found = discover(locations, raw_dir, rules, ["gone"], is_hurried=True)
+
+    assert found.problems == [
+        f"{hub}: not listed within 0.3 s; try again later",
+        f"{url}: no answer within 0.3 s for all; asked again later",
+    ]
+    assert (found.new, found.gone, found.unknown) == (["far", "near"], [], {"far", "gone"})
+
+
+def test_all_that_a_tick_waits_for_leaves_some_of_its_20_seconds() -> None:
+    assert discovery.LISTING_S + discovery.ASKING_S + tick.QUEUE_WAIT_S <= 17
