@@ -1,10 +1,10 @@
 """What an operator lives through in months, in an hour, with nobody there to help.
 
 Run `python -m benchmarks.months [--minutes 60]` from the repository root; `--minutes 5` is a quick
-form. Dagster's daemon and web server run with the sensor on, in a temporary folder. Forty small
-shards arrive, ten of them on a web server and the rest in a folder. Meanwhile workers and the
-daemon are killed, runs are cancelled, the server is down or silent, another program holds the
-DuckDB file, the disk is full, and a list of names and three files are broken. Then all of it is
+form. Dagster's daemon and web server run with the sensor on, in a temporary folder. Small shards
+arrive (`--shards`, 40), every fourth on a web server and the rest in a folder. Meanwhile workers
+and the daemon are killed, runs are cancelled, the server is down or silent, another program holds
+the DuckDB file, the disk is full, and a list of names and three files are broken. Then all of it is
 over, and everything has to come right by itself: the release is compared value for value.
 
 Only root can mount the small disk that is filled; without it that fault is left out, and the report
@@ -30,15 +30,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.months_place import Place
+from benchmarks.months_place import WEB_EVERY, Place
 from benchmarks.months_truth import NAMES, Shard, compare, find_missing, make_shard
 from laion_assets.orchestration.dead_runs import WORKER_TAG
 from laion_assets_tests.integration.web_ui import ENDED, Run, WebUi, wait_for
 
 SENSOR = "discover_shards"
-SHARDS = 40
 ROWS = 500
-WEB_EVERY = 4
 BATCHES = 8
 # The share of the time in which things happen.
 EVENTFUL_SHARE = 0.7
@@ -245,19 +243,20 @@ def write_names(place: Place) -> None:
 
 
 def bring_shards(story: Story, seconds: float, stopping: threading.Event) -> None:
-    """Drops the shards in batches; of each kind one is broken at first, and one for ever."""
+    """Drops the shards in batches; of each kind one is broken at first."""
+    count = story.place.shard_count
     names = [
         f"web-{number // WEB_EVERY:05}" if number % WEB_EVERY == 1 else f"local-{number:05}"
-        for number in range(SHARDS)
+        for number in range(count)
     ]
     shards = [make_shard(name, ROWS) for name in names]
-    broken = {shards[12].name: shards[12].content[:-50], shards[13].name: b"<html></html>"}
-    size = SHARDS // BATCHES
-    for start in range(0, SHARDS, size):
+    broken = {shards[4].name: shards[4].content[:-50], shards[5].name: b"<html></html>"}
+    size = -(-count // BATCHES)
+    for start in range(0, count, size):
         for shard in shards[start : start + size]:
             if shard.name not in story.expected:
                 story.drop(shard, broken.get(shard.name))
-        story.say(f"{start + size} shards have arrived")
+        story.say(f"{min(start + size, count)} shards have arrived")
         if stopping.wait(seconds / BATCHES):
             return
     for name in broken:
@@ -403,16 +402,19 @@ def play(story: Story, draw: random.Random, until: float) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--shards", type=int, default=40, help="at least 8")
     parser.add_argument("--seed", type=int, default=2022)
     parser.add_argument("--keep", type=Path, help="a new folder to leave everything in")
     options = parser.parse_args()
+    # As Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     hold_s = min(150, options.minutes * 4)
     with (
         nullcontext(options.keep)
         if options.keep
         else tempfile.TemporaryDirectory(prefix="laion-months-")
     ) as folder:
-        place = Place(Path(folder))
+        place = Place(Path(folder), options.shards)
         place.folder.mkdir(exist_ok=True)
         write_names(place)
         with place.open() as web_ui:

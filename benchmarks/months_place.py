@@ -17,7 +17,9 @@ from pathlib import Path
 from laion_assets.settings import REPOSITORY, Settings
 from laion_assets_tests.integration.web_ui import WebUi, run_web_ui, wait_for
 
-DISK_BYTES = 400 << 20
+DISK_BYTES = 200 << 20
+# Every so many shards one is on the web server.
+WEB_EVERY = 4
 STOPPING_S = 20
 # Opens the file as soon as nobody has it, says so, and keeps it until it is killed.
 HOLD = """
@@ -40,11 +42,13 @@ class Place:
 
     Attributes:
         folder: everything is in it.
+        shard_count: how many shards will come, every fourth on the web server.
         port: of the web server with shards.
         processes: what runs, or ran, by name.
     """
 
     folder: Path
+    shard_count: int = 40
     port: int = 0
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _groups: set[int] = field(default_factory=set)
@@ -87,6 +91,7 @@ class Place:
     @property
     def environment(self) -> dict[str, str]:
         """What the commands find; this folder has no `.env`."""
+        web_count = (self.shard_count + WEB_EVERY - 2) // WEB_EVERY
         return {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.folder),
@@ -96,7 +101,7 @@ class Place:
             "LAION_DATA_DIR": str(self.disk / "data"),
             "LAION_HISTORY_DIR": str(self.history),
             "LAION_SHARDS": f"{self.source}/*.parquet,"
-            f"http://127.0.0.1:{self.port}/web-{{00000..00009}}.parquet",
+            f"http://127.0.0.1:{self.port}/web-{{00000..{web_count - 1:05}}}.parquet",
             "LAION_SHEET_ARTISTS": str(self.names),
         }
 
