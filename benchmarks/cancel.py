@@ -67,7 +67,6 @@ class Rig:
                 **self.web_ui.repository,
                 "jobName": job,
                 "assetSelection": selection,
-                "assetCheckSelection": [],
             },
             "runConfigData": {},
             "executionMetadata": {"tags": tags if job == "ingest_shards" else []},
