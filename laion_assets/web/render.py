@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from laion_assets.web.highlight import fold_words, mark_words
 from laion_assets.web.params import SearchQuery, write_path
@@ -44,7 +44,9 @@ def open_templates() -> jinja2.Environment:
         introduce_query=introduce_query,
         sort_choices=SORT_CHOICES,
     )
-    environment.filters.update(thousands=_thousands, moment=_moment, link=_link, share=_share)
+    environment.filters.update(
+        thousands=_thousands, moment=_moment, link=_link, share=_share, breakable=_breakable
+    )
     return environment
 
 
@@ -87,6 +89,11 @@ def _thousands(number: int) -> str:
 
 def _moment(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _breakable(host: str) -> Markup:
+    """Returns a host that is broken after its dots, if it has to be."""
+    return escape(host).replace(".", Markup(".<wbr>"))
 
 
 def _link(url: str) -> str | None:

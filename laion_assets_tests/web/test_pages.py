@@ -194,6 +194,13 @@ def test_an_image_says_where_it_came_from(released: Released) -> None:
     assert str(released.settings.data_dir) not in json.dumps(manifest)
 
 
+def test_a_long_host_is_broken_after_its_dots(site: Site) -> None:
+    page = site.get("/domains?containing=long.long").text
+
+    assert f">{LONG_HOST.replace('.', '.<wbr>')}</a>" in page
+    assert ">&lt;b&gt;Bold&lt;/b&gt;</a>" in site.get("/names/characters").text
+
+
 def test_domains_and_names_are_sorted_searched_and_paged(site: Site) -> None:
     hosts = site.get("/domains.json?containing=HOST1&sort=name").json()["counts"]
     names = site.get("/names/characters.json?sort=name&containing=b").json()
