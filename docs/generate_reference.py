@@ -14,7 +14,7 @@ import dagster as dg
 
 from laion_assets.cli.main import main as laion
 from laion_assets.definitions import build_defs
-from laion_assets.schemas import LANCE_IMAGES, TABLES, Column
+from laion_assets.schemas import ADDED_COLUMNS, LANCE_IMAGES, TABLES, Column
 from laion_assets.settings import REPOSITORY, VARIABLES, Settings
 
 FOLDER = REPOSITORY / "docs" / "reference"
@@ -32,6 +32,7 @@ TABLE_MEANINGS = {
     "domain_counts": "Images of each domain. A release has this table in Lance too.",
     "site_counts": "Images and hosts of each registered domain. A release has it in Lance too.",
     "entity_counts": "Images of each name. A release has this table in Lance too.",
+    "pictures": "What became of the picture of each row. The bytes are in Lance alone.",
     "shard_columns": "Each set of columns that a shard got later in Lance, and its digest.",
     "schema_version": "The version of the schema of this database.",
 }
@@ -85,6 +86,17 @@ METADATA: dict[str, dict[str, str]] = {
         "fragments": "Fragments written.",
         "bytes": "Bytes written.",
         "sha256": "SHA-256 of the file behind the rows.",
+    },
+    "pictures": {
+        "lance_version": "Version of the Lance table with this commit.",
+        "bytes": "Size of the files with the new columns.",
+        "made_from": "SHA-256 of the shard's file and of its archive, and the rules.",
+        "dagster/partition_row_count": "Rows of the shard.",
+        "pictures": "Rows with a picture.",
+        "percent_with_picture": "Their share of the rows.",
+        "samples": "Eight pictures from all over the shard, none that may be unsafe.",
+        "statuses": "Rows and bytes by status.",
+        "errors": "Examples of pictures that could not be decoded, or that the source lacks.",
     },
     "domain_counts": {
         "top_domains": "The domains with the most images.",
@@ -245,6 +257,10 @@ def _describe_tables() -> Iterator[str]:
             yield "In the Lance table `images` only:"
             yield ""
             yield from _describe_columns(LANCE_IMAGES[len(columns) :])
+            for asset, added in ADDED_COLUMNS.items():
+                yield f"In the Lance table `images` once the asset `{asset}` has added them:"
+                yield ""
+                yield from _describe_columns(added)
 
 
 def _describe_columns(columns: Iterable[Column]) -> Iterator[str]:

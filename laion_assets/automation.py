@@ -16,6 +16,7 @@ from laion_assets.runs.attempts import Memory
 from laion_assets.runs.tick import (
     IN_BACKGROUND,
     INGEST_NAME,
+    PICTURES_NAME,
     REFRESH_NAME,
     SENSOR_NAME,
     Planner,
@@ -30,12 +31,21 @@ from laion_assets.stores.resources import LanceResource, Warehouse
 DISCOVERY_INTERVAL_S = 15
 SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key)
 # What tells of all shards runs with the refresh, once for many of them.
-TABLE_CHECKS = dg.AssetSelection.checks_for_assets("images", "lance_images") - SHARD_CHECKS
+TABLE_CHECKS = (
+    dg.AssetSelection.checks_for_assets("images", "lance_images", "pictures") - SHARD_CHECKS
+)
 INGEST_SHARDS = dg.define_asset_job(
     INGEST_NAME,
     # A list of strings would be parsed, which imports 0.1 s of grammar into every process.
     selection=dg.AssetSelection.assets("raw_shards", "images", "lance_images") - TABLE_CHECKS,
     description="Brings one shard from its source to Lance.",
+)
+
+
+ADD_PICTURES = dg.define_asset_job(
+    PICTURES_NAME,
+    selection=dg.AssetSelection.assets("pictures") - TABLE_CHECKS,
+    description="Adds the pictures of one shard to its rows in Lance.",
 )
 
 

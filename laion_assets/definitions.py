@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from laion_assets.automation import (
+    ADD_PICTURES,
     DISCOVERY_INTERVAL_S,
     INGEST_SHARDS,
     build_daily_refresh,
@@ -28,6 +29,9 @@ from laion_assets.lance_images.asset import lance_images
 from laion_assets.lance_images.checks import equals_duckdb
 from laion_assets.names.asset import build_names_asset
 from laion_assets.names.resource import SheetSource
+from laion_assets.pictures.asset import pictures
+from laion_assets.pictures.checks import picture_sizes_agree, pictures_decode
+from laion_assets.pictures.resource import PictureRules
 from laion_assets.raw_shards.asset import raw_shards
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.raw_shards.source_asset import SOURCE_SHARDS
@@ -44,6 +48,8 @@ TABLE_CHECKS = (
     shares_like_other_shards,
     few_repeats,
     equals_duckdb,
+    pictures_decode,
+    picture_sizes_agree,
     counts_add_up,
     site_counts_add_up,
     indices_cover_every_row,
@@ -67,6 +73,7 @@ def build_defs(
             raw_shards,
             images,
             lance_images,
+            pictures,
             domain_counts,
             site_counts,
             *(build_names_asset(kind) for kind in kinds),
@@ -74,7 +81,7 @@ def build_defs(
             build_release_asset(kinds),
         ],
         asset_checks=asset_checks,
-        jobs=[INGEST_SHARDS, refresh_counts, clean_history],
+        jobs=[INGEST_SHARDS, ADD_PICTURES, refresh_counts, clean_history],
         schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
         sensors=[build_discover_shards(refresh_counts, kinds, discovery_interval_s)],
         resources=build_resources(settings),
@@ -90,6 +97,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "shards": ShardSource.build(settings),
         "sheets": SheetSource(locations=dict(settings.sheets)),
         "warehouse": Warehouse(path=str(settings.database)),
+        "picture_rules": PictureRules(mode=settings.pictures),
         "lance_store": LanceResource(path=str(settings.lance_dir)),
     }
 

@@ -140,6 +140,41 @@ LANCE_IMAGES = (
     ),
 )
 
+# What the Lance table `images` gets later, by the asset that writes them; NULL where there is none.
+# The first column of each says whether a row has them.
+LANCE_PICTURES = (
+    Column(
+        "image",
+        "BLOB",
+        "The picture as it was given: bytes of a JPEG, PNG or WebP file.",
+        ("image", "jpg", "jpeg", "png", "webp"),
+    ),
+    Column(
+        "status",
+        "VARCHAR",
+        "success, undecodable, not_given, or what the source says of a picture that it lacks.",
+        ("status",),
+    ),
+    Column(
+        "error_message",
+        "VARCHAR",
+        "Why there is no picture, as in the source, or why it could not be decoded.",
+        ("error_message",),
+    ),
+    Column("exif", "VARCHAR", "EXIF data as JSON, as in the source.", ("exif",)),
+    Column(
+        "md5",
+        "VARCHAR",
+        "MD5 of the picture before it was resized, as in the source.",
+        ("md5", "hash"),
+    ),
+    Column("picture_sha256", "VARCHAR", "SHA-256 of the bytes in `image`, in hexadecimal."),
+    Column("phash", "BIGINT", "Perceptual hash: pictures that look alike differ in few bits."),
+    Column("original_width", "INTEGER", "Pixels before a resize.", ("original_width",)),
+    Column("original_height", "INTEGER", "Pixels before a resize.", ("original_height",)),
+)
+ADDED_COLUMNS = {"pictures": LANCE_PICTURES}
+
 # The least and the greatest value that a score can have.
 SCORE_RANGES = {
     "similarity": (-1, 1),
@@ -265,6 +300,25 @@ ENTITY_COUNTS = (
     Column("image_count", "BIGINT", "Images whose caption matches the name.", is_required=True),
 )
 
+PICTURES = (
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
+    Column(
+        "image_id",
+        "BIGINT",
+        "As in `images`; a new load keeps pictures by it.",
+        is_required=True,
+        compression="uncompressed",
+    ),
+    Column("status", "VARCHAR", "As in Lance's `images`.", is_required=True),
+    Column("error_message", "VARCHAR", "As in Lance's `images`."),
+    Column("source", "VARCHAR", "given: the shard brought it; NULL: there is no picture."),
+    Column("format", "VARCHAR", "JPEG, PNG or WEBP."),
+    Column("byte_count", "BIGINT", "Size of the picture."),
+    Column("width", "INTEGER", "Pixels of the picture itself."),
+    Column("height", "INTEGER", "Pixels of the picture itself."),
+)
+
 SHARD_COLUMNS = (
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
     Column("column_set", "VARCHAR", "The asset that writes the columns.", is_required=True),
@@ -298,6 +352,7 @@ TABLES = {
     "domain_counts": DOMAIN_COUNTS,
     "site_counts": SITE_COUNTS,
     "entity_counts": ENTITY_COUNTS,
+    "pictures": PICTURES,
     "shard_columns": SHARD_COLUMNS,
     "schema_version": SCHEMA_VERSIONS,
 }
@@ -309,6 +364,7 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
 
     types = {
         "BIGINT": pa.int64(),
+        "BLOB": pa.large_binary(),
         "FLOAT": pa.float32(),
         "INTEGER": pa.int32(),
         "VARCHAR": pa.string(),

@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WHEEL_FILES = Path(__file__).resolve().with_name("project_files")
 # By these words of their own, our files differ from those of any other Dagster project.
 OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION"))
+# What can be done with pictures.
+PICTURES = ("given", "none")
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -39,8 +41,10 @@ RESERVED_NAMES = frozenset(
         "domain_counts",
         "entity_counts",
         "images",
+        "add_pictures",
         "ingest_shards",
         "lance_images",
+        "pictures",
         "raw_shards",
         "refresh_counts",
         "refreshes",
@@ -74,6 +78,7 @@ class Settings:
         has_hub_token: whether HF_TOKEN is set; its value is read by who sends it.
         bucket_endpoint: where the buckets of `s3://` are; None: Amazon's.
         is_anonymous: whether buckets are asked without credentials.
+        pictures: `given` keeps the pictures that shards bring, `none` keeps none.
     """
 
     data_dir: Path
@@ -84,6 +89,7 @@ class Settings:
     has_hub_token: bool = False
     bucket_endpoint: str | None = None
     is_anonymous: bool = False
+    pictures: str = "given"
 
     @property
     def raw_dir(self) -> Path:
@@ -138,6 +144,7 @@ class Settings:
             has_hub_token=bool(values.get("HF_TOKEN")),
             bucket_endpoint=endpoint or None,
             is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
+            pictures=_read_pictures(values.get("LAION_PICTURES", "")),
         )
 
 
@@ -145,6 +152,17 @@ def _split_locations(text: str) -> tuple[str, ...]:
     """Returns the locations between commas or line breaks, without quotes around all or each."""
     locations = map(_unquote, _SEPARATORS.split(_unquote(text)))
     return tuple(location for location in locations if location)
+
+
+def _read_pictures(text: str) -> str:
+    word = _unquote(text).lower() or "given"
+    if word == "fetch":
+        raise SettingsError(
+            "LAION_PICTURES: `fetch` does not work in this version; set `given` or `none`"
+        )
+    if word not in PICTURES:
+        raise SettingsError(f"LAION_PICTURES: {text!r} is not one of {', '.join(PICTURES)}")
+    return word
 
 
 def _unquote(text: str) -> str:
@@ -289,6 +307,12 @@ VARIABLES = (
         "A list of names: a Google Sheets link, another CSV URL, or a CSV file. "
         "`LAION_SHEET_BRANDS` adds the kind `brands`.",
         "the bundled lists of `artists`, `celebrities` and `characters`",
+    ),
+    Variable(
+        "LAION_PICTURES",
+        "`given` keeps the pictures that shards bring, in a column or in `<shard>.tar` beside "
+        "`<shard>.parquet`. `none` keeps none.",
+        "`given`",
     ),
     Variable(
         "HF_TOKEN",

@@ -53,7 +53,7 @@ ORDER = (
     "web",
     "cli",
 )
-STAGES = ("raw_shards", "images", "names", "counts", "lance_images", "releases")
+STAGES = ("raw_shards", "images", "names", "counts", "lance_images", "pictures", "releases")
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(
     r"(.*/)?(asset|source_asset|checks|resource|resources)\.py|counts/(domain|site|entity)_counts\.py"

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from docs.generate_reference import FOLDER, METADATA, write_pages
@@ -11,6 +12,7 @@ from laion_assets.definitions import build_defs
 from laion_assets.runs.backfill import discover_shards
 from laion_assets.settings import REPOSITORY, VARIABLES, Settings
 from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.pictures.painting import paint
 
 SETTINGS = REPOSITORY / "laion_assets" / "settings.py"
 TEMPLATES = [*(REPOSITORY / ".github").rglob("*.md")]
@@ -44,12 +46,21 @@ def test_the_readme_is_short() -> None:
 def test_the_metadata_of_every_materialization_is_described(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
-    # Most rows are rejected, so that the page says so too.
-    write_shard("s", URL=["https://a.test/1", "", ""], TEXT=["a", "b", "c"], punsafe=[0.1] * 3)
+    # Most rows are rejected, so that the page says so too; one picture is whole, one is not.
+    write_shard(
+        "s",
+        URL=["https://a.test/1", "https://a.test/2", "", "", ""],
+        TEXT=["a", "b", "c", "d", "e"],
+        punsafe=[0.1] * 5,
+        jpg=pa.array([paint(1), b"?", None, None, None], pa.binary()),
+    )
     discover_shards(settings, instance)
     defs = build_defs(settings)
     runs = [
         defs.resolve_job_def("ingest_shards").execute_in_process(
+            instance=instance, partition_key="s"
+        ),
+        defs.resolve_job_def("add_pictures").execute_in_process(
             instance=instance, partition_key="s"
         ),
         defs.resolve_job_def("refresh_counts").execute_in_process(instance=instance),

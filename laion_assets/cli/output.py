@@ -148,11 +148,21 @@ def _describe_status(status: Status) -> Iterator[str]:
         f"{free_bytes / 1e9:,.1f} GB ({what})" for what, free_bytes in status.free_bytes.items()
     )
     yield f"Free space: {', '.join(free)}"
+    yield from _describe_behind(status)
+    yield from (*status.delays, *status.problems)
+
+
+def _describe_behind(status: Status) -> Iterator[str]:
+    """Yields what is to be done, and by which command."""
     if status.is_release_behind:
         yield "Counts and release are behind the shards: `laion backfill --missing`"
+    if status.without_pictures:
+        yield (
+            f"Pictures of {len(status.without_pictures):,} shards are not in Lance yet: "
+            "`laion backfill --missing --pictures`, or set LAION_PICTURES=none"
+        )
     if status.new_count:
         yield f"New in the sources: {status.new_count:,} shards; `laion discover`"
-    yield from (*status.delays, *status.problems)
 
 
 def _describe_release(release: ReleaseStatus | None) -> str:

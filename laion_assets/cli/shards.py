@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,19 @@ def discover() -> None:
 @click.option("--all", "is_all", is_flag=True, help="Every shard.")
 @click.option("--missing", "is_missing", is_flag=True, help="The shards that are not done.")
 @click.option("--no-refresh", is_flag=True, help="Leave counts and release as they are.")
-def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh: bool) -> None:
+@click.option(
+    "--pictures",
+    "is_picturing",
+    is_flag=True,
+    help="Add the pictures of these shards too; with --missing, of those that lack them.",
+)
+def backfill(
+    shards: tuple[str, ...],
+    is_all: bool,
+    is_missing: bool,
+    no_refresh: bool,
+    is_picturing: bool,
+) -> None:
     """Materializes shards, one run each, then counts and release once.
 
     A shard that fails does not stop the others; the exit status is then 1.
@@ -67,10 +79,15 @@ def backfill(shards: tuple[str, ...], is_all: bool, is_missing: bool, no_refresh
     with open_instance() as instance, hold_listing():
         found = register_shards(settings, instance, is_asking=is_missing)
         chosen = _choose(settings, instance, shards, found if is_missing else None)
-        if not chosen:
+        pictured = chosen if is_picturing else []
+        if is_picturing and is_missing:
+            pictured = _add_unpictured(settings, instance, chosen, found)
+        if not (chosen or pictured):
             reason = "no shard is missing" if is_missing else "LAION_SHARDS names no shard"
             click.echo(f"laion: nothing to load: {reason}", err=True)
-        is_done = load_shards(settings, instance, chosen, is_refreshing=not no_refresh)
+        is_done = load_shards(
+            settings, instance, chosen, is_refreshing=not no_refresh, pictured=pictured
+        )
     # Who names shards asks for no others.
     if not is_done or (found.problems and not shards):
         sys.exit(1)
@@ -112,19 +129,39 @@ def register_shards(
 
 
 def load_shards(
-    settings: Settings, instance: dg.DagsterInstance, shards: list[str], *, is_refreshing: bool
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    shards: list[str],
+    *,
+    is_refreshing: bool,
+    pictured: Sequence[str] = (),
 ) -> bool:
-    """Runs the shards and the refresh with a progress bar; returns whether all went well."""
+    """Runs the shards and the refresh with a progress bar; returns whether all went well.
+
+    Args:
+        settings: where everything is.
+        instance: Dagster's history.
+        shards: to be loaded.
+        is_refreshing: whether to count and release after them.
+        pictured: shards whose pictures are added, unless their load failed.
+    """
     from laion_assets.cli.output import show_progress
     from laion_assets.definitions import build_defs
     from laion_assets.runs.backfill import run_job
 
     defs = build_defs(settings)
-    with show_progress(len(shards) + is_refreshing) as progress:
+    with show_progress(len(shards) + len(pictured) + is_refreshing) as progress:
         ingest = defs.resolve_job_def("ingest_shards")
-        outcomes = [
-            progress.follow(shard, partial(run_job, ingest, instance, shard)) for shard in shards
-        ]
+        by_shard = {
+            shard: progress.follow(shard, partial(run_job, ingest, instance, shard))
+            for shard in shards
+        }
+        outcomes = list(by_shard.values())
+        add_pictures = defs.resolve_job_def("add_pictures")
+        for shard in pictured:
+            if shard not in by_shard or by_shard[shard].reason is None:
+                run = partial(run_job, add_pictures, instance, shard)
+                outcomes.append(progress.follow(f"{shard} (pictures)", run))
         if is_refreshing and _is_refresh_due(settings, outcomes):
             refresh = defs.resolve_job_def("refresh_counts")
             outcomes.append(progress.follow("refresh_counts", partial(run_job, refresh, instance)))
@@ -173,6 +210,17 @@ def _choose(
     if missing_by:
         return find_missing(settings, instance, known, missing_by)
     return list(dict.fromkeys(named)) or known
+
+
+def _add_unpictured(
+    settings: Settings, instance: dg.DagsterInstance, chosen: list[str], found: Discovery
+) -> list[str]:
+    """Returns the chosen shards, and all that lack pictures."""
+    from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.runs.backfill import find_without_pictures
+
+    known = sorted(instance.get_dynamic_partitions(SHARDS_NAME))
+    return sorted({*chosen, *find_without_pictures(settings, known, found)})
 
 
 def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:

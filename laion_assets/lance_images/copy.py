@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from laion_assets.errors import StaleTableError
 from laion_assets.lance_images.caption_words import CaptionWords
+from laion_assets.lance_images.carry import Carrier
 from laion_assets.lance_images.indices import index_captions, update_columns
 from laion_assets.lance_images.table import Commit, replace_shard
-from laion_assets.schemas import LANCE_IMAGES, arrow_schema
+from laion_assets.schemas import ADDED_COLUMNS, LANCE_IMAGES, arrow_schema
+from laion_assets.stores.columns import NotedColumns, forget_columns, note_columns
 from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import check_space, estimate_copy
 from laion_assets.stores.lance_store import LanceStore
@@ -63,10 +65,11 @@ def copy_shard(database: Database, store: LanceStore, shard: str, run_id: str) -
     update_columns(store)
     schema = _written_schema(store.open("images"))
     with store.lock_shard(shard):
-        load_id, commit = _copy(database, store, shard, run_id, schema)
+        load_id, commit, carried = _copy(database, store, shard, run_id, schema)
         with database.write() as connection:
             values = {"load_id": load_id, "lance_version": commit.version}
             connection.execute(load_sql("lance_images/update_lance_version"), values)
+            _note_carried(connection, shard, carried, commit.version)
     return commit
 
 
@@ -130,7 +133,7 @@ def _compare(
 
 def _copy(
     database: Database, store: LanceStore, shard: str, run_id: str, schema: pa.Schema
-) -> tuple[str, Commit]:
+) -> tuple[str, Commit, list[NotedColumns]]:
     import pyarrow as pa
 
     with database.read() as connection:
@@ -144,12 +147,13 @@ def _copy(
         total = sum(count for _, count in counts)
         needed = estimate_copy(database.path, image_count, total)
         check_space(store.folder, needed, f"copying shard {shard!r} to Lance")
+        carrier = Carrier(store, shard, load_id, run_id)
         with stream(connection, load_sql("lance_images/select_images"), {"shard": shard}) as reader:
             words = CaptionWords()
             # DuckDB calls every column nullable; the values are the same.
             batches = (
                 _arrange(b.append_column("caption_words", words.write(b["caption"])), schema)
-                for b in reader
+                for b in map(carrier.see, reader)
             )
             commit = replace_shard(
                 store,
@@ -163,5 +167,25 @@ def _copy(
                     "sha256": sha256,
                     "dagster_run_id": run_id,
                 },
+                extend=carrier.extend,
             )
-    return load_id, commit
+    return load_id, commit, carrier.notes
+
+
+def _note_carried(
+    connection: duckdb.DuckDBPyConnection,
+    shard: str,
+    carried: list[NotedColumns],
+    lance_version: int,
+) -> None:
+    """Makes DuckDB say of columns that came later what Lance has of them now."""
+    for name in ADDED_COLUMNS:
+        forget_columns(connection, shard, name)
+    for note in carried:
+        note_columns(connection, replace(note, lance_version=lance_version))
+    is_carried = any(note.column_set == "pictures" for note in carried)
+    values = {"shard": shard}
+    connection.execute(load_sql("pictures/create_carried"), {**values, "is_carried": is_carried})
+    connection.execute(load_sql("pictures/delete_pictures"), values)
+    connection.execute(load_sql("pictures/insert_carried"))
+    connection.execute(load_sql("pictures/drop_carried"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,7 @@ def replace_shard(
     *,
     expected_count: int,
     properties: Mapping[str, str],
+    extend: Callable[[list[FragmentMetadata]], None] = lambda _: None,
 ) -> Commit:
     """Replaces all rows of a shard by others in one commit. Hold `lock_shard` meanwhile.
 
@@ -68,6 +69,7 @@ def replace_shard(
         rows: the new rows, in the table's schema; read to the end, once.
         expected_count: how many they have to be.
         properties: what the commit says of itself, for provenance.
+        extend: adds files of more columns to the new fragments.
 
     Raises:
         StaleTableError: the rows are not as many as expected; nothing was committed.
@@ -79,6 +81,7 @@ def replace_shard(
             f"shard {shard!r}: read {row_count} rows of {expected_count}; "
             "materialize `images` again"
         )
+    extend(fragments)
     version = _commit(store, table, [shard], fragments, properties)
     data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)
     return Commit(version, row_count, len(fragments), data_bytes, properties)

@@ -25,7 +25,7 @@ from laion_assets.releases.manifest import Record, find_versions
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import check_space, measure_folder
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.raw_store import RawStore
+from laion_assets.stores.raw_store import RawShard, RawStore
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFil
     while (record := store.find(shard)) is not None:
         copied = _link_or_copy(path, made, f"raw/{path.name}")
         if copied.sha256 == record.sha256:
-            return [copied, _describe(copy.write_record(record), made)]
+            kept = _describe(copy.write_record(record), made)
+            return [copied, kept, *_copy_archive(store, record, made)]
         (made / copied.path).unlink()
         # Else it was replaced while it was copied.
         if store.find(shard) == record:
@@ -213,6 +214,12 @@ def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFil
                 f"{path}: is not the file that was verified; materialize `raw_shards` again"
             )
     return []
+
+
+def _copy_archive(store: RawStore, record: RawShard, made: Path) -> Iterator[BackedUpFile]:
+    path = store.archive_path(record.shard)
+    if record.archive_sha256 and path.exists():
+        yield _link_or_copy(path, made, f"raw/archives/{path.name}")
 
 
 def _copy_sheets(settings: Settings, made: Path) -> Iterator[BackedUpFile]:

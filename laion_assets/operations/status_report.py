@@ -90,6 +90,7 @@ class Status(Record):
     Attributes:
         is_sound: whether nothing is behind, failed or unreadable.
         is_release_behind: whether the counts or the release do not have the shards as they are.
+        without_pictures: shards that bring pictures which Lance does not have yet.
         problems: what could not be read, a line each.
         delays: why something is not done, and what becomes of it, a line each.
         new_count: shards of the sources on this machine that are no partition yet.
@@ -102,6 +103,7 @@ class Status(Record):
 
     is_sound: bool
     is_release_behind: bool
+    without_pictures: tuple[str, ...]
     problems: tuple[str, ...]
     delays: tuple[str, ...]
     new_count: int
@@ -149,8 +151,9 @@ def read_status(
     states |= dict.fromkeys(left, "no partition")
     is_sound = all(state in SOUND_STATES for state in states.values())
     return Status(
-        is_sound=is_sound and not due.is_behind and problem is None,
+        is_sound=is_sound and not (due.is_behind or due.unpictured) and problem is None,
         is_release_behind=due.is_behind,
+        without_pictures=tuple(due.unpictured),
         problems=(problem,) if problem else (),
         delays=tuple(delays),
         new_count=len(found.new) if instance else 0,

@@ -42,6 +42,7 @@ def remove_traces(
             for shard in shards:
                 delete_shard(connection, shard)
                 forget_shard(connection, shard)
+                connection.execute(load_sql("pictures/delete_pictures"), {"shard": shard})
             if not connection.execute(load_sql("lance_images/select_shards")).fetchall():
                 clear_counts(connection)
     if store.find("images") is not None:

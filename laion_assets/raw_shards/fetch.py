@@ -14,6 +14,7 @@ from errno import ENOSPC
 from pathlib import Path
 
 from laion_assets.errors import GoneError, LaionError, ShardError, first_line
+from laion_assets.raw_shards.archives import bring_archive
 from laion_assets.raw_shards.sources.bucket import download_object
 from laion_assets.raw_shards.sources.download import download_url
 from laion_assets.raw_shards.sources.files import resolve_file
@@ -55,9 +56,15 @@ def fetch_shard(
     """
     # One process at a time: the others find what it brought.
     with _name_disk_errors(source, store), store.lock(source.shard):
+        rules = rules or SourceRules()
         if source.scheme:
-            return _fetch_remote(source, store, rules or SourceRules(), report)
-        return _fetch_local(source, store)
+            raw = _fetch_remote(source, store, rules, report)
+        else:
+            raw = _fetch_local(source, store)
+        record = bring_archive(source, raw, store, rules, report)
+        if record is not raw:
+            store.write_record(record)
+        return record
 
 
 def bring_shard(
@@ -153,6 +160,8 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
         modified_ns=status.st_mtime_ns,
         version=source.version,
         fetched_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        archive_sha256=known.archive_sha256 if known else None,
+        archive_version=known.archive_version if known else None,
     )
     store.put_in_place(record, path)
     return record

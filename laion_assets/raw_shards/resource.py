@@ -39,6 +39,10 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=1, description="Seconds before the second attempt; it doubles with each."
     )
 
+    is_bringing_archives: bool = Field(
+        default=True, description="Whether <shard>.tar beside <shard>.parquet is fetched as well."
+    )
+
     @classmethod
     def build(cls, settings: Settings) -> ShardSource:
         """Returns the resource for these settings; the token's value stays in the environment."""
@@ -49,6 +53,7 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             hub_token=dg.EnvVar("HF_TOKEN") if settings.has_hub_token else None,
             bucket_endpoint=settings.bucket_endpoint,
             is_anonymous=settings.is_anonymous,
+            is_bringing_archives=settings.pictures != "none",
         )
 
     @property
@@ -71,4 +76,5 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             timeout_s=self.timeout_s,
             attempts=self.attempts,
             backoff_s=self.backoff_s,
+            is_bringing_archives=self.is_bringing_archives,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError
-from laion_assets.schemas import IMAGES, Column
+from laion_assets.schemas import IMAGES, LANCE_PICTURES, Column
 from laion_assets.stores.sql import quote_identifier
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ SOURCED = tuple(column for column in IMAGES if column.sources)
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """A column of a parquet file; `read_as` is ours that it becomes, None if it is not read."""
+    """A column of a parquet file; `read_as` is ours that it becomes, None if it is not read.
+
+    Columns of pictures are read by the asset `pictures`.
+    """
 
     name: str
     type: str
@@ -33,8 +36,14 @@ def describe_columns(path: Path) -> list[SourceColumn]:
     """Returns the columns of a parquet file, in its order, and how each is read."""
     import pyarrow.parquet as pq
 
+    from laion_assets.raw_shards.picture_columns import find_picture_columns
+
     schema = pq.read_schema(path)
-    ours = {find_column(schema, column): column for column in SOURCED}
+    pictures = find_picture_columns(schema)
+    ours: dict[str | None, Column] = {
+        **{pictures[c.name]: c for c in LANCE_PICTURES if c.name in pictures},
+        **{find_column(schema, column): column for column in SOURCED},
+    }
     return [SourceColumn(f.name, str(f.type), ours.get(f.name)) for f in schema]
 
 

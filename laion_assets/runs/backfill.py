@@ -96,6 +96,21 @@ def find_missing(
     ]
 
 
+def find_without_pictures(
+    settings: Settings,
+    shards: Sequence[str],
+    found: Discovery | None = None,
+) -> list[str]:
+    """Returns those of the shards that bring pictures which Lance does not have yet.
+
+    The arguments are those of `find_missing`.
+    """
+    from laion_assets.runs.status import look_around, read_due
+
+    due = read_due(settings, shards, found or look_around(settings, shards))
+    return [shard for shard in shards if shard in due.unpictured]
+
+
 def run_job(
     job: dg.JobDefinition, instance: dg.DagsterInstance, shard: str | None = None
 ) -> Outcome:

@@ -64,6 +64,7 @@ class Chain:
         uncopied: shards that Lance does not have as DuckDB has them, or has without DuckDB.
         unreleased: a word for the loaded shards if counts or the newest release are out of date.
         unreleased_sound: the same, looking only at those that Lance has as DuckDB has them.
+        unpictured: shards that bring pictures, which Lance does not have as they bring them.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Chain:
     uncopied: Collection[str] = ()
     unreleased: str | None = None
     unreleased_sound: str | None = None
+    unpictured: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Due:
             is sound, or DuckDB does not have one of them.
         is_behind: whether counts or release are out of date, be it refused or not.
         outdated: shards whose present load a release is made without, because Lance lacks it.
+        unpictured: shards that are loaded and copied, and whose pictures are behind.
     """
 
     steps: dict[str, Step]
@@ -98,6 +101,7 @@ class Due:
     held_by: list[str]
     is_behind: bool
     outdated: list[str] = field(default_factory=list)
+    unpictured: list[str] = field(default_factory=list)
 
 
 def compare_stages(chain: Chain) -> Due:
@@ -124,6 +128,7 @@ def compare_stages(chain: Chain) -> Due:
         held_by=held_by if chain.unreleased else [],
         is_behind=chain.unreleased is not None,
         outdated=[] if held_by else outdated,
+        unpictured=sorted(set(chain.unpictured) - here.keys()),
     )
 
 
@@ -161,9 +166,10 @@ def read_chain(
         uncopied = _find_uncopied(
             connection, store, is_thorough=is_thorough or unreleased is not None
         )
+        unpictured = _find_unpictured(connection, raws, loads)
     # Beyond those, whose present load no release can have.
     sound = find_unreleased(database, store, kinds, uncopied) if uncopied else unreleased
-    return Chain(sources, raws, loads, uncopied, unreleased, sound)
+    return Chain(sources, raws, loads, uncopied, unreleased, sound, unpictured)
 
 
 def _find_step_here(chain: Chain, shard: str) -> Step | None:
@@ -182,6 +188,29 @@ def _read_loads(connection: duckdb.DuckDBPyConnection) -> dict[str, Loaded]:
     rules = {"cleaning_version": CLEANING_VERSION}
     rows = connection.execute(load_sql("runs/select_loaded_files"), rules).fetchall()
     return {shard: Loaded(*values) for shard, *values in rows}
+
+
+def _find_unpictured(
+    connection: duckdb.DuckDBPyConnection,
+    raws: Mapping[str, RawShard],
+    loads: Mapping[str, Loaded],
+) -> list[str]:
+    """Returns the loaded shards whose pictures are of another load or file, or half written."""
+    from laion_assets.pictures.add_pictures import COLUMN_SET, name_origin
+    from laion_assets.stores.columns import read_notes
+
+    notes = {n.shard: n for n in read_notes(connection) if n.column_set == COLUMN_SET}
+    behind = [note.shard for note in notes.values() if note.lance_version is None]
+    for shard, raw in raws.items():
+        note = notes.get(shard)
+        is_loaded = shard in loads and loads[shard].sha256 == raw.sha256
+        is_there = note is not None and (note.load_id, note.made_from) == (
+            loads[shard].load_id if is_loaded else None,
+            name_origin(raw),
+        )
+        if raw.has_pictures and is_loaded and not is_there:
+            behind.append(shard)
+    return behind
 
 
 def _find_uncopied(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -63,9 +63,10 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     sources = {shard: s for shard, s in found.sources.items() if shard in shards}
     raws = {shard: raw for shard, raw in raws.items() if shard in shards}
     database = Database(settings.database)
-    return compare_stages(
+    due = compare_stages(
         read_chain(database, LanceStore(settings.lance_dir), tuple(settings.sheets), raws, sources)
     )
+    return due if settings.pictures != "none" else replace(due, unpictured=[])
 
 
 def look_around(settings: Settings, shards: Collection[str]) -> Discovery:

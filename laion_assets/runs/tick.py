@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SENSOR_NAME = "discover_shards"
 INGEST_NAME = "ingest_shards"
+PICTURES_NAME = "add_pictures"
 REFRESH_NAME = "refresh_counts"
 # How often web servers are asked for the versions of their files, and the Hub and buckets for
 # their lists. Folders on this machine are looked at in every tick.

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # Another commit between our look at the table and ours makes us look again.
 COMMIT_ATTEMPTS = 20
 KEY_BATCH_ROWS = 1024
+# Lance's name for where a row is.
+ADDRESS = "_rowaddr"
 # Gets columns of the rows in batches, and returns the new columns of the same rows, in any batches.
 Compute = Callable[["Iterator[pa.RecordBatch]"], "Iterator[pa.RecordBatch]"]
 
@@ -72,10 +74,12 @@ class ColumnOrder:
     Attributes:
         shard: partition key; its present load is in Lance.
         columns: what to write.
-        keys: columns of the table that `compute` needs of each row; `row_index` is ascending.
+        keys: columns of the table that `compute` needs of each row, `ADDRESS` among them if it
+            takes rows from the table; `row_index` is ascending.
         made_from: names what the values are made from, content and rules: another word, other
             values.
         run_id: the Dagster run, for provenance.
+        batch_rows: rows that `compute` gets at a time; fewer where the keys are large.
     """
 
     shard: str
@@ -83,6 +87,7 @@ class ColumnOrder:
     keys: Sequence[str]
     made_from: str
     run_id: str
+    batch_rows: int | None = None
 
 
 def add_columns(
@@ -127,7 +132,7 @@ def add_columns(
                 folder,
                 columns,
                 spans,
-                compute(_read_keys(dataset, fragments, order.keys)),
+                compute(_read_keys(dataset, fragments, order)),
                 dataset.data_storage_version,
             )
             note = _make_note(order, load_id, files)
@@ -229,11 +234,19 @@ def _measure(
 
 
 def _read_keys(
-    dataset: lance.LanceDataset, fragments: Sequence[LanceFragment], keys: Sequence[str]
+    dataset: lance.LanceDataset, fragments: Sequence[LanceFragment], order: ColumnOrder
 ) -> Iterator[pa.RecordBatch]:
     for fragment in fragments:
+        # Lance would else read far ahead, which is gigabytes where a key is a picture.
         scanner = dataset.scanner(
-            columns=list(keys), fragments=[fragment], batch_size=KEY_BATCH_ROWS, scan_in_order=True
+            columns=[key for key in order.keys if key != ADDRESS],
+            with_row_address=ADDRESS in order.keys,
+            fragments=[fragment],
+            batch_size=order.batch_rows or KEY_BATCH_ROWS,
+            batch_readahead=2,
+            fragment_readahead=1,
+            io_buffer_size=64 << 20,
+            scan_in_order=True,
         )
         yield from scanner.to_batches()
 

@@ -47,6 +47,9 @@ class RawShard:
         is_utf8: whether its texts are UTF-8; if not they are repaired as they are loaded.
         version: what the source called this content; None if it has no word for it.
         fetched_at: when it came, or was found unchanged in another place; ISO 8601, UTC.
+        has_pictures: whether it brings pictures, in a column or in an archive beside it.
+        archive_sha256: of the archive beside it; None if there is none.
+        archive_version: what the source called the content of the archive.
     """
 
     shard: str
@@ -58,6 +61,9 @@ class RawShard:
     is_utf8: bool = True
     version: str | None = None
     fetched_at: str = field(default="", compare=False)
+    has_pictures: bool = False
+    archive_sha256: str | None = None
+    archive_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,15 @@ class RawStore:
     def path(self, shard: str) -> Path:
         """Returns where the file of a shard is, whether or not it is there."""
         return self.folder / f"{shard}.parquet"
+
+    def archive_path(self, shard: str) -> Path:
+        """Returns where the archive of pictures beside a shard is, whether or not it is there."""
+        return self.archives.folder / f"{shard}.tar"
+
+    @property
+    def archives(self) -> RawStore:
+        """The folder of the archives, for links and parts on their way."""
+        return RawStore(self.folder / "archives")
 
     def find(self, shard: str) -> RawShard | None:
         """Returns the record of a shard; None if there is no such file as it describes.
@@ -194,6 +209,9 @@ class RawStore:
             self.part(shard).remove()
             for kind in ("link", "record"):
                 self._hidden(shard, kind).unlink(missing_ok=True)
+            self.archives.part(shard).remove()
+            self.archives._hidden(shard, "link").unlink(missing_ok=True)
+            self.archive_path(shard).unlink(missing_ok=True)
             # The file is the last that goes: it alone says whether it is a sample.
             self._record_path(shard).unlink(missing_ok=True)
             self.path(shard).unlink(missing_ok=True)

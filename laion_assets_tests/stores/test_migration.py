@@ -83,7 +83,7 @@ ADDED = {
     2: {"images.registered_domain"},
 }
 # The same of tables that came without a column of another one.
-ADDED_TABLES = {3: {"shard_columns"}}
+ADDED_TABLES = {3: {"pictures", "shard_columns"}}
 NEXT = SCHEMA_VERSION + 1
 NEW = (
     Column("split", "VARCHAR", "A part.", is_required=True, since=NEXT, default="'train'"),
@@ -143,7 +143,7 @@ def make_last(settings: Settings) -> str:
     make_database(settings.database, LAST)
     with duckdb.connect(str(settings.database)) as connection:
         connection.execute(f"ATTACH '{newer}' AS newer (READ_ONLY)")
-        for table in TABLES.keys() - {"schema_version", "site_counts", "shard_columns"}:
+        for table in TABLES.keys() - {"schema_version", "site_counts", *ADDED_TABLES[3]}:
             old = connection.sql(f"SELECT * FROM {table} LIMIT 0").columns
             columns = ", ".join(f'"{column}"' for column in old)
             connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM newer.{table}")

@@ -66,6 +66,7 @@ class SourceRules:
         timeout_s: silence of a server at most.
         attempts: how often in a row to try without getting further.
         backoff_s: pause before the second attempt; it doubles with each.
+        is_bringing_archives: whether the archives of pictures beside the files are wanted.
     """
 
     hub_endpoint: str = HUB_ENDPOINT
@@ -75,6 +76,7 @@ class SourceRules:
     timeout_s: float = 30
     attempts: int = 5
     backoff_s: float = 1
+    is_bringing_archives: bool = True
 
     @property
     def hurried(self) -> SourceRules:

@@ -1,0 +1,153 @@
+"""Carries columns that a shard got later over to its next load, where the image_id is the same.
+
+Their files become part of the new fragments before these are committed, so no version of the table
+has the new rows without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from laion_assets.schemas import ADDED_COLUMNS, arrow_schema
+from laion_assets.stores.column_files import ColumnFiles, ColumnSet, RowSpan, write_column_files
+from laion_assets.stores.columns import NotedColumns
+from laion_assets.stores.database import open_engine
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.shard_fragments import find_fragments, select_shards
+from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+    import pyarrow as pa
+    from lance.fragment import FragmentMetadata
+    from numpy.typing import NDArray
+
+# What such columns were made from; whoever makes them sees that it was not this load.
+CARRIED = "carried over"
+# Of pictures with some megabytes each, so many are held.
+TAKEN_ROWS = 64
+
+
+class Carrier:
+    """Carries the columns of one shard over. Hold `lock_shard` meanwhile.
+
+    Args:
+        store: the Lance tables.
+        shard: partition key.
+        load_id: of the load that is copied.
+        run_id: the Dagster run, for provenance.
+    """
+
+    def __init__(self, store: LanceStore, shard: str, load_id: str, run_id: str) -> None:
+        self._store, self._shard = store, shard
+        self._load_id, self._run_id = load_id, run_id
+        self._ids: list[pa.RecordBatch] = []
+        self.notes: list[NotedColumns] = []
+
+    def see(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Takes note of new rows, in their order; returns them."""
+        self._ids.append(batch.select(["image_id"]))
+        return batch
+
+    def extend(self, fragments: list[FragmentMetadata]) -> None:
+        """Adds files of the columns to the new fragments, and a note of each set to `notes`."""
+        dataset = self._store.open("images")
+        old = find_fragments(dataset, self._shard)
+        for name, columns in ADDED_COLUMNS.items():
+            schema = arrow_schema(columns)
+            if not fragments or not _has_values(dataset, old, schema):
+                continue
+            addresses = self._match(dataset, old)
+            if not addresses.null_count < len(addresses):
+                continue
+            files = self._write(dataset, ColumnSet(name, schema), fragments, addresses)
+            for fragment, file in zip(fragments, files.install(self._store, dataset), strict=True):
+                fragment.files.append(file)
+            self.notes.append(self._note(files))
+
+    def _match(self, dataset: lance.LanceDataset, old: Sequence[int]) -> pa.Array:
+        """Returns for each new row the address of the old one, NULL if there is none."""
+        import numpy as np
+        import pyarrow as pa
+
+        ids = pa.Table.from_batches(self._ids)
+        places = pa.array(np.arange(ids.num_rows))
+        scanner = dataset.scanner(
+            columns={"place": "row_index", "image_id": "image_id"},
+            filter=select_shards([self._shard]),
+            fragments=[f for f in dataset.get_fragments() if f.fragment_id in old],
+            with_row_address=True,
+        )
+        with open_engine() as engine:
+            engine.register("new_rows", ids.append_column("place", places))
+            old_rows = scanner.to_table()
+            engine.register("old_rows", old_rows.rename_columns(["place", "image_id", "address"]))
+            matched = engine.sql(load_sql("lance_images/match_rows")).to_arrow_table()
+        return matched["address"].combine_chunks()
+
+    def _write(
+        self,
+        dataset: lance.LanceDataset,
+        columns: ColumnSet,
+        fragments: Sequence[FragmentMetadata],
+        addresses: pa.Array,
+    ) -> ColumnFiles:
+        name = f"{columns.name}-carried"
+        with self._store.lock_columns(self._shard, name):
+            return write_column_files(
+                self._store.staging_folder(self._shard, name),
+                columns,
+                [RowSpan(fragment.physical_rows) for fragment in fragments],
+                _take(dataset, columns.schema, addresses),
+                dataset.data_storage_version,
+            )
+
+    def _note(self, files: ColumnFiles) -> NotedColumns:
+        return NotedColumns(
+            shard=self._shard,
+            column_set=files.columns.name,
+            load_id=self._load_id,
+            made_from=CARRIED,
+            value_count=files.value_count,
+            data_bytes=files.data_bytes,
+            digest=files.digest,
+            lance_version=None,
+            run_id=self._run_id,
+        )
+
+
+def _has_values(dataset: lance.LanceDataset, fragments: Sequence[int], schema: pa.Schema) -> bool:
+    """Returns whether a fragment has a file for these columns, all of which the table has."""
+    ids = {f.name(): f.id() for f in dataset.lance_schema.fields() if f.name() in schema.names}
+    if len(ids) < len(schema):
+        return False
+    wanted = set(ids.values())
+    metadata = {f.fragment_id: f for f in dataset.get_fragments()}
+    return any(
+        not wanted.isdisjoint(file.fields)
+        for number in fragments
+        for file in metadata[number].data_files()
+    )
+
+
+def _take(
+    dataset: lance.LanceDataset, schema: pa.Schema, addresses: pa.Array
+) -> Iterator[pa.RecordBatch]:
+    """Yields the old values of new rows, a few at a time."""
+    import numpy as np
+    import pyarrow as pa
+
+    for start in range(0, len(addresses), TAKEN_ROWS):
+        part = addresses.slice(start, TAKEN_ROWS)
+        found: NDArray[np.uint64] = np.unique(part.drop_null().to_numpy())
+        if not len(found):
+            nulls = [pa.nulls(len(part), field.type) for field in schema]
+            yield pa.RecordBatch.from_arrays(nulls, schema=schema)
+            continue
+        table = dataset._take_rows(pa.array(found), columns=schema.names).combine_chunks()
+        places = pa.array(found).to_numpy().searchsorted(part.fill_null(0).to_numpy())
+        indices = pa.array(places, mask=part.is_null().to_numpy(zero_copy_only=False))
+        columns = [table[name].combine_chunks().take(indices) for name in schema.names]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,86 @@
+"""The pictures of each shard, in Lance."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from laion_assets.orchestration.assets import laion_asset
+from laion_assets.orchestration.metadata import describe_table, percent, show_rows
+from laion_assets.partitions import SHARDS
+from laion_assets.pictures.resource import PictureRules
+from laion_assets.raw_shards.resource import ShardSource
+from laion_assets.schemas import PICTURES
+from laion_assets.stores.resources import LanceResource, Warehouse
+
+
+@laion_asset(
+    holds="pictures",
+    deps=["lance_images"],
+    partitions_def=SHARDS,
+    group_name="shards",
+    kinds={"lance", "duckdb"},
+    code_version="1",
+    metadata={**describe_table("pictures", PICTURES), "partition_expr": "shard"},
+    output_required=False,
+)
+def pictures(
+    context: dg.AssetExecutionContext,
+    shards: ShardSource,
+    picture_rules: PictureRules,
+    warehouse: Warehouse,
+    lance_store: LanceResource,
+) -> Iterator[dg.MaterializeResult[None]]:
+    """The pictures that the shard brings, in the Lance table `images`, byte for byte.
+
+    They come from a column of the shard (`image`, `jpg`, `jpeg`, `png`, `webp`), or from
+    `<shard>.tar` beside it. Each is decoded once: one that cannot be is left out, and the table
+    `pictures` in DuckDB says why. A row whose picture the shard does not bring keeps the one that
+    it had. All come in one commit, which leaves the other columns and the indices as they are.
+
+    ```python
+    images = lance.dataset("data/lance/images.lance")
+    images.take([0, 1, 2], columns=["caption", "image"])
+    ```
+    """
+    from laion_assets.pictures.add_pictures import add_pictures
+    from laion_assets.stores.raw_store import RawStore
+
+    if picture_rules.mode == "none":
+        context.log.warning("LAION_PICTURES is `none`, so no pictures are kept")
+        return
+    database, store, shard = warehouse.database, lance_store.store, context.partition_key
+    note = add_pictures(database, store, RawStore(Path(shards.raw_dir)), shard, context.run.run_id)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(note.digest),
+        metadata={
+            "lance_version": note.lance_version,
+            "bytes": note.data_bytes,
+            "made_from": note.made_from,
+            **_describe(warehouse, lance_store, shard),
+        },
+    )
+
+
+def _describe(warehouse: Warehouse, lance_store: LanceResource, shard: str) -> dict[str, Any]:
+    """Returns what the page shows of a shard's pictures."""
+    from laion_assets.pictures.sample_strip import draw_samples
+    from laion_assets.stores.rows import read_rows
+    from laion_assets.stores.sql import load_sql
+
+    with warehouse.database.read() as connection:
+        statuses = read_rows(connection, load_sql("pictures/count_statuses"), {"shard": shard})
+        errors = read_rows(connection, load_sql("pictures/select_errors"), {"shard": shard})
+    counts = {str(r["status"]): int(str(r["row_count"])) for r in statuses.records}
+    rows = sum(counts.values())
+    strip = draw_samples(warehouse.database, lance_store.store, shard)
+    samples = {"samples": dg.MetadataValue.md(f"![Eight pictures]({strip})")} if strip else {}
+    return {
+        "dagster/partition_row_count": rows,
+        "pictures": counts.get("success", 0),
+        "percent_with_picture": percent(counts.get("success", 0), rows),
+        **samples,
+        "statuses": show_rows(statuses),
+        **({"errors": show_rows(errors)} if errors.records else {}),
+    }

@@ -1,0 +1,2 @@
+-- Out: the table `carried` is gone.
+DROP TABLE carried

@@ -1,0 +1,102 @@
+"""Brings `<shard>.tar`, which has the pictures of `<shard>.parquet`, as WebDataset has them.
+
+It lies beside the parquet file at the source: in the same folder, on the same web server or in the
+same dataset of the Hub. It is looked for only if the parquet file has a column of keys and none of
+pictures. Buckets (`s3://`) are not asked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from laion_assets.errors import ShardError
+from laion_assets.raw_shards.picture_columns import find_key, has_pictures
+from laion_assets.raw_shards.sources.download import download_url
+from laion_assets.raw_shards.sources.files import resolve_file
+from laion_assets.raw_shards.sources.source import Report, Source, SourceRules
+from laion_assets.raw_shards.sources.urls import SCHEMES
+from laion_assets.stores.raw_store import RawShard, RawStore, hash_file
+
+_SUFFIX = re.compile(r"\.parquet(?=$|[?#])", flags=re.IGNORECASE)
+
+
+def bring_archive(
+    source: Source, raw: RawShard, store: RawStore, rules: SourceRules, report: Report
+) -> RawShard:
+    """Puts the archive of a shard in place, if its source has one.
+
+    One that the source has no more stays.
+
+    Args:
+        source: where the shard's file came from.
+        raw: its record; what it says of an archive is of before.
+        store: has the shard's file, and takes the archive.
+        rules: how to talk to servers, and whether pictures are wanted.
+        report: is told how far a download has come.
+
+    Returns:
+        The record, with what is known of pictures; itself if nothing changed.
+
+    Raises:
+        ShardError: the archive cannot be had now; it may be possible later.
+        OSError: it cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(store.path(raw.shard))
+    is_in_columns = has_pictures(schema)
+    if rules.is_bringing_archives and not is_in_columns and find_key(schema):
+        raw = _bring(source, raw, store, rules, report)
+    has_some = is_in_columns or raw.archive_sha256 is not None
+    return raw if raw.has_pictures == has_some else replace(raw, has_pictures=has_some)
+
+
+def _bring(
+    source: Source, raw: RawShard, store: RawStore, rules: SourceRules, report: Report
+) -> RawShard:
+    beside = Source(
+        source.shard, _SUFFIX.sub(".tar", source.place), _SUFFIX.sub(".tar", source.name)
+    )
+    target = store.archive_path(raw.shard)
+    known = raw.archive_version if target.exists() else None
+    if not source.scheme:
+        return _link(beside, raw, store, known)
+    if source.scheme not in SCHEMES:
+        return raw
+    target.parent.mkdir(exist_ok=True)
+    part = store.archives.part(raw.shard)
+    try:
+        answer = download_url(beside, part, rules, known, report)
+    except ShardError as error:
+        if error.is_passing:
+            raise
+        # Most servers say that there is none; some say that nobody may know.
+        return raw
+    if answer is None:
+        return raw
+    try:
+        return _install(part.path, target, raw, answer.version)
+    finally:
+        part.remove()
+
+
+def _link(beside: Source, raw: RawShard, store: RawStore, known: str | None) -> RawShard:
+    place = Path(beside.place)
+    if not place.is_file():
+        return raw
+    status = place.stat()
+    version = f"{beside.name}|{status.st_size}-{status.st_mtime_ns}"
+    if version == known:
+        return raw
+    target = store.archive_path(raw.shard)
+    target.parent.mkdir(exist_ok=True)
+    with store.archives.link(raw.shard, resolve_file(beside)) as linked:
+        return _install(linked, target, raw, version)
+
+
+def _install(path: Path, target: Path, raw: RawShard, version: str | None) -> RawShard:
+    sha256 = hash_file(path)
+    path.replace(target)
+    return replace(raw, archive_sha256=sha256, archive_version=version)
