@@ -97,7 +97,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "shards": ShardSource.build(settings),
         "sheets": SheetSource(locations=dict(settings.sheets)),
         "warehouse": Warehouse(path=str(settings.database)),
-        "picture_rules": PictureRules(mode=settings.pictures),
+        "picture_rules": PictureRules.build(settings),
         "lance_store": LanceResource(path=str(settings.lance_dir)),
     }
 

@@ -152,7 +152,8 @@ LANCE_PICTURES = (
     Column(
         "status",
         "VARCHAR",
-        "success, undecodable, not_given, or what the source says of a picture that it lacks.",
+        "success, undecodable, not_given, failed_to_download, failed_to_resize, or what the "
+        "source says of a picture that it lacks.",
         ("status",),
     ),
     Column(
@@ -312,11 +313,22 @@ PICTURES = (
     ),
     Column("status", "VARCHAR", "As in Lance's `images`.", is_required=True),
     Column("error_message", "VARCHAR", "As in Lance's `images`."),
-    Column("source", "VARCHAR", "given: the shard brought it; NULL: there is no picture."),
+    Column(
+        "source",
+        "VARCHAR",
+        "given: the shard brought it; fetched: from its URL; NULL: there is no picture.",
+    ),
     Column("format", "VARCHAR", "JPEG, PNG or WEBP."),
     Column("byte_count", "BIGINT", "Size of the picture."),
     Column("width", "INTEGER", "Pixels of the picture itself."),
     Column("height", "INTEGER", "Pixels of the picture itself."),
+    Column("reason", "VARCHAR", "Why nothing came of a fetch, in a word; NULL: it was not asked."),
+    Column("is_passing", "BOOLEAN", "Whether a fetch may go well another time."),
+    Column("http_status", "INTEGER", "Of the last answer of a server."),
+    Column("final_url", "VARCHAR", "Where the last answer came from, after redirects."),
+    Column("seconds", "FLOAT", "A fetch took in all."),
+    Column("received_bytes", "BIGINT", "Size of the picture as it came."),
+    Column("fetched_at", "VARCHAR", "When it was fetched; ISO 8601, UTC."),
 )
 
 SHARD_COLUMNS = (

@@ -23,12 +23,14 @@ WHEEL_FILES = Path(__file__).resolve().with_name("project_files")
 # By these words of their own, our files differ from those of any other Dagster project.
 OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION"))
 # What can be done with pictures.
-PICTURES = ("given", "none")
+PICTURES = ("given", "fetch", "none")
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
 # Lance's default, without the notice that `DataReplacement` may still change.
 QUIET_LANCE_LOG = "warn,lance_table::transaction::manifest_build=error"
+# An e-mail address or a web page, in a header.
+_CONTACT = re.compile(r"[!-~]+@[!-~]+\.[!-~]+|https?://[!-~]+\.[!-~]+")
 _SEPARATORS = re.compile(r"[,\r\n]")
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
 # A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these: the
@@ -78,7 +80,9 @@ class Settings:
         has_hub_token: whether HF_TOKEN is set; its value is read by who sends it.
         bucket_endpoint: where the buckets of `s3://` are; None: Amazon's.
         is_anonymous: whether buckets are asked without credentials.
-        pictures: `given` keeps the pictures that shards bring, `none` keeps none.
+        pictures: `given` keeps the pictures that shards bring, `fetch` fetches the others from
+            their URLs as well, `none` keeps none.
+        fetch_contact: whom servers may write to about fetches; None: nothing is fetched.
     """
 
     data_dir: Path
@@ -90,6 +94,7 @@ class Settings:
     bucket_endpoint: str | None = None
     is_anonymous: bool = False
     pictures: str = "given"
+    fetch_contact: str | None = None
 
     @property
     def raw_dir(self) -> Path:
@@ -100,6 +105,11 @@ class Settings:
     def database(self) -> Path:
         """The DuckDB database file."""
         return self.data_dir / "laion.duckdb"
+
+    @property
+    def picture_cache_dir(self) -> Path:
+        """Folder of what was fetched from the URLs of pictures."""
+        return self.data_dir / "pictures"
 
     @property
     def lance_dir(self) -> Path:
@@ -134,6 +144,7 @@ class Settings:
         default = cls.default(data_dir, values)
         shards = _split_locations(values.get("LAION_SHARDS", ""))
         sheets = {**default.sheets, **_sheet_locations(environ)}
+        contact = _read_contact(values.get("LAION_FETCH_CONTACT", ""))
         endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
         return cls(
             data_dir=data_dir,
@@ -144,7 +155,8 @@ class Settings:
             has_hub_token=bool(values.get("HF_TOKEN")),
             bucket_endpoint=endpoint or None,
             is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
-            pictures=_read_pictures(values.get("LAION_PICTURES", "")),
+            pictures=_read_pictures(values.get("LAION_PICTURES", ""), contact),
+            fetch_contact=contact,
         )
 
 
@@ -154,15 +166,25 @@ def _split_locations(text: str) -> tuple[str, ...]:
     return tuple(location for location in locations if location)
 
 
-def _read_pictures(text: str) -> str:
+def _read_pictures(text: str, contact: str | None) -> str:
     word = _unquote(text).lower() or "given"
-    if word == "fetch":
-        raise SettingsError(
-            "LAION_PICTURES: `fetch` does not work in this version; set `given` or `none`"
-        )
     if word not in PICTURES:
         raise SettingsError(f"LAION_PICTURES: {text!r} is not one of {', '.join(PICTURES)}")
+    if word == "fetch" and contact is None:
+        raise SettingsError(
+            "LAION_PICTURES: `fetch` needs LAION_FETCH_CONTACT; set it to an e-mail address or a "
+            "web page that servers may write to"
+        )
     return word
+
+
+def _read_contact(text: str) -> str | None:
+    contact = _unquote(text)
+    if contact and not _CONTACT.fullmatch(contact):
+        raise SettingsError(
+            f"LAION_FETCH_CONTACT: {contact!r} is no e-mail address and no web page; correct it"
+        )
+    return contact or None
 
 
 def _unquote(text: str) -> str:
@@ -311,8 +333,14 @@ VARIABLES = (
     Variable(
         "LAION_PICTURES",
         "`given` keeps the pictures that shards bring, in a column or in `<shard>.tar` beside "
-        "`<shard>.parquet`. `none` keeps none.",
+        "`<shard>.parquet`. `fetch` fetches the others from their URLs as well. `none` keeps none.",
         "`given`",
+    ),
+    Variable(
+        "LAION_FETCH_CONTACT",
+        "An e-mail address or a web page. It is sent with every request for a picture, so that "
+        "the owner of a server can write to you. Without it nothing is fetched.",
+        "not set",
     ),
     Variable(
         "HF_TOKEN",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from laion_assets.cli.care import backup, status
+from laion_assets.cli.pictures import pictures
 from laion_assets.cli.projects import demo, init
 from laion_assets.cli.reading import search, serve
 from laion_assets.cli.releases import release
@@ -20,6 +21,7 @@ COMMANDS = (
     discover,
     backfill,
     remove,
+    pictures,
     search,
     serve,
     release,

@@ -135,6 +135,7 @@ def load_shards(
     *,
     is_refreshing: bool,
     pictured: Sequence[str] = (),
+    is_retry: bool = False,
 ) -> bool:
     """Runs the shards and the refresh with a progress bar; returns whether all went well.
 
@@ -144,6 +145,7 @@ def load_shards(
         shards: to be loaded.
         is_refreshing: whether to count and release after them.
         pictured: shards whose pictures are added, unless their load failed.
+        is_retry: whether to ask again for pictures that may be had now.
     """
     from laion_assets.cli.output import show_progress
     from laion_assets.definitions import build_defs
@@ -158,9 +160,10 @@ def load_shards(
         }
         outcomes = list(by_shard.values())
         add_pictures = defs.resolve_job_def("add_pictures")
+        config = {"ops": {"pictures": {"config": {"is_retry": is_retry}}}}
         for shard in pictured:
             if shard not in by_shard or by_shard[shard].reason is None:
-                run = partial(run_job, add_pictures, instance, shard)
+                run = partial(run_job, add_pictures, instance, shard, config)
                 outcomes.append(progress.follow(f"{shard} (pictures)", run))
         if is_refreshing and _is_refresh_due(settings, outcomes):
             refresh = defs.resolve_job_def("refresh_counts")

@@ -1,7 +1,8 @@
-"""Adds the pictures that a shard brings to its rows in Lance, and notes what became of each row.
+"""Adds the pictures of a shard to its rows in Lance, and notes what became of each row.
 
-Bytes are kept as they are. A row whose picture the shard does not bring keeps the one that it has
-from before, so that a new load, or a source that lost pictures, takes none away.
+They are those that the shard brings, and else those that were fetched. Bytes are kept as they are.
+A row whose picture neither has keeps the one that it has from before, so that a new load, or a
+source that lost pictures, takes none away.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from laion_assets.stores.columns import (
 )
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.raw_store import RawShard, RawStore
 from laion_assets.stores.sql import load_sql
 
@@ -41,15 +43,36 @@ COLUMN_SET = "pictures"
 # Raise it when the same file gives other values than before.
 RULES_VERSION = 1
 SUCCESS, UNDECODABLE, NOT_GIVEN = "success", "undecodable", "not_given"
-GIVEN = "given"
+GIVEN, FETCHED = "given", "fetched"
 # What is known of the pictures that rows have from before; so many of these are held.
 KNOWN = tuple(column.name for column in LANCE_PICTURES if column.name != "image")
 KEPT_BATCH_ROWS = 64
+# Columns of a picture that was fetched, and where the cache has them.
+_FETCHED_COLUMNS = {
+    "image": "picture",
+    "exif": "exif",
+    "md5": "md5",
+    "original_width": "original_width",
+    "original_height": "original_height",
+}
 
 
 def name_origin(raw: RawShard) -> str:
     """Returns what the pictures of a shard are made from, as `shard_columns` notes it."""
     return f"{raw.sha256}|{raw.archive_sha256 or 'no archive'}|{GIVEN} {RULES_VERSION}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where pictures are that the shard does not bring.
+
+    Attributes:
+        store: has those that rows keep from before.
+        cache: has those that were fetched; None if they do not count.
+    """
+
+    store: LanceStore
+    cache: PictureCache | None
 
 
 @dataclass
@@ -60,7 +83,12 @@ class _Facts:
 
 
 def add_pictures(
-    database: Database, store: LanceStore, raws: RawStore, shard: str, run_id: str
+    database: Database,
+    store: LanceStore,
+    raws: RawStore,
+    shard: str,
+    run_id: str,
+    cache: PictureCache | None = None,
 ) -> NotedColumns:
     """Writes the pictures of a shard in one commit.
 
@@ -70,6 +98,7 @@ def add_pictures(
         raws: the verified files.
         shard: partition key.
         run_id: the Dagster run, for provenance.
+        cache: has the pictures that were fetched; None: only those that the shard brings count.
 
     Returns:
         What is noted of them: how many, and how large.
@@ -88,7 +117,7 @@ def add_pictures(
 
     def compute(keys: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         facts.batches.clear()
-        return _make_pictures(raw, raws, keys, facts, store)
+        return _make_pictures(raw, raws, keys, facts, Places(store, cache))
 
     def finish(connection: duckdb.DuckDBPyConnection) -> None:
         _store_facts(connection, shard, facts)
@@ -97,10 +126,13 @@ def add_pictures(
     order = ColumnOrder(
         shard=shard,
         columns=ColumnSet(COLUMN_SET, schema),
-        keys=("row_index", "image_id", *((ADDRESS, *KNOWN) if has_some else ())),
+        keys=(
+            *("row_index", "image_id", *(("url",) if cache else ())),
+            *((ADDRESS, *KNOWN) if has_some else ()),
+        ),
         made_from=name_origin(raw),
         run_id=run_id,
-        batch_rows=KEPT_BATCH_ROWS if has_some else None,
+        batch_rows=KEPT_BATCH_ROWS if has_some or cache else None,
     )
     try:
         return add_columns(database, store, order, compute, finish)
@@ -124,7 +156,7 @@ def _make_pictures(
     raws: RawStore,
     keys: Iterator[pa.RecordBatch],
     facts: _Facts,
-    store: LanceStore,
+    places: Places,
 ) -> Iterator[pa.RecordBatch]:
     archive = raws.archive_path(raw.shard) if raw.archive_sha256 else None
     with ExitStack() as stack:
@@ -137,13 +169,13 @@ def _make_pictures(
             for part in given.take(batch["row_index"].to_numpy()):
                 rows = batch.slice(done, len(part))
                 done += len(part)
-                made, known = _judge(rows, part, pool, store)
+                made, known = _judge(rows, part, pool, places)
                 facts.batches.append(known)
                 yield made
 
 
 def _judge(
-    rows: pa.RecordBatch, given: pa.RecordBatch, pool: ThreadPoolExecutor, store: LanceStore
+    rows: pa.RecordBatch, given: pa.RecordBatch, pool: ThreadPoolExecutor, places: Places
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Returns what Lance gets of some rows, and what DuckDB gets.
 
@@ -151,24 +183,33 @@ def _judge(
         rows: the rows as they are in Lance.
         given: what the shard's file says of them.
         pool: decodes.
-        store: has the pictures that rows keep.
+        places: where the pictures are that the shard does not bring.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    images = given["image"]
-    found = pool.map(examine, (i.as_py() for i in images.drop_null()))
-    results = [next(found) if is_there else None for is_there in images.is_valid().to_pylist()]
+    results = _examine(given["image"], pool)
     is_good = pa.array([r is not None and r.error is None for r in results], pa.bool_())
     is_kept = pa.array([False] * len(rows), pa.bool_())
     if ADDRESS in rows.schema.names:
         # A picture has a hash, which is quicker read than the picture.
         is_kept = pc.and_(pc.invert(is_good), rows["picture_sha256"].is_valid())
+    fetched = _find_fetched(rows, pc.or_(is_good, is_kept), places.cache)
     texts = zip(given["status"].to_pylist(), given["error_message"].to_pylist(), strict=True)
-    verdicts = [_name_status(r, *text) for r, text in zip(results, texts, strict=True)]
-    new = {
-        **{name: given[name] for name in given.schema.names},
-        "image": pc.if_else(is_good, images, None),
+    verdicts = [
+        (f.status, f.message) if f else _name_status(r, *text)
+        for f, r, text in zip(fetched, results, texts, strict=True)
+    ]
+    new = {name: given[name] for name in given.schema.names}
+    new["image"] = pc.if_else(is_good, given["image"], None)
+    brought = pa.array([f is not None and f.picture is not None for f in fetched], pa.bool_())
+    if brought.true_count:
+        for name, attribute in _FETCHED_COLUMNS.items():
+            values = [f and getattr(f, attribute) for f in fetched]
+            new[name] = pc.if_else(brought, pa.array(values, new[name].type), new[name])
+        examined = _examine(pc.if_else(brought, new["image"], None), pool)
+        results = [e or r for e, r in zip(examined, results, strict=True)]
+    new |= {
         "status": pa.array([status for status, _ in verdicts], pa.string()),
         "error_message": pa.array([message for _, message in verdicts], pa.string()),
         "picture_sha256": pa.array([r and r.sha256 for r in results], pa.string()),
@@ -177,11 +218,31 @@ def _judge(
     schema = arrow_schema(LANCE_PICTURES)
     columns = [new[name] for name in schema.names]
     if is_kept.true_count:
-        kept = _take_pictures(store, rows[ADDRESS], is_kept)
+        kept = _take_pictures(places.store, rows[ADDRESS], is_kept)
         old = [kept if name == "image" else rows[name] for name in schema.names]
         columns = [pc.if_else(is_kept, o, n) for o, n in zip(old, columns, strict=True)]
     made = pa.RecordBatch.from_arrays(columns, schema=schema)
-    return made, _describe(rows, made, is_kept, results)
+    return made, _describe(rows, made, is_kept, results, fetched)
+
+
+def _examine(images: pa.Array, pool: ThreadPoolExecutor) -> list[Examination | None]:
+    """Decodes the pictures that there are."""
+    found = pool.map(examine, (image.as_py() for image in images.drop_null()))
+    return [next(found) if is_there else None for is_there in images.is_valid().to_pylist()]
+
+
+def _find_fetched(
+    rows: pa.RecordBatch, has_picture: pa.Array, cache: PictureCache | None
+) -> list[FetchedPicture | None]:
+    """Returns for each row without a picture what became of its URL; None if nobody asked."""
+    if cache is None:
+        return [None] * len(rows)
+    urls = [
+        None if is_there else url
+        for url, is_there in zip(rows["url"].to_pylist(), has_picture.to_pylist(), strict=True)
+    ]
+    known = cache.read(url for url in urls if url is not None)
+    return [None if url is None else known.get(url) for url in urls]
 
 
 def _take_pictures(store: LanceStore, addresses: pa.Array, is_kept: pa.Array) -> pa.Array:
@@ -215,6 +276,7 @@ def _describe(
     made: pa.RecordBatch,
     is_kept: pa.Array,
     results: list[Examination | None],
+    fetched: list[FetchedPicture | None],
 ) -> pa.RecordBatch:
     """Returns the rows of the DuckDB table `pictures`, and whether DuckDB has them from before."""
     import pyarrow as pa
@@ -225,11 +287,26 @@ def _describe(
         "image_id": rows["image_id"],
         "status": made["status"],
         "error_message": made["error_message"],
-        "source": pc.if_else(made["image"].is_valid(), GIVEN, pa.scalar(None, pa.string())),
+        "source": pa.array(
+            [
+                None if not is_there else FETCHED if f and f.picture else GIVEN
+                for f, is_there in zip(fetched, made["image"].is_valid().to_pylist(), strict=True)
+            ],
+            pa.string(),
+        ),
         "format": pa.array([r and r.format for r in results], pa.string()),
         "byte_count": pc.binary_length(made["image"]),
         "width": pa.array([r and r.width for r in results], pa.int32()),
         "height": pa.array([r and r.height for r in results], pa.int32()),
+        **{
+            name: pa.array([f and getattr(f, name) for f in fetched], kind)
+            for name, kind in (
+                *(("reason", pa.string()), ("is_passing", pa.bool_())),
+                *(("http_status", pa.int32()), ("final_url", pa.string())),
+                *(("seconds", pa.float32()), ("received_bytes", pa.int64())),
+                ("fetched_at", pa.string()),
+            )
+        },
         "is_kept": is_kept,
     }
     return pa.record_batch(facts)

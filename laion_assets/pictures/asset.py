@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from laion_assets.orchestration.assets import laion_asset
 from laion_assets.orchestration.metadata import describe_table, percent, show_rows
@@ -13,6 +14,15 @@ from laion_assets.pictures.resource import PictureRules
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.schemas import PICTURES
 from laion_assets.stores.resources import LanceResource, Warehouse
+
+
+class PicturesConfig(dg.Config):
+    """How a run treats what did not come before."""
+
+    is_retry: bool = Field(
+        default=False,
+        description="Ask again for pictures that may be had now: after a time-out, a full server.",
+    )
 
 
 @laion_asset(
@@ -27,17 +37,20 @@ from laion_assets.stores.resources import LanceResource, Warehouse
 )
 def pictures(
     context: dg.AssetExecutionContext,
+    config: PicturesConfig,
     shards: ShardSource,
     picture_rules: PictureRules,
     warehouse: Warehouse,
     lance_store: LanceResource,
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """The pictures that the shard brings, in the Lance table `images`, byte for byte.
+    """The pictures of the shard, in the Lance table `images`.
 
     They come from a column of the shard (`image`, `jpg`, `jpeg`, `png`, `webp`), or from
     `<shard>.tar` beside it. Each is decoded once: one that cannot be is left out, and the table
     `pictures` in DuckDB says why. A row whose picture the shard does not bring keeps the one that
-    it had. All come in one commit, which leaves the other columns and the indices as they are.
+    it had. With `LAION_PICTURES=fetch` the others are fetched from their URLs, made smaller, and
+    kept in a cache, so that no URL is asked twice. All come in one commit, which leaves the other
+    columns and the indices as they are.
 
     ```python
     images = lance.dataset("data/lance/images.lance")
@@ -45,13 +58,30 @@ def pictures(
     ```
     """
     from laion_assets.pictures.add_pictures import add_pictures
+    from laion_assets.pictures.fetch_missing import fetch_missing
     from laion_assets.stores.raw_store import RawStore
 
     if picture_rules.mode == "none":
         context.log.warning("LAION_PICTURES is `none`, so no pictures are kept")
         return
     database, store, shard = warehouse.database, lance_store.store, context.partition_key
-    note = add_pictures(database, store, RawStore(Path(shards.raw_dir)), shard, context.run.run_id)
+    raws, run_id = RawStore(Path(shards.raw_dir)), context.run.run_id
+    is_fetching = picture_rules.mode == "fetch"
+    cache = picture_rules.open_cache() if is_fetching else None
+    note = add_pictures(database, store, raws, shard, run_id, cache)
+    if cache is not None:
+        fetching = fetch_missing(
+            database,
+            cache,
+            shard,
+            picture_rules.fetch_rules,
+            context.log.info,
+            max_punsafe=picture_rules.max_punsafe,
+            is_retry=config.is_retry,
+        )
+        context.log.info(fetching.describe())
+        if fetching.reasons:
+            note = add_pictures(database, store, raws, shard, run_id, cache)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(note.digest),
         metadata={
@@ -72,6 +102,8 @@ def _describe(warehouse: Warehouse, lance_store: LanceResource, shard: str) -> d
     with warehouse.database.read() as connection:
         statuses = read_rows(connection, load_sql("pictures/count_statuses"), {"shard": shard})
         errors = read_rows(connection, load_sql("pictures/select_errors"), {"shard": shard})
+        reasons = read_rows(connection, load_sql("pictures/count_reasons"), {"shard": shard})
+        sites = read_rows(connection, load_sql("pictures/count_dead_sites"), {"shard": shard})
     counts = {str(r["status"]): int(str(r["row_count"])) for r in statuses.records}
     rows = sum(counts.values())
     strip = draw_samples(warehouse.database, lance_store.store, shard)
@@ -83,4 +115,6 @@ def _describe(warehouse: Warehouse, lance_store: LanceResource, shard: str) -> d
         **samples,
         "statuses": show_rows(statuses),
         **({"errors": show_rows(errors)} if errors.records else {}),
+        **({"reasons": show_rows(reasons)} if reasons.records else {}),
+        **({"dead_by_site": show_rows(sites)} if sites.records else {}),
     }

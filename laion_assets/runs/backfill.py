@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,9 +112,18 @@ def find_without_pictures(
 
 
 def run_job(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, shard: str | None = None
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    shard: str | None = None,
+    config: Mapping[str, object] | None = None,
 ) -> Outcome:
     """Runs a job to its end in this process; a failure is an outcome, not an exception.
+
+    Args:
+        job: what to run.
+        instance: where the run is noted.
+        shard: partition key, None for a job without partitions.
+        config: of the run, beside that it is quiet.
 
     Raises:
         StoppedError: a signal asked this process to stop; Dagster notes the run as failed.
@@ -128,7 +137,7 @@ def run_job(
             run_id=run_id,
             partition_key=shard,
             raise_on_error=False,
-            run_config=QUIET,
+            run_config={**QUIET, **(config or {})},
             tags={STARTED_BY_TAG: "laion", **describe_worker(run_id)},
         )
         if watch is not None:

@@ -85,8 +85,12 @@ def test_none_keeps_no_pictures(
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("fetch", "LAION_PICTURES: `fetch` does not work in this version; set `given` or `none`"),
-        ("all", "LAION_PICTURES: 'all' is not one of given, none"),
+        (
+            "fetch",
+            "LAION_PICTURES: `fetch` needs LAION_FETCH_CONTACT; set it to an e-mail address or a "
+            "web page that servers may write to",
+        ),
+        ("all", "LAION_PICTURES: 'all' is not one of given, fetch, none"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused(tmp_path: Path, value: str, reason: str) -> None:
@@ -95,6 +99,18 @@ def test_a_setting_that_cannot_be_used_is_refused(tmp_path: Path, value: str, re
         Settings.from_environment(environ)
     assert str(refusal.value) == reason
     assert Settings.from_environment({**environ, "LAION_PICTURES": " None "}).pictures == "none"
+
+
+@pytest.mark.parametrize("contact", ["me@example.org", "https://example.org/about-me"])
+def test_fetching_needs_somebody_to_write_to(tmp_path: Path, contact: str) -> None:
+    environ = {"LAION_DATA_DIR": str(tmp_path), "LAION_PICTURES": "fetch"}
+
+    settings = Settings.from_environment({**environ, "LAION_FETCH_CONTACT": contact})
+
+    assert (settings.pictures, settings.fetch_contact) == ("fetch", contact)
+    for bad in ("me", "a b@c.org", "me@example.org\r\nX: y", "ftp://example.org"):
+        with pytest.raises(SettingsError, match="no e-mail address and no web page"):
+            Settings.from_environment({**environ, "LAION_FETCH_CONTACT": bad})
 
 
 def test_checks_find_pictures_that_are_not_what_the_tables_say(

@@ -33,6 +33,7 @@ DUMMIES = {
     "score": '"s"',
     "name": "'n'",
     "keys": '"k"',
+    "are_outdated": "false",
 }
 VIEW_DUMMIES = {**DUMMIES, "columns": '"c"'}
 NASTY_TEXTS = {

@@ -1,0 +1,110 @@
+"""Fetches the pictures that a shard does not bring, into the cache."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from laion_assets.pictures.fetching.rules import FetchRules
+from laion_assets.stores.database import Database
+from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
+from laion_assets.stores.sql import load_sql
+
+# In the column `nsfw`, of what has no probability of being unsafe.
+UNSAFE_LABELS = ["NSFW", "UNSURE", "1", "1.0", "TRUE"]
+REPORT_INTERVAL_S = 15
+
+# Is told how far it is, in a sentence.
+Report = Callable[[str], None]
+
+
+@dataclass
+class Fetching:
+    """How far a fetch is.
+
+    Attributes:
+        total: URLs to ask for.
+        reasons: how many were answered, by reason, `success` for a picture.
+    """
+
+    total: int
+    reasons: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+    told_at: float = field(default_factory=time.monotonic)
+
+    def describe(self) -> str:
+        """Says it in a sentence."""
+        done, seconds = self.reasons.total(), time.monotonic() - self.started
+        failures = Counter({r: n for r, n in self.reasons.items() if r != "success"})
+        worst = ", ".join(f"{reason} {count:,}" for reason, count in failures.most_common(3))
+        return (
+            f"{done:,} of {self.total:,} URLs, {self.reasons['success']:,} pictures, "
+            f"{done / max(seconds, 0.001):,.0f} a second{f'; {worst}' if worst else ''}"
+        )
+
+
+def fetch_missing(
+    database: Database,
+    cache: PictureCache,
+    shard: str,
+    rules: FetchRules,
+    report: Report,
+    *,
+    max_punsafe: float,
+    is_retry: bool = False,
+) -> Fetching:
+    """Asks for the pictures of the rows that have none, of which the cache knows nothing.
+
+    Args:
+        database: has the rows, and the table `pictures`.
+        cache: gets the results as they come.
+        shard: partition key.
+        rules: how to talk to servers.
+        report: is told now and then how far it is.
+        max_punsafe: what is more probably unsafe is not asked for.
+        is_retry: whether to ask again for what may have passed.
+
+    Returns:
+        What came of it.
+    """
+    from laion_assets.pictures.fetching.fetch_pictures import fetch_pictures
+
+    urls = _list_urls(database, shard, max_punsafe)
+    # One process at a time: the limits for a host hold for all runs together, and what another
+    # run has brought meanwhile is not asked for again.
+    with cache.lock_fetch():
+        missing = list(cache.find_missing(urls, is_retry=is_retry))
+        fetching = Fetching(len(missing))
+
+        def keep(results: list[FetchedPicture]) -> None:
+            cache.put(results)
+            fetching.reasons.update(result.reason or "success" for result in results)
+            if time.monotonic() > fetching.told_at + REPORT_INTERVAL_S:
+                fetching.told_at = time.monotonic()
+                report(fetching.describe())
+
+        if missing:
+            fetch_pictures(missing, rules, keep)
+    return fetching
+
+
+def find_passing(database: Database) -> dict[str, int]:
+    """Returns the shards with pictures that may be had another time, and how many."""
+    if not database.path.exists():
+        return {}
+    with database.read() as connection:
+        rows = connection.execute(load_sql("pictures/select_passing_shards")).fetchall()
+    return dict(rows)
+
+
+def _list_urls(database: Database, shard: str, max_punsafe: float) -> Sequence[str]:
+    parameters = {
+        "shard": shard,
+        "max_punsafe": max_punsafe,
+        "unsafe_labels": UNSAFE_LABELS,
+    }
+    with database.read() as connection:
+        rows = connection.execute(load_sql("pictures/select_missing_urls"), parameters).fetchall()
+    return [url for (url,) in rows]

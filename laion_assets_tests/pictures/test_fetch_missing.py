@@ -1,0 +1,200 @@
+"""Pictures that a shard does not bring come from their URLs: once, and beside those it brings."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from laion_assets.definitions import build_defs
+from laion_assets.pictures.fetch_missing import find_passing
+from laion_assets.pictures.resource import PictureRules
+from laion_assets.runs.backfill import discover_shards, run_job
+from laion_assets.settings import Settings
+from laion_assets.stores.database import Database
+from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.pictures.painting import paint
+from laion_assets_tests.pictures.test_add_pictures import read_lance
+from laion_assets_tests.servers.picture_server import ADDRESS, PictureServer, serve_pictures, status
+from laion_assets_tests.servers.picture_server import picture as send_picture
+
+pytestmark = pytest.mark.slow
+
+ROWS = 9
+LARGE = paint(100, 800, 600)
+CONTACT = "somebody@example.org"
+
+
+@pytest.fixture
+def server() -> Iterator[PictureServer]:
+    """Has a picture for each row of a shard but for the rows named here."""
+    with serve_pictures() as served:
+        served.answers |= {f"/{row}.jpg": send_picture(LARGE) for row in range(ROWS)}
+        served.answers["/3.jpg"] = status(404)
+        served.answers["/4.jpg"] = status(503)
+        served.answers["/5.jpg"] = send_picture(b"<html>")
+        yield served
+
+
+def write(write_shard: WriteShard, server: PictureServer, shard: str = "a") -> Path:
+    """Brings the pictures of two rows; one is unsafe, and one URL stands twice."""
+    host = f"{ADDRESS}:{server.port}"
+    urls = [f"http://{host}/{row}.jpg" for row in range(ROWS)]
+    urls[8] = urls[7]
+    given = [paint(row) if row < 2 else None for row in range(ROWS)]
+    return write_shard(
+        shard,
+        url=urls,
+        caption=[f"row {row}" for row in range(ROWS)],
+        punsafe=pa.array([0.9 if row == 6 else None for row in range(ROWS)], pa.float32()),
+        jpg=pa.array(given, pa.binary()),
+    )
+
+
+def run(
+    settings: Settings, instance: dg.DagsterInstance, shard: str = "a", *, is_retry: bool = False
+) -> dict[str, Any]:
+    """Runs the job `add_pictures`, with the address of the test's server allowed."""
+    defs = build_defs(replace(settings, pictures="fetch", fetch_contact=CONTACT))
+    job = defs.resolve_job_def("add_pictures")
+    rules = PictureRules.build(replace(settings, pictures="fetch", fetch_contact=CONTACT))
+    resources = {
+        "picture_rules": {
+            "config": {
+                **rules.model_dump(exclude_none=True),
+                "allowed_networks": [f"{ADDRESS}/32"],
+                "attempts": 1,
+                "time_s": 20,
+            }
+        }
+    }
+    config = {"resources": resources, "ops": {"pictures": {"config": {"is_retry": is_retry}}}}
+    outcome = run_job(job, instance, shard, config)
+    assert outcome.reason is None
+    return outcome.metadata["pictures"]
+
+
+def read_facts(settings: Settings, shard: str = "a") -> dict[int, list[object]]:
+    query = (
+        "SELECT row_index, source, status, reason, http_status FROM pictures "
+        "WHERE shard = ? ORDER BY row_index"
+    )
+    with Database(settings.database).read() as connection:
+        return {row: facts for row, *facts in connection.execute(query, [shard]).fetchall()}
+
+
+def ingest(settings: Settings, instance: dg.DagsterInstance, shard: str = "a") -> None:
+    discover_shards(settings, instance)
+    outcome = run_job(build_defs(settings).resolve_job_def("ingest_shards"), instance, shard)
+    assert outcome.reason is None
+
+
+def test_what_a_shard_lacks_is_fetched_once(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+) -> None:
+    write(write_shard, server)
+    ingest(settings, instance)
+
+    metadata = run(settings, instance)
+
+    rows = read_lance(settings)
+    assert [rows[row]["image"] for row in (0, 1)] == [paint(0), paint(1)]
+    for row in (2, 7, 8):
+        with Image.open(io.BytesIO(rows[row]["image"])) as image:
+            assert image.size == (341, 256)
+        assert (rows[row]["original_width"], rows[row]["original_height"]) == (800, 600)
+        assert rows[row]["status"] == "success"
+        assert rows[row]["picture_sha256"]
+        assert rows[row]["phash"] is not None
+    assert read_facts(settings) == {
+        0: ["given", "success", None, None],
+        1: ["given", "success", None, None],
+        2: ["fetched", "success", None, 200],
+        3: [None, "failed_to_download", "http", 404],
+        4: [None, "failed_to_download", "http", 503],
+        5: [None, "failed_to_resize", "not_a_picture", 200],
+        6: [None, "not_given", None, None],
+        7: ["fetched", "success", None, 200],
+        8: ["fetched", "success", None, 200],
+    }
+    assert metadata["pictures"] == 5
+    host = ADDRESS
+    assert sorted(server.asked) == sorted(
+        [f"{host}/robots.txt", *(f"{host}/{row}.jpg" for row in (2, 3, 4, 5, 7))]
+    )
+
+    asked = len(server.asked)
+    again = run(settings, instance)
+
+    assert len(server.asked) == asked
+    assert again["pictures"] == 5
+    assert read_lance(settings) == rows
+
+
+def test_another_shard_with_the_same_urls_asks_nobody(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+) -> None:
+    for shard in ("a", "b"):
+        write(write_shard, server, shard)
+        ingest(settings, instance, shard)
+    run(settings, instance, "a")
+    asked = len(server.asked)
+
+    run(settings, instance, "b")
+
+    assert len(server.asked) == asked
+    assert read_facts(settings, "b") == read_facts(settings, "a")
+
+
+def test_a_retry_asks_for_what_may_have_passed_alone(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+) -> None:
+    write(write_shard, server)
+    ingest(settings, instance)
+    run(settings, instance)
+    assert find_passing(Database(settings.database)) == {"a": 1}
+    server.asked.clear()
+    server.answers |= {"/3.jpg": send_picture(LARGE), "/4.jpg": send_picture(LARGE)}
+
+    metadata = run(settings, instance, is_retry=True)
+
+    assert sorted(server.asked) == [f"{ADDRESS}/4.jpg", f"{ADDRESS}/robots.txt"]
+    assert metadata["pictures"] == 6
+    assert read_facts(settings)[4] == ["fetched", "success", None, 200]
+    assert find_passing(Database(settings.database)) == {}
+
+
+def test_a_new_load_keeps_what_was_fetched(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+) -> None:
+    write(write_shard, server)
+    ingest(settings, instance)
+    run(settings, instance)
+    before = read_lance(settings)
+    asked = len(server.asked)
+
+    ingest(settings, instance)
+
+    assert {r: row["image"] for r, row in read_lance(settings).items()} == {
+        r: row["image"] for r, row in before.items()
+    }
+    run(settings, instance)
+    assert len(server.asked) == asked
+    assert read_lance(settings) == before
