@@ -5,9 +5,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
+from starlette.responses import HTMLResponse
 
 from laion_assets_tests.web.conftest import SCRIPT, Released
+from laion_assets_tests.web.site import Site, run_site
 
 pytestmark = pytest.mark.slow
 
@@ -255,3 +257,18 @@ def test_a_page_fits_a_phone_and_everybody_can_use_it(visit: Visit, address: str
 
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found] == []
+
+
+def test_another_site_may_frame_a_card_and_nothing_else(browser: Browser, site: Site) -> None:
+    frames = "".join(
+        f'<iframe src="{site.url}{path}"></iframe>'
+        for path in ("/embed/search?q=fox", "/search?q=fox")
+    )
+    with run_site(HTMLResponse(frames)) as other, browser.new_page() as page:
+        page.goto(other.url)
+        card = page.frame_locator("iframe").first
+        expect(card.get_by_role("heading")).to_contain_text("images whose caption has fox")
+        with page.context.expect_page() as opened:
+            card.get_by_role("link", name="See the images").click()
+        expect(opened.value.get_by_role("heading", level=1)).to_contain_text("90 images")
+        assert page.frames[2].url.startswith("chrome-error:")
