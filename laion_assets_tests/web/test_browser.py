@@ -172,7 +172,7 @@ def test_a_tile_has_the_proportions_of_its_picture_whether_it_is_shown_or_not(
         # These are 100 to 119 pixels wide and 200 high; captions need some width.
         assert min(boxes) > 0.49
         assert max(boxes) < 0.8
-        assert len(set(read_rows(page)[:-1])) == 1
+        assert len(read_rows(page)) < 4, "several stand side by side"
 
 
 def test_a_picture_leads_to_the_page_of_its_image(visit: Visit) -> None:
