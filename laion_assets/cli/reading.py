@@ -21,6 +21,14 @@ from laion_assets.stores.lance_store import LanceStore
 @click.option("--max-punsafe", type=float, help="Probability of being unsafe, 0 to 1.")
 @click.option("--min-width", type=int, help="Pixels.")
 @click.option("--min-height", type=int, help="Pixels.")
+@click.option("--size", help="By the shorter side: small, medium, large or huge.")
+@click.option("--license", help="As the source has it.")
+@click.option("--nsfw", help="Label, as the source has it.")
+@click.option("--language", help="As the source has it.")
+@click.option("--aesthetic", metavar="RANGE", help="6.5..7, 6.5.. or ..7; 7 is not in it.")
+@click.option("--similarity", metavar="RANGE", help="Similarity to the caption, the same way.")
+@click.option("--punsafe", metavar="RANGE", help="Probability of being unsafe, the same way.")
+@click.option("--pwatermark", metavar="RANGE", help="Probability of a watermark, the same way.")
 @click.option(
     "--hide-unsafe",
     "is_hiding",
@@ -58,7 +66,7 @@ def search(
     if release and is_newest:
         raise click.UsageError("give one of --release and --newest")
     from laion_assets.cli.output import print_answer, print_answer_json
-    from laion_assets.search.filter import SearchFilter
+    from laion_assets.search.filter import SCORES, Bounds, SearchFilter
     from laion_assets.search.order import SORT_COLUMNS, Order
     from laion_assets.search.safety import PUNSAFE_THRESHOLD
     from laion_assets.search.search import open_search
@@ -66,6 +74,8 @@ def search(
     order = Order(chosen.pop("sort"), chosen.pop("is_ascending"))
     if order.by not in SORT_COLUMNS:
         raise click.UsageError(f"--sort takes one of {', '.join(SORT_COLUMNS)}, not {order.by!r}")
+    for name in SCORES:
+        chosen[name] = None if chosen[name] is None else Bounds.read(chosen[name])
     hide_above = PUNSAFE_THRESHOLD if chosen.pop("is_hiding") else None
     search = open_search(LanceStore(load_settings().lance_dir), release, is_newest=is_newest)
     answer = search.find(

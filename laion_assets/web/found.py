@@ -9,6 +9,7 @@ from typing import Any
 from laion_assets.search.search import SearchAnswer
 from laion_assets.web.citation import cite
 from laion_assets.web.current_release import OpenRelease
+from laion_assets.web.facets import link_facets
 from laion_assets.web.params import PAGE_SIZE, SearchQuery
 from laion_assets.web.responses import Image
 from laion_assets.web.visit import NotFoundError, Row, Visit
@@ -52,6 +53,7 @@ def show_hits(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dic
         "page_count": count_pages(answer.shown, PAGE_SIZE, page),
         "images": tuple(map(Image.of, answer.hits)),
         "notes": answer.notes,
+        "facets": link_facets(visit, query) if answer.shown else None,
         "cite": cite(manifest, query, answer, visit.public_url + address),
     }
 

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from laion_assets.errors import LaionError
-from laion_assets.search.filter import SearchFilter
+from laion_assets.search.filter import SIZES, Bounds, SearchFilter
 from laion_assets.search.order import ORDERS, Order
 from laion_assets.search.query import MAX_QUERY_LENGTH
 from laion_assets.search.safety import PUNSAFE_THRESHOLD
@@ -39,9 +39,18 @@ def _threshold_if_blank(value: object) -> object:
     return PUNSAFE_THRESHOLD if _none_if_blank(value) is None else value
 
 
+def _read_bounds(text: str | None) -> Bounds | None:
+    return None if text is None else Bounds.read(text)
+
+
+def _check_bounds(text: str | None) -> str | None:
+    return None if text is None else str(_read_bounds(text))
+
+
 Score = Annotated[float | None, BeforeValidator(_none_if_blank)]
 Pixels = Annotated[int | None, BeforeValidator(_none_if_blank)]
 Text = Annotated[str | None, BeforeValidator(_none_if_blank)]
+Between = Annotated[str | None, BeforeValidator(_none_if_blank), AfterValidator(_check_bounds)]
 Punsafe = Annotated[
     float,
     BeforeValidator(_threshold_if_blank),
@@ -118,6 +127,24 @@ class SearchQuery(Query):
     max_punsafe: Punsafe = PUNSAFE_THRESHOLD
     min_width: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
     min_height: Pixels = Field(default=None, ge=0, le=1_000_000, description="Pixels at least.")
+    license: Text = Field(
+        default=None, max_length=MAX_NAME_LENGTH, description="As the source has it."
+    )
+    nsfw: Text = Field(
+        default=None, max_length=MAX_NAME_LENGTH, description="Label, as the source has it."
+    )
+    language: Text = Field(
+        default=None, max_length=MAX_NAME_LENGTH, description="As the source has it."
+    )
+    size: Annotated[Literal[tuple(SIZES)] | None, BeforeValidator(_none_if_blank)] = Field(  # type: ignore[valid-type]
+        default=None, description="By the shorter side, in pixels."
+    )
+    aesthetic: Between = Field(
+        default=None, description="Aesthetic score: 6.5..7, 6.5.. or ..7; 7 is not in it."
+    )
+    similarity: Between = Field(default=None, description="Similarity to the caption, so too.")
+    punsafe: Between = Field(default=None, description="Probability of being unsafe, so too.")
+    pwatermark: Between = Field(default=None, description="Probability of a watermark, so too.")
     sort: Literal[ORDERS] = Field(  # type: ignore[valid-type]
         default="relevance",
         description="By BM25 or by a column, the highest first; with `_asc` the lowest.",
@@ -128,9 +155,9 @@ class SearchQuery(Query):
     @property
     def is_asking(self) -> bool:
         """Whether there is anything to look for: words, or a filter that leaves some images out."""
-        bounds = (self.min_aesthetic, self.min_width, self.min_height)
-        is_bounded = any(bound is not None for bound in bounds)
-        return bool(self.q.strip() or self.domain or self.site or self.shard or is_bounded)
+        only = self.only
+        hidden = SearchFilter(hide_punsafe_above=only.hide_punsafe_above)
+        return bool(self.q.strip()) or only != hidden
 
     @property
     def has_filters(self) -> bool:
@@ -154,6 +181,14 @@ class SearchQuery(Query):
             hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None,
             min_width=self.min_width,
             min_height=self.min_height,
+            license=self.license,
+            nsfw=self.nsfw,
+            language=self.language,
+            size=self.size,
+            aesthetic=_read_bounds(self.aesthetic),
+            similarity=_read_bounds(self.similarity),
+            punsafe=_read_bounds(self.punsafe),
+            pwatermark=_read_bounds(self.pwatermark),
         )
 
 

@@ -12,10 +12,17 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
+from laion_assets.search.filter import SCORES
 from laion_assets.web.highlight import fold_words, mark_words
 from laion_assets.web.params import SearchQuery, write_path
 from laion_assets.web.responses import Answer, Problem
-from laion_assets.web.wording import SORT_CHOICES, describe_filters, introduce_query
+from laion_assets.web.wording import (
+    FACETS,
+    SORT_CHOICES,
+    describe_filters,
+    introduce_query,
+    name_value,
+)
 
 # Links to pages of ours, and forms that lead to them.
 PAGE_LINK = re.compile(
@@ -43,10 +50,14 @@ def open_templates() -> jinja2.Environment:
         describe_filters=describe_filters,
         introduce_query=introduce_query,
         sort_choices=SORT_CHOICES,
+        facet_names=FACETS,
+        scores=SCORES,
+        name_value=name_value,
     )
     environment.filters.update(
         thousands=_thousands, moment=_moment, link=_link, share=_share, breakable=_breakable
     )
+    environment.filters["facet_name"] = FACETS.get
     return environment
 
 

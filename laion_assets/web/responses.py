@@ -105,6 +105,52 @@ class Citation(Record):
     bibtex: str
 
 
+class FacetValue(Record):
+    """How many of the images that are shown have a value.
+
+    Attributes:
+        value: as the filter takes it.
+        image_count: how many have it.
+        address: the search for only these.
+    """
+
+    value: str
+    image_count: int
+    address: str
+
+
+class Facet(Record):
+    """The images by one filter.
+
+    Attributes:
+        name: of the filter.
+        values: the commonest values, the most images first; for sizes and scores all, in order.
+        other_values: how many more values there are.
+        other_count: how many images have one of these.
+        missing_count: how many images have none.
+    """
+
+    name: str
+    values: tuple[FacetValue, ...]
+    other_values: int
+    other_count: int
+    missing_count: int
+
+
+class Facets(Record):
+    """The images that are shown by each filter.
+
+    Attributes:
+        counted: how many were counted.
+        is_exact: whether these are all.
+        facets: those by which any image has a value.
+    """
+
+    counted: int
+    is_exact: bool
+    facets: tuple[Facet, ...]
+
+
 class Images(Answer):
     """A page of images.
 
@@ -121,6 +167,8 @@ class Images(Answer):
         images: those of this page.
         cite: how to quote the number; None where nothing was searched for.
         notes: what was not understood in the query, in sentences.
+        facets: those that are shown, on all pages, by sites, labels, scores and others; None where
+            there is none, or too many images in the release.
     """
 
     total: int = 0
@@ -135,6 +183,7 @@ class Images(Answer):
     images: tuple[Image, ...] = ()
     cite: Citation | None = None
     notes: tuple[str, ...] = ()
+    facets: Facets | None = None
 
 
 class SearchPage(Images):

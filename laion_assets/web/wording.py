@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from laion_assets.search.filter import SCORES, SIZES, Bounds
 from laion_assets.search.query import read_query
 
 if TYPE_CHECKING:
@@ -30,6 +31,35 @@ SORT_CHOICES = {
     "area_asc": "area, smallest first",
 }
 
+# The filters by which images are counted, as people read them.
+FACETS = {
+    "site": "site",
+    "domain": "host",
+    "shard": "shard",
+    "license": "license",
+    "nsfw": "label of the source",
+    "language": "language",
+    "size": "size",
+    "aesthetic": "aesthetic score",
+    "similarity": "similarity to the caption",
+    "punsafe": "unsafe probability",
+    "pwatermark": "watermark probability",
+}
+# What a filter asks for, as it follows the word `images`.
+CONDITIONS = {
+    "domain": "from {}",
+    "site": "from the site {}",
+    "shard": "in shard {}",
+    "min_aesthetic": "with an aesthetic score of at least {:g}",
+    "min_width": "at least {:,} pixels wide",
+    "min_height": "at least {:,} pixels high",
+    "license": "with the license {}",
+    "nsfw": "labelled {}",
+    "language": "in the language {}",
+    "size": "of the size {}",
+    **{score: f"with {FACETS[score]} {{}}" for score in SCORES},
+}
+
 
 def introduce_query(text: str) -> str:
     """Returns what leads from the word `images` to a query."""
@@ -40,18 +70,26 @@ def introduce_query(text: str) -> str:
 
 def describe_filters(query: SearchQuery) -> Iterator[str]:
     """Yields what an image has to be besides its caption, as it follows the word `images`."""
-    if query.domain:
-        yield f"from {query.domain}"
-    if query.site:
-        yield f"from the site {query.site}"
-    if query.shard:
-        yield f"in shard {query.shard}"
-    if query.min_aesthetic is not None:
-        yield f"with an aesthetic score of at least {query.min_aesthetic:g}"
-    if query.min_width is not None:
-        yield f"at least {query.min_width:,} pixels wide"
-    if query.min_height is not None:
-        yield f"at least {query.min_height:,} pixels high"
+    for field, wording in CONDITIONS.items():
+        value = getattr(query, field)
+        if value is not None:
+            yield wording.format(name_value(field, value) if field in FACETS else value)
+
+
+def name_value(facet: str, value: str) -> str:
+    """Returns a value of a facet as people read it."""
+    if facet == "size":
+        return f"{value} ({_name_range(*SIZES[value])} pixels)"
+    if facet in SCORES:
+        bounds = Bounds.read(value)
+        return _name_range(bounds.at_least, bounds.below)
+    return value
+
+
+def _name_range(at_least: float | None, below: float | None) -> str:
+    if at_least is None:
+        return f"below {below:g}"
+    return f"from {at_least:g}" if below is None else f"{at_least:g} to {below:g}"
 
 
 def hide_folders(place: str) -> str:

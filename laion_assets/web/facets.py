@@ -1,0 +1,49 @@
+"""Counts the images that a search shows, and leads from each number to a search for these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laion_assets.web.responses import Facet, Facets, FacetValue
+
+if TYPE_CHECKING:
+    from laion_assets.search import facets
+    from laion_assets.web.params import SearchQuery
+    from laion_assets.web.visit import Visit
+
+
+def link_facets(visit: Visit, query: SearchQuery) -> Facets | None:
+    """Returns the images that a search shows by each filter; None where none is shown.
+
+    Args:
+        visit: what is asked for.
+        query: what is searched for.
+    """
+    words = query.q if query.q.strip() else None
+    counted = visit.release.search.count_facets(words, query.only)
+    if counted is None or not counted.facets:
+        return None
+    linked = (_link(facet, query, visit.query.release) for facet in counted.facets)
+    return Facets(counted=counted.counted, is_exact=counted.is_exact, facets=tuple(linked))
+
+
+def _link(facet: facets.Facet, query: SearchQuery, release: str | None) -> Facet:
+    # A blank text is no filter.
+    values = [value for value in facet.values if value.value.strip()]
+    blank_count = sum(v.image_count for v in facet.values) - sum(v.image_count for v in values)
+    return Facet(
+        name=facet.name,
+        values=tuple(
+            FacetValue(
+                value=v.value,
+                image_count=v.image_count,
+                address=query.write(
+                    "/search", **{facet.name: v.value, "page": 1, "release": release}
+                ),
+            )
+            for v in values
+        ),
+        other_values=facet.other_values,
+        other_count=facet.other_count,
+        missing_count=facet.missing_count + blank_count,
+    )
