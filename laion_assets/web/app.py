@@ -233,7 +233,7 @@ async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Resp
         raise OverloadError(str(error)) from None
     query = page.query.read(request.query_params.multi_items())
     path = page.write_path(request.path_params)
-    if suffix == HTML and set(request.query_params) - set(query.list_given()):
+    if suffix == HTML and len(request.query_params.multi_items()) > query.count_given():
         # A form sends every field; the address that people pass on has none that says nothing.
         return RedirectResponse(query.write(path), HTTPStatus.FOUND, headers)
     client = request.client.host if request.client else ""

@@ -15,7 +15,8 @@ from laion_assets.web.responses import Image
 from laion_assets.web.visit import NotFoundError, Row, Visit
 
 
-def _find_hits(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> SearchAnswer:
+def find_hits(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> SearchAnswer:
+    """Searches, or browses where there are no words."""
     if query.q.strip():
         return release.search.find(
             query.q,
@@ -37,7 +38,7 @@ def export_hits(release: OpenRelease, query: SearchQuery) -> Iterator[Row]:
 def show_hits(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dict[str, Any]:
     """Searches; returns the fields of `Images`."""
     manifest = visit.release.manifest
-    answer = _find_hits(visit.release, query, (page - 1) * PAGE_SIZE, PAGE_SIZE)
+    answer = find_hits(visit.release, query, (page - 1) * PAGE_SIZE, PAGE_SIZE)
     # How it is shown changes no number.
     address = visit.query.write(
         path, release=manifest.release, page=1, view="list", sort="relevance"

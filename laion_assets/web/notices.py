@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Captions are what strangers wrote about people, and searches have no end.
 ROBOTS = """User-agent: *
 Disallow: /search
+Disallow: /compare
 Disallow: /images/
 Disallow: /pictures/
 Disallow: /domains/

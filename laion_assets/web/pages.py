@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from laion_assets.search.row_values import HIT_COLUMNS
+from laion_assets.web.compare import COMPARED_COLUMNS, build_compare, list_compared
 from laion_assets.web.name_pages import build_name, build_names, list_name, list_names
 from laion_assets.web.params import (
+    CompareQuery,
     DomainsQuery,
     ListQuery,
     LookupQuery,
@@ -21,6 +23,7 @@ from laion_assets.web.release_pages import (
 )
 from laion_assets.web.responses import (
     About,
+    ComparePage,
     DomainPage,
     DomainsPage,
     Home,
@@ -62,6 +65,16 @@ PAGES = (
         build_search,
         list_found,
         IMAGE_COLUMNS,
+    ),
+    Page(
+        "compare",
+        "/compare",
+        "Compare searches",
+        CompareQuery,
+        ComparePage,
+        build_compare,
+        list_compared,
+        COMPARED_COLUMNS,
     ),
     Page(
         "image",

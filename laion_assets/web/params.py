@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import quote, urlencode
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -28,6 +28,8 @@ ROWS_PAGE_SIZE = 100
 LAST_PAGE = 10**9
 # A shard may have hosts that no DNS knows.
 MAX_NAME_LENGTH = 2_000
+# That are compared; each is a search.
+MAX_PHRASES = 20
 
 
 def _none_if_blank(value: object) -> object:
@@ -45,6 +47,19 @@ def _read_bounds(text: str | None) -> Bounds | None:
 
 def _check_bounds(text: str | None) -> str | None:
     return None if text is None else str(_read_bounds(text))
+
+
+def _list_phrases(value: object) -> object:
+    """Leaves out fields of a form that nobody filled in, and what is there twice."""
+    if not isinstance(value, list | tuple):
+        return value
+    phrases = dict.fromkeys(text.strip() for text in value if text.strip())
+    if len(phrases) > MAX_PHRASES:
+        raise LaionError(f"{len(phrases)} phrases to compare; {MAX_PHRASES} at most")
+    for text in phrases:
+        if len(text) > MAX_QUERY_LENGTH:
+            raise LaionError(f"a phrase has {len(text):,} characters; {MAX_QUERY_LENGTH:,} at most")
+    return tuple(phrases)
 
 
 Score = Annotated[float | None, BeforeValidator(_none_if_blank)]
@@ -67,6 +82,8 @@ class Query(BaseModel):
     """The parameters of a page; those that it does not know are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    # Parameters that may be given more than once.
+    REPEATED: ClassVar[frozenset[str]] = frozenset()
 
     release: Text = Field(
         default=None,
@@ -87,18 +104,23 @@ class Query(BaseModel):
             if name not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
                 raise LaionError(f"unknown parameter {name[:100]!r}; this page takes {known}")
-            if names.count(name) > 1:
+            if names.count(name) > 1 and name not in cls.REPEATED:
                 raise LaionError(f"parameter {name!r} is given twice")
-        return cls.model_validate(dict(given))
+        lists = {name: [v for n, v in given if n == name] for name in cls.REPEATED & {*names}}
+        return cls.model_validate({**dict(given), **lists})
 
     def write(self, path: str, **changes: object) -> str:
         """Returns the address of a path with these parameters, some of them changed."""
         kept = self.list_given(**changes)
-        return f"{path}?{urlencode(kept)}" if kept else path
+        return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
 
     def list_given(self, **changes: object) -> dict[str, object]:
-        """Returns the parameters that are not as they are by default, the release last."""
+        """Returns the parameters that are not as they are by default, the words first.
+
+        The release is the last.
+        """
         given = {**self.model_dump(exclude_defaults=True), **changes}
+        given = {"q": given.pop("q", None), **given}
         given["release"] = given.pop("release", None)
         fields = type(self).model_fields
         return {
@@ -107,15 +129,15 @@ class Query(BaseModel):
             if name in fields and value is not None and value != fields[name].default
         }
 
+    def count_given(self) -> int:
+        """Returns how many parameters its address has."""
+        values = self.list_given().values()
+        return sum(len(value) if isinstance(value, tuple) else 1 for value in values)
 
-class SearchQuery(Query):
-    """What is searched for, and how it is shown."""
 
-    q: str = Field(
-        default="",
-        max_length=MAX_QUERY_LENGTH,
-        description='Words, "phrases", -word, OR, begin*, site:host.',
-    )
+class FilterQuery(Query):
+    """What an image has to be besides its caption."""
+
     domain: Text = Field(default=None, max_length=MAX_NAME_LENGTH, description="The whole host.")
     site: Text = Field(
         default=None,
@@ -145,6 +167,37 @@ class SearchQuery(Query):
     similarity: Between = Field(default=None, description="Similarity to the caption, so too.")
     punsafe: Between = Field(default=None, description="Probability of being unsafe, so too.")
     pwatermark: Between = Field(default=None, description="Probability of a watermark, so too.")
+
+    @property
+    def only(self) -> SearchFilter:
+        """What an image has to be."""
+        return SearchFilter(
+            domain=self.domain,
+            site=self.site,
+            shard=self.shard,
+            min_aesthetic=self.min_aesthetic,
+            hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None,
+            min_width=self.min_width,
+            min_height=self.min_height,
+            license=self.license,
+            nsfw=self.nsfw,
+            language=self.language,
+            size=self.size,
+            aesthetic=_read_bounds(self.aesthetic),
+            similarity=_read_bounds(self.similarity),
+            punsafe=_read_bounds(self.punsafe),
+            pwatermark=_read_bounds(self.pwatermark),
+        )
+
+
+class SearchQuery(FilterQuery):
+    """What is searched for, and how it is shown."""
+
+    q: str = Field(
+        default="",
+        max_length=MAX_QUERY_LENGTH,
+        description='Words, "phrases", -word, OR, begin*, site:host.',
+    )
     sort: Literal[ORDERS] = Field(  # type: ignore[valid-type]
         default="relevance",
         description="By BM25 or by a column, the highest first; with `_asc` the lowest.",
@@ -170,26 +223,27 @@ class SearchQuery(Query):
         """Which images come first."""
         return Order.read(self.sort)
 
-    @property
-    def only(self) -> SearchFilter:
-        """What an image has to be."""
-        return SearchFilter(
-            domain=self.domain,
-            site=self.site,
-            shard=self.shard,
-            min_aesthetic=self.min_aesthetic,
-            hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None,
-            min_width=self.min_width,
-            min_height=self.min_height,
-            license=self.license,
-            nsfw=self.nsfw,
-            language=self.language,
-            size=self.size,
-            aesthetic=_read_bounds(self.aesthetic),
-            similarity=_read_bounds(self.similarity),
-            punsafe=_read_bounds(self.punsafe),
-            pwatermark=_read_bounds(self.pwatermark),
-        )
+
+class CompareQuery(FilterQuery):
+    """What is compared."""
+
+    REPEATED: ClassVar[frozenset[str]] = frozenset({"q"})
+
+    q: Annotated[tuple[str, ...], BeforeValidator(_list_phrases)] = Field(
+        default=(), description=f"A search; up to {MAX_PHRASES} of them, each as `q=`."
+    )
+    history: bool = Field(default=False, description="Count in earlier releases, too.")
+
+    def of(self, phrase: str) -> SearchQuery:
+        """Returns the search for one phrase."""
+        filters = self.model_dump(include=set(FilterQuery.model_fields), exclude_defaults=True)
+        return SearchQuery(q=phrase, **filters)
+
+    @classmethod
+    def begin(cls, query: SearchQuery) -> CompareQuery:
+        """Returns what compares a search with others."""
+        filters = query.model_dump(include=set(FilterQuery.model_fields), exclude_defaults=True)
+        return cls(q=(query.q,), **filters)
 
 
 class ListQuery(Query):

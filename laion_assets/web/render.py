@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from laion_assets.search.filter import SCORES
 from laion_assets.web.highlight import fold_words, mark_words
-from laion_assets.web.params import SearchQuery, write_path
+from laion_assets.web.params import CompareQuery, SearchQuery, write_path
 from laion_assets.web.responses import Answer, Problem
 from laion_assets.web.wording import (
     FACETS,
@@ -53,6 +53,7 @@ def open_templates() -> jinja2.Environment:
         facet_names=FACETS,
         scores=SCORES,
         name_value=name_value,
+        start_comparing=CompareQuery.begin,
     )
     environment.filters.update(
         thousands=_thousands, moment=_moment, link=_link, share=_share, breakable=_breakable

@@ -318,6 +318,52 @@ class LookupPage(Answer):
     site_image_count: int = 0
 
 
+class ReleaseCount(Record):
+    """How many images of a release a search finds.
+
+    Attributes:
+        release: its tag.
+        released_at: when it was made, in UTC.
+        image_count: images, those that are hidden included.
+        hidden_count: how many of them are hidden as unsafe.
+        shown_count: the others.
+    """
+
+    release: str
+    released_at: datetime
+    image_count: int
+    hidden_count: int
+    shown_count: int
+
+
+class Compared(Record):
+    """One of several searches.
+
+    Attributes:
+        query: its words.
+        counts: in the release that is shown, then in earlier ones if they were asked for.
+        notes: what was not understood in the query, in sentences.
+        address: the search for it.
+    """
+
+    query: str
+    counts: tuple[ReleaseCount, ...]
+    notes: tuple[str, ...]
+    address: str
+
+
+class ComparePage(Answer):
+    """Several searches beside each other.
+
+    Attributes:
+        searches: as they were asked for.
+        release_count: how many releases could be compared: the one that is shown, and earlier ones.
+    """
+
+    searches: tuple[Compared, ...]
+    release_count: int
+
+
 class NamePage(Images):
     """A name, and the images that match it best.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -103,7 +104,8 @@ class Page:
     def list_words(self, visit: Visit) -> list[str]:
         """Returns what a file of its rows is named after."""
         asked = visit.query.model_dump(include={"q", "containing", "domain", "site", "shard"})
-        words = [*visit.path.values(), *filter(None, asked.values())]
+        given = (v if isinstance(v, tuple) else (v,) for v in asked.values() if v)
+        words = [*visit.path.values(), *chain.from_iterable(given)]
         return words if visit.path or self.name == "search" else [self.name, *words]
 
     def write_path(self, parts: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from laion_assets.search.query import read_query
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from laion_assets.web.params import SearchQuery
+    from laion_assets.web.params import FilterQuery
 
 SORT_CHOICES = {
     "relevance": "relevance",
@@ -68,7 +68,7 @@ def introduce_query(text: str) -> str:
     return "whose caption has" if is_plain else "matching"
 
 
-def describe_filters(query: SearchQuery) -> Iterator[str]:
+def describe_filters(query: FilterQuery) -> Iterator[str]:
     """Yields what an image has to be besides its caption, as it follows the word `images`."""
     for field, wording in CONDITIONS.items():
         value = getattr(query, field)
