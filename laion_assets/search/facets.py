@@ -6,11 +6,13 @@ distances in the table, and the numbers are those, not an estimate of the whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.search.filter import SIZES, Bounds
-from laion_assets.search.row_values import SIDE, RowValues
+from laion_assets.search.row_values import NO_TEXT, SIDE, RowValues
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 MAX_COUNTED = 250_000
 # Of a long list the commonest are told.
 MAX_VALUES = 8
+# So many times as many texts as rows are there, and rows are sorted instead of all texts counted.
+FEW = 4
 # The filter of each list of texts, and its column.
 TEXTS = {
     "site": "registered_domain",
@@ -112,32 +116,45 @@ def _count_texts(name: str, rows: Numbers, values: RowValues) -> Facet:
     import numpy as np
 
     codes, texts = values.read_codes(TEXTS[name], rows)
-    counts = np.bincount(codes, minlength=len(texts))
-    missing = int(counts[texts.index(None)]) if None in texts else 0
-    found = [
-        FacetValue(text, int(counts[code]))
-        for code in _list_largest(counts)
-        if (text := texts[code]) is not None
-    ]
-    # Equal counts in a fixed order, whatever the order in which the texts were met.
-    found.sort(key=lambda value: (-value.image_count, value.value))
-    told = found[:MAX_VALUES]
+    if len(codes) * FEW < len(texts):
+        present, counts = np.unique(codes, return_counts=True)
+    else:
+        every = np.bincount(codes, minlength=len(texts))
+        present = np.flatnonzero(every)
+        counts = every[present]
+    is_missing = present == NO_TEXT
+    missing = int(counts[is_missing].sum())
+    present, counts = present[~is_missing], counts[~is_missing]
+    told = _list_commonest(present, counts, texts)
     other_count = len(rows) - missing - sum(value.image_count for value in told)
-    other_values = int(np.count_nonzero(counts)) - len(told) - bool(missing)
-    return Facet(name, tuple(told), other_values, other_count, missing)
+    return Facet(name, tuple(told), len(present) - len(told), other_count, missing)
 
 
-def _list_largest(counts: Numbers) -> list[int]:
-    """Returns the places of the largest counts, with all that are as large as the last of them."""
+def _list_commonest(
+    codes: Numbers, counts: Numbers, texts: Sequence[str | None]
+) -> list[FacetValue]:
+    """Returns the texts with the largest counts; those with the same count by text.
+
+    Args:
+        codes: of texts that some row has.
+        counts: of these codes.
+        texts: by code.
+    """
     import numpy as np
 
-    wanted = MAX_VALUES + 1
-    if len(counts) > wanted:
-        least = max(int(np.partition(counts, -wanted)[-wanted]), 1)
-        places: list[int] = np.flatnonzero(counts >= least).tolist()
-    else:
-        places = np.flatnonzero(counts).tolist()
-    return places
+    least = 0 if len(counts) <= MAX_VALUES else np.partition(counts, -MAX_VALUES)[-MAX_VALUES]
+    above = counts > least
+    found = [
+        FacetValue(str(texts[code]), count)
+        for code, count in zip(codes[above].tolist(), counts[above].tolist(), strict=True)
+    ]
+    found.sort(key=lambda value: (-value.image_count, value.value))
+    if least:
+        # Very many sites may have one image each.
+        equal = (str(texts[code]) for code in codes[counts == least].tolist())
+        first = nsmallest(MAX_VALUES - len(found), equal)
+        found.extend(FacetValue(text, int(least)) for text in first)
+    return found
 
 
 def _count_sizes(sides: Numbers) -> Facet:

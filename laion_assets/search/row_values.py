@@ -45,6 +45,8 @@ CODED = ("domain", "shard")
 COUNTED = ("domain", "registered_domain", "shard", "license", "nsfw", "language")
 # A column that no table has: the smaller of width and height.
 SIDE = "shorter_side"
+# The number that stands for the text of a row that has none.
+NO_TEXT = 0
 _SOURCES = {UNSAFETY: ("punsafe", "nsfw"), SIDE: ("width", "height")}
 # Different for each row, and long.
 TAKEN = ("url", "caption")
@@ -100,6 +102,8 @@ class RowValues:
 
     def read_codes(self, column: str, rows: Numbers) -> tuple[Numbers, Sequence[str | None]]:
         """Returns a number for the text in a column for each row id, and the text of each number.
+
+        `NO_TEXT` is the number of the rows without one.
 
         Args:
             column: one of `COUNTED`; one that the table lacks has no text in any row.
@@ -186,10 +190,10 @@ class RowValues:
             self._keep_codes(name)
 
     def _keep_codes(self, column: str) -> None:
-        """Reads a column of texts; one text that all rows have takes no room."""
+        """Reads a column of texts; one that is empty takes no room."""
         import numpy as np
 
-        known: dict[str | None, int] = {}
+        known: dict[str | None, int] = {None: NO_TEXT}
         if column not in self._dataset.schema.names:
             self._texts[column] = [None]
             return

@@ -9,7 +9,7 @@ from typing import Any
 from laion_assets.search.search import SearchAnswer
 from laion_assets.web.citation import cite
 from laion_assets.web.current_release import OpenRelease
-from laion_assets.web.facets import link_facets
+from laion_assets.web.facet_links import link_facets
 from laion_assets.web.params import PAGE_SIZE, SearchQuery
 from laion_assets.web.responses import Image
 from laion_assets.web.visit import NotFoundError, Row, Visit
