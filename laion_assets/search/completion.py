@@ -55,6 +55,11 @@ class Vocabulary:
             self._complete(escape_words(beginning), self._others, beginning),
         )
 
+    def has(self, word: str) -> bool:
+        """Returns whether a caption has this word, folded."""
+        others = self._others
+        return self._alike.has(word) or (others is not None and others.has(escape_words(word)))
+
     def _complete(self, escaped: str, words: ColumnWords | None, beginning: str) -> list[str]:
         if words is None:
             return []
@@ -83,6 +88,13 @@ class ColumnWords:
     def __init__(self, dataset: lance.LanceDataset, column: str) -> None:
         self._indexed = IndexWords(dataset, column)
         self._read = sorted(_read_words(dataset, column, self._indexed.unread))
+
+    def has(self, word: str) -> bool:
+        """Returns whether this is a word."""
+        place = bisect_left(self._read, word)
+        # The word itself is the first of those that begin so.
+        is_indexed = next(self._indexed.find(word), None) == word
+        return is_indexed or (place < len(self._read) and self._read[place] == word)
 
     def find(self, beginning: str) -> Iterator[str]:
         """Yields the words that begin so, each once."""

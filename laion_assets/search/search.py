@@ -166,6 +166,10 @@ class CaptionSearch:
         shown, _ = self._show(self._find(asked, only), only)
         return count_facets(shown.rows, self._values)
 
+    def has_word(self, word: str) -> bool:
+        """Returns whether any caption has this word, folded as FTS5 does."""
+        return self._matches.has_word(word)
+
     def export(
         self, query: str | None, only: SearchFilter = EVERYTHING, order: Order = RELEVANT
     ) -> Iterator[Mapping[str, Any]]:

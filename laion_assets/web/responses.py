@@ -186,14 +186,30 @@ class Images(Answer):
     facets: Facets | None = None
 
 
+class Hint(Record):
+    """A search that differs in a few letters and finds more.
+
+    Attributes:
+        query: its words.
+        image_count: images that it finds, those that are hidden included.
+        address: its page.
+    """
+
+    query: str
+    image_count: int
+    address: str
+
+
 class SearchPage(Images):
     """Images that were searched for.
 
     Attributes:
         q: the words.
+        hints: where few images were found, similar searches that find more.
     """
 
     q: str = ""
+    hints: tuple[Hint, ...] = ()
 
 
 class Count(Record):

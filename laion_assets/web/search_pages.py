@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from laion_assets.search.near_misses import find_near_misses
 from laion_assets.search.safety import is_unsafe
 from laion_assets.web.found import export_hits, show_hits
 from laion_assets.web.params import PictureQuery, SearchQuery
-from laion_assets.web.responses import Image, ImagePage, SearchPage
+from laion_assets.web.responses import Hint, Image, ImagePage, SearchPage
 from laion_assets.web.visit import ROW_INDEX, NotFoundError, Row, Visit
 from laion_assets.web.wording import hide_folders
 
@@ -20,7 +21,16 @@ def build_search(visit: Visit) -> SearchPage:
     if not query.is_asking:
         return SearchPage(release=visit.release.manifest.release)
     shown = show_hits(visit, query, "/search", query.page)
-    return SearchPage(**shown, q=query.q, sort=query.sort)
+    misses = find_near_misses(visit.release.search, query.q, query.only, shown["total"])
+    hints = (
+        Hint(
+            query=miss.query,
+            image_count=miss.image_count,
+            address=query.write("/search", q=miss.query, page=1),
+        )
+        for miss in misses
+    )
+    return SearchPage(**shown, q=query.q, sort=query.sort, hints=tuple(hints))
 
 
 def list_found(visit: Visit) -> Iterator[Row]:

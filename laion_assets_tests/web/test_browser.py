@@ -33,6 +33,7 @@ ADDRESSES = (
     "/domains/zoo.test",
     "/sites",
     "/sites/zoo.test",
+    "/compare?q=fox&q=lemur",
     "/lookup",
     "/lookup?url=https://i.pinimg.com/a/1.jpg",
     "/names/artists",
