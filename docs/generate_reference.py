@@ -5,6 +5,7 @@ Run `make reference` after a change; `laion_assets_tests/test_reference.py` comp
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,12 +13,15 @@ from pathlib import Path
 import click
 import dagster as dg
 
+import laion_assets
+from docs.messages import find_messages
 from laion_assets.cli.main import main as laion
 from laion_assets.definitions import build_defs
 from laion_assets.schemas import ADDED_COLUMNS, LANCE_IMAGES, TABLES, Column
 from laion_assets.settings import REPOSITORY, VARIABLES, Settings
 
 FOLDER = REPOSITORY / "docs" / "reference"
+PACKAGE = Path(laion_assets.__file__).parent
 HELP_WIDTH = 90
 NOTE = "<!-- Written by `make reference` from the code: change the code, not this page. -->\n"
 
@@ -162,6 +166,7 @@ def write_pages() -> dict[str, str]:
         "settings.md": _page("Settings", _describe_settings()),
         "assets.md": _page("Assets, checks and metadata", _describe_definitions()),
         "tables.md": _page("Tables and columns", _describe_tables()),
+        "messages.md": _page("Messages of errors", _describe_messages()),
     }
 
 
@@ -274,6 +279,32 @@ def _describe_columns(columns: Iterable[Column]) -> Iterator[str]:
         line = f"| `{column.name}` | {kind} | {column.description} |"
         yield line + (f" {sources} |" if has_sources else "")
     yield ""
+
+
+def _describe_messages() -> Iterator[str]:
+    yield "Every error that a person can do something about has a code. It stays the same where the"
+    yield "wording is bettered. With `--json`, a command that fails prints an object with the code"
+    yield "and the message; a failed run has it as `error_code`. What is in braces is filled in."
+    yield ""
+    yield "Some errors have no line here: `system-refused` is what the system refuses, such as a"
+    yield "full disk; `duckdb-failed` is an error of DuckDB; `internal-error` is a fault of the"
+    yield "program; `picture-` with a reason says why a picture could not be fetched."
+    yield ""
+    yield "| code | message |"
+    yield "| --- | --- |"
+    trees = {
+        path.relative_to(PACKAGE): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    for code, template in sorted({(m.code, m.template) for m in find_messages(trees)}):
+        yield f"| `{code}` | {_escape(template)} |"
+
+
+def _escape(text: str) -> str:
+    """Writes text with `code` in it for a cell of a table."""
+    parts = text.replace("|", "\\|").split("`")
+    parts[::2] = [part.replace("<", "&lt;").replace("*", "\\*") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _one_line(text: str | None) -> str:

@@ -10,11 +10,14 @@ class LaionError(Exception):
     """Bad input or a place that cannot be used; the message says what to do about it.
 
     Attributes:
+        code: which message it is, in a few words with hyphens. It stays the same where the wording
+            is bettered, so programs and tests look at it. docs/reference/messages.md lists all.
         is_passing: whether it may be gone at another time, without anybody doing anything.
     """
 
-    def __init__(self, message: str, *, is_passing: bool = False) -> None:
+    def __init__(self, message: str, *, code: str = "", is_passing: bool = False) -> None:
         super().__init__(message)
+        self.code = code
         self.is_passing = is_passing
 
 

@@ -37,7 +37,8 @@ def init_project(folder: Path) -> list[Path]:
     if others := [name for name in names if _is_other_file(folder, name)]:
         raise ProjectError(
             f"{folder}: has a different {', '.join(others)}; choose an empty folder, or move "
-            "these files away"
+            "these files away",
+            code="project-has-other-files",
         )
     _write_files(folder, names)
     return [folder / name for name in names]
@@ -67,5 +68,6 @@ def _write_files(folder: Path, names: Iterable[str]) -> None:
             reason = (error.strerror or str(error)).lower()
             raise ProjectError(
                 f"{place}: cannot be written ({reason}); choose another folder (for "
-                "a home: LAION_HOME)"
+                "a home: LAION_HOME)",
+                code="project-not-writable",
             ) from error

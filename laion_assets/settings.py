@@ -64,7 +64,15 @@ RESERVED_NAMES = frozenset(
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the message names the variable and the remedy."""
+    """A setting that cannot be used; the message names the variable and the remedy.
+
+    Attributes:
+        code: which message it is, as that of `LaionError`.
+    """
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -202,7 +210,8 @@ def _check_data_dir(data_dir: Path) -> None:
         raise SettingsError(
             f"LAION_DATA_DIR: {str(data_dir)!r} has {refused[0]!r} in it, which DuckDB, Lance or "
             "Dagster cannot open; choose a folder without %, ?, \\ and control characters, "
-            "named in UTF-8"
+            "named in UTF-8",
+            code="data-dir-name-invalid",
         )
 
 
@@ -279,7 +288,9 @@ def _check_kind(kind: str, variable: str) -> None:
     if not is_name or kind in RESERVED_NAMES:
         raise SettingsError(
             f"{variable}: {kind!r} cannot name a table of names; use letters, digits and _ after "
-            f"{SHEET_PREFIX}, no keyword of Python, and none of {', '.join(sorted(RESERVED_NAMES))}"
+            f"{SHEET_PREFIX}, no keyword of Python, and none of "
+            f"{', '.join(sorted(RESERVED_NAMES))}",
+            code="kind-name-invalid",
         )
 
 

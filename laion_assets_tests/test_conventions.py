@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 import laion_assets
+from docs.messages import find_messages
 from laion_assets.definitions import build_defs
 from laion_assets.settings import Settings
 from laion_assets_tests.truth_values import find_data_functions, find_truth_values, parse
@@ -59,6 +60,7 @@ MAY_IMPORT_DAGSTER = re.compile(
     r"(.*/)?(asset|source_asset|checks|resource|resources)\.py|counts/(domain|site|entity)_counts\.py"
     r"|(orchestration|runs|operations|cli)/.*|(automation|partitions|definitions|history)\.py"
 )
+CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 # Only `stores` opens files, tables and locks, so that they can move elsewhere.
 OPENERS = ("FileLock", "ReadWriteLock", "duckdb.connect", "lance.dataset")
 # The page reads Lance alone, so that loads and visitors never wait for each other.
@@ -256,6 +258,22 @@ def test_stores_are_handed_over_and_not_their_folders() -> None:
     ]
 
     assert found == [], "take a RawStore or a LanceStore"
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    """Write `raise ShardError("what, where; what to do", code="shard-cut-off")`."""
+    messages = list(find_messages(TREES))
+    templates = defaultdict(set)
+    for message in messages:
+        templates[message.code].add(message.template)
+
+    assert len(messages) > 100
+    assert [m for m in messages if not CODE.fullmatch(m.code)] == [], (
+        'give each a code in kebab-case, `code="…"`, and run `make reference`'
+    )
+    assert {code: texts for code, texts in templates.items() if len(texts) > 1} == {}, (
+        "one code stands for one message"
+    )
 
 
 def test_the_search_page_reads_lance_alone() -> None:

@@ -20,7 +20,9 @@ PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *TEMPLA
 README_LINES = 150
 
 
-@pytest.mark.parametrize("name", ["commands.md", "settings.md", "assets.md", "tables.md"])
+@pytest.mark.parametrize(
+    "name", ["commands.md", "settings.md", "assets.md", "tables.md", "messages.md"]
+)
 def test_a_page_of_the_reference_is_what_the_code_says(name: str) -> None:
     written = (FOLDER / name).read_text(encoding="utf-8")
     assert written == write_pages()[name], "run `make reference`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import io
+import json
 import os
 import signal
 import sys
@@ -25,7 +26,14 @@ class StoppableCommand(click.Command):
             if watch := stack.enter_context(watch_signals(is_second_final=True)):
                 stack.enter_context(watch.before_hard_end(say_stopped))
             stack.enter_context(raise_signals())
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.ClickException:
+                raise
+            except Exception as error:
+                if ctx.params.get("is_json"):
+                    _print_error(error)
+                raise
 
 
 class StoppableGroup(click.Group):
@@ -79,6 +87,15 @@ class OneLineErrors(click.Group):
 def command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
     """Makes a function a command that can be stopped; its docstring is the help text."""
     return click.command(name, cls=StoppableCommand)
+
+
+def _print_error(error: Exception) -> None:
+    """Prints the error to standard output for the program that reads JSON there."""
+    from laion_assets.stores.reasons import give_reason, name_code
+
+    if not isinstance(error, BrokenPipeError | click.exceptions.Exit | click.Abort):
+        found = {"code": name_code(error), "message": give_reason(error)}
+        click.echo(json.dumps({"error": found}, ensure_ascii=False))
 
 
 def say_stopped() -> None:

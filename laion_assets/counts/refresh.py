@@ -104,7 +104,9 @@ def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountRepo
         found = [_count_gap(database, names.folding, gap, report) for gap in gaps]
         _store(database, names, found, report)
     raise StaleTableError(
-        "shards kept changing during the count; refresh the counts again", is_passing=True
+        "shards kept changing during the count; refresh the counts again",
+        is_passing=True,
+        code="counts-overtaken",
     )
 
 
@@ -177,7 +179,9 @@ def _read_lists(
         try:
             lists[kind] = [name for (name,) in connection.execute(query).fetchall()]
         except duckdb.CatalogException:
-            raise StaleTableError(f"no table of {kind} yet; materialize `{kind}` first") from None
+            raise StaleTableError(
+                f"no table of {kind} yet; materialize `{kind}` first", code="names-not-read"
+            ) from None
     return lists
 
 

@@ -88,9 +88,13 @@ def load_shard(
         if _is_about_the_machine(error):
             reason = find_system_reason(error, raw.source)
             raise LaionError(
-                reason or f"{raw.source}: {first_line(error)}; check free disk space and memory"
+                reason or f"{raw.source}: {first_line(error)}; check free disk space and memory",
+                code="load-failed",
             ) from error
-        raise ShardError(f"{raw.source}: {first_line(error)}; fetch the file again") from error
+        raise ShardError(
+            f"{raw.source}: {first_line(error)}; fetch the file again",
+            code="shard-unreadable-by-duckdb",
+        ) from error
     rejected = _count_rejected(connection, raw.shard)
     load = ShardLoad(str(uuid.uuid4()), image_count, rejected, repaired_count)
     _check_accounting(raw, load)
@@ -156,7 +160,8 @@ def _check_accounting(raw: RawShard, load: ShardLoad) -> None:
     if load.image_count + rejected_count != raw.file_rows:
         raise ShardError(
             f"{raw.source}: {load.image_count} images and {rejected_count} rejected rows are not "
-            f"the {raw.file_rows} rows of its footer; fetch the file again"
+            f"the {raw.file_rows} rows of its footer; fetch the file again",
+            code="rows-not-accounted",
         )
 
 

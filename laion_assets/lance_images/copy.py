@@ -141,7 +141,10 @@ def _copy(
             load_sql("lance_images/select_load"), {"shard": shard}
         ).fetchall()
         if not loads:
-            raise StaleTableError(f"shard {shard!r} is not in DuckDB; materialize `images` first")
+            raise StaleTableError(
+                f"shard {shard!r} is not in DuckDB; materialize `images` first",
+                code="shard-not-loaded",
+            )
         ((load_id, sha256, image_count),) = loads
         counts = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
         total = sum(count for _, count in counts)

@@ -79,7 +79,8 @@ def replace_shard(
     if row_count != expected_count:
         raise StaleTableError(
             f"shard {shard!r}: read {row_count} rows of {expected_count}; "
-            "materialize `images` again"
+            "materialize `images` again",
+            code="shard-rows-missing",
         )
     extend(fragments)
     version = _commit(store, table, [shard], fragments, properties)

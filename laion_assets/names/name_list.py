@@ -96,7 +96,8 @@ def _decode(location: str, content: bytes) -> str:
     except UnicodeDecodeError as error:
         wanted = "UTF-16" if is_utf16 else "UTF-8"
         raise SheetError(
-            f"{location}: byte {error.start} is not {wanted}; save it as UTF-8"
+            f"{location}: byte {error.start} is not {wanted}; save it as UTF-8",
+            code="sheet-encoding",
         ) from error
 
 
@@ -106,7 +107,8 @@ def _split(location: str, text: str, delimiter: str) -> list[list[str]]:
         return [line for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
         raise SheetError(
-            f"{location}: no readable CSV ({error}); export the sheet again"
+            f"{location}: no readable CSV ({error}); export the sheet again",
+            code="sheet-unreadable",
         ) from error
 
 
@@ -136,17 +138,21 @@ def _choose(kind: str, location: str, tables: dict[str, list[list[str]]]) -> Nam
             lists[delimiter] = NameList(lines[row], lines[row + 1 :], position)
     lines = next(iter(tables.values()))
     if not lines:
-        raise SheetError(f"{location}: the sheet is empty; {kind} needs a header and names")
+        raise SheetError(
+            f"{location}: the sheet is empty; {kind} needs a header and names", code="sheet-empty"
+        )
     if len(lists) > 1:
         ways = " or ".join(DELIMITERS[delimiter] for delimiter in lists)
         raise SheetError(
             f"{location}: its columns may be separated by {ways}, {_show(lines)}; "
-            "save it as CSV with commas"
+            "save it as CSV with commas",
+            code="sheet-delimiter-unclear",
         )
     if not lists:
         raise SheetError(
             f"{location}: no header says which column holds the {kind}, {_show(lines)}; "
-            "put `name` above the names"
+            "put `name` above the names",
+            code="sheet-without-header",
         )
     (found_list,) = lists.values()
     _check(kind, location, found_list)
@@ -159,18 +165,21 @@ def _check(kind: str, location: str, found: NameList) -> None:
         raise SheetError(
             f"{location}: a name is {loading!r}, so the sheet was not ready; refresh again",
             is_passing=True,
+            code="sheet-not-ready",
         )
     if _are_numbers(filter(is_name, cells)):
         raise SheetError(
             f"{location}: column {found.header[found.position]!r} holds numbers, "
-            f"{_show([found.header, *found.lines])}; put `name` above the names of {kind}"
+            f"{_show([found.header, *found.lines])}; put `name` above the names of {kind}",
+            code="sheet-of-numbers",
         )
     width = len(found.header)
     for number, line in enumerate(found.lines, start=1):
         if width == 1 and any(cell.strip() for cell in line[1:]):
             raise SheetError(
                 f"{location}: name {number} has {len(line)} cells, {_show([found.header, line])}; "
-                "put quotes around a name with a comma"
+                "put quotes around a name with a comma",
+                code="sheet-row-too-long",
             )
 
 

@@ -97,14 +97,18 @@ def export_url(link: str, rules: DownloadRules) -> str:
         parts = urlsplit(link if "://" in link else f"https://{link}")
         host = parts.hostname
     except ValueError:
-        raise SheetError(f"{link}: no usable URL; correct the link") from None
+        raise SheetError(
+            f"{link}: no usable URL; correct the link", code="sheet-link-invalid"
+        ) from None
     # A file that is kept in Drive is downloaded from /uc; its other pages are for people.
     is_drive_page = host == DRIVE_HOST and parts.path != "/uc"
     if host != GOOGLE_HOST and not is_drive_page:
         return link
     sheet = _GOOGLE_SHEET.match(parts.path)
     if sheet is None:
-        raise SheetError(f"{link}: no link to a Google sheet; copy it from the browser")
+        raise SheetError(
+            f"{link}: no link to a Google sheet; copy it from the browser", code="sheet-not-google"
+        )
     if "/gviz/" in parts.path and "out:csv" in parts.query:
         return f"{rules.google_origin}{parts.path}?{parts.query}"
     # The tab stands after the #, in the query, or in both; the browser shows the one after the #.
@@ -184,19 +188,31 @@ def _follow(
         target = urljoin(url, location)
         _check_redirect(link, url, target, rules.google_hosts if is_google else None)
         url = target
-    raise SheetError(f"{link}: redirected more than {MAX_REDIRECTS} times; check the link")
+    raise SheetError(
+        f"{link}: redirected more than {MAX_REDIRECTS} times; check the link",
+        code="sheet-redirects-too-often",
+    )
 
 
 def _check_redirect(link: str, url: str, target: str, hosts: tuple[str, ...] | None) -> None:
     here, there = urlsplit(url), urlsplit(target)
     place = urlunsplit((there.scheme, there.netloc, there.path, "", ""))
     if there.path.startswith(("/ServiceLogin", "/v3/signin", "/signin")):
-        raise SheetError(f"{link}: Google asks to sign in; share it with anyone who has the link")
+        raise SheetError(
+            f"{link}: Google asks to sign in; share it with anyone who has the link",
+            code="sheet-not-shared",
+        )
     if there.scheme not in {"https", here.scheme} or there.scheme not in {"http", "https"}:
-        raise SheetError(f"{link}: redirected to {place}, which is not https; check the link")
+        raise SheetError(
+            f"{link}: redirected to {place}, which is not https; check the link",
+            code="sheet-redirect-insecure",
+        )
     host = there.hostname or ""
     if hosts is not None and not any(host == h or host.endswith(f".{h}") for h in hosts):
-        raise SheetError(f"{link}: redirected to {place}, which is not Google's; check the link")
+        raise SheetError(
+            f"{link}: redirected to {place}, which is not Google's; check the link",
+            code="sheet-redirect-elsewhere",
+        )
 
 
 def _read_body(
@@ -207,9 +223,15 @@ def _read_body(
     while chunk := response.raw.read1(65_536, decode_content=True):
         body += chunk
         if len(body) > rules.max_bytes:
-            raise SheetError(f"{link}: over {rules.max_bytes:,} bytes; make the sheet smaller")
+            raise SheetError(
+                f"{link}: over {rules.max_bytes:,} bytes; make the sheet smaller",
+                code="sheet-too-large",
+            )
         if time.monotonic() > deadline:
-            raise SheetError(f"{link}: not complete after {rules.deadline_s:g} s; try again later")
+            raise SheetError(
+                f"{link}: not complete after {rules.deadline_s:g} s; try again later",
+                code="sheet-too-slow",
+            )
     return bytes(body)
 
 
@@ -218,5 +240,6 @@ def _check_is_csv(link: str, response: requests.Response, content: bytes) -> Non
     is_html = start.startswith((b"<!doctype html", b"<html"))
     if is_html or "text/html" in response.headers.get("Content-Type", "").lower():
         raise SheetError(
-            f"{link}: a web page came instead of a sheet; share it with anyone who has the link"
+            f"{link}: a web page came instead of a sheet; share it with anyone who has the link",
+            code="sheet-is-a-web-page",
         )

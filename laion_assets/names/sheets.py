@@ -129,7 +129,8 @@ def fetch_sheet(
         return Download(Path(location).read_bytes(), None)
     except OSError as error:
         raise SheetError(
-            f"{location}: {error.strerror}; correct LAION_SHEET_{kind.upper()}"
+            f"{location}: {error.strerror}; correct LAION_SHEET_{kind.upper()}",
+            code="sheet-file-unreadable",
         ) from error
 
 
@@ -170,7 +171,8 @@ def parse_sheet(kind: str, location: str, content: bytes) -> Sheet:
     error_count = sum(is_cell_error(row[0]) for row in cells)
     if not named:
         raise SheetError(
-            f"{location}: no name in column {header[position]!r}; put the names of {kind} there"
+            f"{location}: no name in column {header[position]!r}; put the names of {kind} there",
+            code="sheet-without-names",
         )
     seen = Counter(row[0] for row in named)
     first_rows: dict[str, tuple[str, ...]] = {}

@@ -87,7 +87,10 @@ def back_up(settings: Settings, destination: Path) -> Backup:
     destination = destination.absolute()
     _check_place(destination)
     if not settings.database.exists():
-        raise LaionError(f"{settings.database}: nothing to back up; run `laion backfill` first")
+        raise LaionError(
+            f"{settings.database}: nothing to back up; run `laion backfill` first",
+            code="backup-of-nothing",
+        )
     with LanceStore(settings.lance_dir).lock("backup"), _name_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(destination)
@@ -111,7 +114,10 @@ def read_backup(folder: Path) -> Backup | None:
 
 def _check_place(destination: Path) -> None:
     if destination.exists() and read_backup(destination) is None:
-        raise LaionError(f"{destination}: exists, and is not a backup; choose another place")
+        raise LaionError(
+            f"{destination}: exists, and is not a backup; choose another place",
+            code="backup-place-taken",
+        )
 
 
 def _remove_leftovers(destination: Path) -> None:
@@ -211,7 +217,8 @@ def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFil
         # Else it was replaced while it was copied.
         if store.find(shard) == record:
             raise LaionError(
-                f"{path}: is not the file that was verified; materialize `raw_shards` again"
+                f"{path}: is not the file that was verified; materialize `raw_shards` again",
+                code="backup-raw-file-changed",
             )
     return []
 
@@ -240,7 +247,8 @@ def _check_database(path: Path) -> None:
     if wrong:
         raise LaionError(
             f"{path.name}: `images` does not have the rows of shard {wrong[0]}; materialize "
-            "`images` of it again, then make the backup"
+            "`images` of it again, then make the backup",
+            code="backup-rows-missing",
         )
 
 
@@ -249,12 +257,16 @@ def _check_lance(store: LanceStore, copy: LanceStore) -> tuple[str, ...]:
     manifests = list(list_releases(copy))
     expected = [manifest.release for manifest in list_releases(store)]
     if missing := set(expected) - {manifest.release for manifest in manifests}:
-        raise LaionError(f"{copy.folder}: release {min(missing)} was not copied; try again")
+        raise LaionError(
+            f"{copy.folder}: release {min(missing)} was not copied; try again",
+            code="backup-without-release",
+        )
     for manifest in manifests:
         for table, count in manifest.row_counts.items():
             if open_released(copy, manifest, table).count_rows() != count:
                 raise LaionError(
-                    f"{copy.folder}: {table} of {manifest.release} is not whole; try again"
+                    f"{copy.folder}: {table} of {manifest.release} is not whole; try again",
+                    code="backup-release-not-whole",
                 )
     return tuple(manifest.release for manifest in manifests)
 
@@ -298,7 +310,10 @@ def _copy(source: Path, made: Path, name: str) -> BackedUpFile:
     shutil.copystat(source, target)
     copied = _describe(target, made)
     if copied.sha256 != digest.hexdigest():
-        raise LaionError(f"{target}: differs from {source} that it was copied from; check the disk")
+        raise LaionError(
+            f"{target}: differs from {source} that it was copied from; check the disk",
+            code="backup-copy-differs",
+        )
     return copied
 
 
@@ -316,5 +331,6 @@ def _name_errors(destination: Path) -> Iterator[None]:
     except OSError as error:
         place = error.filename or destination
         raise LaionError(
-            f"backup to {destination}: {place}: {error.strerror}; what was there before stays"
+            f"backup to {destination}: {place}: {error.strerror}; what was there before stays",
+            code="backup-place-failed",
         ) from error

@@ -77,5 +77,6 @@ def _check_idle(instance: dg.DagsterInstance, shards: Collection[str]) -> None:
         if (shard := run.tags.get(PARTITION_TAG)) in shards:
             raise LaionError(
                 f"shard {shard!r}: run {run.run_id} of it has not ended; wait for it or terminate "
-                "it in the web UI, then remove the shard again"
+                "it in the web UI, then remove the shard again",
+                code="shard-has-a-run",
             )

@@ -14,7 +14,7 @@ from laion_assets.errors import LaionError
 from laion_assets.orchestration.dead_runs import tag_worker
 from laion_assets.orchestration.interrupts import SignalWatch, watch_signals
 from laion_assets.stores.disk_space import DiskSpaceError
-from laion_assets.stores.reasons import find_system_reason, give_reason
+from laion_assets.stores.reasons import find_system_reason, give_reason, name_code
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 MAX_RETRIES = 1
 # Metadata of a failure: whether trying again at another time may help.
 MAY_PASS_KEY = "may_pass"  # noqa: S105 - it passes no secret
+# Metadata of a failure: which error it is.
+CODE_KEY = "error_code"
 # Dagster sleeps it, and hears of a cancellation only then.
 PAUSE_S = 4
 
@@ -76,7 +78,9 @@ def _fail(error: Exception, context: dg.OpExecutionContext | None) -> NoReturn:
     if isinstance(error, dg.Failure | dg.RetryRequested):
         raise error
     failure = dg.Failure(
-        give_reason(error), metadata={MAY_PASS_KEY: may_pass(error)}, allow_retries=False
+        give_reason(error),
+        metadata={MAY_PASS_KEY: may_pass(error), CODE_KEY: name_code(error)},
+        allow_retries=False,
     )
     if not isinstance(error, LaionError):
         raise failure from error

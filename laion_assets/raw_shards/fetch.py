@@ -89,7 +89,8 @@ def bring_shard(
             return fetch_shard(source, store, rules, report), False
         places = ", ".join(map(hide_secrets, locations))
         raise GoneError(
-            f"shard {shard!r} is not among {places}; put its file there or set LAION_SHARDS"
+            f"shard {shard!r} is not among {places}; put its file there or set LAION_SHARDS",
+            code="shard-not-in-sources",
         )
     except GoneError:
         if known := store.find_whole(shard):
@@ -148,7 +149,8 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
     if source.sha256 and sha256 != source.sha256:
         raise ShardError(
             f"{source.name}: SHA-256 is {sha256}, and should be {source.sha256}; "
-            "fetch it again or correct LAION_SHARDS"
+            "fetch it again or correct LAION_SHARDS",
+            code="shard-checksum-differs",
         )
     record = RawShard(
         shard=source.shard,
@@ -176,6 +178,8 @@ def _name_disk_errors(source: Source, store: RawStore) -> Iterator[None]:
             # A full disk stops everything else too; what came is the least that can be given back.
             store.part(source.shard).remove()
         if reason := store.find_reason(error):
-            raise LaionError(reason) from error
+            raise LaionError(reason, code="system-refused") from error
         reason = error.strerror or first_line(error)
-        raise ShardError(f"{source.name}: {reason}; check the file and the disk") from error
+        raise ShardError(
+            f"{source.name}: {reason}; check the file and the disk", code="shard-file-failed"
+        ) from error

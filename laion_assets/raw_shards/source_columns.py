@@ -65,7 +65,8 @@ def check_columns(schema: pa.Schema, name: str) -> None:
         elif column.is_required:
             raise ShardError(
                 f"{name}: no {column.name} column among {', '.join(schema.names)}; "
-                f"accepted names are {', '.join(column.sources)} in any case"
+                f"accepted names are {', '.join(column.sources)} in any case",
+                code="shard-without-column",
             )
 
 
@@ -112,10 +113,13 @@ def _check_names(schema: pa.Schema, name: str) -> None:
     for column in schema.names:
         lower = column.lower()
         if lower == ROW_NUMBER:
-            raise ShardError(f"{name}: column {column} hides DuckDB's row number; rename it")
+            raise ShardError(
+                f"{name}: column {column} hides DuckDB's row number; rename it",
+                code="column-hides-row-number",
+            )
         if lower in read and lower in found:
             both = column if column == found[lower] else f"{found[lower]} and {column}"
-            raise ShardError(f"{name}: has two columns {both}; rename one")
+            raise ShardError(f"{name}: has two columns {both}; rename one", code="column-twice")
         found[lower] = column
 
 
@@ -132,10 +136,12 @@ def _check_type(field: pa.Field, column: Column, name: str) -> None:
     # A column of nothing but NULL has no type; its rows are rejected one by one.
     if column.is_required and not (is_text(field.type) or pa.types.is_null(field.type)):
         raise ShardError(
-            f"{name}: column {field.name} is {field.type}, and {column.name} has to be text"
+            f"{name}: column {field.name} is {field.type}, and {column.name} has to be text",
+            code="column-not-text",
         )
     if pa.types.is_nested(field.type):
         raise ShardError(
             f"{name}: column {field.name} is {field.type}, and {column.name} has to be a single "
-            "value; rename that column"
+            "value; rename that column",
+            code="column-not-a-value",
         )

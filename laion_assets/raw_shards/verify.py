@@ -120,7 +120,8 @@ def verify_parquet(path: Path, name: str) -> ParquetFacts:
             raise _unreadable_footer(name, error) from error
         reason = find_system_reason(error, name)
         raise ShardError(
-            reason or f"{name}: {error.strerror}; check the file and the disk"
+            reason or f"{name}: {error.strerror}; check the file and the disk",
+            code="shard-file-unreadable",
         ) from error
 
 
@@ -148,13 +149,19 @@ def _check_ends(path: Path, name: str) -> None:
         file.seek(max(0, file_bytes - len(MAGIC)))
         tail = file.read()
     if not head:
-        raise ShardError(f"{name}: is empty; fetch it again")
+        raise ShardError(f"{name}: is empty; fetch it again", code="shard-empty")
     if head.startswith(ENCRYPTED_MAGIC):
         raise _encrypted(name)
     if not head.startswith(MAGIC):
-        raise ShardError(f"{name}: is {_recognize(head)}; correct the address, or fetch it again")
+        raise ShardError(
+            f"{name}: is {_recognize(head)}; correct the address, or fetch it again",
+            code="shard-not-parquet",
+        )
     if file_bytes < LEAST_BYTES or tail != MAGIC:
-        raise ShardError(f"{name}: is cut off, its end is no parquet footer; fetch it again")
+        raise ShardError(
+            f"{name}: is cut off, its end is no parquet footer; fetch it again",
+            code="shard-cut-off",
+        )
 
 
 def _recognize(head: bytes) -> str:
@@ -197,7 +204,8 @@ def _check_chunks(chunks: Sequence[_Chunk], name: str) -> None:
         if chunk.codec not in READABLE_CODECS:
             raise ShardError(
                 f"{name}: {chunk.place} is compressed with {chunk.codec}, which cannot be read; "
-                "write the file again with zstd or snappy"
+                "write the file again with zstd or snappy",
+                code="shard-compression-unknown",
             )
         if chunk.value_count != chunk.row_count:
             raise _damaged(
@@ -222,7 +230,10 @@ def _check_pages(
             _find_damage(file, columns, name)
             is_utf8, row_count = False, _decode_pages(connection, path, columns, "ignore")
     except duckdb.OutOfMemoryException as error:
-        raise ShardError(f"{name}: {first_line(error)}; free memory, then run it again") from error
+        raise ShardError(
+            f"{name}: {first_line(error)}; free memory, then run it again",
+            code="shard-needs-memory",
+        ) from error
     except duckdb.Error as error:
         _find_damage(file, columns, name)
         raise _damaged(name, first_line(error)) from error
@@ -259,7 +270,7 @@ def _find_damage(file: pq.ParquetFile, columns: Sequence[str], name: str) -> Non
 
 
 def _encrypted(name: str) -> ShardError:
-    return ShardError(f"{name}: is encrypted; decrypt it first")
+    return ShardError(f"{name}: is encrypted; decrypt it first", code="shard-encrypted")
 
 
 def _unreadable_footer(name: str, error: Exception) -> ShardError:
@@ -267,4 +278,4 @@ def _unreadable_footer(name: str, error: Exception) -> ShardError:
 
 
 def _damaged(name: str, what: str) -> ShardError:
-    return ShardError(f"{name}: is damaged: {what}; fetch it again")
+    return ShardError(f"{name}: is damaged: {what}; fetch it again", code="shard-damaged")

@@ -55,12 +55,16 @@ def find_release(store: LanceStore, tag: str | None = None) -> Manifest:
             return manifest
         newest = newest or manifest
     if newest is None:
-        raise LaionError("no release yet; materialize `release` (`laion backfill --all`) first")
+        raise LaionError(
+            "no release yet; materialize `release` (`laion backfill --all`) first",
+            code="release-missing",
+        )
     images = store.find("images")
     deleted_at = None if images is None else images.metadata.get(f"{DELETED_KEY}{tag}")
     was_deleted = f", it was deleted at {deleted_at} UTC" if deleted_at else ""
     raise LaionError(
-        f"{store.uri('images')}: no release {tag!r}{was_deleted}; the newest is {newest.release}"
+        f"{store.uri('images')}: no release {tag!r}{was_deleted}; the newest is {newest.release}",
+        code="release-unknown",
     )
 
 

@@ -132,10 +132,17 @@ def compare_counts(database: Database, store: LanceStore, manifest: Manifest) ->
 def check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> None:
     """Raises `StaleTableError` unless the counts are those of the present shards and names."""
     if not is_domain_count_fresh(connection):
-        raise StaleTableError("a shard changed since the count; materialize `domain_counts` first")
+        raise StaleTableError(
+            "a shard changed since the count; materialize `domain_counts` first",
+            code="domain-counts-outdated",
+        )
     if not is_site_count_fresh(connection):
-        raise StaleTableError("a shard changed since the count; materialize `site_counts` first")
+        raise StaleTableError(
+            "a shard changed since the count; materialize `site_counts` first",
+            code="site-counts-outdated",
+        )
     if not is_entity_count_fresh(connection, kinds):
         raise StaleTableError(
-            "a shard or a name changed since the count; materialize `entity_counts` first"
+            "a shard or a name changed since the count; materialize `entity_counts` first",
+            code="entity-counts-outdated",
         )

@@ -149,6 +149,7 @@ def find_outdated(
             raise StaleTableError(
                 f"shard {each.shard!r}: loaded while it was released; release again",
                 is_passing=True,
+                code="release-shard-overtaken",
             )
     return outdated, carried
 
@@ -158,7 +159,8 @@ def refuse(uncopied: Collection[str]) -> StaleTableError:
     return StaleTableError(
         f"DuckDB and Lance differ for {len(uncopied)} shards, the first is {min(uncopied)}; "
         "materialize `lance_images` of them first (`laion backfill --missing`), or remove "
-        "those that `laion status` shows without a partition (`laion remove`)"
+        "those that `laion status` shows without a partition (`laion remove`)",
+        code="release-shards-differ",
     )
 
 

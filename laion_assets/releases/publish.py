@@ -131,7 +131,9 @@ def publish_release(
     """
     images = store.find("images")
     if images is None:
-        raise LaionError("nothing to release; materialize `lance_images` first")
+        raise LaionError(
+            "nothing to release; materialize `lance_images` first", code="release-of-nothing"
+        )
     check_space(store.folder, estimate_release(images), "releasing")
     with store.lock("release"):
         migrate_lance(store)
@@ -149,7 +151,9 @@ def publish_release(
             manifest = _publish(store, content, dataset, name, order.run_id)
         elif order.name not in (None, manifest.release):
             raise LaionError(
-                f"nothing has changed since {manifest.release}, so there is no release {order.name}"
+                f"nothing has changed since {manifest.release}, so there is no release "
+                f"{order.name}",
+                code="release-unchanged",
             )
         cleaning = clean_versions(store, order.keep_days)
         return Publication(manifest, is_new, fragments_saved, cleaning)
@@ -199,10 +203,14 @@ def _choose_name(store: LanceStore, dataset: lance.LanceDataset, name: str | Non
         return f"{day}.{max(numbers) + 1}" if numbers else day
     if not NAME.fullmatch(name) or name.endswith(".lock"):
         raise LaionError(
-            f"name {name!r}: give it letters, digits, `-`, `_`, and single `.` between them"
+            f"name {name!r}: give it letters, digits, `-`, `_`, and single `.` between them",
+            code="release-name-invalid",
         )
     if name in given:
-        raise LaionError(f"name {name!r}: it was given to another release; choose another")
+        raise LaionError(
+            f"name {name!r}: it was given to another release; choose another",
+            code="release-name-used",
+        )
     return name
 
 
@@ -267,5 +275,7 @@ def _commit(store: LanceStore, dataset: lance.LanceDataset, manifest: Manifest) 
     committed = store.commit("images", transaction)
     if committed.version != manifest.lance_versions["images"]:
         raise StaleTableError(
-            "a shard was replaced while it was released; release again", is_passing=True
+            "a shard was replaced while it was released; release again",
+            is_passing=True,
+            code="release-overtaken",
         )

@@ -93,7 +93,8 @@ def name_history_errors() -> Iterator[None]:
         reason = getattr(cause, "strerror", None) or first_line(cause)
         raise HistoryError(
             f"{variable}: {find_history_dir()}: Dagster's history cannot be opened ({reason}); "
-            "check that its disk has room and can be written"
+            "check that its disk has room and can be written",
+            code="history-unusable",
         ) from error
 
 

@@ -67,7 +67,8 @@ class Vocabulary:
         if len(found) > MAX_COMPLETIONS:
             raise LaionError(
                 f"{beginning}* stands for more than {MAX_COMPLETIONS:,} words; "
-                "write more of the word"
+                "write more of the word",
+                code="query-beginning-too-short",
             )
         return found
 

@@ -53,7 +53,9 @@ class Order:
             LaionError: there is no such order.
         """
         if text not in ORDERS:
-            raise LaionError(f"no order {text!r}; there are {', '.join(ORDERS)}")
+            raise LaionError(
+                f"no order {text!r}; there are {', '.join(ORDERS)}", code="order-unknown"
+            )
         return cls(text.removesuffix(ASCENDING), text.endswith(ASCENDING))
 
     def sort(self, found: Matches, values: RowValues, end: int | None = None) -> Matches:

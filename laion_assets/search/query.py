@@ -99,7 +99,10 @@ def read_query(text: str) -> Query:
         LaionError: it is longer than 2,000 characters, or has more than 64 words.
     """
     if len(text) > MAX_QUERY_LENGTH:
-        raise LaionError(f"the query has {len(text):,} characters; {MAX_QUERY_LENGTH:,} at most")
+        raise LaionError(
+            f"the query has {len(text):,} characters; {MAX_QUERY_LENGTH:,} at most",
+            code="query-too-long",
+        )
     reader = _Reader()
     text = text.encode(errors="replace").decode()
     if text.count('"') % 2:
@@ -179,7 +182,10 @@ class _Reader:
         )
         texts = (*query.marked, *(term.words for term in query.excluded))
         if sum(text.count(SEPARATOR) + 1 for text in texts) > MAX_WORDS:
-            raise LaionError(f"the query has more than {MAX_WORDS} words; use fewer")
+            raise LaionError(
+                f"the query has more than {MAX_WORDS} words; use fewer",
+                code="query-of-too-many-words",
+            )
         return query
 
     def _add_site(self, text: str, *, is_excluded: bool) -> None:

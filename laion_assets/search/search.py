@@ -79,7 +79,10 @@ def open_search(
     if release is None and (is_newest or newest_release(store) is None):
         dataset = store.find("images")
         if dataset is None:
-            raise LaionError("nothing to search; ingest a shard first (`laion backfill --all`)")
+            raise LaionError(
+                "nothing to search; ingest a shard first (`laion backfill --all`)",
+                code="search-of-nothing",
+            )
         return CaptionSearch(dataset, None)
     manifest = find_release(store, release)
     return CaptionSearch(open_released(store, manifest, "images"), manifest.release)
@@ -286,7 +289,10 @@ class CaptionSearch:
         if query is None:
             return self._matches.find(Query(), condition)
         if not query.has_words and not query.sites and (query.excluded or query.excluded_sites):
-            raise LaionError("say what to look for, too: -word only leaves captions out")
+            raise LaionError(
+                "say what to look for, too: -word only leaves captions out",
+                code="query-only-excludes",
+            )
         if not query.has_words and not query.sites:
             return find_nothing()
         if query.sites or query.excluded_sites:

@@ -130,7 +130,10 @@ def write_column_files(
         _write_file(path, columns, span, next(batches), version, tally)
         tally.paths.append(path)
     if next(batches, None) is not None:
-        raise LaionError(f"{columns.name}: more values than rows; please report it")
+        raise LaionError(
+            f"{columns.name}: more values than rows; please report it",
+            code="column-values-too-many",
+        )
     return ColumnFiles(
         columns=columns,
         paths=tally.paths,
@@ -171,7 +174,8 @@ def _write_file(
     # Lance takes a file with too few rows, and then cannot read the fragment.
     if live != span.row_count:
         raise LaionError(
-            f"{columns.name}: {live} values for {span.row_count} rows; please report it"
+            f"{columns.name}: {live} values for {span.row_count} rows; please report it",
+            code="column-values-miscounted",
         )
     tally.row_count += live
 
@@ -234,5 +238,8 @@ def _check(batch: pa.RecordBatch, columns: ColumnSet) -> pa.RecordBatch:
     if found.equals(columns.schema):
         return batch
     if found.names != columns.schema.names or found.types != columns.schema.types:
-        raise LaionError(f"{columns.name}: values have other columns or types; please report it")
+        raise LaionError(
+            f"{columns.name}: values have other columns or types; please report it",
+            code="column-values-mistyped",
+        )
     return pa.RecordBatch.from_arrays(batch.columns, schema=columns.schema)

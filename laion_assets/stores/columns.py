@@ -184,7 +184,8 @@ def _find_load(connection: duckdb.DuckDBPyConnection, shard: str) -> str:
     loads = connection.execute(query, {"shard": shard}).fetchall()
     if not loads:
         raise StaleTableError(
-            f"shard {shard!r}: Lance does not have its present load; materialize `lance_images`"
+            f"shard {shard!r}: Lance does not have its present load; materialize `lance_images`",
+            code="shard-not-copied",
         )
     ((load_id,),) = loads
     return str(load_id)
@@ -222,7 +223,8 @@ def _measure(
             if not (is_own and bool((np.diff(rows) > 0).all())):
                 raise LayoutError(
                     f"shard {shard!r}: its rows in Lance are not in fragments of its own in the "
-                    "order of the file; materialize `lance_images` again"
+                    "order of the file; materialize `lance_images` again",
+                    code="shard-layout-unknown",
                 )
             last = int(rows[-1])
             # The low half of an address is the place in the fragment.
@@ -279,7 +281,9 @@ def _note_start(database: Database, note: NotedColumns) -> None:
 
 def _replaced(shard: str) -> StaleTableError:
     return StaleTableError(
-        f"shard {shard!r}: another load replaced it meanwhile; run it again", is_passing=True
+        f"shard {shard!r}: another load replaced it meanwhile; run it again",
+        is_passing=True,
+        code="shard-replaced",
     )
 
 

@@ -80,7 +80,9 @@ class Database:
             DatabaseBusyError: the file was not free in time; the message names the holder.
         """
         if not self.path.exists():
-            raise LaionError(f"{self.path}: no database yet; run `laion backfill` first")
+            raise LaionError(
+                f"{self.path}: no database yet; run `laion backfill` first", code="database-missing"
+            )
         with ExitStack() as stack:
             connection = stack.enter_context(self._open(is_read_only=True))
             version = read_database_version(connection)
@@ -98,7 +100,8 @@ class Database:
         except OSError as error:
             raise LaionError(
                 f"{self.path}: of an older version of laion-assets, and cannot be migrated "
-                f"({error.strerror}); run `laion status` as a user who may write there"
+                f"({error.strerror}); run `laion status` as a user who may write there",
+                code="database-not-migratable",
             ) from error
 
     @contextmanager
@@ -112,7 +115,10 @@ class Database:
                 except (duckdb.IOException, duckdb.ConnectionException) as error:
                     if not _is_lock_conflict(error):
                         reason = find_system_reason(error, self.path)
-                        raise LaionError(reason or f"{self.path}: {first_line(error)}") from error
+                        raise LaionError(
+                            reason or f"{self.path}: {first_line(error)}",
+                            code="database-unreadable",
+                        ) from error
                     if time.monotonic() >= deadline:
                         raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
                 else:
@@ -188,7 +194,9 @@ def _transaction(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[
         connection.execute("COMMIT")
     except duckdb.Error as error:
         reason = find_system_reason(error, path)
-        raise LaionError(reason or f"{path}: {first_line(error)}; check the disk") from error
+        raise LaionError(
+            reason or f"{path}: {first_line(error)}; check the disk", code="database-commit-failed"
+        ) from error
 
 
 def _is_lock_conflict(error: duckdb.Error) -> bool:
@@ -213,6 +221,7 @@ def _busy(path: Path, holder: str, wait_s: float) -> DatabaseBusyError:
         f"{path}: waited {wait_s:g} s for {holder}, which keeps the file open; "
         "close it there, then try again",
         is_passing=True,
+        code="database-busy",
     )
 
 

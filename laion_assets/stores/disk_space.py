@@ -48,7 +48,8 @@ def check_space(
         missing = needed_bytes - free
         raise DiskSpaceError(
             f"{what}: needs up to {_show(needed_bytes)} on the disk of {folder}, which has "
-            f"{_show(free)} free; make room for {_show(missing)} more, then try again"
+            f"{_show(free)} free; make room for {_show(missing)} more, then try again",
+            code="disk-too-small",
         )
 
 

@@ -29,8 +29,8 @@ Result = TypeVar("Result")
 class PassingError(LaionError):
     """Something that may be gone at the next attempt."""
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message, is_passing=True)
+    def __init__(self, message: str, retry_after_s: float | None = None, *, code: str = "") -> None:
+        super().__init__(message, code=code, is_passing=True)
         self.retry_after_s = retry_after_s
 
 
@@ -96,7 +96,7 @@ def retry(
             is_too_late = pause_s > MAX_PAUSE_S or time.monotonic() + pause_s > deadline
             if failures >= attempts or is_too_late:
                 tries = "1 attempt" if failures == 1 else f"{failures} attempts"
-                raise error_type(f"{error} ({tries})", is_passing=True) from error
+                raise error_type(f"{error} ({tries})", is_passing=True, code=error.code) from error
             time.sleep(pause_s)
 
 
@@ -109,14 +109,22 @@ def name_failures(name: str, error_type: type[LaionError]) -> Iterator[None]:
     try:
         yield
     except (exceptions.Timeout, TimeoutError) as error:
-        raise PassingError(f"{name}: the server does not answer; try again later") from error
+        raise PassingError(
+            f"{name}: the server does not answer; try again later", code="http-no-answer"
+        ) from error
     except ValueError as error:
-        raise error_type(f"{name}: no usable URL; correct the link") from error
+        raise error_type(
+            f"{name}: no usable URL; correct the link", code="http-url-invalid"
+        ) from error
     except (ProtocolError, DecodeError) as error:
         reason = "the connection broke off"
-        raise PassingError(f"{name}: {reason}; check the network and the link") from error
+        raise PassingError(
+            f"{name}: {reason}; check the network and the link", code="http-connection-broke"
+        ) from error
     except (exceptions.RequestException, HTTPError) as error:
-        raise PassingError(f"{name}: no connection; check the network and the link") from error
+        raise PassingError(
+            f"{name}: no connection; check the network and the link", code="http-no-connection"
+        ) from error
 
 
 def refuse_status(
@@ -134,12 +142,11 @@ def refuse_status(
         error_type: what to raise where trying again does not help.
     """
     status = response.status_code
-    message = (
-        f"{name}: status {status}, {remedies.get(status, 'the server failed; try again later')}"
-    )
+    meaning = remedies.get(status, "the server failed; try again later")
     if status in RETRIED_STATUSES:
-        raise PassingError(message, parse_retry_after(response.headers.get("Retry-After")))
-    raise error_type(message)
+        pause_s = parse_retry_after(response.headers.get("Retry-After"))
+        raise PassingError(f"{name}: status {status}, {meaning}", pause_s, code="http-status")
+    raise error_type(f"{name}: status {status}, {meaning}", code="http-status")
 
 
 def parse_retry_after(header: str | None) -> float | None:

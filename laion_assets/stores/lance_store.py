@@ -85,7 +85,8 @@ class LanceStore:
         if version is None:
             if (dataset := self.find(table)) is None:
                 raise LaionError(
-                    f"{self.uri(table)}: no table yet; run `laion backfill --all` first"
+                    f"{self.uri(table)}: no table yet; run `laion backfill --all` first",
+                    code="lance-table-missing",
                 )
             return dataset
         return lance.dataset(self.uri(table), version=version)

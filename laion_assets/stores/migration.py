@@ -51,7 +51,8 @@ def check_not_newer(place: Path | str, version: int, known: int = SCHEMA_VERSION
     if version > known:
         raise LaionError(
             f"{place}: written by a newer version of laion-assets (schema {version}, this one "
-            f"knows {known}); upgrade laion-assets, or use another LAION_DATA_DIR"
+            f"knows {known}); upgrade laion-assets, or use another LAION_DATA_DIR",
+            code="schema-too-new",
         )
 
 
@@ -147,7 +148,8 @@ def _check_type(dataset: lance.LanceDataset, field: pa.Field) -> None:
     if found.type != field.type:
         raise LaionError(
             f"{dataset.uri}: the column `{field.name}` is {found.type}, not {field.type}; "
-            "rename it (`alter_columns` of Lance), then run it again"
+            "rename it (`alter_columns` of Lance), then run it again",
+            code="lance-column-conflict",
         )
 
 

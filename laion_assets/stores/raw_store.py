@@ -126,7 +126,8 @@ class RawStore:
         status = path.stat()
         if status.st_size != record.file_bytes or hash_file(path) != record.sha256:
             raise ShardError(
-                f"{path}: changed after it was verified; materialize `raw_shards` again"
+                f"{path}: changed after it was verified; materialize `raw_shards` again",
+                code="raw-file-changed",
             )
         record = replace(record, modified_ns=status.st_mtime_ns)
         # Whoever may only read compares the content again the next time.
@@ -150,7 +151,8 @@ class RawStore:
         """
         if self.read(raw.shard).sha256 != raw.sha256:
             raise ShardError(
-                f"{raw.source}: fetched anew while it was loaded; materialize it again"
+                f"{raw.source}: fetched anew while it was loaded; materialize it again",
+                code="raw-file-replaced",
             )
 
     def lock(self, shard: str) -> FileLock:
@@ -235,10 +237,14 @@ class RawStore:
             record = RawShard(**json.loads(self._record_path(shard).read_text(encoding="utf-8")))
             status = path.stat()
         except FileNotFoundError:
-            raise ShardError(f"{path}: not fetched yet; materialize `raw_shards` first") from None
+            raise ShardError(
+                f"{path}: not fetched yet; materialize `raw_shards` first", code="raw-file-missing"
+            ) from None
         except (ValueError, TypeError):
             reason = "its record cannot be read"
-            raise ShardError(f"{path}: {reason}; materialize `raw_shards` again") from None
+            raise ShardError(
+                f"{path}: {reason}; materialize `raw_shards` again", code="raw-record-unreadable"
+            ) from None
         is_same = (status.st_size, status.st_mtime_ns) == (record.file_bytes, record.modified_ns)
         return record, is_same
 

@@ -62,6 +62,17 @@ def give_reason(error: BaseException) -> str:
     return describe_bug(error)
 
 
+def name_code(error: BaseException) -> str:
+    """Returns the code of an error, for programs; docs/reference/messages.md lists them."""
+    import duckdb
+
+    if isinstance(error, LaionError | SettingsError):
+        return error.code
+    if find_system_reason(error):
+        return "system-refused"
+    return "duckdb-failed" if isinstance(error, duckdb.Error) else "internal-error"
+
+
 def find_system_reason(error: BaseException, place: Path | str | None = None) -> str | None:
     """Returns what the system refuses, where and what to do; None if the error is another one.
 

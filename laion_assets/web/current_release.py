@@ -206,7 +206,10 @@ class Shelf:
             LaionError: there is none yet.
         """
         if self._current is None:
-            raise LaionError("there is no release yet; `laion backfill --all` makes one")
+            raise LaionError(
+                "there is no release yet; `laion backfill --all` makes one",
+                code="page-without-release",
+            )
         return self._current
 
     def open(self, release: str | None) -> OpenRelease:
@@ -222,14 +225,19 @@ class Shelf:
         manifest = next((m for m in self._releases if m.release == release), None)
         if manifest is None:
             there_are = ", ".join(m.release for m in self._releases[:5])
-            raise NoReleaseError(f"there is no release {release!r}; there are {there_are}")
+            raise NoReleaseError(
+                f"there is no release {release!r}; there are {there_are}",
+                code="page-release-unknown",
+            )
         with self._lock:
             opened = self._pinned.pop(manifest.release, None)
             if opened is None or opened.manifest != manifest:
                 try:
                     opened = OpenRelease.open(self.store, manifest, keeps_hits=False)
                 except (OSError, ValueError):
-                    raise NoReleaseError(f"release {release!r} was deleted") from None
+                    raise NoReleaseError(
+                        f"release {release!r} was deleted", code="page-release-deleted"
+                    ) from None
             self._pinned[manifest.release] = opened
             if len(self._pinned) > MAX_PINNED:
                 self._pinned.popitem(last=False)
@@ -267,7 +275,10 @@ class Shelf:
         self._state = _digest(releases)
         if shown is None and self._wanted is not None:
             there_are = ", ".join(m.release for m in releases[:5]) or "none"
-            raise LaionError(f"no release {self._wanted!r}; there are {there_are}")
+            raise LaionError(
+                f"no release {self._wanted!r}; there are {there_are}",
+                code="page-wanted-release-unknown",
+            )
         return True
 
     def compare(self, release: str) -> ReleaseDiff | None:

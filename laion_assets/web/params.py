@@ -103,9 +103,12 @@ class Query(BaseModel):
         for name in names:
             if name not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
-                raise LaionError(f"unknown parameter {name[:100]!r}; this page takes {known}")
+                raise LaionError(
+                    f"unknown parameter {name[:100]!r}; this page takes {known}",
+                    code="parameter-unknown",
+                )
             if names.count(name) > 1 and name not in cls.REPEATED:
-                raise LaionError(f"parameter {name!r} is given twice")
+                raise LaionError(f"parameter {name!r} is given twice", code="parameter-twice")
         lists = {name: [v for n, v in given if n == name] for name in cls.REPEATED & {*names}}
         return cls.model_validate({**dict(given), **lists})
 

@@ -90,5 +90,5 @@ def listen(host: str, port: int) -> socket.socket:
         has_number = error.errno is not None and error.errno > 0
         reason = os.strerror(error.errno or 0) if has_number else error.strerror
         raise LaionError(
-            f"{host}:{port}: {reason}; choose another with --host or --port"
+            f"{host}:{port}: {reason}; choose another with --host or --port", code="port-unusable"
         ) from error

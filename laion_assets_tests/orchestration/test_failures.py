@@ -21,26 +21,33 @@ from laion_assets.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-ERRORS: dict[str, tuple[Exception, str, bool]] = {
-    "bad file": (ShardError("/s.parquet: is empty; fetch it again"), "is empty", False),
-    "network": (ShardError("https://a: no connection", is_passing=True), "no connection", True),
+ERRORS: dict[str, tuple[Exception, str, bool, str]] = {
+    "bad file": (ShardError("/s: is empty", code="shard-empty"), "is empty", False, "shard-empty"),
+    "network": (
+        ShardError("https://a: no connection", code="http-no-connection", is_passing=True),
+        "no connection",
+        True,
+        "http-no-connection",
+    ),
     "DuckDB": (
         duckdb.BinderException("Binder Error: no column x\n\nLINE 1: SELECT x FROM images\n   ^"),
         "DuckDB: Binder Error: no column x",
         False,
+        "duckdb-failed",
     ),
     "full disk": (
         OSError(errno.ENOSPC, "No space left on device", "/data/raw"),
         "/data/raw: the disk is full; make room, then run it again",
         False,
+        "system-refused",
     ),
-    "bug": (KeyError("shard"), "internal error (KeyError in ", False),
+    "bug": (KeyError("shard"), "internal error (KeyError in ", False, "internal-error"),
 }
 
 
 @pytest.mark.parametrize("case", ERRORS)
 def test_an_asset_fails_with_one_line(case: str) -> None:
-    error, reason, is_passing = ERRORS[case]
+    error, reason, is_passing, code = ERRORS[case]
 
     @explain_failures
     def compute() -> None:
@@ -59,6 +66,7 @@ def test_an_asset_fails_with_one_line(case: str) -> None:
         assert isinstance(failure, dg.Failure)
         assert reason in str(failure.description)
         assert "\n" not in str(failure.description)
+        assert failure.metadata["error_code"].value == code
     assert inspect.isgeneratorfunction(generate)
 
 

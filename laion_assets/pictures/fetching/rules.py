@@ -79,7 +79,8 @@ class FetchError(LaionError):
         is_passing = reason in PASSING or (
             reason is Reason.HTTP and http_status in PASSING_STATUSES
         )
-        super().__init__(message, is_passing=is_passing)
+        code = f"picture-{reason.value.replace('_', '-')}"
+        super().__init__(message, code=code, is_passing=is_passing)
         self.reason = reason
         self.http_status = http_status
         self.retry_after_s = retry_after_s

@@ -50,7 +50,10 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
     location = hide_secrets(location).rstrip("/")
     bucket = pattern.partition("/")[0]
     if not _BUCKET.fullmatch(bucket) or not pattern.partition("/")[2]:
-        raise ShardError(f"{location}: not of the form s3://<bucket>/<path or glob>; correct it")
+        raise ShardError(
+            f"{location}: not of the form s3://<bucket>/<path or glob>; correct it",
+            code="bucket-location-invalid",
+        )
     with _name_failures(location):
         files = _open(bucket, rules)
         infos = [files.get_file_info(pattern)]
@@ -60,7 +63,9 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
             folder = FileSelector(place, recursive=is_recursive, allow_not_found=True)
             infos = files.get_file_info(folder)
             if not infos and files.get_file_info(bucket).type == FileType.NotFound:
-                raise ShardError(f"{location}: no such bucket; correct LAION_SHARDS")
+                raise ShardError(
+                    f"{location}: no such bucket; correct LAION_SHARDS", code="bucket-missing"
+                )
     matching = [i for i in infos if is_match(i.path.split("/"), pattern.split("/"))]
     found = sorted((i for i in matching if i.is_file), key=lambda info: str(info.path))
     folders = [str(i.path) for i in matching if i.type == FileType.Directory]
@@ -90,12 +95,16 @@ def download_object(source: Source, part: Part, rules: SourceRules, report: Repo
         is_same = _describe(files.get_file_info(path)).version == source.version
     if not is_same:
         part.remove()
-        raise ShardError(f"{source.name}: changed while it was fetched; try again")
+        raise ShardError(
+            f"{source.name}: changed while it was fetched; try again", code="bucket-object-changed"
+        )
     return source
 
 
 def _no_such_object(location: str) -> ShardError:
-    return ShardError(f"{location}: no such object; correct LAION_SHARDS")
+    return ShardError(
+        f"{location}: no such object; correct LAION_SHARDS", code="bucket-object-missing"
+    )
 
 
 def _receive(remote: pa.NativeFile, source: Source, part: Part, report: Report) -> None:
@@ -141,4 +150,4 @@ def _name_failures(name: str) -> Iterator[None]:
         yield
     # What Arrow calls invalid is a ValueError.
     except (OSError, ValueError) as error:
-        raise ShardError(f"{name}: {first_line(error)}; {REMEDY}") from error
+        raise ShardError(f"{name}: {first_line(error)}; {REMEDY}", code="bucket-failed") from error

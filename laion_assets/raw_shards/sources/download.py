@@ -117,7 +117,9 @@ def _check_same(source: Source, response: requests.Response, part: Part, begun: 
     validator = _validator(response)
     if begun.validator and validator and validator != begun.validator:
         part.remove()
-        raise PassingError(f"{source.name}: the file changed while it came; try again")
+        raise PassingError(
+            f"{source.name}: the file changed while it came; try again", code="download-changed"
+        )
 
 
 def _check_whole(source: Source, response: requests.Response, part: Part, begun: Origin) -> Origin:
@@ -125,7 +127,9 @@ def _check_whole(source: Source, response: requests.Response, part: Part, begun:
     if response.headers.get("Content-Range") == f"bytes */{part.count_bytes()}":
         return begun
     part.remove()
-    raise PassingError(f"{source.name}: the server has less than came before; try again")
+    raise PassingError(
+        f"{source.name}: the server has less than came before; try again", code="download-shrank"
+    )
 
 
 def _conditions(begun: Origin, part: Part) -> dict[str, str]:
@@ -144,10 +148,14 @@ def _check_promise(source: Source, answer: Answer) -> None:
     if source.sha256 and answer.sha256 and source.sha256 != answer.sha256:
         raise ShardError(
             f"{source.name}: the server has SHA-256 {answer.sha256}, not {source.sha256}; "
-            "correct LAION_SHARDS or get the right file"
+            "correct LAION_SHARDS or get the right file",
+            code="download-checksum-differs",
         )
     if (coding := answer.response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise ShardError(f"{source.name}: sent with coding {coding}; have it sent as it is")
+        raise ShardError(
+            f"{source.name}: sent with coding {coding}; have it sent as it is",
+            code="download-encoded",
+        )
 
 
 def _validator(response: requests.Response) -> str | None:
@@ -169,7 +177,10 @@ def _receive(source: Source, response: requests.Response, part: Part, report: Re
         raise _name_break(source, part, total, "the connection broke off")
     if total is not None and done > total:
         part.remove()
-        raise PassingError(f"{source.name}: {done:,} bytes came instead of {total:,}; try again")
+        raise PassingError(
+            f"{source.name}: {done:,} bytes came instead of {total:,}; try again",
+            code="download-incomplete",
+        )
 
 
 def _check_room(source: Source, part: Part, missing_bytes: int) -> None:
@@ -179,7 +190,8 @@ def _check_room(source: Source, part: Part, missing_bytes: int) -> None:
             part.remove()
         raise ShardError(
             f"{source.name}: needs {missing_bytes:,} bytes, and the disk has {free_bytes:,} left; "
-            "make room, what has come stays"
+            "make room, what has come stays",
+            code="download-without-room",
         )
 
 
@@ -201,7 +213,10 @@ def _read_body(
 
 def _name_break(source: Source, part: Part, total: int | None, reason: str) -> PassingError:
     place = f"{part.count_bytes():,}" + (f" of {total:,}" if total else "")
-    return PassingError(f"{source.name}: {reason} at byte {place}; check the network and try again")
+    return PassingError(
+        f"{source.name}: {reason} at byte {place}; check the network and try again",
+        code="download-broke-off",
+    )
 
 
 def _measure(source: Source, response: requests.Response, part: Part) -> tuple[int, int | None]:
@@ -212,6 +227,9 @@ def _measure(source: Source, response: requests.Response, part: Part) -> tuple[i
     place = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if place is None or int(place[1]) != part.count_bytes():
         part.remove()
-        raise PassingError(f"{source.name}: the server sent another part than asked for; try again")
+        raise PassingError(
+            f"{source.name}: the server sent another part than asked for; try again",
+            code="download-wrong-part",
+        )
     # A server may not say how long the whole is; this part goes to its end all the same.
     return int(place[1]), int(place[2]) + 1 if place[3] == "*" else int(place[3])

@@ -71,12 +71,14 @@ def describe_file(path: Path) -> Source:
     if S_ISDIR(status.st_mode):
         raise is_a_folder(absolute)
     if not S_ISREG(status.st_mode):
-        raise ShardError(f"{absolute}: is no regular file; leave it out of LAION_SHARDS")
+        raise ShardError(
+            f"{absolute}: is no regular file; leave it out of LAION_SHARDS", code="file-not-regular"
+        )
     return Source(shard, absolute, absolute, f"{status.st_size}-{status.st_mtime_ns}")
 
 
 def _no_such_file(place: str) -> GoneError:
-    return GoneError(f"{place}: no such file; correct LAION_SHARDS")
+    return GoneError(f"{place}: no such file; correct LAION_SHARDS", code="file-missing")
 
 
 def resolve_file(source: Source) -> Path:

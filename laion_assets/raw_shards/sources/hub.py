@@ -73,7 +73,9 @@ def list_hub(location: str, rules: SourceRules) -> list[Source | ShardError]:
     match = _LOCATION.fullmatch(location)
     location = hide_secrets(location)
     if match is None:
-        raise ShardError(f"{location}: not of the form {FORM}; correct LAION_SHARDS")
+        raise ShardError(
+            f"{location}: not of the form {FORM}; correct LAION_SHARDS", code="hub-location-invalid"
+        )
     pattern = match[3].rstrip("/")
     dataset = _Dataset(location, match[1], unquote(match[2] or "main"), pattern)
     entries = [
@@ -92,7 +94,9 @@ def list_hub(location: str, rules: SourceRules) -> list[Source | ShardError]:
 
 
 def _no_such_file(location: str) -> ShardError:
-    return ShardError(f"{location}: no such file on the Hub; correct LAION_SHARDS")
+    return ShardError(
+        f"{location}: no such file on the Hub; correct LAION_SHARDS", code="hub-file-missing"
+    )
 
 
 def _describe(dataset: _Dataset, rules: SourceRules, entry: dict[str, object]) -> Source:
@@ -123,7 +127,10 @@ def _list_tree(dataset: _Dataset, rules: SourceRules) -> Iterator[dict[str, obje
                 backoff_s=rules.backoff_s,
             )
             yield from entries
-    raise ShardError(f"{dataset.location}: the Hub's list does not end; name a folder in it")
+    raise ShardError(
+        f"{dataset.location}: the Hub's list does not end; name a folder in it",
+        code="hub-list-endless",
+    )
 
 
 def _read_page(
@@ -149,5 +156,7 @@ def _read_page(
     except (ValueError, TypeError):
         is_list = False
     if not is_list:
-        raise ShardError(f"{location}: the Hub sent no list of files; check HF_ENDPOINT")
+        raise ShardError(
+            f"{location}: the Hub sent no list of files; check HF_ENDPOINT", code="hub-without-list"
+        )
     return entries, urljoin(url, following) if following else None

@@ -167,7 +167,7 @@ def find_shard(
             return replace(describe_file(Path(held.place)), shard=shard)
         listing = list_shards(locations, rules, shard)
     if shard in listing.refused:
-        raise ShardError(listing.refused[shard])
+        raise ShardError(listing.refused[shard], code="shard-refused")
     if shard not in listing.sources and listing.unlisted:
         error = GoneError if listing.are_all_gone else ShardError
         raise error(listing.unlisted[0])
@@ -183,9 +183,13 @@ def expand_ranges(url: str) -> Iterator[str]:
     ranges = [(match[1], match[2]) for match in _RANGE.finditer(url)]
     name = hide_secrets(url)
     if any(int(last) < int(first) for first, last in ranges):
-        raise ShardError(f"{name}: a range ends before it begins; correct LAION_SHARDS")
+        raise ShardError(
+            f"{name}: a range ends before it begins; correct LAION_SHARDS", code="range-reversed"
+        )
     if prod(int(last) - int(first) + 1 for first, last in ranges) > MAX_EXPANDED:
-        raise ShardError(f"{name}: over {MAX_EXPANDED:,} files; make the range shorter")
+        raise ShardError(
+            f"{name}: over {MAX_EXPANDED:,} files; make the range shorter", code="range-too-long"
+        )
     numbers = [
         [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
         for first, last in ranges
@@ -214,7 +218,9 @@ def _list_location(
         found = [source for one in urls for source in list_bucket(one, rules)]
     else:
         name = hide_secrets(location)
-        raise ShardError(f"{name}: unknown scheme; use a path, https://, hf:// or s3://")
+        raise ShardError(
+            f"{name}: unknown scheme; use a path, https://, hf:// or s3://", code="scheme-unknown"
+        )
     yield from _promise(found, sha256)
 
 
@@ -226,14 +232,18 @@ def _split_checksum(location: str) -> tuple[str, str | None]:
     checksum = _CHECKSUM.fullmatch(fragment)
     if fragment.lower().startswith("sha256=") and not checksum:
         raise ShardError(
-            f"{hide_secrets(url)}: {fragment} is no SHA-256 of 64 hexadecimal digits; correct it"
+            f"{hide_secrets(url)}: {fragment} is no SHA-256 of 64 hexadecimal digits; correct it",
+            code="checksum-invalid",
         )
     return url, checksum[1].lower() if checksum else None
 
 
 def _promise(found: list[Source | ShardError], sha256: str | None) -> Iterator[Source | ShardError]:
     if sha256 and len(found) > 1:
-        raise ShardError(f"#sha256={sha256}: stands for {len(found)} files; give each its own")
+        raise ShardError(
+            f"#sha256={sha256}: stands for {len(found)} files; give each its own",
+            code="checksum-of-several-files",
+        )
     for source in found:
         if sha256 and isinstance(source, Source):
             source = replace(source, sha256=sha256)  # noqa: PLW2901 - the same file, promised

@@ -113,15 +113,28 @@ def shard_of(file_name: str, place: str) -> str:
     """
     shard = file_name[: -len(SUFFIX)]
     if not shard or not file_name.lower().endswith(SUFFIX):
-        raise ShardError(f"{place}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS")
+        raise ShardError(
+            f"{place}: a shard's file name ends in {SUFFIX}; correct LAION_SHARDS",
+            code="shard-name-without-suffix",
+        )
     if "..." in shard or not shard.isprintable():
-        raise ShardError(f"{place!r}: no name with ... or a control sign; rename the file")
+        raise ShardError(
+            f"{place!r}: no name with ... or a control sign; rename the file",
+            code="shard-name-control-character",
+        )
     if shard in {".", ".."}:
-        raise ShardError(f"{place}: a shard cannot be named {shard}; rename the file")
+        raise ShardError(
+            f"{place}: a shard cannot be named {shard}; rename the file", code="shard-name-reserved"
+        )
     if "/" in shard:
-        raise ShardError(f"{place}: a shard's name has no slash; rename the file")
+        raise ShardError(
+            f"{place}: a shard's name has no slash; rename the file", code="shard-name-with-slash"
+        )
     if len(os.fsencode(file_name)) > MAX_NAME_BYTES:
-        raise ShardError(f"{place}: the name is longer than {MAX_NAME_BYTES} bytes; shorten it")
+        raise ShardError(
+            f"{place}: the name is longer than {MAX_NAME_BYTES} bytes; shorten it",
+            code="shard-name-too-long",
+        )
     return shard
 
 
@@ -138,7 +151,9 @@ def describe_each(
 
 def is_a_folder(place: str) -> ShardError:
     """Returns the error about a folder, which Spark also writes with the suffix of a file."""
-    return ShardError(f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS")
+    return ShardError(
+        f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS", code="location-is-a-folder"
+    )
 
 
 def name_folders(place: str, folders: Iterable[str], files: Iterable[str]) -> list[ShardError]:

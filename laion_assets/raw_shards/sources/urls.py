@@ -88,13 +88,17 @@ def describe_url(url: str, sha256: str | None) -> Source:
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ShardError(f"{name}: no usable URL; correct LAION_SHARDS")
+        raise ShardError(f"{name}: no usable URL; correct LAION_SHARDS", code="url-invalid")
     if "@" in parts.netloc:
-        raise ShardError(f"{name}: a password in LAION_SHARDS can be seen; put it in ~/.netrc")
+        raise ShardError(
+            f"{name}: a password in LAION_SHARDS can be seen; put it in ~/.netrc",
+            code="url-with-password",
+        )
     if "*" in parts.path:
         raise ShardError(
             f"{name}: a web server lists no files; write a range as {{00000..00127}}, or use "
-            "hf:// or s3://"
+            "hf:// or s3://",
+            code="url-with-glob",
         )
     file_name = unquote(parts.path.rpartition("/")[2])
     version = f"sha256:{sha256}" if sha256 else None
@@ -157,7 +161,10 @@ def follow(
         target = urljoin(url, location)
         _check_redirect(source.name, url, target)
         url = target
-    raise ShardError(f"{source.name}: redirected more than {MAX_REDIRECTS} times; check the link")
+    raise ShardError(
+        f"{source.name}: redirected more than {MAX_REDIRECTS} times; check the link",
+        code="url-redirects-too-often",
+    )
 
 
 def _authorize(url: str, rules: SourceRules) -> dict[str, str]:
@@ -173,7 +180,10 @@ def _check_redirect(name: str, url: str, target: str) -> None:
     here, there = urlsplit(url).scheme.lower(), urlsplit(target).scheme.lower()
     if there not in {"https", here} or there not in SCHEMES:
         place = hide_secrets(target)
-        raise ShardError(f"{name}: redirected to {place}, which is not https; check the link")
+        raise ShardError(
+            f"{name}: redirected to {place}, which is not https; check the link",
+            code="url-redirect-insecure",
+        )
 
 
 def _linked_sha256(response: requests.Response) -> str | None:
