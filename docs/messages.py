@@ -13,8 +13,6 @@ ROOTS = frozenset({"LaionError", "SettingsError"})
 GIVEN_CLASS = "error_type"
 # Its first argument is the reason, and makes the code.
 REASONED = "FetchError"
-# The code of an error that is raised again with more words.
-HANDED_ON = "error.code"
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ def find_messages(trees: Mapping[Path, ast.Module]) -> Iterator[Message]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in classes and node.args:
                 code = next((k.value for k in node.keywords if k.arg == "code"), None)
-                if code is None or ast.unparse(code) != HANDED_ON:
+                # An error that is raised again with more words hands on the code of the first.
+                if not isinstance(code, ast.Attribute):
                     text = str(code.value) if isinstance(code, ast.Constant) else ""
                     yield Message(f"{module}:{node.lineno}", text, render(node.args[0]))
 

@@ -288,7 +288,7 @@ def _check_kind(kind: str, variable: str) -> None:
     if not is_name or kind in RESERVED_NAMES:
         raise SettingsError(
             f"{variable}: {kind!r} cannot name a table of names; use letters, digits and _ after "
-            f"{SHEET_PREFIX}, no keyword of Python, and none of "
+            f"{SHEET_PREFIX}, but not a keyword of Python or any of "
             f"{', '.join(sorted(RESERVED_NAMES))}",
             code="kind-name-invalid",
         )

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from laion_assets import settings as settings_module
 from laion_assets.cli.main import main
-from laion_assets.errors import ProjectError
 from laion_assets.project import PROJECT_FILES, init_project, set_up_home
 from laion_assets.runs.instance import load_environment
 from laion_assets.settings import (
@@ -21,6 +20,7 @@ from laion_assets.settings import (
     find_sheets_dir,
     is_project,
 )
+from laion_assets_tests.raises import raises
 
 DOTENV = Path(".env")
 
@@ -145,7 +145,7 @@ def test_a_project_is_written_twice_and_keeps_other_files(tmp_path: Path) -> Non
 def test_a_folder_with_other_files_of_these_names_is_refused_and_left(tmp_path: Path) -> None:
     (tmp_path / "workspace.yaml").write_text("load_from: []\n", encoding="utf-8")
 
-    with pytest.raises(ProjectError, match=r"has a different workspace\.yaml; choose an empty"):
+    with raises("project-has-other-files"):
         init_project(tmp_path)
 
     assert list_files(tmp_path) == {"workspace.yaml"}

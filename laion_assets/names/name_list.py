@@ -107,7 +107,7 @@ def _split(location: str, text: str, delimiter: str) -> list[list[str]]:
         return [line for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
         raise SheetError(
-            f"{location}: no readable CSV ({error}); export the sheet again",
+            f"{location}: not a readable CSV file ({error}); export the sheet again",
             code="sheet-unreadable",
         ) from error
 

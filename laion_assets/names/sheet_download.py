@@ -98,7 +98,7 @@ def export_url(link: str, rules: DownloadRules) -> str:
         host = parts.hostname
     except ValueError:
         raise SheetError(
-            f"{link}: no usable URL; correct the link", code="sheet-link-invalid"
+            f"{link}: not a valid URL; correct the link", code="sheet-link-invalid"
         ) from None
     # A file that is kept in Drive is downloaded from /uc; its other pages are for people.
     is_drive_page = host == DRIVE_HOST and parts.path != "/uc"
@@ -107,7 +107,8 @@ def export_url(link: str, rules: DownloadRules) -> str:
     sheet = _GOOGLE_SHEET.match(parts.path)
     if sheet is None:
         raise SheetError(
-            f"{link}: no link to a Google sheet; copy it from the browser", code="sheet-not-google"
+            f"{link}: not a link to a Google sheet; copy the link from the browser",
+            code="sheet-not-google",
         )
     if "/gviz/" in parts.path and "out:csv" in parts.query:
         return f"{rules.google_origin}{parts.path}?{parts.query}"

@@ -217,7 +217,7 @@ def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFil
         # Else it was replaced while it was copied.
         if store.find(shard) == record:
             raise LaionError(
-                f"{path}: is not the file that was verified; materialize `raw_shards` again",
+                f"{path}: has changed since it was verified; materialize `raw_shards` again",
                 code="backup-raw-file-changed",
             )
     return []
@@ -265,7 +265,7 @@ def _check_lance(store: LanceStore, copy: LanceStore) -> tuple[str, ...]:
         for table, count in manifest.row_counts.items():
             if open_released(copy, manifest, table).count_rows() != count:
                 raise LaionError(
-                    f"{copy.folder}: {table} of {manifest.release} is not whole; try again",
+                    f"{copy.folder}: {table} of {manifest.release} is incomplete; try again",
                     code="backup-release-not-whole",
                 )
     return tuple(manifest.release for manifest in manifests)
@@ -311,7 +311,7 @@ def _copy(source: Path, made: Path, name: str) -> BackedUpFile:
     copied = _describe(target, made)
     if copied.sha256 != digest.hexdigest():
         raise LaionError(
-            f"{target}: differs from {source} that it was copied from; check the disk",
+            f"{target}: is not the same as {source} after it was copied; check the disk",
             code="backup-copy-differs",
         )
     return copied
@@ -331,6 +331,7 @@ def _name_errors(destination: Path) -> Iterator[None]:
     except OSError as error:
         place = error.filename or destination
         raise LaionError(
-            f"backup to {destination}: {place}: {error.strerror}; what was there before stays",
+            f"backup to {destination}: {place}: {error.strerror}; "
+            "what was there before is unchanged",
             code="backup-place-failed",
         ) from error

@@ -148,7 +148,7 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
         sha256 = hashing.result()
     if source.sha256 and sha256 != source.sha256:
         raise ShardError(
-            f"{source.name}: SHA-256 is {sha256}, and should be {source.sha256}; "
+            f"{source.name}: SHA-256 is {sha256} but should be {source.sha256}; "
             "fetch it again or correct LAION_SHARDS",
             code="shard-checksum-differs",
         )

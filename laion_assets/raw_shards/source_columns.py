@@ -114,7 +114,7 @@ def _check_names(schema: pa.Schema, name: str) -> None:
         lower = column.lower()
         if lower == ROW_NUMBER:
             raise ShardError(
-                f"{name}: column {column} hides DuckDB's row number; rename it",
+                f"{name}: column {column} has the name of DuckDB's row number; rename it",
                 code="column-hides-row-number",
             )
         if lower in read and lower in found:
@@ -136,12 +136,12 @@ def _check_type(field: pa.Field, column: Column, name: str) -> None:
     # A column of nothing but NULL has no type; its rows are rejected one by one.
     if column.is_required and not (is_text(field.type) or pa.types.is_null(field.type)):
         raise ShardError(
-            f"{name}: column {field.name} is {field.type}, and {column.name} has to be text",
+            f"{name}: column {field.name} is {field.type}, but {column.name} must be text",
             code="column-not-text",
         )
     if pa.types.is_nested(field.type):
         raise ShardError(
-            f"{name}: column {field.name} is {field.type}, and {column.name} has to be a single "
+            f"{name}: column {field.name} is {field.type}, but {column.name} must be a single "
             "value; rename that column",
             code="column-not-a-value",
         )

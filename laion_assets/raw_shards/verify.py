@@ -159,7 +159,7 @@ def _check_ends(path: Path, name: str) -> None:
         )
     if file_bytes < LEAST_BYTES or tail != MAGIC:
         raise ShardError(
-            f"{name}: is cut off, its end is no parquet footer; fetch it again",
+            f"{name}: is cut off: it does not end with a parquet footer; fetch it again",
             code="shard-cut-off",
         )
 

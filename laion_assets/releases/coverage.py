@@ -133,12 +133,12 @@ def check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) ->
     """Raises `StaleTableError` unless the counts are those of the present shards and names."""
     if not is_domain_count_fresh(connection):
         raise StaleTableError(
-            "a shard changed since the count; materialize `domain_counts` first",
+            "shards changed after the count; materialize `domain_counts` first",
             code="domain-counts-outdated",
         )
     if not is_site_count_fresh(connection):
         raise StaleTableError(
-            "a shard changed since the count; materialize `site_counts` first",
+            "shards changed after the count; materialize `site_counts` first",
             code="site-counts-outdated",
         )
     if not is_entity_count_fresh(connection, kinds):

@@ -147,7 +147,7 @@ def find_outdated(
     for each in compared:
         if not each.is_equal and each.lance_rows and each.shard not in known:
             raise StaleTableError(
-                f"shard {each.shard!r}: loaded while it was released; release again",
+                f"shard {each.shard!r}: loaded during the release; release again",
                 is_passing=True,
                 code="release-shard-overtaken",
             )

@@ -203,12 +203,12 @@ def _choose_name(store: LanceStore, dataset: lance.LanceDataset, name: str | Non
         return f"{day}.{max(numbers) + 1}" if numbers else day
     if not NAME.fullmatch(name) or name.endswith(".lock"):
         raise LaionError(
-            f"name {name!r}: give it letters, digits, `-`, `_`, and single `.` between them",
+            f"name {name!r}: use letters, digits, `-`, `_`, and single `.` between them",
             code="release-name-invalid",
         )
     if name in given:
         raise LaionError(
-            f"name {name!r}: it was given to another release; choose another",
+            f"name {name!r}: another release has or had this name; choose another",
             code="release-name-used",
         )
     return name
@@ -275,7 +275,7 @@ def _commit(store: LanceStore, dataset: lance.LanceDataset, manifest: Manifest) 
     committed = store.commit("images", transaction)
     if committed.version != manifest.lance_versions["images"]:
         raise StaleTableError(
-            "a shard was replaced while it was released; release again",
+            "a shard was replaced during the release; release again",
             is_passing=True,
             code="release-overtaken",
         )

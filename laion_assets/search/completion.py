@@ -66,8 +66,7 @@ class Vocabulary:
         found = list(islice(words.find(escaped), MAX_COMPLETIONS + 1))
         if len(found) > MAX_COMPLETIONS:
             raise LaionError(
-                f"{beginning}* stands for more than {MAX_COMPLETIONS:,} words; "
-                "write more of the word",
+                f"{beginning}* matches more than {MAX_COMPLETIONS:,} words; add more letters",
                 code="query-beginning-too-short",
             )
         return found

@@ -115,9 +115,13 @@ class SearchFilter:
             if isinstance(value, str | bool | Bounds) or value is None:
                 continue
             if not abs(value) < LARGEST_BOUND:
-                raise LaionError(f"{name}: {value!r} is no value of that column")
+                raise LaionError(
+                    f"{name}: {value!r} is not a value of that column", code="filter-value-invalid"
+                )
         if self.size is not None and self.size not in SIZES:
-            raise LaionError(f"size: {self.size!r} is not one of {', '.join(SIZES)}")
+            raise LaionError(
+                f"size: {self.size!r} is not one of {', '.join(SIZES)}", code="filter-size-unknown"
+            )
 
     @property
     def equalities(self) -> str:

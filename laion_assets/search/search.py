@@ -290,7 +290,7 @@ class CaptionSearch:
             return self._matches.find(Query(), condition)
         if not query.has_words and not query.sites and (query.excluded or query.excluded_sites):
             raise LaionError(
-                "say what to look for, too: -word only leaves captions out",
+                "add a word to look for; -word only leaves captions out",
                 code="query-only-excludes",
             )
         if not query.has_words and not query.sites:

@@ -184,7 +184,7 @@ def _find_load(connection: duckdb.DuckDBPyConnection, shard: str) -> str:
     loads = connection.execute(query, {"shard": shard}).fetchall()
     if not loads:
         raise StaleTableError(
-            f"shard {shard!r}: Lance does not have its present load; materialize `lance_images`",
+            f"shard {shard!r}: Lance does not have its newest load; materialize `lance_images`",
             code="shard-not-copied",
         )
     ((load_id,),) = loads
@@ -222,7 +222,7 @@ def _measure(
             is_own = pc.all(pc.equal(batch["shard"], shard)).as_py()
             if not (is_own and bool((np.diff(rows) > 0).all())):
                 raise LayoutError(
-                    f"shard {shard!r}: its rows in Lance are not in fragments of its own in the "
+                    f"shard {shard!r}: its rows in Lance are mixed with other shards or not in the "
                     "order of the file; materialize `lance_images` again",
                     code="shard-layout-unknown",
                 )

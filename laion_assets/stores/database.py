@@ -99,7 +99,7 @@ class Database:
                 pass
         except OSError as error:
             raise LaionError(
-                f"{self.path}: of an older version of laion-assets, and cannot be migrated "
+                f"{self.path}: written by an older version of laion-assets and cannot be migrated "
                 f"({error.strerror}); run `laion status` as a user who may write there",
                 code="database-not-migratable",
             ) from error

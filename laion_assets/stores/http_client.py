@@ -114,7 +114,7 @@ def name_failures(name: str, error_type: type[LaionError]) -> Iterator[None]:
         ) from error
     except ValueError as error:
         raise error_type(
-            f"{name}: no usable URL; correct the link", code="http-url-invalid"
+            f"{name}: not a valid URL; correct the link", code="http-url-invalid"
         ) from error
     except (ProtocolError, DecodeError) as error:
         reason = "the connection broke off"

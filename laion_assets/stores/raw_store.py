@@ -151,7 +151,8 @@ class RawStore:
         """
         if self.read(raw.shard).sha256 != raw.sha256:
             raise ShardError(
-                f"{raw.source}: fetched anew while it was loaded; materialize it again",
+                f"{raw.source}: the file was replaced while it was loaded; "
+                "materialize `images` again",
                 code="raw-file-replaced",
             )
 

@@ -25,6 +25,7 @@ from laion_assets.runs.backfill import run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.google_server import (
     CSV,
     HTML,
@@ -185,7 +186,10 @@ def test_a_google_link_to_no_sheet_is_refused(link: str) -> None:
     with pytest.raises(SheetError) as refusal:
         export_url(link, DownloadRules())
 
-    assert str(refusal.value) == f"{link}: no link to a Google sheet; copy it from the browser"
+    assert (
+        str(refusal.value)
+        == f"{link}: not a link to a Google sheet; copy the link from the browser"
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,7 +231,7 @@ def test_a_link_that_is_no_url_is_refused_at_once(link: str) -> None:
     with pytest.raises(SheetError) as refusal:
         download_csv(link, DownloadRules(backoff_s=60))
 
-    assert str(refusal.value) == f"{link}: no usable URL; correct the link"
+    assert str(refusal.value) == f"{link}: not a valid URL; correct the link"
 
 
 # --- What arrives --------------------------------------------------------------------------------
@@ -576,7 +580,7 @@ FAILURES = {
         "redirected to https://127.0.0.1@evil.example/x.csv, which is not Google's; check the link",
     ),
     "redirect to no URL": Failure(
-        [redirect("http://[::1/x.csv")], "no usable URL; correct the link"
+        [redirect("http://[::1/x.csv")], "not a valid URL; correct the link"
     ),
     "empty": Failure([send(200)], "the sheet is empty; artists needs a header and names"),
     "no name": Failure(
@@ -590,7 +594,7 @@ FAILURES = {
     ),
     "open quote": Failure(
         [send(200, b'name\r\n"A\r\n')],
-        "no readable CSV (unexpected end of data); export the sheet again",
+        "not a readable CSV file (unexpected end of data); export the sheet again",
     ),
 }
 
@@ -644,7 +648,7 @@ def test_a_compressed_flood_is_not_unpacked(google: GoogleServer, rules: Downloa
     google.answer(send(200, gzip.compress(bytes(100_000_000)), Content_Encoding="gzip"))
     tracemalloc.start()
     try:
-        with pytest.raises(SheetError, match="make the sheet smaller"):
+        with raises("sheet-too-large"):
             download_csv(LINK, rules)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:

@@ -20,6 +20,7 @@ from laion_assets.schemas import TABLES
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.sql import create_table, load_sql
+from laion_assets_tests.raises import raises
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +194,11 @@ REFUSED = {
     "BOM alone": (b"\xef\xbb\xbf", "the sheet is empty; artists needs a header and names"),
     "header alone": (b"x,name\n", "no name in column 'name'; put the names of artists there"),
     "blank names": (b"name,x\n ,1\n,2\n", "no name in column 'name'; put the names of artists"),
-    "open quote": (b'name\n"A\nB\n', "no readable CSV (unexpected end of data); export"),
-    "huge cell": (b"name\n" + b"A" * 200_000, "no readable CSV (field larger than field limit"),
+    "open quote": (b'name\n"A\nB\n', "not a readable CSV file (unexpected end of data); export"),
+    "huge cell": (
+        b"name\n" + b"A" * 200_000,
+        "not a readable CSV file (field larger than field limit",
+    ),
 }
 
 
@@ -222,7 +226,7 @@ def test_a_refused_sheet_names_its_place_and_the_old_table_stays(
 def test_a_file_that_cannot_be_read_names_the_setting(tmp_path: Path, place: str) -> None:
     location = str(tmp_path / place)
 
-    with pytest.raises(SheetError, match="correct LAION_SHEET_OLD_MASTERS") as refusal:
+    with raises("sheet-file-unreadable") as refusal:
         read_sheet("old_masters", location)
 
     assert str(refusal.value).startswith(f"{location}: ")
@@ -367,7 +371,7 @@ def test_blank_lines_before_the_header_are_passed_over() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "\n\n"], ids=repr)
 def test_a_sheet_of_blank_lines_is_empty(text: str) -> None:
-    with pytest.raises(SheetError, match="is empty"):
+    with raises("sheet-empty"):
         parse(text)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from laion_assets.errors import LaionError
 from laion_assets.lance_images.copy import find_uncopied
 from laion_assets.operations.backup import Backup, back_up, read_backup
 from laion_assets.releases.catalog import list_releases, open_released
@@ -18,6 +17,7 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import ingest, refresh
+from laion_assets_tests.raises import raises
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ def test_another_folder_is_refused_and_stays(settings: Settings, tmp_path: Path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").touch()
 
-    with pytest.raises(LaionError, match="exists, and is not a backup"):
+    with raises("backup-place-taken"):
         back_up(settings, tmp_path / "mine")
 
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
@@ -114,7 +114,7 @@ def test_a_backup_that_fails_leaves_the_one_before(settings: Settings, tmp_path:
     path.write_bytes(content[:-1] + b"?")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    with pytest.raises(LaionError, match="is not the file that was verified"):
+    with raises("backup-raw-file-changed"):
         back_up(settings, tmp_path / "all" / "b")
 
     assert read_backup(tmp_path / "all" / "b") == before
@@ -164,5 +164,5 @@ def test_backups_during_loads_are_whole(settings: Settings, tmp_path: Path) -> N
 def test_there_is_nothing_to_back_up_before_the_first_load(
     settings: Settings, tmp_path: Path
 ) -> None:
-    with pytest.raises(LaionError, match="nothing to back up"):
+    with raises("backup-of-nothing"):
         back_up(settings, tmp_path / "b")

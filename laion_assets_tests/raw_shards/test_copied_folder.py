@@ -16,6 +16,7 @@ from laion_assets.raw_shards.sources.source import SourceRules
 from laion_assets.settings import Settings
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import load
+from laion_assets_tests.raises import raises
 
 RULES = SourceRules()
 
@@ -69,9 +70,9 @@ def test_another_content_of_the_same_size_is_noticed(copied: tuple[RawStore, Pat
     write(store.path("s"), "a cat"[:5])
     before = store.path("s").read_bytes()
 
-    with pytest.raises(ShardError, match="changed after it was verified"):
+    with raises("raw-file-changed"):
         store.read("s")
-    with pytest.raises(ShardError, match="no such file"):
+    with raises("file-missing"):
         bring_shard([str(source)], "s", store, RULES)
     assert store.path("s").read_bytes() == before
 
@@ -82,7 +83,7 @@ def test_a_source_that_may_still_be_there_is_not_taken_for_gone(
     """What cannot be asked at the moment may have a newer file."""
     store, _ = copied
 
-    with pytest.raises(ShardError, match="unknown scheme"):
+    with raises("scheme-unknown"):
         bring_shard(["ftp://a.test/*.parquet"], "s", store, RULES)
 
 

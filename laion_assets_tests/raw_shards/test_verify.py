@@ -113,7 +113,7 @@ def spoil_a_name(path: Path) -> None:
 
 
 NOT_PARQUET = "and not a parquet file; correct the address, or fetch it again"
-CUT_OFF = "is cut off, its end is no parquet footer; fetch it again"
+CUT_OFF = "is cut off: it does not end with a parquet footer; fetch it again"
 UNREADABLE = "which cannot be read; write the file again with zstd or snappy"
 NO_FOOTER = "is damaged: its footer cannot be read"
 WRONG_LENGTH = "Invalid Input Error: Footer length error in file 'FILE'"

@@ -18,6 +18,7 @@ from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import ingest
+from laion_assets_tests.raises import raises
 
 CAPTIONS = [
     "A red dress",
@@ -151,12 +152,12 @@ NO_VALUES: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("case", NO_VALUES)
 def test_what_no_value_can_be_is_refused(case: str) -> None:
     (name,) = NO_VALUES[case]
-    with pytest.raises(LaionError, match=f"{name}: .* is no value"):
+    with pytest.raises(LaionError, match=f"{name}: .* is not a value"):
         SearchFilter(**NO_VALUES[case])  # type: ignore[arg-type]
 
 
 def test_a_query_of_a_book_is_refused(settings: Settings, tag: str) -> None:
-    with pytest.raises(LaionError, match="the query has 20,000 characters; 2,000 at most"):
+    with raises("query-too-long"):
         open_search(LanceStore(settings.lance_dir), tag).find("red " * 5000)
 
 

@@ -13,6 +13,7 @@ import pytest
 from laion_assets.errors import DatabaseBusyError, LaionError
 from laion_assets.schemas import TABLES
 from laion_assets.stores.database import Database, stream
+from laion_assets_tests.raises import raises
 
 HOLD = """
 import duckdb, sys
@@ -112,7 +113,7 @@ def test_a_reader_cannot_write(database: Database) -> None:
 
 
 def test_reading_without_a_database_says_what_to_do(database: Database) -> None:
-    with pytest.raises(LaionError, match="laion backfill"), database.read():
+    with raises("database-missing"), database.read():
         pass
 
 

@@ -15,7 +15,6 @@ import pytest
 import requests
 from pydantic import TypeAdapter
 
-from laion_assets.errors import LaionError
 from laion_assets.operations.traces import remove_traces
 from laion_assets.raw_shards.samples import SAMPLE_METADATA
 from laion_assets.releases.cleanup import delete_release
@@ -29,6 +28,7 @@ from laion_assets.web.limits import Limits
 from laion_assets.web.pages import PAGES
 from laion_assets.web.visit import Page
 from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.raises import raises
 from laion_assets_tests.web.conftest import (
     FORMULA,
     HOSTILE,
@@ -518,7 +518,7 @@ def test_the_release_that_is_asked_for_is_shown(released: Released) -> None:
     shelf = Shelf(LanceStore(released.settings.lance_dir), released.release)
     shelf.refresh()
     assert shelf.current.manifest.release == released.release
-    with pytest.raises(LaionError, match="no release 'never'"):
+    with raises("page-wanted-release-unknown"):
         Shelf(LanceStore(released.settings.lance_dir), "never").refresh()
 
 

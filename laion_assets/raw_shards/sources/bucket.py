@@ -51,7 +51,7 @@ def list_bucket(location: str, rules: SourceRules) -> list[Source | ShardError]:
     bucket = pattern.partition("/")[0]
     if not _BUCKET.fullmatch(bucket) or not pattern.partition("/")[2]:
         raise ShardError(
-            f"{location}: not of the form s3://<bucket>/<path or glob>; correct it",
+            f"{location}: expected s3://<bucket>/<path or glob>; correct it",
             code="bucket-location-invalid",
         )
     with _name_failures(location):

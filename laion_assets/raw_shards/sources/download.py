@@ -118,7 +118,8 @@ def _check_same(source: Source, response: requests.Response, part: Part, begun: 
     if begun.validator and validator and validator != begun.validator:
         part.remove()
         raise PassingError(
-            f"{source.name}: the file changed while it came; try again", code="download-changed"
+            f"{source.name}: the file changed during the download; try again",
+            code="download-changed",
         )
 
 
@@ -128,7 +129,8 @@ def _check_whole(source: Source, response: requests.Response, part: Part, begun:
         return begun
     part.remove()
     raise PassingError(
-        f"{source.name}: the server has less than came before; try again", code="download-shrank"
+        f"{source.name}: the file on the server is shorter than what was downloaded; try again",
+        code="download-shrank",
     )
 
 
@@ -153,7 +155,7 @@ def _check_promise(source: Source, answer: Answer) -> None:
         )
     if (coding := answer.response.headers.get("Content-Encoding", "identity")) != "identity":
         raise ShardError(
-            f"{source.name}: sent with coding {coding}; have it sent as it is",
+            f"{source.name}: the server sent it with encoding {coding}; serve the plain file",
             code="download-encoded",
         )
 
@@ -178,7 +180,7 @@ def _receive(source: Source, response: requests.Response, part: Part, report: Re
     if total is not None and done > total:
         part.remove()
         raise PassingError(
-            f"{source.name}: {done:,} bytes came instead of {total:,}; try again",
+            f"{source.name}: received {done:,} of {total:,} bytes; try again",
             code="download-incomplete",
         )
 
@@ -190,7 +192,7 @@ def _check_room(source: Source, part: Part, missing_bytes: int) -> None:
             part.remove()
         raise ShardError(
             f"{source.name}: needs {missing_bytes:,} bytes, and the disk has {free_bytes:,} left; "
-            "make room, what has come stays",
+            "make room, then try again: the download resumes",
             code="download-without-room",
         )
 
@@ -228,7 +230,7 @@ def _measure(source: Source, response: requests.Response, part: Part) -> tuple[i
     if place is None or int(place[1]) != part.count_bytes():
         part.remove()
         raise PassingError(
-            f"{source.name}: the server sent another part than asked for; try again",
+            f"{source.name}: the server sent another part of the file than requested; try again",
             code="download-wrong-part",
         )
     # A server may not say how long the whole is; this part goes to its end all the same.

@@ -72,7 +72,8 @@ def describe_file(path: Path) -> Source:
         raise is_a_folder(absolute)
     if not S_ISREG(status.st_mode):
         raise ShardError(
-            f"{absolute}: is no regular file; leave it out of LAION_SHARDS", code="file-not-regular"
+            f"{absolute}: is not a regular file; leave it out of LAION_SHARDS",
+            code="file-not-regular",
         )
     return Source(shard, absolute, absolute, f"{status.st_size}-{status.st_mtime_ns}")
 

@@ -74,7 +74,7 @@ def list_hub(location: str, rules: SourceRules) -> list[Source | ShardError]:
     location = hide_secrets(location)
     if match is None:
         raise ShardError(
-            f"{location}: not of the form {FORM}; correct LAION_SHARDS", code="hub-location-invalid"
+            f"{location}: expected {FORM}; correct LAION_SHARDS", code="hub-location-invalid"
         )
     pattern = match[3].rstrip("/")
     dataset = _Dataset(location, match[1], unquote(match[2] or "main"), pattern)
@@ -128,7 +128,7 @@ def _list_tree(dataset: _Dataset, rules: SourceRules) -> Iterator[dict[str, obje
             )
             yield from entries
     raise ShardError(
-        f"{dataset.location}: the Hub's list does not end; name a folder in it",
+        f"{dataset.location}: the Hub's list of files does not end; name a folder in it",
         code="hub-list-endless",
     )
 

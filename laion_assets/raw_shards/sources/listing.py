@@ -41,6 +41,7 @@ class Listing:
         sources: the file of each shard, by shard, in the order of their names.
         refused: why a shard cannot be told, by shard: two files would make it.
         unlisted: why a location cannot be listed, a line each.
+        unlisted_code: the code of the first of these errors.
         misnamed: why a file cannot be a shard, a line each.
         warnings: what is dangerous, a line each.
         are_all_gone: whether every location that cannot be listed is a file that is not there.
@@ -49,6 +50,7 @@ class Listing:
     sources: dict[str, Source] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
+    unlisted_code: str = ""
     misnamed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     are_all_gone: bool = True
@@ -88,6 +90,7 @@ def list_shards(
                 )
         except LaionError as error:
             listing.unlisted.append(str(error))
+            listing.unlisted_code = listing.unlisted_code or error.code
             listing.are_all_gone &= isinstance(error, GoneError)
     for shard in listing.refused:
         del listing.sources[shard]
@@ -101,6 +104,7 @@ def join_listings(listings: Iterable[Listing]) -> Listing:
     for listing in listings:
         joined.refused |= listing.refused
         joined.unlisted += listing.unlisted
+        joined.unlisted_code = joined.unlisted_code or listing.unlisted_code
         joined.misnamed += listing.misnamed
         joined.warnings += listing.warnings
         joined.are_all_gone &= listing.are_all_gone
@@ -169,8 +173,8 @@ def find_shard(
     if shard in listing.refused:
         raise ShardError(listing.refused[shard], code="shard-refused")
     if shard not in listing.sources and listing.unlisted:
-        error = GoneError if listing.are_all_gone else ShardError
-        raise error(listing.unlisted[0])
+        error_type = GoneError if listing.are_all_gone else ShardError
+        raise error_type(listing.unlisted[0], code=listing.unlisted_code)
     return listing.sources.get(shard)
 
 
@@ -232,7 +236,8 @@ def _split_checksum(location: str) -> tuple[str, str | None]:
     checksum = _CHECKSUM.fullmatch(fragment)
     if fragment.lower().startswith("sha256=") and not checksum:
         raise ShardError(
-            f"{hide_secrets(url)}: {fragment} is no SHA-256 of 64 hexadecimal digits; correct it",
+            f"{hide_secrets(url)}: {fragment} is not a SHA-256 of 64 hexadecimal digits; "
+            "correct it",
             code="checksum-invalid",
         )
     return url, checksum[1].lower() if checksum else None
@@ -241,7 +246,7 @@ def _split_checksum(location: str) -> tuple[str, str | None]:
 def _promise(found: list[Source | ShardError], sha256: str | None) -> Iterator[Source | ShardError]:
     if sha256 and len(found) > 1:
         raise ShardError(
-            f"#sha256={sha256}: stands for {len(found)} files; give each its own",
+            f"#sha256={sha256}: matches {len(found)} files; give each its own",
             code="checksum-of-several-files",
         )
     for source in found:

@@ -119,7 +119,7 @@ def shard_of(file_name: str, place: str) -> str:
         )
     if "..." in shard or not shard.isprintable():
         raise ShardError(
-            f"{place!r}: no name with ... or a control sign; rename the file",
+            f"{place!r}: a shard's name has no ... or control characters; rename the file",
             code="shard-name-control-character",
         )
     if shard in {".", ".."}:
@@ -152,7 +152,8 @@ def describe_each(
 def is_a_folder(place: str) -> ShardError:
     """Returns the error about a folder, which Spark also writes with the suffix of a file."""
     return ShardError(
-        f"{place}: a folder; write {place}/*{SUFFIX} in LAION_SHARDS", code="location-is-a-folder"
+        f"{place}: is a folder; write {place}/*{SUFFIX} in LAION_SHARDS",
+        code="location-is-a-folder",
     )
 
 

@@ -88,16 +88,16 @@ def describe_url(url: str, sha256: str | None) -> Source:
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ShardError(f"{name}: no usable URL; correct LAION_SHARDS", code="url-invalid")
+        raise ShardError(f"{name}: not a valid URL; correct LAION_SHARDS", code="url-invalid")
     if "@" in parts.netloc:
         raise ShardError(
-            f"{name}: a password in LAION_SHARDS can be seen; put it in ~/.netrc",
+            f"{name}: others can read a password in LAION_SHARDS; put it in ~/.netrc",
             code="url-with-password",
         )
     if "*" in parts.path:
         raise ShardError(
-            f"{name}: a web server lists no files; write a range as {{00000..00127}}, or use "
-            "hf:// or s3://",
+            f"{name}: a web server does not list its files; write a range as {{00000..00127}}, "
+            "or use hf:// or s3://",
             code="url-with-glob",
         )
     file_name = unquote(parts.path.rpartition("/")[2])

@@ -264,7 +264,7 @@ def test_a_folder_named_as_a_file_is_named_with_what_to_write(
 
     assert listing.sources == {}
     assert listing.problems == [
-        f"{place}/spark.parquet: a folder; write {place}/spark.parquet/*.parquet in LAION_SHARDS"
+        f"{place}/spark.parquet: is a folder; write {place}/spark.parquet/*.parquet in LAION_SHARDS"
     ]
 
 

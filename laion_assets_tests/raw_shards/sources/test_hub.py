@@ -240,7 +240,7 @@ def test_bytes_that_are_not_those_of_the_list_are_refused(
         fetch_shard(source, store, rules)
 
     assert str(refusal.value) == (
-        f"{source.name}: SHA-256 is {sha256(other)}, and should be {sha256(content)}; "
+        f"{source.name}: SHA-256 is {sha256(other)} but should be {sha256(content)}; "
         "fetch it again or correct LAION_SHARDS"
     )
     assert list(store.folder.iterdir()) == []

@@ -5,6 +5,7 @@ import pytest
 
 from laion_assets.errors import ShardError
 from laion_assets.raw_shards.sources.listing import expand_ranges, find_shard, list_shards
+from laion_assets_tests.raises import raises
 
 
 def places(*locations: str) -> dict[str, Path]:
@@ -121,7 +122,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(pipe)
 
     assert problems(str(tmp_path / "*.parquet")) == [
-        f"{pipe}: is no regular file; leave it out of LAION_SHARDS"
+        f"{pipe}: is not a regular file; leave it out of LAION_SHARDS"
     ]
 
 
@@ -133,7 +134,8 @@ def test_a_bad_name_in_a_glob_hides_no_other(tmp_path: Path) -> None:
 
     assert list(listing.sources) == ["s"]
     assert listing.problems == [
-        f"'{tmp_path}/a...b.parquet': no name with ... or a control sign; rename the file"
+        f"'{tmp_path}/a...b.parquet': a shard's name has no ... or control characters; "
+        "rename the file"
     ]
 
 
@@ -194,7 +196,7 @@ def test_a_shard_is_not_called_gone_while_a_location_cannot_be_listed(tmp_path: 
     locations = [str(tmp_path / "*.parquet"), str(tmp_path / "none.parquet")]
 
     assert find_shard(locations, "s") is not None
-    with pytest.raises(ShardError, match="no such file; correct LAION_SHARDS"):
+    with raises("file-missing"):
         find_shard(locations, "t")
 
 
@@ -266,12 +268,12 @@ REFUSED = {
     ),
     "password": (
         "https://me:secret@a.test/s.parquet?key=secret",
-        "https://a.test/s.parquet: a password in LAION_SHARDS can be seen; put it in ~/.netrc",
+        "https://a.test/s.parquet: others can read a password in LAION_SHARDS; put it in ~/.netrc",
     ),
-    "no host": ("https:///s.parquet", "https:///s.parquet: no usable URL; correct LAION_SHARDS"),
+    "no host": ("https:///s.parquet", "https:///s.parquet: not a valid URL; correct LAION_SHARDS"),
     "bad port": (
         "https://a.test:x/s.parquet",
-        "https://a.test:x/s.parquet: no usable URL; correct LAION_SHARDS",
+        "https://a.test:x/s.parquet: not a valid URL; correct LAION_SHARDS",
     ),
     "no parquet": (
         "https://a.test/s.csv?x=s.parquet",
@@ -283,15 +285,17 @@ REFUSED = {
     ),
     "control sign": (
         "https://a.test/a%00b.parquet",
-        "'https://a.test/a%00b.parquet': no name with ... or a control sign; rename the file",
+        "'https://a.test/a%00b.parquet': a shard's name has no ... or control characters; "
+        "rename the file",
     ),
     "short checksum": (
         "https://a.test/s.parquet#sha256=abc",
-        "https://a.test/s.parquet: sha256=abc is no SHA-256 of 64 hexadecimal digits; correct it",
+        "https://a.test/s.parquet: sha256=abc is not a SHA-256 of 64 hexadecimal digits; "
+        "correct it",
     ),
     "one checksum for two": (
         f"https://a.test/{{0..1}}.parquet#sha256={SHA256}",
-        f"#sha256={SHA256}: stands for 2 files; give each its own",
+        f"#sha256={SHA256}: matches 2 files; give each its own",
     ),
     "hub model": (
         "hf://models/a/b/s.parquet",
@@ -300,7 +304,7 @@ REFUSED = {
     ),
     "secrets of a bucket": (
         "s3://key:secret@bucket/s.parquet?x=secret",
-        "s3://bucket/s.parquet: not of the form s3://<bucket>/<path or glob>; correct it",
+        "s3://bucket/s.parquet: expected s3://<bucket>/<path or glob>; correct it",
     ),
     "secrets of the Hub": (
         "hf://me:secret@datasets/a/b/s.parquet",
@@ -309,7 +313,7 @@ REFUSED = {
     ),
     "no bucket": (
         "s3:///s.parquet",
-        "s3:///s.parquet: not of the form s3://<bucket>/<path or glob>; correct it",
+        "s3:///s.parquet: expected s3://<bucket>/<path or glob>; correct it",
     ),
 }
 

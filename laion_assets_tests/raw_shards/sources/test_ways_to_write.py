@@ -115,7 +115,7 @@ def test_a_pattern_on_a_web_server_is_named(location: str) -> None:
 
     assert listing.sources == {}
     assert listing.problems[0].endswith(
-        ": a web server lists no files; write a range as {00000..00127}, or use hf:// or s3://"
+        ": a web server does not list its files; write a range as {00000..00127}, or use hf:// or s3://"
     )
 
 
