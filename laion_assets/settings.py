@@ -177,11 +177,15 @@ def _split_locations(text: str) -> tuple[str, ...]:
 def _read_pictures(text: str, contact: str | None) -> str:
     word = _unquote(text).lower() or "given"
     if word not in PICTURES:
-        raise SettingsError(f"LAION_PICTURES: {text!r} is not one of {', '.join(PICTURES)}")
+        raise SettingsError(
+            f"LAION_PICTURES: {text!r} is not one of {', '.join(PICTURES)}",
+            code="pictures-setting-unknown",
+        )
     if word == "fetch" and contact is None:
         raise SettingsError(
             "LAION_PICTURES: `fetch` needs LAION_FETCH_CONTACT; set it to an e-mail address or a "
-            "web page that servers may write to"
+            "web page that servers may write to",
+            code="fetch-contact-missing",
         )
     return word
 

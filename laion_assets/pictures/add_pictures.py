@@ -147,7 +147,8 @@ def _check_loaded(connection: duckdb.DuckDBPyConnection, raw: RawShard) -> None:
     loads = connection.execute(query, {"shard": raw.shard}).fetchall()
     if not any(sha256 == raw.sha256 for _, sha256, _ in loads):
         raise StaleTableError(
-            f"shard {raw.shard!r}: DuckDB does not have its present file; materialize `images`"
+            f"shard {raw.shard!r}: DuckDB does not have its newest file; materialize `images`",
+            code="picture-shard-not-loaded",
         )
 
 
@@ -254,7 +255,9 @@ def _take_pictures(store: LanceStore, addresses: pa.Array, is_kept: pa.Array) ->
     images = taken["image"].combine_chunks()
     if len(images) != is_kept.true_count:
         raise StaleTableError(
-            "rows were replaced while their pictures were read; run it again", is_passing=True
+            "rows were replaced while their pictures were read; run it again",
+            is_passing=True,
+            code="picture-rows-replaced",
         )
     nulls = pa.nulls(len(addresses), images.type)
     return pc.replace_with_mask(nulls, is_kept, images)

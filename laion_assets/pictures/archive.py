@@ -60,12 +60,16 @@ def open_archive(path: Path, name: str) -> Iterator[Archive]:
                 if member.isfile() and suffix.lower() in SUFFIXES:
                     places.setdefault(key, (member.offset_data, member.size))
                 if member.offset_data + member.size > file_bytes:
-                    raise ShardError(f"{name}: is cut off in {member.name}; fetch it again")
+                    raise ShardError(
+                        f"{name}: is cut off in {member.name}; fetch it again",
+                        code="archive-cut-off",
+                    )
                 # It would else remember a kilobyte for each member.
                 archive.members = []  # type: ignore[attr-defined]
     except tarfile.TarError as error:
         raise ShardError(
-            f"{name}: is no uncompressed tar archive ({first_line(error)}); fetch it again"
+            f"{name}: is not an uncompressed tar archive ({first_line(error)}); fetch it again",
+            code="archive-unreadable",
         ) from error
     descriptor = os.open(path, os.O_RDONLY)
     try:

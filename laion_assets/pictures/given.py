@@ -78,7 +78,8 @@ class GivenPictures:
                 self._part = next(self._parts, None)
                 if self._part is None:
                     raise LaionError(
-                        f"row {rows[done]} is not in the file any more; materialize `raw_shards`"
+                        f"row {rows[done]} is not in the file any more; materialize `raw_shards`",
+                        code="picture-row-missing",
                     )
                 continue
             end = int(rows.searchsorted(part.start + len(part.rows)))

@@ -52,9 +52,14 @@ class Bounds:
         except ValueError:
             at_least = below = None
         if not dots or (at_least is None and below is None):
-            raise LaionError(f"{text!r} is no range; write 6.5..7, 6.5.. or ..7")
+            raise LaionError(
+                f"{text!r} is not a range; write 6.5..7, 6.5.. or ..7", code="filter-range-invalid"
+            )
         if at_least is not None and below is not None and not at_least < below:
-            raise LaionError(f"{text!r} has nothing in it; write the smaller number first")
+            raise LaionError(
+                f"{text!r} is an empty range; write the smaller number first",
+                code="filter-range-empty",
+            )
         return cls(at_least, below)
 
     def __str__(self) -> str:
@@ -142,7 +147,8 @@ class SearchFilter:
             place = read_place(self.site)
             if place is None:
                 raise LaionError(
-                    f"site: there is no host in {self.site!r}; write example.com or an address"
+                    f"site: there is no host in {self.site!r}; write example.com or an address",
+                    code="filter-site-invalid",
                 )
             conditions.append(match_place(place, has_sites=self.has_sites))
         return " AND ".join(conditions)

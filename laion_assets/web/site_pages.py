@@ -170,7 +170,10 @@ def _select_domains(visit: Visit, containing: str = "", order: CountOrder = "cou
         return visit.release.domains.select(containing, order)
     place = read_place(site)
     if place is None:
-        raise LaionError(f"site: there is no host in {site!r}; write example.com or an address")
+        raise LaionError(
+            f"site: there is no host in {site!r}; write example.com or an address",
+            code="page-site-invalid",
+        )
     return visit.release.sites.select_hosts(place.site, containing, order)
 
 

@@ -203,7 +203,7 @@ def test_an_archive_that_cannot_be_read_is_named(
 ) -> None:
     source = write_shard("a", **texts(1), key=["0"])
     source.with_suffix(".tar").write_bytes(content)
-    with pytest.raises(ShardError, match=r"a.tar: is no uncompressed tar archive"):
+    with pytest.raises(ShardError, match=r"a.tar: is not an uncompressed tar archive"):
         bring(settings, source)
 
 
