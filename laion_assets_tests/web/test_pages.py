@@ -673,6 +673,6 @@ def test_a_page_says_what_it_did_not_understand_and_what_it_does(site: Site) -> 
     assert "90 images matching fo*" in " ".join(
         re.sub("<.+?>", "", site.get("/search?q=fo*").text).split()
     )
-    assert site.get("/search.json?q=-fox").json()["reason"].startswith("say what to look for")
+    assert site.get("/search.json?q=-fox").json()["reason"].startswith("add a word to look for")
     for address in ("/about", "/search"):
         assert 'id="query"' in site.get(address).text

@@ -343,7 +343,7 @@ def test_a_folder_named_as_a_file_is_named_with_what_to_write(
     hub.publish(DATASET, {path: make_shard(path) for path in SPARK})
 
     assert list_badly(f"{PLACE}/{location}", rules) == (
-        f"{PLACE}/spark.parquet: a folder; write {PLACE}/spark.parquet/*.parquet in LAION_SHARDS"
+        f"{PLACE}/spark.parquet: is a folder; write {PLACE}/spark.parquet/*.parquet in LAION_SHARDS"
     )
 
 

@@ -207,7 +207,7 @@ def test_one_file_by_two_ways_is_one_shard(tmp_path: Path) -> None:
 
 def test_a_folder_is_refused_with_the_glob_to_write(tmp_path: Path) -> None:
     assert problems(str(tmp_path)) == [
-        f"{tmp_path}: a folder; write {tmp_path}/*.parquet in LAION_SHARDS"
+        f"{tmp_path}: is a folder; write {tmp_path}/*.parquet in LAION_SHARDS"
     ]
 
 
@@ -299,7 +299,7 @@ REFUSED = {
     ),
     "hub model": (
         "hf://models/a/b/s.parquet",
-        "hf://models/a/b/s.parquet: not of the form "
+        "hf://models/a/b/s.parquet: expected "
         "hf://datasets/<org>/<name>[@revision]/<path or glob>; correct LAION_SHARDS",
     ),
     "secrets of a bucket": (
@@ -308,7 +308,7 @@ REFUSED = {
     ),
     "secrets of the Hub": (
         "hf://me:secret@datasets/a/b/s.parquet",
-        "hf://datasets/a/b/s.parquet: not of the form "
+        "hf://datasets/a/b/s.parquet: expected "
         "hf://datasets/<org>/<name>[@revision]/<path or glob>; correct LAION_SHARDS",
     ),
     "no bucket": (

@@ -73,13 +73,13 @@ def test_files_are_found_in_any_case_and_below_the_home(home: Path, location: st
 
 NAMED = {
     "~/laion/none*.parquet": "{home}/laion/none*.parquet: matches no file",
-    "~/laion/spark.parquet": "{home}/laion/spark.parquet: a folder; write "
+    "~/laion/spark.parquet": "{home}/laion/spark.parquet: is a folder; write "
     "{home}/laion/spark.parquet/*.parquet in LAION_SHARDS",
-    "~/laion/spark.parquet/": "{home}/laion/spark.parquet: a folder; write "
+    "~/laion/spark.parquet/": "{home}/laion/spark.parquet: is a folder; write "
     "{home}/laion/spark.parquet/*.parquet in LAION_SHARDS",
-    "~/laion/s*.parquet": "{home}/laion/spark.parquet: a folder; write "
+    "~/laion/s*.parquet": "{home}/laion/spark.parquet: is a folder; write "
     "{home}/laion/spark.parquet/*.parquet in LAION_SHARDS",
-    "~/laion": "{home}/laion: a folder; write {home}/laion/*.parquet in LAION_SHARDS",
+    "~/laion": "{home}/laion: is a folder; write {home}/laion/*.parquet in LAION_SHARDS",
     "~/none.parquet": "{home}/none.parquet: no such file; correct LAION_SHARDS",
 }
 
