@@ -237,7 +237,7 @@ def test_repeated_names_that_nobody_reads_are_no_reason_to_refuse(names: tuple[s
 
 @pytest.mark.parametrize("name", ["File_Row_Number", "FILE_ROW_NUMBER"])
 def test_no_case_hides_the_row_number(name: str) -> None:
-    with pytest.raises(ShardError, match=f"column {name} hides"):
+    with pytest.raises(ShardError, match=f"column {name} has the name of"):
         check_columns(pa.table({"URL": URL, "TEXT": TEXT, name: [1]}).schema, "s")
 
 
