@@ -194,7 +194,8 @@ def _read_contact(text: str) -> str | None:
     contact = _unquote(text)
     if contact and not _CONTACT.fullmatch(contact):
         raise SettingsError(
-            f"LAION_FETCH_CONTACT: {contact!r} is no e-mail address and no web page; correct it"
+            f"LAION_FETCH_CONTACT: {contact!r} is no e-mail address and no web page; correct it",
+            code="fetch-contact-unusable",
         )
     return contact or None
 

@@ -31,7 +31,10 @@ def retry(shards: tuple[str, ...], no_refresh: bool) -> None:
 
     settings = load_settings()
     if settings.pictures != "fetch":
-        raise LaionError("nothing is fetched; set LAION_PICTURES=fetch and LAION_FETCH_CONTACT")
+        raise LaionError(
+            "nothing is fetched; set LAION_PICTURES=fetch and LAION_FETCH_CONTACT",
+            code="fetch-is-off",
+        )
     passing = find_passing(Database(settings.database))
     chosen = [shard for shard in shards or passing if shard in passing]
     if not chosen:

@@ -75,12 +75,18 @@ class PictureRules(dg.ConfigurableResource):  # type: ignore[type-arg]
         from laion_assets.pictures.fetching.rules import FetchRules, Mode, SizeRules
 
         if not self.contact:
-            raise LaionError("nothing is fetched without LAION_FETCH_CONTACT; set it")
+            raise LaionError(
+                "nothing is fetched without LAION_FETCH_CONTACT; set it",
+                code="fetch-without-contact",
+            )
         try:
             mode = Mode(self.resize)
             networks = tuple(map(ip_network, self.allowed_networks))
         except ValueError as error:
-            raise LaionError(f"the rules of `picture_rules` cannot be used: {error}") from error
+            raise LaionError(
+                f"the rules of `picture_rules` cannot be used: {error}",
+                code="picture-rules-unusable",
+            ) from error
         return FetchRules(
             contact=self.contact,
             sizes=SizeRules(mode, self.size, self.quality, self.max_pixels),

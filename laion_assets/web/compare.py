@@ -74,7 +74,7 @@ def _count(
     try:
         answer = find_hits(release, query.of(phrase), 0, 0)
     except LaionError as error:
-        raise LaionError(f"{phrase[:100]}: {error}") from None
+        raise LaionError(f"{phrase[:100]}: {error}", code="compare-phrase-unusable") from None
     counted = ReleaseCount(
         release=release.manifest.release,
         released_at=release.manifest.released_at,

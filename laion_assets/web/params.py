@@ -55,10 +55,15 @@ def _list_phrases(value: object) -> object:
         return value
     phrases = dict.fromkeys(text.strip() for text in value if text.strip())
     if len(phrases) > MAX_PHRASES:
-        raise LaionError(f"{len(phrases)} phrases to compare; {MAX_PHRASES} at most")
+        raise LaionError(
+            f"{len(phrases)} phrases to compare; {MAX_PHRASES} at most", code="compare-too-many"
+        )
     for text in phrases:
         if len(text) > MAX_QUERY_LENGTH:
-            raise LaionError(f"a phrase has {len(text):,} characters; {MAX_QUERY_LENGTH:,} at most")
+            raise LaionError(
+                f"a phrase has {len(text):,} characters; {MAX_QUERY_LENGTH:,} at most",
+                code="compare-phrase-too-long",
+            )
     return tuple(phrases)
 
 
