@@ -231,6 +231,8 @@ def print_manifest(manifest: Manifest) -> None:
         "Release": manifest.release,
         "When": f"{manifest.released_at:%Y-%m-%d %H:%M:%S} UTC",
         "Content SHA-256": manifest.content_sha256,
+        "Columns SHA-256": manifest.columns_sha256 or "none",
+        "Pictures": f"{manifest.picture_count:,} ({manifest.picture_bytes / 1e6:,.1f} MB)",
         "Rows": _join(manifest.row_counts, "{name} {value:,}"),
         "Lance versions": _join(manifest.lance_versions, "{name} {value}"),
         "Made with": _join(manifest.versions, "{name} {value}"),

@@ -69,7 +69,7 @@ def _make_samples(settings: Settings) -> None:
     shards = [path.stem for path in paths]
     with open_instance() as instance:
         register_shards(settings, instance)
-        is_done = load_shards(settings, instance, shards, is_refreshing=True)
+        is_done = load_shards(settings, instance, shards, is_refreshing=True, pictured=shards)
     if not is_done:
         sys.exit(1)
     print_report(settings)

@@ -14,7 +14,7 @@ from laion_assets.stores.column_files import ColumnFiles, ColumnSet, RowSpan, wr
 from laion_assets.stores.columns import NotedColumns
 from laion_assets.stores.database import open_engine
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.shard_fragments import find_fragments, select_shards
+from laion_assets.stores.shard_fragments import find_fragments, find_fragments_with, select_shards
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -120,16 +120,8 @@ class Carrier:
 
 def _has_values(dataset: lance.LanceDataset, fragments: Sequence[int], schema: pa.Schema) -> bool:
     """Returns whether a fragment has a file for these columns, all of which the table has."""
-    ids = {f.name(): f.id() for f in dataset.lance_schema.fields() if f.name() in schema.names}
-    if len(ids) < len(schema):
-        return False
-    wanted = set(ids.values())
-    metadata = {f.fragment_id: f for f in dataset.get_fragments()}
-    return any(
-        not wanted.isdisjoint(file.fields)
-        for number in fragments
-        for file in metadata[number].data_files()
-    )
+    is_known = set(schema.names) <= set(dataset.schema.names)
+    return is_known and not find_fragments_with(dataset, schema.names).isdisjoint(fragments)
 
 
 def _take(

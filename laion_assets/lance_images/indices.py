@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 from laion_assets.lance_images.caption_words import CaptionWords
+from laion_assets.schemas import ADDED_COLUMNS
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.shard_fragments import find_fragments_with
 
 if TYPE_CHECKING:
     import lance
@@ -160,15 +162,21 @@ def _update_scalars(store: LanceStore) -> None:
 def join_fragments(store: LanceStore) -> int:
     """Joins neighbouring small fragments if that saves many; returns how many it saved.
 
+    Fragments with columns that came later, such as pictures, stay as they are: joining them would
+    write all of these again.
+
     Where a shard is replaced meanwhile nothing is joined, and it is tried again another time.
     """
     dataset = store.open("images")
-    sizes = [fragment.count_rows() for fragment in dataset.get_fragments()]
-    small = [size for size in sizes if size < SMALL_FRAGMENT_ROWS]
+    heavy = find_fragments_with(dataset, {c.name for cs in ADDED_COLUMNS.values() for c in cs})
+    sizes = {fragment.fragment_id: fragment.count_rows() for fragment in dataset.get_fragments()}
+    small = [n for id_, n in sizes.items() if n < SMALL_FRAGMENT_ROWS and id_ not in heavy]
     if len(small) - sum(small) / SMALL_FRAGMENT_ROWS < MIN_FRAGMENTS_SAVED:
         return 0
     try:
-        dataset.optimize.compact_files(target_rows_per_fragment=SMALL_FRAGMENT_ROWS)
+        dataset.optimize.compact_files(
+            target_rows_per_fragment=SMALL_FRAGMENT_ROWS, excluded_fragment_ids=sorted(heavy)
+        )
     except OSError as error:
         # Lance has no class of its own for it here.
         if "conflict" not in str(error).lower():

@@ -13,6 +13,7 @@ from laion_assets.orchestration.overtaken import is_overtaken, warn_overtaken
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 if TYPE_CHECKING:
+    from laion_assets.releases.manifest import Manifest
     from laion_assets.releases.publish import Publication
 
 # A page with thousands of lines is no page; `laion release show` has them all.
@@ -79,11 +80,16 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
                 return
             published = publish_release(*stores, kinds, replace(order, is_partial=True))
         yield dg.MaterializeResult(
-            data_version=dg.DataVersion(published.manifest.content_sha256),
+            data_version=dg.DataVersion(_name_content(published.manifest)),
             metadata=_describe(published),
         )
 
     return release
+
+
+def _name_content(manifest: "Manifest") -> str:
+    pictures = f"+{manifest.columns_sha256}" if manifest.columns_sha256 else ""
+    return manifest.content_sha256 + pictures
 
 
 def _describe(published: "Publication") -> dict[str, Any]:
@@ -99,6 +105,9 @@ def _describe(published: "Publication") -> dict[str, Any]:
         "shards_outdated": len(manifest.outdated),
         "lance_version": manifest.lance_versions["images"],
         "content_sha256": manifest.content_sha256,
+        "columns_sha256": manifest.columns_sha256 or "none",
+        "pictures": manifest.picture_count,
+        "picture_bytes": manifest.picture_bytes,
         "versions_removed": published.cleaning.version_count,
         "freed_bytes": published.cleaning.freed_bytes,
         "fragments_saved": published.fragments_saved,

@@ -14,6 +14,7 @@ from laion_assets.counts.refresh import (
 )
 from laion_assets.errors import StaleTableError
 from laion_assets.releases.catalog import list_count_tables, newest_release, open_released
+from laion_assets.releases.columns_of_release import are_released
 from laion_assets.releases.manifest import Manifest
 from laion_assets.releases.partial import show_released
 from laion_assets.stores.database import Database
@@ -74,7 +75,7 @@ def _is_released(
         for s in manifest.shards
         if s.shard not in without
     ]
-    if contents != sorted(released):
+    if contents != sorted(released) or not are_released(connection, manifest, without):
         return False
     sheets = {
         sheet["kind"]: sheet["sha256"]

@@ -91,6 +91,44 @@ class OutdatedShard(Record):
         return f"{held} {self.shard}: its load of {self.loaded_at:%Y-%m-%d %H:%M} was not in Lance"
 
 
+class PictureSource(Record):
+    """Where pictures of a shard came from.
+
+    Attributes:
+        source: `given`: the shard brought them.
+        picture_count: how many.
+        byte_count: their size.
+    """
+
+    source: str
+    picture_count: int
+    byte_count: int
+
+
+class ReleasedColumns(Record):
+    """Columns of a shard in a release that came after its rows, such as its pictures.
+
+    Attributes:
+        shard: partition key.
+        column_set: the asset that wrote them.
+        value_count: rows that have them.
+        data_bytes: size of their files.
+        digest: SHA-256 of the values by row, in hexadecimal; see `stores/column_digest.py`.
+        made_from: content and rules that they were made from, or `carried over`.
+        made_at: when they were written.
+        sources: of pictures, where they came from.
+    """
+
+    shard: str
+    column_set: str
+    value_count: int
+    data_bytes: int
+    digest: str
+    made_from: str
+    made_at: datetime
+    sources: tuple[PictureSource, ...] = ()
+
+
 class ReleasedSheet(Record):
     """A list of names in a release.
 
@@ -124,6 +162,8 @@ class Manifest(Record):
         versions: of the code and of the libraries that made it.
         shards: by name.
         sheets: by kind.
+        columns_sha256: digest of the columns that came after the rows; None if there are none.
+        columns: what came after the rows, by shard and set.
         outdated: shards whose present load it does not have, because Lance did not; by name.
     """
 
@@ -137,12 +177,41 @@ class Manifest(Record):
     versions: Mapping[str, str]
     shards: tuple[ReleasedShard, ...]
     sheets: tuple[ReleasedSheet, ...]
+    columns_sha256: str | None = None
+    columns: tuple[ReleasedColumns, ...] = ()
     outdated: tuple[OutdatedShard, ...] = ()
+
+    @property
+    def picture_count(self) -> int:
+        """How many pictures it has."""
+        return sum(source.picture_count for one in self.columns for source in one.sources)
+
+    @property
+    def picture_bytes(self) -> int:
+        """The size of its pictures."""
+        return sum(source.byte_count for one in self.columns for source in one.sources)
 
     @property
     def sample_count(self) -> int:
         """How many of its shards are invented."""
         return sum(shard.is_sample for shard in self.shards)
+
+
+def digest_columns(columns: Iterable[ReleasedColumns]) -> str | None:
+    """Returns the digest of the columns that came after the rows, in hexadecimal; None if none.
+
+    It is SHA-256 over a JSON object as that of `digest_content`: for each set of columns the
+    digest of each shard that has values. The digest of the content leaves them out, so that a
+    release without them has the number that it always had.
+    """
+    described: dict[str, dict[str, str]] = {}
+    for one in columns:
+        if one.value_count:
+            described.setdefault(one.column_set, {})[one.shard] = one.digest
+    if not described:
+        return None
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_content(shards: Iterable[ReleasedShard], count_digests: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from laion_assets.lance_images.copy import compare_shards
 from laion_assets.lance_images.table import remove_shards
 from laion_assets.releases.catalog import newest_release, open_released
 from laion_assets.releases.manifest import Manifest, OutdatedShard, ReleasedShard
+from laion_assets.schemas import ADDED_COLUMNS
 from laion_assets.stores.database import Database, open_engine
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.rows import fetch_rows
@@ -59,13 +60,16 @@ def take_out_unrecorded(database: Database, store: LanceStore) -> None:
 def find_carried(store: LanceStore, shards: Collection[str]) -> list[ReleasedShard]:
     """Returns the records of those shards of which Lance has the very rows of the newest release.
 
-    Every value is compared: another load can have the same ids.
+    Every value is compared, but for columns that came later: another load can have the same ids.
     """
     newest = newest_release(store)
     if newest is None or not shards:
         return []
     released, present = open_released(store, newest, "images"), store.open("images")
-    columns = [name for name in released.schema.names if name in present.schema.names]
+    later = {column.name for columns in ADDED_COLUMNS.values() for column in columns}
+    columns = [
+        name for name in released.schema.names if name in present.schema.names and name not in later
+    ]
     before, now = (_digest(dataset, columns, shards) for dataset in (released, present))
     return [
         record

@@ -25,13 +25,16 @@ from laion_assets.releases.catalog import (
     newest_release,
 )
 from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS, Cleaning, clean_versions
+from laion_assets.releases.columns_of_release import read_columns
 from laion_assets.releases.coverage import check_counts
 from laion_assets.releases.manifest import (
     MANIFEST_KEY,
     Manifest,
     OutdatedShard,
+    ReleasedColumns,
     ReleasedShard,
     ReleasedSheet,
+    digest_columns,
     digest_content,
     find_versions,
 )
@@ -104,11 +107,18 @@ class _Content:
     sheets: tuple[ReleasedSheet, ...]
     counts: Mapping[str, pa.Table]
     count_digests: Mapping[str, str]
+    columns: tuple[ReleasedColumns, ...]
     outdated: tuple[OutdatedShard, ...] = ()
 
     @property
     def digest(self) -> str:
         return digest_content(self.shards, self.count_digests)
+
+    def is_that_of(self, manifest: Manifest) -> bool:
+        return (manifest.content_sha256, manifest.columns_sha256) == (
+            self.digest,
+            digest_columns(self.columns),
+        )
 
 
 def publish_release(
@@ -145,7 +155,7 @@ def publish_release(
         content = _read_content(database, store, dataset, kinds, is_partial=order.is_partial)
         _remove_unfinished(store, dataset)
         manifest = newest_release(store)
-        is_new = manifest is None or manifest.content_sha256 != content.digest
+        is_new = manifest is None or not content.is_that_of(manifest)
         if manifest is None or is_new:
             name = _choose_name(store, dataset, order.name)
             manifest = _publish(store, content, dataset, name, order.run_id)
@@ -184,11 +194,13 @@ def _read_content(
             for table in COUNT_TABLES
         }
         digests = connection.execute(load_sql("releases/digest_counts")).fetchall()
+        columns = read_columns(connection, dataset, {str(shard["shard"]) for shard in shards})
     return _Content(
         shards=tuple(ReleasedShard.model_validate(shard) for shard in shards),
         sheets=tuple(ReleasedSheet.model_validate(sheet) for sheet in sheets),
         counts=counts,
         count_digests=dict(digests),
+        columns=columns,
         outdated=outdated,
     )
 
@@ -234,6 +246,8 @@ def _publish(
         versions=find_versions(),
         shards=content.shards,
         sheets=content.sheets,
+        columns_sha256=digest_columns(content.columns),
+        columns=content.columns,
         outdated=content.outdated,
     )
     _commit(store, dataset, manifest)

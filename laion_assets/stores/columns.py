@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from laion_assets.errors import StaleTableError
+from laion_assets.stores.column_digest import ColumnDigest
 from laion_assets.stores.column_files import (
     ColumnFiles,
     ColumnSet,
@@ -27,7 +28,7 @@ from laion_assets.stores.column_files import (
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import add_to_lance
-from laion_assets.stores.shard_fragments import find_fragments
+from laion_assets.stores.shard_fragments import find_fragments, select_shards
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -172,6 +173,29 @@ def read_notes(connection: duckdb.DuckDBPyConnection) -> list[NotedColumns]:
     """Returns what is noted of every set of columns, by shard and set."""
     rows = connection.execute(load_sql("stores/select_shard_columns")).fetchall()
     return [NotedColumns(*row) for row in rows]
+
+
+def measure_columns(dataset: lance.LanceDataset, shard: str, schema: pa.Schema) -> tuple[int, str]:
+    """Reads columns of a shard; returns how many rows have them, and the digest of their values.
+
+    A note says both, unless its writer died between the commit and the note.
+    """
+    digest, value_count = ColumnDigest(schema), 0
+    numbers = find_fragments(dataset, shard)
+    scanner = dataset.scanner(
+        columns=schema.names,
+        fragments=[_fragment(dataset, number) for number in numbers],
+        filter=select_shards([shard]),
+        batch_size=KEY_BATCH_ROWS // 4,
+        batch_readahead=2,
+        fragment_readahead=1,
+        io_buffer_size=64 << 20,
+        scan_in_order=True,
+    )
+    for batch in scanner.to_batches() if numbers else ():
+        digest.add(batch)
+        value_count += len(batch) - batch.column(0).null_count
+    return value_count, digest.hexdigest()
 
 
 def _read_load(database: Database, shard: str) -> str:

@@ -34,6 +34,19 @@ def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
     ]
 
 
+def find_fragments_with(dataset: lance.LanceDataset, columns: Collection[str]) -> set[int]:
+    """Returns the ids of the fragments with a file for one of these columns.
+
+    Only metadata is read. What a fragment has no file for is NULL in all of its rows.
+    """
+    ids = {f.id() for f in dataset.lance_schema.fields() if f.name() in columns}
+    return {
+        fragment.fragment_id
+        for fragment in dataset.get_fragments()
+        if any(not ids.isdisjoint(file.fields) for file in fragment.data_files())
+    }
+
+
 def select_shards(shards: Collection[str]) -> str:
     """Returns the predicate of Lance that the rows of these shards fulfil; there may be none."""
     names = ", ".join(map(quote_literal, sorted(shards)))

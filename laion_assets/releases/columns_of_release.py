@@ -1,0 +1,71 @@
+"""What a release has of columns that came after the rows, such as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from laion_assets.releases.manifest import Manifest, PictureSource, ReleasedColumns
+from laion_assets.schemas import ADDED_COLUMNS, arrow_schema
+from laion_assets.stores.columns import NotedColumns, measure_columns, read_notes
+from laion_assets.stores.rows import fetch_rows
+from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    import duckdb
+    import lance
+
+PICTURES = "pictures"
+
+
+def read_columns(
+    connection: duckdb.DuckDBPyConnection, dataset: lance.LanceDataset, shards: Collection[str]
+) -> tuple[ReleasedColumns, ...]:
+    """Returns what the Lance table has of such columns, by shard and set.
+
+    Where a writer died between its commit and its note, the values themselves are read.
+
+    Args:
+        connection: open for reading.
+        dataset: the Lance table `images`.
+        shards: those of the release.
+    """
+    query = load_sql("releases/select_picture_sources")
+    sources: dict[str, list[PictureSource]] = {}
+    for record in fetch_rows(connection.execute(query)).records:
+        sources.setdefault(str(record["shard"]), []).append(PictureSource.model_validate(record))
+    return tuple(
+        _describe(_complete(note, dataset), sources.get(note.shard, []))
+        for note in read_notes(connection)
+        if note.shard in shards
+    )
+
+
+def are_released(
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest, without: Collection[str]
+) -> bool:
+    """Returns whether a release has the columns that are noted, but for those of some shards."""
+    notes = read_notes(connection)
+    # Of these nobody knows before they are read or written again.
+    unknown = {*without, *(note.shard for note in notes if note.lance_version is None)}
+    noted = {(n.shard, n.column_set, n.digest) for n in notes if n.value_count}
+    released = {(c.shard, c.column_set, c.digest) for c in manifest.columns if c.value_count}
+    return all(shard in unknown for shard, *_ in noted ^ released)
+
+
+def _complete(note: NotedColumns, dataset: lance.LanceDataset) -> NotedColumns:
+    if note.lance_version is not None or note.column_set not in ADDED_COLUMNS:
+        return note
+    schema = arrow_schema(ADDED_COLUMNS[note.column_set])
+    if not set(schema.names) <= set(dataset.schema.names):
+        return replace(note, value_count=0)
+    value_count, digest = measure_columns(dataset, note.shard, schema)
+    return replace(note, value_count=value_count, digest=digest)
+
+
+def _describe(note: NotedColumns, sources: list[PictureSource]) -> ReleasedColumns:
+    names = ReleasedColumns.model_fields.keys() - {"sources"}
+    facts = {name: getattr(note, name) for name in names}
+    has_sources = note.column_set == PICTURES and note.value_count > 0
+    return ReleasedColumns(**facts, sources=tuple(sources) if has_sources else ())
