@@ -30,6 +30,7 @@ from laion_assets.stores.columns import (
     read_notes,
 )
 from laion_assets.stores.database import Database
+from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.raw_store import RawShard, RawStore
@@ -107,11 +108,13 @@ def add_pictures(
         StaleTableError: the shard's present file is not loaded and copied, or was replaced
             meanwhile.
         ShardError: the file or the archive beside it cannot be read.
+        DiskSpaceError: the disk has no room for them.
     """
     raw = raws.read(shard)
     with database.read() as connection:
         _check_loaded(connection, raw)
         notes = [n for n in read_notes(connection) if n.column_set == COLUMN_SET]
+    check_space(store.folder, _estimate(raws, raw), f"adding the pictures of shard {shard!r}")
     has_some = any(note.shard == shard and note.data_bytes for note in notes)
     facts = _Facts()
 
@@ -140,6 +143,13 @@ def add_pictures(
         # Of an older version of this project, or compacted with its neighbours.
         copy_shard(database, store, shard, run_id)
         return add_columns(database, store, order, compute, finish)
+
+
+def _estimate(raws: RawStore, raw: RawShard) -> int:
+    """Returns how many bytes the pictures of a shard take at most."""
+    archive = raws.archive_path(raw.shard)
+    archived = archive.stat().st_size if raw.archive_sha256 and archive.exists() else 0
+    return LEAST_BYTES + (raw.file_bytes + archived if raw.has_pictures else 0)
 
 
 def _check_loaded(connection: duckdb.DuckDBPyConnection, raw: RawShard) -> None:
