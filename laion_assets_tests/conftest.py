@@ -18,6 +18,7 @@ from laion_assets.raw_shards.sources.source import SourceRules
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets_tests.browser import NoBrowserError, launch_browser
+from laion_assets_tests.quick_history import read_files_once
 from laion_assets_tests.servers.file_server import FileServer, run_file_server
 from laion_assets_tests.servers.hub_server import Hub
 
@@ -108,6 +109,13 @@ def write_sheet(settings: Settings) -> WriteSheet:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_history() -> Iterator[None]:
+    """Histories on disk are opened quickly."""
+    with read_files_once():
+        yield
 
 
 @pytest.fixture

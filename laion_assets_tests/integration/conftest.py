@@ -4,6 +4,8 @@
 says so. `test_readme.py` starts each command of `laion` as a program.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -16,11 +18,14 @@ from pathlib import Path
 
 import duckdb
 import lance
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from laion_assets.cli.main import main
 from laion_assets.settings import REPOSITORY, Settings
+from laion_assets_tests.pipeline import copy, load, refresh
 
 SAMPLE_SHARD = "train-00003-of-00007-36440e2d83f7fb02"
 
@@ -33,6 +38,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.integration)
+
+
+def write_source(shell: Shell, shard: str, caption: str = "a caption", rows: int = 3) -> Path:
+    """Writes a shard where the shell's commands look for shards, and returns its file."""
+    path = Path(shell.variables["LAION_SHARDS"]).parent / f"{shard}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    urls = [f"https://{shard}.test/{row}.jpg" for row in range(rows)]
+    pq.write_table(pa.table({"URL": urls, "TEXT": [caption] * rows}), path)
+    return path
+
+
+def release_source(shell: Shell, source: Path) -> str:
+    """Brings a shard to a release without Dagster and its history; returns the tag."""
+    load(shell.settings, source.stem, source)
+    copy(shell.settings, source.stem)
+    return refresh(shell.settings)
 
 
 @dataclass(frozen=True)
@@ -64,12 +85,12 @@ class Shell:
         program, *arguments = command
         if program != "laion":
             return self.start(*command)
-        with self._enter():
+        with self.enter():
             result = CliRunner().invoke(main, arguments, prog_name="laion")
         return subprocess.CompletedProcess(command, result.exit_code, result.stdout, result.stderr)
 
     @contextmanager
-    def _enter(self) -> Iterator[None]:
+    def enter(self) -> Iterator[None]:
         """Gives this process the environment and the folder of a command, and takes them back."""
         before, folder, environment = dict(os.environ), Path.cwd(), self.environment
         os.environ.clear()

@@ -7,19 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from laion_assets_tests.integration.conftest import Shell
-
-
-def write_source(shell: Shell, shard: str) -> Path:
-    path = Path(shell.variables["LAION_SHARDS"]).parent / f"{shard}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    urls = [f"https://{shard}.test/{row}.jpg" for row in range(3)]
-    pq.write_table(pa.table({"URL": urls, "TEXT": ["a caption"] * 3}), path)
-    return path
+from laion_assets_tests.integration.conftest import Shell, write_source
 
 
 @contextmanager
