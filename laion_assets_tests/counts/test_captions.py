@@ -3,6 +3,7 @@ import sqlite3
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -10,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.counts.captions import Folding, count_phrases
-from laion_assets.settings import REPOSITORY
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 
-REAL_SHARD = REPOSITORY.parent / "shared" / "data" / "laion400m-5000.parquet"
 CAPTIONS = 4_000
 NAMES = 3_000
 CHUNK = 16_384
@@ -187,9 +187,12 @@ def test_names_count_as_fts5_counts_them(generator: random.Random) -> None:
     assert max(expected.values()) > 50
 
 
-@pytest.mark.skipif(not REAL_SHARD.exists(), reason=f"{REAL_SHARD} is not there")
-def test_names_in_real_captions_count_as_fts5_counts_them(generator: random.Random) -> None:
-    captions = pq.read_table(REAL_SHARD, columns=["TEXT"])["TEXT"].drop_null().to_pylist()
+def test_names_in_usual_captions_count_as_fts5_counts_them(
+    generator: random.Random, tmp_path: Path
+) -> None:
+    names = ["Claude Monet", "D'Artagnan", "葛飾北斎"]
+    (shard,) = write_sample_shards(tmp_path, names, SampleSpec(1, 5_000))
+    captions = pq.read_table(shard, columns=["TEXT"])["TEXT"].drop_null().to_pylist()
     split = [caption.split() for caption in captions]
     starts = [(words, i) for words in split for i in range(len(words) - 1)]
     pairs = [" ".join(words[i : i + 2]) for words, i in generator.sample(starts, 200)]

@@ -1,16 +1,16 @@
 import random
 import unicodedata
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.images.load import define_macros
-from laion_assets.settings import REPOSITORY
 
-REAL_SHARD = REPOSITORY.parent / "shared" / "data" / "laion400m-5000.parquet"
 RANDOM_URLS = 20_000
 # Pieces that mean something to a URL parser, and some that only look so. No brackets: what Python
 # makes of them depends on its version.
@@ -194,11 +194,11 @@ def test_generated_urls_have_the_host_that_python_finds(
     assert 0.3 < sum(split_host(url) is not None for url in urls) / RANDOM_URLS < 0.9
 
 
-@pytest.mark.skipif(not REAL_SHARD.exists(), reason=f"{REAL_SHARD} is not there")
-def test_real_urls_have_the_host_that_python_finds(
-    connection: duckdb.DuckDBPyConnection,
+def test_usual_urls_have_the_host_that_python_finds(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    urls = pq.read_table(REAL_SHARD, columns=["URL"])["URL"].drop_null().to_pylist()
+    (shard,) = write_sample_shards(tmp_path, ["Claude Monet"], SampleSpec(1, 5_000))
+    urls = pq.read_table(shard, columns=["URL"])["URL"].drop_null().to_pylist()
 
     assert len(urls) > 4_000
     assert_as_urlsplit(connection, urls)

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from laion_assets.definitions import build_defs, build_resources
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.operations.status_report import read_status
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.raw_shards.fetch import fetch_shard
@@ -22,7 +23,7 @@ from laion_assets.releases.catalog import list_releases, newest_release
 from laion_assets.runs.attempts import Memory
 from laion_assets.runs.backfill import discover_shards, find_missing, run_job
 from laion_assets.runs.tick import MAX_NEW_RUNS, MAX_RUNS
-from laion_assets.settings import REPOSITORY, Settings
+from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.locks import lock_shard
 from laion_assets.stores.raw_store import RawStore
@@ -32,7 +33,6 @@ from laion_assets_tests.pipeline import load
 from laion_assets_tests.servers.file_server import HTML, FileServer, Serve, send
 from laion_assets_tests.servers.hub_server import Hub
 
-REAL_SHARD = REPOSITORY.parent / "shared" / "data" / "laion400m-5000.parquet"
 OLD, NEW = make_shard("old"), make_shard("new", rows=5)
 DATASET = "laion/small"
 LOCATION = f"hf://datasets/{DATASET}/*.parquet"
@@ -729,12 +729,12 @@ def test_status_says_what_is_not_done_and_why(shell: Shell, tmp_path: Path) -> N
     assert any(line.startswith(f"bad: {folder}/bad.parquet: ") for line in lines)
 
 
-@pytest.mark.skipif(not REAL_SHARD.exists(), reason=f"{REAL_SHARD} is not there")
-def test_real_rows_go_from_a_web_server_through_the_whole_graph(
-    shell: Shell, server: FileServer
+def test_usual_rows_go_from_a_web_server_through_the_whole_graph(
+    shell: Shell, server: FileServer, tmp_path: Path
 ) -> None:
-    shard, content = REAL_SHARD.stem, REAL_SHARD.read_bytes()
-    url = server.put(f"/{REAL_SHARD.name}", Serve(content, cut_bytes=200_000))
+    (file,) = write_sample_shards(tmp_path, ["Claude Monet"], SampleSpec(1, 5_000))
+    shard, content = file.stem, file.read_bytes()
+    url = server.put(f"/{file.name}", Serve(content, cut_bytes=200_000))
     shell.variables["LAION_SHARDS"] = url
 
     result = shell.run("laion", "backfill", "--all")
@@ -743,7 +743,7 @@ def test_real_rows_go_from_a_web_server_through_the_whole_graph(
     assert server.sent_bytes == len(content)
     with duckdb.connect() as connection:
         query = "SELECT count(*) FROM read_parquet(?)"
-        (file_rows,) = connection.execute(query, [str(REAL_SHARD)]).fetchall()[0]
+        (file_rows,) = connection.execute(query, [str(file)]).fetchall()[0]
     with duckdb.connect(str(shell.settings.database), read_only=True) as connection:
         query = "SELECT count(*) FROM images UNION ALL SELECT count(*) FROM rejected_images"
         kept, rejected = (row[0] for row in connection.execute(query).fetchall())
