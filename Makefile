@@ -12,10 +12,10 @@ export PWD := $(CURDIR)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test wheel format docs reference bench screenshots lock clean
+.PHONY: help demo dev check test test-exhaustive wheel format docs reference bench screenshots lock clean
 
 help: ## lists these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## makes seven sample shards and materializes every asset over them
 	$(BIN)/laion demo
@@ -25,10 +25,13 @@ dev: $(VENV)/installed ## opens the Dagster web UI at http://127.0.0.1:3000
 	PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
 check: lint ## linters, types and the quick tests: for the time between two edits
-	$(BIN)/pytest -m 'not slow and not integration'
+	$(BIN)/pytest -m 'not slow and not integration and not exhaustive'
 
-test: lint ## linters, types and all tests
+test: lint ## linters, types and the tests
 	$(BIN)/pytest
+
+test-exhaustive: $(VENV)/installed-bench ## the tests that repeat others with more rounds, and the benchmarks, small
+	$(BIN)/pytest -m exhaustive
 
 .PHONY: lint
 lint: $(VENV)/installed-dev

@@ -7,6 +7,9 @@ import pytest
 
 from laion_assets_tests.integration.conftest import Shell
 
+# They are no part of the product: `make test-exhaustive` runs them, with the extra `bench`.
+pytestmark = pytest.mark.exhaustive
+
 
 def test_the_comparison_runs(shell: Shell, tmp_path: Path) -> None:
     sizes = ["--rows", "300", "--shards", "1", "--tiny-shards", "1", "--rounds", "1"]
@@ -21,7 +24,6 @@ def test_the_comparison_runs(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_the_load_of_the_search_page_runs(shell: Shell, tmp_path: Path) -> None:
-    pytest.importorskip("datasette", reason="needs the extra `bench`")
     sizes = ["--rows", "300", "--seconds", "0.2", "--minutes", "0.005"]
     command = [sys.executable, "-m", "benchmarks.serve", *sizes, "--output", str(tmp_path)]
     result = shell.run(*command)

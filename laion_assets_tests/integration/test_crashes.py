@@ -20,8 +20,11 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish
 
-MOMENTS = 20
 ROWS = 3000
+# Few show it in each run of the tests; `make test-exhaustive` looks for a moment that is worse.
+in_many_moments = pytest.mark.parametrize(
+    "moment_count", [4, pytest.param(20, marks=pytest.mark.exhaustive)]
+)
 
 
 def load_forever(settings_folder: Path, sources: list[Path], ready: Connection) -> None:
@@ -112,16 +115,19 @@ NEW = ("a", "new", ROWS + 500, ROWS + 499)
 OTHER = ("b", "old", ROWS, ROWS - 1)
 
 
-def moments(longest_s: float) -> list[float]:
-    return [random.Random(n).uniform(0, longest_s) for n in range(MOMENTS)]  # noqa: S311
+def moments(count: int, longest_s: float) -> list[float]:
+    """Returns delays from each part of the time."""
+    rng = random.Random(count)  # noqa: S311
+    return [longest_s * (n + rng.random()) / count for n in range(count)]
 
 
+@in_many_moments
 def test_duckdb_has_the_old_or_the_new_rows_whenever_the_process_dies(
-    settings: Settings, sources: list[Path]
+    settings: Settings, sources: list[Path], moment_count: int
 ) -> None:
     load(settings, "a", sources[0])
     load(settings, "b", sources[0])
-    for delay_s in moments(0.4):
+    for delay_s in moments(moment_count, 0.4):
         kill_in_the_middle(load_forever, settings.data_dir, sources, delay_s)
         shard, other = captions_in_duckdb(settings)
         assert shard in (OLD, NEW)
@@ -130,13 +136,14 @@ def test_duckdb_has_the_old_or_the_new_rows_whenever_the_process_dies(
     assert captions_in_duckdb(settings) == [NEW, OTHER]
 
 
+@in_many_moments
 def test_lance_has_the_old_or_the_new_rows_whenever_the_process_dies(
-    settings: Settings, sources: list[Path]
+    settings: Settings, sources: list[Path], moment_count: int
 ) -> None:
     for shard in "ab":
         load(settings, shard, sources[0])
         copy(settings, shard)
-    for delay_s in moments(0.6):
+    for delay_s in moments(moment_count, 0.6):
         kill_in_the_middle(copy_forever, settings.data_dir, sources, delay_s)
         shard_rows, other = captions_in_lance(settings)
         assert shard_rows in (OLD, NEW)
@@ -164,8 +171,9 @@ def check_releases(settings: Settings) -> int:
     return len(manifests)
 
 
+@in_many_moments
 def test_a_release_is_whole_or_not_there_whenever_the_process_dies(
-    settings: Settings, sources: list[Path]
+    settings: Settings, sources: list[Path], moment_count: int
 ) -> None:
     ingest(settings, "b", "b")
     for source in sources:
@@ -175,7 +183,7 @@ def test_a_release_is_whole_or_not_there_whenever_the_process_dies(
         started = time.monotonic()
         publish(settings)
         duration_s = time.monotonic() - started
-    for number, delay_s in enumerate(moments(1.5 * duration_s)):
+    for number, delay_s in enumerate(moments(moment_count, 1.5 * duration_s)):
         contents = sources if number % 2 == 0 else sources[::-1]
         kill_in_the_middle(release_once, settings.data_dir, contents, delay_s)
         check_releases(settings)
