@@ -49,11 +49,13 @@ def frame(character: str, folded: str) -> str:
     return f"q{ord(character):x}x{folded}x{ord(character):x}q"
 
 
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.exhaustive), 8])
 def test_lance_reads_every_character_that_it_is_trusted_with_as_fts5_does(
-    folded: dict[str, str], tmp_path: Path
+    folded: dict[str, str], tmp_path: Path, step: int
 ) -> None:
     words = CaptionWords().write(pa.array(CHARACTERS)).to_pylist()
-    trusted = [c for c, other in zip(CHARACTERS, words, strict=True) if other is None]
+    every = [c for c, other in zip(CHARACTERS, words, strict=True) if other is None]
+    trusted = every[::step]
     rows = [trusted[start : start + 100] for start in range(0, len(trusted), 100)]
     images = index(tmp_path / "i", [" ".join(frame(c, c) for c in row) for row in rows])
 
@@ -66,7 +68,7 @@ def test_lance_reads_every_character_that_it_is_trusted_with_as_fts5_does(
             missed.append(row)
 
     assert missed == []
-    assert len(trusted) > 50_000
+    assert len(every) > 50_000
 
 
 def test_words_that_fts5_tells_apart_are_apart_in_lance(
