@@ -20,6 +20,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import copy, ingest, refresh
 
+pytestmark = pytest.mark.slow
+
 # What Unicode has given a meaning, and parts of the rest and of the largest block.
 RANGES = (
     (0, 0xD800),

@@ -8,6 +8,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import ingest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def images(settings: Settings) -> lance.LanceDataset:

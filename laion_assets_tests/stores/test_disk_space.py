@@ -28,6 +28,8 @@ from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def mount(folder: Path, kilobytes: int) -> Iterator[None]:

@@ -29,6 +29,8 @@ from laion_assets.stores.migration import (
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 IMAGE_COLUMNS = """(
     image_id BIGINT NOT NULL, url VARCHAR NOT NULL, caption VARCHAR NOT NULL,
     "domain" VARCHAR NOT NULL, width INTEGER, height INTEGER, "similarity" FLOAT, punsafe FLOAT,
