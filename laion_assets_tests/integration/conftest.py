@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 from laion_assets.cli.main import main
 from laion_assets.settings import REPOSITORY, Settings
+from laion_assets_tests.integration.web_ui import LIMIT_S
 from laion_assets_tests.pipeline import copy, load, refresh
 
 SAMPLE_SHARD = "train-00003-of-00007-36440e2d83f7fb02"
@@ -115,7 +116,7 @@ class Shell:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=LIMIT_S,
         )
 
     def run_all(self, commands: Sequence[Sequence[str]]) -> list[subprocess.CompletedProcess[str]]:
@@ -131,7 +132,7 @@ class Shell:
             )
             for command in commands
         ]
-        outputs = [process.communicate(timeout=300) for process in processes]
+        outputs = [process.communicate(timeout=LIMIT_S) for process in processes]
         return [
             subprocess.CompletedProcess(process.args, process.returncode, *output)
             for process, output in zip(processes, outputs, strict=True)

@@ -23,7 +23,7 @@ from laion_assets_tests.integration.conftest import (
     release_source,
     write_source,
 )
-from laion_assets_tests.integration.web_ui import wait_for
+from laion_assets_tests.integration.web_ui import LIMIT_S, wait_for
 
 
 def test_a_bad_shard_fails_alone_and_the_exit_status_says_so(shell: Shell) -> None:
@@ -229,7 +229,7 @@ def test_a_command_that_does_not_stop_by_itself_is_ended(shell: Shell, count: in
         for _ in range(count):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
-        assert process.wait(60) == 130
+        assert process.wait(LIMIT_S) == 130
     finally:
         # `with` would wait for ever for one that does not end.
         process.kill()

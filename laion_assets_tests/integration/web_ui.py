@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import requests
 
 Result = TypeVar("Result")
-STARTING_S = 120
+# Only what never ends takes so long; a busy machine takes minutes.
+LIMIT_S = 600
 STOPPING_S = 20
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
@@ -148,7 +149,10 @@ def _read_run(run: dict[str, Any]) -> Run:
 
 
 def wait_for(
-    condition: Callable[[], Result | None], what: str, limit_s: float = 120, pause_s: float = 0.2
+    condition: Callable[[], Result | None],
+    what: str,
+    limit_s: float = LIMIT_S,
+    pause_s: float = 0.2,
 ) -> Result:
     """Asks until the answer is true, and returns it."""
     deadline = time.monotonic() + limit_s
@@ -211,4 +215,4 @@ def run_web_ui(
             loaded = entry["locationOrLoadError"]
             return loaded["name"] if loaded else None
 
-        yield WebUi(url, wait_for(find_location, f"the web server ({log})", STARTING_S))
+        yield WebUi(url, wait_for(find_location, f"the web server ({log})", LIMIT_S))
