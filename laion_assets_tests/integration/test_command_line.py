@@ -191,8 +191,9 @@ def test_one_signal_stops_a_backfill(
 DEAF_COMMAND = """
 import click, os, signal, sys, threading
 from laion_assets.cli.main import main
+from laion_assets.cli.stopping import StoppableCommand
 
-@main.command()
+@main.command(cls=StoppableCommand)
 @click.argument("count", type=int)
 def deaf(count):
     # As a library in whose code Python calls no handler.
@@ -239,8 +240,9 @@ def test_a_command_that_does_not_stop_by_itself_is_ended(shell: Shell, count: in
 COMMAND_WITH_A_THREAD = """
 import atexit, click, os, signal, sys, threading
 from laion_assets.cli.main import main
+from laion_assets.cli.stopping import StoppableCommand
 
-@main.command()
+@main.command(cls=StoppableCommand)
 @click.argument("how")
 def leave(how):
     # As a library that keeps a thread for ever.
