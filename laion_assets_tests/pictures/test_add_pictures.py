@@ -24,6 +24,8 @@ from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.pipeline import copy, load
 
+pytestmark = pytest.mark.slow
+
 NAMES = [column.name for column in LANCE_PICTURES]
 BROKEN = paint(9)[:200]
 

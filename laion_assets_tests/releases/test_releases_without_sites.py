@@ -19,6 +19,8 @@ from laion_assets.stores.migration import SCHEMA_KEY
 from laion_assets.web.current_release import Shelf
 from laion_assets_tests.pipeline import copy, load, refresh
 
+pytestmark = pytest.mark.slow
+
 OLD = "old"
 
 

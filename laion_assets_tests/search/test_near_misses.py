@@ -9,6 +9,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import ingest, refresh
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def search(settings: Settings) -> CaptionSearch:

@@ -19,6 +19,8 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import copy, load, refresh
 
+pytestmark = pytest.mark.slow
+
 ROWS = 800
 WORDS = ("fox", "red", "lemur", "dress", "owl", "rare")
 SITES = tuple(f"{chr(97 + n)}.test" for n in range(14))

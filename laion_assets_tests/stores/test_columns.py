@@ -30,6 +30,8 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import copy, ingest, load
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 MARKS = ColumnSet("marks", pa.schema([("mark", pa.large_binary()), ("number", pa.int64())]))
 ROWS = 2500
 

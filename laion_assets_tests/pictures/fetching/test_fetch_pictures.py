@@ -23,6 +23,8 @@ from laion_assets_tests.servers.picture_server import (
     status,
 )
 
+pytestmark = pytest.mark.slow
+
 RULES = FetchRules(
     "somebody@example.org",
     time_s=5,
