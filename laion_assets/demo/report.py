@@ -37,6 +37,7 @@ def print_report(settings: Settings) -> None:
         f"  domain_counts     {totals['domains']:,} domains: {top}",
         f"  entity_counts     {totals['names']:,} names, "
         f"{totals['names in a caption']:,} of them in a caption",
+        f"  pictures          {totals['pictures']:,} small scenes, drawn for their captions",
         f"  release           {release.release}, Lance version {release.lance_versions['images']}",
         "",
         "Where it is",
@@ -48,7 +49,8 @@ def print_report(settings: Settings) -> None:
         "What to do next",
         f"  {_name_web_ui_command():<17} opens the web UI at http://127.0.0.1:3000",
         f"  {program} serve       opens the search page at http://127.0.0.1:8000",
-        f"  {program} search 'red fox'",
+        f"  {' ' * (len(program) + 12)}and pictures at http://127.0.0.1:8000/search?q=red+boat",
+        f"  {program} search 'red boat'",
         f"  {program} status",
     )
     console = Console()

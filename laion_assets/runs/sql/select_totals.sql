@@ -8,3 +8,5 @@ UNION ALL
 SELECT 'names', count(*) FROM entity_counts
 UNION ALL
 SELECT 'names in a caption', count(*) FROM entity_counts WHERE image_count > 0
+UNION ALL
+SELECT 'pictures', count(*) FROM pictures WHERE status = 'success'
