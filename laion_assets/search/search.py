@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import find_release, newest_release, open_released
+from laion_assets.search.alike import AlikePictures
 from laion_assets.search.facets import Facets, count_facets
 from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_text
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
@@ -108,6 +109,7 @@ class CaptionSearch:
         self._release = release
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
         self._matches = MatchFinder(dataset)
+        self._alike = AlikePictures(dataset)
 
     def find(
         self,
@@ -218,6 +220,32 @@ class CaptionSearch:
             limit=1,
         ).to_table()
         return found.to_pylist()[0] if found.num_rows else None
+
+    def find_alike(
+        self, image: Mapping[str, Any], only: SearchFilter = EVERYTHING, limit: int = 12
+    ) -> SearchAnswer:
+        """Finds the pictures that look like that of an image, the most alike first.
+
+        Copies of it at another size or quality are among them, the image itself is not. The score
+        is the number of equal bits of the perceptual hashes, of 64.
+
+        Args:
+            image: what `read_image` returned.
+            only: what is hidden of them.
+            limit: how many to return at most.
+        """
+        started = time.perf_counter()
+        phash = image.get("phash")
+        found = find_nothing() if phash is None else self._alike.find(phash)
+        if len(found.rows):
+            found = found.where(found.rows != self._find_row_id(image))
+        return self._answer(found, only, slice(0, limit), RELEVANT, started)
+
+    def _find_row_id(self, image: Mapping[str, Any]) -> int:
+        condition = f"shard = {quote_literal(image['shard'])} AND row_index = {image['row_index']}"
+        table = self._dataset.scanner(columns=[], filter=condition, with_row_id=True).to_table()
+        row_id: int = table["_rowid"][0].as_py()
+        return row_id
 
     def find_url(
         self, url: str, domains: Collection[str], only: SearchFilter = EVERYTHING

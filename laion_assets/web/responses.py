@@ -438,6 +438,8 @@ class ImagePage(Answer):
         source: the file that it came from.
         source_sha256: SHA-256 of that file, in hexadecimal.
         is_sample: whether its rows are invented.
+        alike: the pictures of the release that look most like its own.
+        alike_count: how many look alike.
     """
 
     shard: str
@@ -450,6 +452,8 @@ class ImagePage(Answer):
     source: str
     source_sha256: str
     is_sample: bool
+    alike: tuple[Image, ...] = ()
+    alike_count: int = 0
 
 
 class ReleaseLine(Record):

@@ -50,6 +50,9 @@ def build_image(visit: Visit) -> ImagePage:
     source = sources[shard]
     threshold = visit.ask(PictureQuery).max_punsafe
     is_hidden = is_unsafe(found["punsafe"], found["nsfw"], threshold)
+    alike = (
+        None if is_hidden else visit.release.search.find_alike(found, visit.ask(PictureQuery).only)
+    )
     return ImagePage(
         release=visit.tag,
         shard=shard,
@@ -62,6 +65,8 @@ def build_image(visit: Visit) -> ImagePage:
         source=hide_folders(source.source),
         source_sha256=source.sha256,
         is_sample=source.is_sample,
+        alike=tuple(map(Image.of, alike.hits)) if alike else (),
+        alike_count=alike.shown if alike else 0,
     )
 
 
@@ -69,11 +74,11 @@ def _order_fields(found: Mapping[str, object]) -> dict[str, object]:
     """Returns the columns: where the image is from first, what is not known last."""
     names = [*FIRST_FIELDS, *(name for name in found if name not in FIRST_FIELDS)]
     # Releases of earlier versions lack some.
-    names = [name for name in names if name in found]
+    names = [name for name in names if name in found and name != "has_picture"]
     names.sort(key=lambda name: found[name] is None)
     return {name: _keep_digits(name, found[name]) for name in names}
 
 
 def _keep_digits(column: str, value: object) -> object:
     """Returns a number of 64 bits as a text: JavaScript would round it."""
-    return str(value) if column in {"image_id", "hash"} and value is not None else value
+    return str(value) if column in {"image_id", "hash", "phash"} and value is not None else value

@@ -22,8 +22,13 @@ from laion_assets_tests.web.site import Site, run_site
 
 SHARD = "a b"
 COLUMNS = ColumnSet(
-    "pictures", pa.schema([("image", pa.large_binary()), ("picture_sha256", pa.string())])
+    "pictures",
+    pa.schema(
+        [("image", pa.large_binary()), ("picture_sha256", pa.string()), ("phash", pa.int64())]
+    ),
 )
+# By row: the second and the third differ from the first in one bit and in six, the next in seven.
+HASHES = (-1, -2, -1 ^ 0b111111, -1 ^ 0b1111111, 0, 0x5555555555555555, -1, None)
 
 
 def encode(kind: str, size: tuple[int, int] = (60, 40)) -> bytes:
@@ -66,7 +71,11 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for batch in keys:
             pictures = [PICTURES[row] for row in batch["row_index"].to_pylist()]
             hashes = [p and hashlib.sha256(p).hexdigest() for p in pictures]
-            arrays = [pa.array(pictures, pa.large_binary()), pa.array(hashes, pa.string())]
+            arrays = [
+                pa.array(pictures, pa.large_binary()),
+                pa.array(hashes, pa.string()),
+                pa.array([HASHES[row] for row in batch["row_index"].to_pylist()], pa.int64()),
+            ]
             yield pa.RecordBatch.from_arrays(arrays, schema=COLUMNS.schema)
 
     store = LanceStore(settings.lance_dir)
@@ -160,3 +169,24 @@ def test_the_page_of_an_image_has_its_picture_and_no_bytes(pictured: Site) -> No
     assert 'src="/pictures/a%20b/0.jpg' in page.text
     assert "image" not in fields
     assert fields["picture_sha256"] == hashlib.sha256(PICTURES[0] or b"").hexdigest()
+
+
+def test_pictures_that_look_alike_are_shown_the_most_alike_first(pictured: Site) -> None:
+    found = pictured.get("/images/a%20b/0.json").json()
+    with_unsafe = pictured.get("/images/a%20b/0.json?max_punsafe=1").json()
+    text = pictured.get("/images/a%20b/0").text
+
+    assert [image["row_index"] for image in found["alike"]] == [1, 2]
+    assert found["alike_count"] == 2
+    assert [image["row_index"] for image in with_unsafe["alike"]] == [UNSAFE, 1, 2]
+    assert "2 pictures look like this one" in text
+    assert 'src="/pictures/a%20b/2.jpg' in text
+    # JavaScript would round it.
+    assert found["fields"]["phash"] == "-1"
+    assert "has_picture" not in found["fields"]
+
+
+@pytest.mark.parametrize("row", [4, 7])
+def test_a_picture_that_is_like_no_other_says_nothing(pictured: Site, row: int) -> None:
+    assert pictured.get(f"/images/a%20b/{row}.json").json()["alike"] == []
+    assert "like this one" not in pictured.get(f"/images/a%20b/{row}").text
