@@ -152,6 +152,17 @@ METADATA: dict[str, dict[str, str]] = {
         "sheets_held": "The lists of names, with their checksums.",
         "made_with": "Versions of the programs.",
     },
+    "datasette": {
+        "file": "Where the file is.",
+        "release": "Tag of the release in it.",
+        "content_sha256": "Digest of that release's content.",
+        "dagster/row_count": "Images in the file.",
+        "hidden": "Images of the release that were left out as unsafe.",
+        "domains": "Hosts in the file.",
+        "names": "Names of all kinds in the file.",
+        "bytes": "Size of the file.",
+        "sha256": "SHA-256 of the file.",
+    },
 }
 
 

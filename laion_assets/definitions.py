@@ -16,6 +16,8 @@ from laion_assets.counts.checks import build_checks, counts_add_up, site_counts_
 from laion_assets.counts.domain_counts import domain_counts
 from laion_assets.counts.entity_counts import build_entity_counts_asset
 from laion_assets.counts.site_counts import site_counts
+from laion_assets.exports.asset import datasette
+from laion_assets.exports.resource import ExportFiles
 from laion_assets.images.asset import images
 from laion_assets.images.checks import (
     MOSTLY_ACCEPTED,
@@ -79,6 +81,7 @@ def build_defs(
             *(build_names_asset(kind) for kind in kinds),
             build_entity_counts_asset(kinds),
             build_release_asset(kinds),
+            datasette,
         ],
         asset_checks=asset_checks,
         jobs=[INGEST_SHARDS, ADD_PICTURES, refresh_counts, clean_history],
@@ -99,6 +102,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "warehouse": Warehouse(path=str(settings.database)),
         "picture_rules": PictureRules.build(settings),
         "lance_store": LanceResource(path=str(settings.lance_dir)),
+        "export_files": ExportFiles(datasette=str(settings.datasette_file)),
     }
 
 

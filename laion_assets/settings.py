@@ -33,16 +33,24 @@ QUIET_LANCE_LOG = "warn,lance_table::transaction::manifest_build=error"
 _CONTACT = re.compile(r"[!-~]+@[!-~]+\.[!-~]+|https?://[!-~]+\.[!-~]+")
 _SEPARATORS = re.compile(r"[,\r\n]")
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
+# The tables of an export to SQLite beside those of the kinds; `images_fts` brings some of its own.
+TAKEN_IN_SQLITE = frozenset(
+    {
+        *("domain", "images", "images_fts", "images_fts_config", "images_fts_content"),
+        *("images_fts_data", "images_fts_docsize", "images_fts_idx"),
+    }
+)
 # A sheet becomes an asset and a table of its kind's name, so a kind may not take one of these: the
 # project's tables, assets and jobs, and what Dagster keeps for itself beside Python's keywords.
 RESERVED_NAMES = frozenset(
     {
+        *TAKEN_IN_SQLITE,
         *("conf", "config", "context", "input", "meta", "output", "result", "sheet", "type"),
         *("arg_dict", "bool", "dict", "float", "input_arg_dict", "int", "output_arg_dict", "str"),
         "caption_matches",
+        "datasette",
         "domain_counts",
         "entity_counts",
-        "images",
         "add_pictures",
         "ingest_shards",
         "lance_images",
@@ -123,6 +131,11 @@ class Settings:
     def lance_dir(self) -> Path:
         """Folder of the LanceDB database."""
         return self.data_dir / "lance"
+
+    @property
+    def datasette_file(self) -> Path:
+        """The SQLite file that `datasette` writes."""
+        return self.data_dir / "datasette" / "laion.db"
 
     @property
     def history_dir(self) -> Path:
@@ -290,11 +303,12 @@ def _sheet_locations(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _check_kind(kind: str, variable: str) -> None:
     is_name = kind.isidentifier() and kind.isascii() and not keyword.iskeyword(kind)
-    if not is_name or kind in RESERVED_NAMES:
+    # SQLite keeps `sqlite_` for itself.
+    if not is_name or kind in RESERVED_NAMES or kind.startswith("sqlite_"):
         raise SettingsError(
             f"{variable}: {kind!r} cannot name a table of names; use letters, digits and _ after "
-            f"{SHEET_PREFIX}, but not a keyword of Python or any of "
-            f"{', '.join(sorted(RESERVED_NAMES))}",
+            f"{SHEET_PREFIX}, but not a keyword of Python, nothing that begins with `sqlite_`, and "
+            f"none of {', '.join(sorted(RESERVED_NAMES))}",
             code="kind-name-invalid",
         )
 

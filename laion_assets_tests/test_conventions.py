@@ -46,6 +46,7 @@ ORDER = (
     "pictures",
     "releases",
     "search",
+    "exports",
     "runs",
     "automation",
     "definitions",
@@ -54,7 +55,10 @@ ORDER = (
     "web",
     "cli",
 )
-STAGES = ("raw_shards", "images", "names", "counts", "lance_images", "pictures", "releases")
+STAGES = (
+    *("raw_shards", "images", "names", "counts", "lance_images", "pictures", "releases"),
+    "exports",
+)
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(
     r"(.*/)?(asset|source_asset|checks|resource|resources)\.py|counts/(domain|site|entity)_counts\.py"

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from docs.generate_reference import FOLDER, METADATA, write_pages
-from laion_assets.definitions import build_defs
+from laion_assets.definitions import build_defs, build_resources
+from laion_assets.exports.asset import datasette
 from laion_assets.runs.backfill import discover_shards
 from laion_assets.settings import REPOSITORY, VARIABLES, Settings
 from laion_assets_tests.conftest import WriteShard
@@ -66,6 +67,7 @@ def test_the_metadata_of_every_materialization_is_described(
             instance=instance, partition_key="s"
         ),
         defs.resolve_job_def("refresh_counts").execute_in_process(instance=instance),
+        dg.materialize([datasette], instance=instance, resources=build_resources(settings)),
     ]
     kinds = set(settings.sheets)
     shown = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from laion_assets.cli.care import backup, status
+from laion_assets.cli.exports import export
 from laion_assets.cli.pictures import pictures
 from laion_assets.cli.projects import demo, init
 from laion_assets.cli.reading import search, serve
@@ -25,6 +26,7 @@ COMMANDS = (
     search,
     serve,
     release,
+    export,
     status,
     backup,
 )

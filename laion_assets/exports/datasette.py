@@ -1,0 +1,316 @@
+"""Writes a release as one SQLite file with full-text search, as the site of 2022 had it.
+
+The rows are streamed from Lance, so memory does not grow with them, and an old release can be
+exported as well as the newest. Every count in the file is counted from the file: the domains while
+the rows go by, the names by FTS5 itself. What differs from the release's own counts is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laion_assets.errors import LaionError
+from laion_assets.exports.site_metadata import MARK, describe_site
+from laion_assets.releases.catalog import find_release, open_released
+from laion_assets.search.safety import PUNSAFE_THRESHOLD, measure_unsafety
+from laion_assets.settings import TAKEN_IN_SQLITE
+from laion_assets.stores.disk_space import LEAST_BYTES, check_space
+from laion_assets.stores.locks import name_digest
+from laion_assets.stores.sql import load_sql, quote_identifier
+from laion_assets.stores.sqlite_file import (
+    check_replaceable,
+    check_sqlite,
+    create_sqlite,
+    digest_file,
+    replace_files,
+)
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+    from laion_assets.releases.manifest import Manifest
+    from laion_assets.stores.lance_store import LanceStore
+
+FILE_NAME = "laion.db"
+# In the order of the table `images`, between `id` and `domain_id`, and after it.
+_VALUES = (
+    *("url", "caption", "width", "height"),
+    *("similarity", "punsafe", "pwatermark", "aesthetic", "hash"),
+)
+_PLACE = ("shard", "row_index")
+# Facets, filters and sorting of millions of rows take seconds without an index.
+INDEXED = ("domain_id", "aesthetic")
+_BATCH_ROWS = 16_384
+# A row with its share of both indices and of the full text, beside its texts.
+_BYTES_A_ROW = 250
+# Each text is in its table, and once more in pieces in the full-text index, in two copies while its
+# parts are merged; Lance packs it to half or less.
+_SHARE_OF_LANCE = 5
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written.
+
+    Attributes:
+        path: the SQLite file.
+        release: the tag of the release in it.
+        content_sha256: of that release.
+        image_count: rows of `images`.
+        hidden_count: images of the release that were left out as unsafe.
+        domain_count: rows of `domain`.
+        name_count: names of all kinds.
+        file_bytes: size of the file.
+        sha256: of the file, in hexadecimal.
+    """
+
+    path: Path
+    release: str
+    content_sha256: str
+    image_count: int
+    hidden_count: int
+    domain_count: int
+    name_count: int
+    file_bytes: int
+    sha256: str
+
+
+def export_datasette(
+    store: LanceStore, path: Path, tag: str | None = None, *, is_safe: bool = False
+) -> Export:
+    """Writes a release to a SQLite file, and `metadata.yaml` and `inspect.json` beside it.
+
+    An export that fails leaves the files of the one before.
+
+    Args:
+        store: the Lance tables.
+        path: of the file, or a folder that is to have it as `laion.db`.
+        tag: the release; None: the newest.
+        is_safe: whether to leave out the images that the search page hides.
+
+    Raises:
+        LaionError: there is no such release, the path is that of another file, or what was written
+            is not what the release has.
+        DiskSpaceError: the disk has no room for it.
+    """
+    manifest = find_release(store, tag)
+    path = (path / FILE_NAME if path.is_dir() else path).resolve()
+    metadata, inspect = path.with_name("metadata.yaml"), path.with_name("inspect.json")
+    with store.lock(f"export-{name_digest(str(path))}"):
+        _check_paths(path, metadata)
+        _check_kinds(manifest)
+        images = open_released(store, manifest, "images")
+        check_space(path.parent, estimate_export(images), f"exporting release {manifest.release}")
+        with replace_files(path, metadata, inspect) as (unfinished, new_metadata, new_inspect):
+            with create_sqlite(unfinished) as connection:
+                hidden_count = _write_images(connection, images, store, manifest, is_safe=is_safe)
+                _write_names(connection, store, manifest, is_complete=not is_safe)
+                connection.execute("commit")
+                _check(connection, manifest, hidden_count)
+                row_counts = _count_rows(connection)
+            kinds = [sheet.kind for sheet in manifest.sheets]
+            export = Export(
+                path=path,
+                release=manifest.release,
+                content_sha256=manifest.content_sha256,
+                image_count=row_counts["images"],
+                hidden_count=hidden_count,
+                domain_count=row_counts["domain"],
+                name_count=sum(row_counts[kind] for kind in kinds),
+                file_bytes=unfinished.stat().st_size,
+                sha256=digest_file(unfinished),
+            )
+            site = describe_site(manifest, path.stem, hidden_count if is_safe else None)
+            new_metadata.write_text(site, encoding="utf-8")
+            new_inspect.write_text(_describe_file(export, row_counts), encoding="utf-8")
+    return export
+
+
+def estimate_export(images: lance.LanceDataset) -> int:
+    """Returns what the file of a release takes at most.
+
+    The first file of each fragment has what shards bring; pictures and what else was added later
+    are in the others, and not in the export.
+    """
+    packed = sum(f.data_files()[0].file_size_bytes or 0 for f in images.get_fragments())
+    return LEAST_BYTES + _SHARE_OF_LANCE * packed + _BYTES_A_ROW * images.count_rows()
+
+
+def _check_paths(path: Path, metadata: Path) -> None:
+    check_replaceable(path)
+    if metadata.exists() and not metadata.read_text("utf-8", errors="replace").startswith(MARK):
+        raise LaionError(
+            f"{metadata}: not written by an export, so it is not replaced; choose another folder"
+        )
+
+
+def _check_kinds(manifest: Manifest) -> None:
+    for sheet in manifest.sheets:
+        if sheet.kind in TAKEN_IN_SQLITE or sheet.kind.startswith("sqlite_"):
+            raise LaionError(
+                f"release {manifest.release}: its list `{sheet.kind}` cannot be a table of this "
+                "file, which has or needs that name; rename the list and make a new release"
+            )
+
+
+def _write_images(
+    connection: sqlite3.Connection,
+    images: lance.LanceDataset,
+    store: LanceStore,
+    manifest: Manifest,
+    *,
+    is_safe: bool,
+) -> int:
+    """Writes the images, their captions' index and their domains; returns how many are left out."""
+    # The largest first, so that most rows have a short number.
+    released = open_released(store, manifest, "domain_counts").to_table()
+    domains = released["domain"].to_pylist()
+    for table in ("images", "domain", "images_fts"):
+        connection.execute(load_sql(f"exports/create_{table}"))
+    connection.execute(load_sql("exports/set_hash_size"))
+    ids = {domain: number for number, domain in enumerate(domains, start=1)}
+    counts: Counter[int] = Counter()
+    seen = hidden_count = 0
+    for batch in _scan(images):
+        rows = list(_list_rows(batch, seen + 1, ids, manifest, is_safe=is_safe))
+        connection.executemany(load_sql("exports/insert_image"), rows)
+        bounds = seen + 1, seen + batch.num_rows
+        connection.execute(load_sql("exports/insert_captions"), bounds)
+        counts.update(row[10] for row in rows)
+        seen += batch.num_rows
+        hidden_count += batch.num_rows - len(rows)
+    if not is_safe and [counts[i] for i in ids.values()] != released["image_count"].to_pylist():
+        raise _differ(manifest, "`domain_counts`")
+    kept = ((number, domain, counts[number]) for domain, number in ids.items() if counts[number])
+    connection.executemany(load_sql("exports/insert_domain"), kept)
+    connection.execute(load_sql("exports/merge_captions"))
+    for column in INDEXED:
+        connection.execute(load_sql("exports/index_column").format(column=column))
+    return hidden_count
+
+
+def _scan(images: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
+    """Yields the rows in the order of the table, which is the same whenever it is read."""
+    columns = [*_VALUES, *_PLACE, "domain", "nsfw"]
+    yield from images.scanner(
+        columns=columns, batch_size=_BATCH_ROWS, scan_in_order=True
+    ).to_batches()
+
+
+def _list_rows(
+    batch: pa.RecordBatch,
+    first_id: int,
+    domain_ids: dict[str, int],
+    manifest: Manifest,
+    *,
+    is_safe: bool,
+) -> Iterator[tuple[Any, ...]]:
+    """Yields the rows of a batch; an image has the same id with and without the unsafe ones."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = pa.array(range(first_id, first_id + batch.num_rows), pa.int64())
+    batch = batch.append_column("id", numbers)
+    if is_safe:
+        unsafety = measure_unsafety(batch["punsafe"], batch["nsfw"])
+        is_hidden = pc.fill_null(pc.greater(unsafety, PUNSAFE_THRESHOLD), pa.scalar(value=False))
+        batch = batch.filter(pc.invert(is_hidden))
+    try:
+        of_domains = [domain_ids[domain] for domain in _list_values(batch["domain"])]
+    except KeyError as error:
+        raise _differ(manifest, f"`domain_counts`, which lacks {error}") from None
+    before = [_list_values(batch[column]) for column in ("id", *_VALUES)]
+    after = [_list_values(batch[column]) for column in _PLACE]
+    yield from zip(*before, of_domains, *after, strict=True)
+
+
+def _list_values(column: pa.Array) -> list[Any]:
+    """Returns the values of a column for SQLite, which takes NaN for NULL.
+
+    By way of numpy that is ten times as fast. It would make a missing whole number a float.
+    """
+    import pyarrow as pa
+
+    is_slow = column.null_count and pa.types.is_integer(column.type)
+    values: list[Any] = (
+        column.to_pylist() if is_slow else column.to_numpy(zero_copy_only=False).tolist()
+    )
+    return values
+
+
+def _write_names(
+    connection: sqlite3.Connection, store: LanceStore, manifest: Manifest, *, is_complete: bool
+) -> None:
+    """Writes a table for each kind of names, with what FTS5 counts for each."""
+    released = open_released(store, manifest, "entity_counts").to_table().to_pylist()
+    for sheet in manifest.sheets:
+        table = quote_identifier(sheet.kind)
+        connection.execute(load_sql("exports/create_names").format(table=table))
+        known = {row["name"]: row["image_count"] for row in released if row["kind"] == sheet.kind}
+        counted = _count_matches(connection, known)
+        if is_complete and counted != known:
+            name = next(name for name in known if counted[name] != known[name])
+            raise _differ(manifest, f"`entity_counts` of {name!r}")
+        names = (row["name"] for row in released if row["kind"] == sheet.kind)
+        rows = ((name, counted[name]) for name in names)
+        connection.executemany(load_sql("exports/insert_name").format(table=table), rows)
+
+
+def _count_matches(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, int]:
+    query = load_sql("exports/count_matches")
+    quoted = {name: name.replace('"', '""') for name in names}
+    return {
+        name: int(connection.execute(query, (text,)).fetchone()[0]) for name, text in quoted.items()
+    }
+
+
+def _check(connection: sqlite3.Connection, manifest: Manifest, hidden_count: int) -> None:
+    """Checks the whole file, its full-text index, and its rows against the release's record."""
+    check_sqlite(connection)
+    try:
+        connection.execute(load_sql("exports/check_captions"))
+    except sqlite3.DatabaseError as error:
+        raise LaionError(
+            f"the full-text index of the new file is damaged ({error}); check the disk, then try "
+            "again"
+        ) from error
+    row_counts = _count_rows(connection)
+    of_names = sum(row_counts[sheet.kind] for sheet in manifest.sheets)
+    if row_counts["images"] + hidden_count != manifest.row_counts["images"]:
+        raise _differ(manifest, "the number of `images`")
+    if of_names != manifest.row_counts["entity_counts"]:
+        raise _differ(manifest, "the number of names")
+
+
+def _count_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    tables = connection.execute(load_sql("exports/select_tables")).fetchall()
+    query = load_sql("exports/count_rows")
+    return {
+        table: int(connection.execute(query.format(table=quote_identifier(table))).fetchone()[0])
+        for (table,) in tables
+    }
+
+
+def _describe_file(export: Export, row_counts: dict[str, int]) -> str:
+    """Returns what `datasette inspect` would find, so that Datasette need not count the rows."""
+    described = {
+        "hash": export.sha256,
+        "size": export.file_bytes,
+        "file": export.path.name,
+        "tables": {table: {"count": count} for table, count in row_counts.items()},
+    }
+    return json.dumps({export.path.stem: described}, indent=2) + "\n"
+
+
+def _differ(manifest: Manifest, what: str) -> LaionError:
+    return LaionError(
+        f"release {manifest.release}: the images differ from {what}; the file was not written. "
+        "Make a new release (`laion backfill --all`) and export that"
+    )

@@ -1,0 +1,2 @@
+-- For SQLite.  In: {table} quoted.  Out: its rows.
+SELECT count(*) FROM {table}

@@ -1,0 +1,2 @@
+-- For SQLite.  In: the columns of `images` in their order.
+INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,0 +1,109 @@
+"""Makes a SQLite file for other programs, which is replaced whole, and the files beside it.
+
+While it is made it has a hidden name. It gets its own when it is checked and on the disk: a program
+that reads the file sees the one before or the new one, and whoever has it open keeps what it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from laion_assets.errors import LaionError
+
+# "LAIO" in the file's header: by it a file that may be replaced is known.
+_APPLICATION_ID = 0x4C41494F
+_HEADER = b"SQLite format 3\0"
+_APPLICATION_ID_AT = slice(68, 72)
+_CACHE_KIB = 65_536
+
+
+@contextmanager
+def replace_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Yields a temporary path for each file; they get their names when all are on the disk.
+
+    If the block fails, what was there before stays, and nothing else is left. What a killed process
+    left is removed. Hold a lock meanwhile.
+    """
+    temporary = tuple(path.with_name(f".{path.name}.unfinished") for path in paths)
+    for path in temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    try:
+        yield temporary
+        for path in temporary:
+            _sync(path)
+        for unfinished, path in zip(temporary, paths, strict=True):
+            unfinished.replace(path)
+        for folder in {path.parent for path in paths}:
+            _sync(folder)
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens a new SQLite file of ours, in one transaction that nothing can take back.
+
+    Write to a temporary path: a file that was cut off cannot be used.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"pragma application_id = {_APPLICATION_ID}")
+        # There is nothing to return to, and the file is on the disk before it gets its name.
+        connection.execute("pragma journal_mode = off")
+        connection.execute("pragma synchronous = off")
+        connection.execute("pragma locking_mode = exclusive")
+        connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        connection.execute("begin")
+        yield connection
+
+
+def check_sqlite(connection: sqlite3.Connection) -> None:
+    """Checks every page, index and foreign key of a file.
+
+    Raises:
+        LaionError: something is wrong; the message names the first thing.
+    """
+    ((found,), *_) = connection.execute("pragma integrity_check(1)").fetchall()
+    if found != "ok":
+        raise LaionError(f"the new file is damaged ({found}); check the disk, then try again")
+    for table, row, parent, _ in connection.execute("pragma foreign_key_check"):
+        raise LaionError(f"row {row} of `{table}` has no row of `{parent}`; please report it")
+
+
+def check_replaceable(path: Path) -> None:
+    """Checks that there is no file, or one that `create_sqlite` made.
+
+    Raises:
+        LaionError: it is another one, which may not be lost.
+    """
+    if not path.exists():
+        return
+    header = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            header = file.read(100)
+    is_ours = header.startswith(_HEADER) and header[_APPLICATION_ID_AT] == _APPLICATION_ID.to_bytes(
+        4, "big"
+    )
+    if not is_ours:
+        raise LaionError(f"{path}: no earlier export, so it is not replaced; choose another path")
+
+
+def digest_file(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,409 @@
+"""A release as a SQLite file, and what Datasette answers from it."""
+
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from laion_assets.errors import LaionError
+from laion_assets.exports import datasette
+from laion_assets.exports.datasette import export_datasette
+from laion_assets.releases.catalog import find_release
+from laion_assets.settings import Settings, SettingsError
+from laion_assets.stores.database import Database
+from laion_assets.stores.disk_space import DiskSpaceError
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets_tests.conftest import WriteSheet
+from laion_assets_tests.pipeline import copy, ingest, load, refresh
+
+pytestmark = pytest.mark.slow
+
+CELEBRITIES = ("Dwayne 'The Rock' Johnson", "Beyoncé", 'Weird "Al" Yankovic', "Nobody", "???")
+CAPTIONS = (
+    "Dwayne 'The Rock' Johnson in a hat",
+    "dwayne the rock JOHNSON",
+    "beyonce on a stage",
+    'Weird "Al" Yankovic',
+    "a lemur in a tree, a lemur",
+    "two lemurs",
+    "plain",
+)
+SAME = ("url", "width", "height", "similarity", "punsafe", "pwatermark", "aesthetic", "row_index")
+
+
+def store(settings: Settings) -> LanceStore:
+    return LanceStore(settings.lance_dir)
+
+
+def select(path: Path, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+def bring(settings: Settings, shard: str, **columns: Sequence[object]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = settings.data_dir / "shards" / f"{shard}.parquet"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(dict(columns)), source)
+    load(settings, shard, source)
+    copy(settings, shard)
+
+
+@pytest.fixture
+def released(settings: Settings, write_sheet: WriteSheet) -> Settings:
+    """A release of two shards on three hosts, with scores, gaps and unsafe images."""
+    rows = range(len(CAPTIONS))
+    bring(
+        settings,
+        "a",
+        URL=[f"https://{'big' if n else 'small'}.test/{n}.jpg" for n in rows],
+        TEXT=CAPTIONS,
+        WIDTH=[None, *rows[1:]],
+        HEIGHT=list(rows),
+        similarity=[n / 10 for n in rows],
+        punsafe=[0.9 if n == 1 else None if n == 2 else 0.1 for n in rows],
+        NSFW=["NSFW" if n == 2 else "UNLIKELY" for n in rows],
+        AESTHETIC_SCORE=[5 + n / 10 for n in rows],
+        hash=[None, *(-(2**62) - n for n in rows[1:])],
+    )
+    ingest(settings, "b", "a lemur", "a lemur")
+    write_sheet("celebrities", *CELEBRITIES)
+    write_sheet("artists", "Lemur", "a lemur")
+    refresh(settings, "one")
+    return settings
+
+
+def test_the_file_has_the_rows_of_the_release(released: Settings, tmp_path: Path) -> None:
+    made = export_datasette(store(released), tmp_path / "x.db")
+
+    columns = ", ".join((*SAME, "text", "domain", "hash", "shard"))
+    found = select(
+        made.path,
+        f"SELECT {columns} FROM images JOIN domain ON domain.id = domain_id ORDER BY images.id",
+    )
+    with Database(released.database).read() as connection:
+        query = f"SELECT {columns} FROM images ORDER BY shard, row_index"
+        query = query.replace("text", "caption").replace("hash", "hash::VARCHAR")
+        expected = connection.execute(query).fetchall()
+    assert found == expected
+    assert (made.image_count, made.domain_count, made.name_count) == (9, 3, 8)
+    assert select(made.path, "SELECT min(id), max(id) FROM images") == [(1, 9)]
+    assert select(made.path, "SELECT typeof(width), typeof(hash) FROM images LIMIT 2") == [
+        ("null", "null"),
+        ("integer", "text"),
+    ]
+    assert select(made.path, "SELECT domain, image_counts FROM domain ORDER BY id") == [
+        ("big.test", 6),
+        ("b.test", 2),
+        ("small.test", 1),
+    ]
+
+
+def test_every_name_has_the_count_of_fts5(released: Settings, tmp_path: Path) -> None:
+    made = export_datasette(store(released), tmp_path / "x.db")
+
+    assert select(made.path, "SELECT name, image_counts FROM celebrities") == list(
+        zip(CELEBRITIES, (2, 1, 1, 0, 0), strict=True)
+    )
+    for kind in released.sheets:
+        for name, count in select(made.path, f"SELECT name, image_counts FROM {kind}"):
+            quoted = '"' + name.replace('"', '""') + '"'
+            query = "SELECT count(*) FROM images_fts WHERE images_fts MATCH ?"
+            assert select(made.path, query, quoted) == [(count,)], name
+
+
+def test_facets_filters_and_sorting_find_an_index(released: Settings, tmp_path: Path) -> None:
+    made = export_datasette(store(released), tmp_path / "x.db")
+    for query in (
+        "SELECT domain_id, count(*) FROM images GROUP BY domain_id",
+        "SELECT * FROM images WHERE domain_id = 1",
+        "SELECT * FROM images ORDER BY aesthetic DESC LIMIT 100",
+    ):
+        plan = select(made.path, f"EXPLAIN QUERY PLAN {query}")
+        assert "USING" in plan[0][3]
+        assert "INDEX" in plan[0][3]
+    # A rare word is looked up, and not every row is asked whether it has it.
+    query = (
+        "SELECT * FROM images WHERE id IN (SELECT rowid FROM images_fts "
+        "WHERE images_fts MATCH 'lemur') ORDER BY aesthetic DESC LIMIT 100"
+    )
+    details = [row[3] for row in select(made.path, f"EXPLAIN QUERY PLAN {query}")]
+    assert "SEARCH images USING INTEGER PRIMARY KEY (rowid=?)" in details
+
+
+def test_unsafe_images_are_left_out_with_their_counts(released: Settings, tmp_path: Path) -> None:
+    everything = export_datasette(store(released), tmp_path / "all.db")
+    safe = export_datasette(store(released), tmp_path / "safe" / "x.db", is_safe=True)
+
+    assert (safe.image_count, safe.hidden_count) == (7, 2)
+    query = "SELECT id, text FROM images"
+    left = set(select(everything.path, query)) - set(select(safe.path, query))
+    assert {text for _, text in left} == {CAPTIONS[1], CAPTIONS[2]}
+    counts = dict(select(safe.path, "SELECT name, image_counts FROM celebrities"))
+    assert (counts["Dwayne 'The Rock' Johnson"], counts["Beyoncé"]) == (1, 0)
+    assert dict(select(safe.path, "SELECT domain, image_counts FROM domain"))["big.test"] == 4
+    assert "2 images were left out" in safe.path.with_name("metadata.yaml").read_text("utf-8")
+
+
+def test_an_old_release_is_exported_as_it_was(
+    released: Settings, write_sheet: WriteSheet, tmp_path: Path
+) -> None:
+    ingest(released, "c", "a newer lemur")
+    write_sheet("artists", "Newer")
+    refresh(released, "two")
+
+    newest = export_datasette(store(released), tmp_path / "two.db")
+    old = export_datasette(store(released), tmp_path / "old" / "one.db", "one")
+
+    assert (newest.release, newest.image_count) == ("two", 10)
+    assert (old.release, old.image_count) == ("one", 9)
+    assert select(old.path, "SELECT name FROM artists") == [("Lemur",), ("a lemur",)]
+
+
+def test_the_files_beside_say_what_is_in_it(released: Settings, tmp_path: Path) -> None:
+    made = export_datasette(store(released), tmp_path / "site")
+
+    assert made.path == tmp_path / "site"
+    (tmp_path / "folder").mkdir()
+    made = export_datasette(store(released), tmp_path / "folder")
+    assert made.path == tmp_path / "folder" / "laion.db"
+    site = yaml.safe_load((tmp_path / "folder" / "metadata.yaml").read_text("utf-8"))
+    manifest = find_release(store(released), "one")
+    assert manifest.content_sha256 in site["source"]
+    tables = site["databases"]["laion"]["tables"]
+    assert tables.keys() == {"images", "domain", *released.sheets}
+    assert tables["images"]["units"] == {"width": "px", "height": "px"}
+    for table, described in tables.items():
+        columns = {row[1] for row in select(made.path, f"PRAGMA table_info({table})")}
+        assert described["columns"].keys() <= columns
+        assert described["label_column"] in columns
+
+
+@pytest.mark.parametrize("name", ["laion.duckdb", "notes.txt", "other.db"])
+def test_a_file_of_others_is_not_replaced(released: Settings, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    if name == "notes.txt":
+        path.write_text("mine", encoding="utf-8")
+    before = path.read_bytes()
+
+    with pytest.raises(LaionError, match="no earlier export"):
+        export_datasette(store(released), path)
+
+    assert path.read_bytes() == before
+
+
+def test_a_description_of_others_is_not_replaced(released: Settings, tmp_path: Path) -> None:
+    (tmp_path / "metadata.yaml").write_text("title: mine\n", encoding="utf-8")
+
+    with pytest.raises(LaionError, match="not written by an export"):
+        export_datasette(store(released), tmp_path / "x.db")
+
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_a_failed_export_leaves_the_one_before(
+    released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "site" / "x.db"
+    export_datasette(store(released), path)
+    before = {p: p.read_bytes() for p in path.parent.iterdir()}
+    ingest(released, "c", "one more")
+    refresh(released)
+    check = datasette._check
+
+    def damage(connection: sqlite3.Connection, *rest: Any) -> None:
+        connection.execute("DELETE FROM images_fts_data")
+        check(connection, *rest)
+
+    monkeypatch.setattr(datasette, "_check", damage)
+
+    with pytest.raises(LaionError, match="damaged"):
+        export_datasette(store(released), path)
+
+    assert {p: p.read_bytes() for p in path.parent.iterdir()} == before
+    monkeypatch.undo()
+    assert export_datasette(store(released), path).image_count == 10
+
+
+@pytest.mark.parametrize("table", ["domain_counts", "entity_counts"])
+def test_counts_that_differ_from_the_images_are_refused(
+    released: Settings, tmp_path: Path, table: str
+) -> None:
+    """As after somebody wrote into the Lance table and moved the tag."""
+    dataset = store(released).open(table, "one")
+    changed = dataset.to_table()
+    counts = [n + 1 for n in changed["image_count"].to_pylist()]
+    column = changed.schema.get_field_index("image_count")
+    changed = changed.set_column(column, changed.schema.field(column), [counts])
+    version = store(released).overwrite(table, changed).version
+    store(released).open(table).tags.update("one", version)
+
+    with pytest.raises(LaionError, match=f"differ from `{table}`"):
+        export_datasette(store(released), tmp_path / "x.db")
+
+    assert list(tmp_path.glob("*x.db*")) == []
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(
+    released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasette, "_BYTES_A_ROW", 1 << 50)
+
+    with pytest.raises(DiskSpaceError, match="exporting release one: needs up to"):
+        export_datasette(store(released), tmp_path / "x.db")
+
+    assert list(tmp_path.glob("*x.db*")) == []
+
+
+def test_the_estimate_of_the_disk_is_an_upper_bound(settings: Settings, tmp_path: Path) -> None:
+    ingest(
+        settings,
+        "a",
+        *(f"the {n:x} quick {n * 7919:x} foxes of caption {n}" for n in range(20_000)),
+    )
+    refresh(settings)
+
+    made = export_datasette(store(settings), tmp_path / "x.db")
+
+    images = store(settings).open("images", made.release)
+    assert made.file_bytes < datasette.estimate_export(images) < 6 * made.file_bytes
+
+
+def test_two_exports_to_one_path_take_turns(released: Settings, tmp_path: Path) -> None:
+    path, failures = tmp_path / "x.db", []
+
+    def export() -> None:
+        try:
+            export_datasette(store(released), path)
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=export) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert select(path, "SELECT count(*) FROM images") == [(9,)]
+    assert sorted(p.name for p in tmp_path.glob("*x.db*")) == ["x.db"]
+
+
+def test_a_list_with_the_name_of_a_table_is_refused(settings: Settings, tmp_path: Path) -> None:
+    for kind in ("domain", "images_fts_data", "datasette", "sqlite_names"):
+        with pytest.raises(SettingsError, match="cannot name a table"):
+            Settings.from_environment({f"LAION_SHEET_{kind.upper()}": "x.csv"})
+    # A release from before that rule, or from a list in the project's folder.
+    sheets = MappingProxyType({"domain": settings.sheets["artists"]})
+    settings = replace(settings, sheets=sheets)
+    ingest(settings, "a", "a fox")
+    refresh(settings)
+
+    with pytest.raises(LaionError, match="its list `domain` cannot be a table"):
+        export_datasette(store(settings), tmp_path / "x.db")
+
+
+@pytest.fixture
+def site(released: Settings, tmp_path: Path) -> Iterator[str]:
+    """The address of Datasette, over an export, with the files beside it."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    export_datasette(store(released), folder)
+    program = str(Path(sys.executable).with_name("datasette"))
+    arguments = ("--inspect-file", "inspect.json", "-m", "metadata.yaml", "--port", "0")
+    with subprocess.Popen(
+        [program, "serve", "-i", "laion.db", *arguments],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr
+        try:
+            said = ""
+            for line in process.stderr:
+                said += line
+                if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                    break
+            else:
+                raise AssertionError(said)
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+
+def test_datasette_searches_counts_and_links(site: str, released: Settings) -> None:
+    def ask(address: str, **parameters: str) -> requests.Response:
+        response = requests.get(site + address, parameters, timeout=60)
+        assert response.status_code == 200, response.text
+        return response
+
+    found = ask("/laion/images.json", _search="lemur", _shape="objects").json()
+    assert found["filtered_table_rows_count"] == 3
+    assert {row["text"] for row in found["rows"]} == {CAPTIONS[4], "a lemur"}
+
+    facets = found["facet_results"]["domain_id"]["results"]
+    assert [(each["label"], each["count"]) for each in facets] == [("b.test", 2), ("big.test", 1)]
+
+    labelled = ask("/laion/images.json", _labels="on", _shape="array", _size="1").json()
+    assert labelled[0]["domain_id"] == {"value": 3, "label": "small.test"}
+
+    (row,) = ask("/laion/images/5.json", _shape="objects").json()["rows"]
+    assert (row["text"], row["hash"]) == (CAPTIONS[4], str(-(2**62) - 4))
+    assert "a lemur in a tree" in ask("/laion/images/5").text
+
+    domains = ask("/laion/domain.json", _shape="array").json()
+    assert [row["image_counts"] for row in domains] == [6, 2, 1]
+
+    page = ask("/laion/images").text
+    assert find_release(store(released), "one").content_sha256 in page
+    assert "Host of the URL" in page
+
+    names = ask("/laion/celebrities.json", _shape="array").json()
+    # The query of 2022, which reads a double quote in a name as one of its own.
+    query = (
+        "select name, (select count(*) from images_fts where images_fts match '\"' || name || '\"')"
+        " as search_count from celebrities order by search_count desc"
+    )
+    counted = ask("/laion.json", sql=query, _shape="array").json()
+    assert len(counted) == len(CELEBRITIES)
+    assert {row["name"]: row["search_count"] for row in counted} == {
+        row["name"]: row["image_counts"] for row in names
+    }
+
+    inspected = ask("/-/databases.json").json()
+    (database,) = [each for each in inspected if each["name"] == "laion"]
+    assert (database["is_mutable"], len(database["hash"])) == (False, 64)
+    tables = {table["name"]: table["count"] for table in ask("/laion.json").json()["tables"]}
+    assert (tables["images"], tables["domain"], tables["celebrities"]) == (9, 3, 5)
+
+
+def test_what_datasette_would_inspect_is_what_is_written(
+    released: Settings, tmp_path: Path
+) -> None:
+    made = export_datasette(store(released), tmp_path / "x.db")
+    program = str(Path(sys.executable).with_name("datasette"))
+    result = subprocess.run(
+        [program, "inspect", "x.db"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout) == json.loads(
+        made.path.with_name("inspect.json").read_text("utf-8")
+    )
