@@ -36,6 +36,10 @@ def datasette(
     a kind its names, all with `image_counts`. `metadata.yaml` beside the file says what Datasette
     shows of it, and `inspect.json` saves it the counting. The file is checked before it
     replaces the one before. No job makes it: materialize it when a site is to be renewed.
+
+    ```sh
+    datasette serve -i data/datasette/laion.db -m data/datasette/metadata.yaml
+    ```
     """
     from laion_assets.exports.datasette import export_datasette
 

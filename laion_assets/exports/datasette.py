@@ -52,7 +52,7 @@ _BATCH_ROWS = 16_384
 _BYTES_A_ROW = 250
 # Each text is in its table, and once more in pieces in the full-text index, in two copies while its
 # parts are merged; Lance packs it to half or less.
-_SHARE_OF_LANCE = 5
+_SHARE_OF_LANCE = 3
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,7 @@ def export_datasette(
                 hidden_count = _write_images(connection, images, store, manifest, is_safe=is_safe)
                 _write_names(connection, store, manifest, is_complete=not is_safe)
                 connection.execute("commit")
-                _check(connection, manifest, hidden_count)
-                row_counts = _count_rows(connection)
+                row_counts = _check(connection, manifest, hidden_count)
             kinds = [sheet.kind for sheet in manifest.sheets]
             export = Export(
                 path=path,
@@ -147,7 +146,8 @@ def _check_paths(path: Path, metadata: Path) -> None:
     check_replaceable(path)
     if metadata.exists() and not metadata.read_text("utf-8", errors="replace").startswith(MARK):
         raise LaionError(
-            f"{metadata}: not written by an export, so it is not replaced; choose another folder"
+            f"{metadata}: not written by an export, so it is not replaced; choose another folder",
+            code="export-metadata-of-others",
         )
 
 
@@ -156,7 +156,8 @@ def _check_kinds(manifest: Manifest) -> None:
         if sheet.kind in TAKEN_IN_SQLITE or sheet.kind.startswith("sqlite_"):
             raise LaionError(
                 f"release {manifest.release}: its list `{sheet.kind}` cannot be a table of this "
-                "file, which has or needs that name; rename the list and make a new release"
+                "file, which has or needs that name; rename the list and make a new release",
+                code="export-list-name-taken",
             )
 
 
@@ -271,15 +272,20 @@ def _count_matches(connection: sqlite3.Connection, names: Iterable[str]) -> dict
     }
 
 
-def _check(connection: sqlite3.Connection, manifest: Manifest, hidden_count: int) -> None:
-    """Checks the whole file, its full-text index, and its rows against the release's record."""
+def _check(connection: sqlite3.Connection, manifest: Manifest, hidden_count: int) -> dict[str, int]:
+    """Checks the whole file, its full-text index, and its rows against the release's record.
+
+    Returns:
+        The number of rows of each table.
+    """
     check_sqlite(connection)
     try:
         connection.execute(load_sql("exports/check_captions"))
     except sqlite3.DatabaseError as error:
         raise LaionError(
             f"the full-text index of the new file is damaged ({error}); check the disk, then try "
-            "again"
+            "again",
+            code="export-damaged",
         ) from error
     row_counts = _count_rows(connection)
     of_names = sum(row_counts[sheet.kind] for sheet in manifest.sheets)
@@ -287,6 +293,7 @@ def _check(connection: sqlite3.Connection, manifest: Manifest, hidden_count: int
         raise _differ(manifest, "the number of `images`")
     if of_names != manifest.row_counts["entity_counts"]:
         raise _differ(manifest, "the number of names")
+    return row_counts
 
 
 def _count_rows(connection: sqlite3.Connection) -> dict[str, int]:
@@ -312,5 +319,6 @@ def _describe_file(export: Export, row_counts: dict[str, int]) -> str:
 def _differ(manifest: Manifest, what: str) -> LaionError:
     return LaionError(
         f"release {manifest.release}: the images differ from {what}; the file was not written. "
-        "Make a new release (`laion backfill --all`) and export that"
+        "Make a new release (`laion backfill --all`) and export that",
+        code="export-differs",
     )

@@ -71,9 +71,15 @@ def check_sqlite(connection: sqlite3.Connection) -> None:
     """
     ((found,), *_) = connection.execute("pragma integrity_check(1)").fetchall()
     if found != "ok":
-        raise LaionError(f"the new file is damaged ({found}); check the disk, then try again")
+        raise LaionError(
+            f"the new file is damaged ({found}); check the disk, then try again",
+            code="export-damaged",
+        )
     for table, row, parent, _ in connection.execute("pragma foreign_key_check"):
-        raise LaionError(f"row {row} of `{table}` has no row of `{parent}`; please report it")
+        raise LaionError(
+            f"row {row} of `{table}` has no row of `{parent}`; please report it",
+            code="export-row-without-parent",
+        )
 
 
 def check_replaceable(path: Path) -> None:
@@ -92,7 +98,10 @@ def check_replaceable(path: Path) -> None:
         4, "big"
     )
     if not is_ours:
-        raise LaionError(f"{path}: no earlier export, so it is not replaced; choose another path")
+        raise LaionError(
+            f"{path}: not written by an export, so it is not replaced; choose another path",
+            code="export-place-taken",
+        )
 
 
 def digest_file(path: Path) -> str:

@@ -203,7 +203,7 @@ def test_a_file_of_others_is_not_replaced(released: Settings, tmp_path: Path, na
         path.write_text("mine", encoding="utf-8")
     before = path.read_bytes()
 
-    with pytest.raises(LaionError, match="no earlier export"):
+    with pytest.raises(LaionError, match="not written by an export"):
         export_datasette(store(released), path)
 
     assert path.read_bytes() == before
@@ -228,9 +228,9 @@ def test_a_failed_export_leaves_the_one_before(
     refresh(released)
     check = datasette._check
 
-    def damage(connection: sqlite3.Connection, *rest: Any) -> None:
+    def damage(connection: sqlite3.Connection, *rest: Any) -> dict[str, int]:
         connection.execute("DELETE FROM images_fts_data")
-        check(connection, *rest)
+        return check(connection, *rest)
 
     monkeypatch.setattr(datasette, "_check", damage)
 
