@@ -285,7 +285,7 @@ def _check(connection: sqlite3.Connection, manifest: Manifest, hidden_count: int
         raise LaionError(
             f"the full-text index of the new file is damaged ({error}); check the disk, then try "
             "again",
-            code="export-damaged",
+            code="export-full-text-damaged",
         ) from error
     row_counts = _count_rows(connection)
     of_names = sum(row_counts[sheet.kind] for sheet in manifest.sheets)
