@@ -1,6 +1,6 @@
 """Writes a release as one SQLite file with full-text search, as the site of 2022 had it.
 
-The rows are streamed from Lance, so memory does not grow with them, and an old release can be
+The rows are streamed from Lance, so memory grows with the hosts alone, and an old release can be
 exported as well as the newest. Every count in the file is counted from the file: the domains while
 the rows go by, the names by FTS5 itself. What differs from the release's own counts is an error.
 """
@@ -201,7 +201,12 @@ def _scan(images: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
     """Yields the rows in the order of the table, which is the same whenever it is read."""
     columns = [*_VALUES, *_PLACE, "domain", "nsfw"]
     yield from images.scanner(
-        columns=columns, batch_size=_BATCH_ROWS, scan_in_order=True
+        columns=columns,
+        batch_size=_BATCH_ROWS,
+        # Else Lance reads far ahead of SQLite, and memory grows with the table.
+        batch_readahead=2,
+        fragment_readahead=1,
+        scan_in_order=True,
     ).to_batches()
 
 

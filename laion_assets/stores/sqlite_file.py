@@ -51,6 +51,9 @@ def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
     """Opens a new SQLite file of ours, in one transaction that nothing can take back.
 
     Write to a temporary path: a file that was cut off cannot be used.
+
+    Raises:
+        LaionError: SQLite could not write it, as on a full disk.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"pragma application_id = {_APPLICATION_ID}")
@@ -60,7 +63,14 @@ def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
         connection.execute("pragma locking_mode = exclusive")
         connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
         connection.execute("begin")
-        yield connection
+        try:
+            yield connection
+        except sqlite3.OperationalError as error:
+            raise LaionError(
+                f"{path.parent}: SQLite could not write its file ({error}); check free disk space, "
+                "then try again",
+                code="export-not-written",
+            ) from error
 
 
 def check_sqlite(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,93 @@
+"""A SQLite file is replaced whole or not at all."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from laion_assets.stores.sqlite_file import (
+    check_replaceable,
+    check_sqlite,
+    create_sqlite,
+    replace_files,
+)
+from laion_assets_tests.raises import raises
+
+
+def list_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_get_their_names_together(tmp_path: Path) -> None:
+    paths = tmp_path / "new" / "a", tmp_path / "new" / "b"
+    with replace_files(*paths) as (a, b):
+        a.write_text("1", encoding="utf-8")
+        b.write_text("2", encoding="utf-8")
+        assert not any(path.exists() for path in paths)
+
+    assert [path.read_text("utf-8") for path in paths] == ["1", "2"]
+    assert list_names(tmp_path / "new") == ["a", "b"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_fails_or_is_stopped_leaves_what_was_there(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("before", encoding="utf-8")
+
+    def write_half() -> None:
+        with replace_files(path) as (a,):
+            a.write_text("half", encoding="utf-8")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+
+    assert path.read_text("utf-8") == "before"
+    assert list_names(tmp_path) == ["a"]
+
+
+def test_the_leftover_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    with replace_files(tmp_path / "a") as (a,):
+        a.write_text("half", encoding="utf-8")
+        with replace_files(tmp_path / "a") as (again,):
+            assert not again.exists()
+            again.write_text("whole", encoding="utf-8")
+        a.write_text("2", encoding="utf-8")
+
+    assert (tmp_path / "a").read_text("utf-8") == "2"
+
+
+def test_only_files_made_here_may_be_replaced(tmp_path: Path) -> None:
+    check_replaceable(tmp_path / "nothing")
+    with create_sqlite(tmp_path / "ours") as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("commit")
+    check_replaceable(tmp_path / "ours")
+    with closing(sqlite3.connect(tmp_path / "other")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    (tmp_path / "empty").touch()
+
+    for name in ("other", "empty", "."):
+        with raises("export-place-taken"):
+            check_replaceable(tmp_path / name)
+
+
+def test_a_row_without_its_parent_is_found(tmp_path: Path) -> None:
+    with create_sqlite(tmp_path / "a") as connection:
+        connection.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        connection.execute("CREATE TABLE child (id REFERENCES parent (id))")
+        check_sqlite(connection)
+        connection.execute("INSERT INTO child VALUES (7)")
+        with raises("export-row-without-parent"):
+            check_sqlite(connection)
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """SQLite says the same when a file has reached the pages that it may have."""
+    with raises("export-not-written"), create_sqlite(tmp_path / "a") as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("pragma max_page_count = 8")
+        connection.executemany("INSERT INTO t VALUES (?)", [("x" * 4000,)] * 100)
