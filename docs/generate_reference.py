@@ -102,6 +102,17 @@ METADATA: dict[str, dict[str, str]] = {
         "statuses": "Rows and bytes by status.",
         "errors": "Examples of pictures that could not be decoded, or that the source lacks.",
     },
+    "embeddings": {
+        "dagster/partition_row_count": "Rows of the shard.",
+        "vectors": "Rows with a vector.",
+        "percent_with_vector": "Their share of the rows.",
+        "without_vector_not_given": "Rows without one, as the shard has none for them.",
+        "without_vector_zero": "Rows without one, as all of its numbers are 0.",
+        "without_vector_not_finite": "Rows without one, as a number is missing, infinite or none.",
+        "lance_version": "Version of the Lance table with this commit.",
+        "bytes": "Size of the files with the new column.",
+        "made_from": "SHA-256 of the shard's file and of its file of vectors, and the rules.",
+    },
     "domain_counts": {
         "top_domains": "The domains with the most images.",
         "dagster/row_count": "Domains.",

@@ -32,13 +32,15 @@ DISCOVERY_INTERVAL_S = 15
 SHARD_CHECKS = dg.AssetSelection.checks(ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key)
 # What tells of all shards runs with the refresh, once for many of them.
 TABLE_CHECKS = (
-    dg.AssetSelection.checks_for_assets("images", "lance_images", "pictures") - SHARD_CHECKS
+    dg.AssetSelection.checks_for_assets("images", "lance_images", "pictures", "embeddings")
+    - SHARD_CHECKS
 )
 INGEST_SHARDS = dg.define_asset_job(
     INGEST_NAME,
     # A list of strings would be parsed, which imports 0.1 s of grammar into every process.
-    selection=dg.AssetSelection.assets("raw_shards", "images", "lance_images") - TABLE_CHECKS,
-    description="Brings one shard from its source to Lance.",
+    selection=dg.AssetSelection.assets("raw_shards", "images", "lance_images", "embeddings")
+    - TABLE_CHECKS,
+    description="Brings one shard from its source to Lance, with the vectors that it has.",
 )
 
 
@@ -113,7 +115,14 @@ def build_discover_shards(
             context.log.warning(line)
         additions = [SHARDS.build_add_request(found.new)] if found.new else []
         try:
-            due = read_due(instance, found, shards.store, (warehouse, lance_store), kinds)
+            due = read_due(
+                instance,
+                found,
+                shards.store,
+                (warehouse, lance_store),
+                kinds,
+                is_embedding=shards.is_bringing_vectors,
+            )
         except DatabaseBusyError as error:
             return dg.SensorResult(
                 skip_reason=f"{error}; looks again by itself",

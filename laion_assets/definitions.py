@@ -16,6 +16,9 @@ from laion_assets.counts.checks import build_checks, counts_add_up, site_counts_
 from laion_assets.counts.domain_counts import domain_counts
 from laion_assets.counts.entity_counts import build_entity_counts_asset
 from laion_assets.counts.site_counts import site_counts
+from laion_assets.embeddings.asset import embeddings
+from laion_assets.embeddings.checks import vectors_have_unit_length
+from laion_assets.embeddings.resource import EmbeddingRules
 from laion_assets.exports.asset import datasette
 from laion_assets.exports.resource import ExportFiles
 from laion_assets.images.asset import images
@@ -52,6 +55,7 @@ TABLE_CHECKS = (
     equals_duckdb,
     pictures_decode,
     picture_sizes_agree,
+    vectors_have_unit_length,
     counts_add_up,
     site_counts_add_up,
     indices_cover_every_row,
@@ -76,6 +80,7 @@ def build_defs(
             images,
             lance_images,
             pictures,
+            embeddings,
             domain_counts,
             site_counts,
             *(build_names_asset(kind) for kind in kinds),
@@ -101,6 +106,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "sheets": SheetSource(locations=dict(settings.sheets)),
         "warehouse": Warehouse(path=str(settings.database)),
         "picture_rules": PictureRules.build(settings),
+        "embedding_rules": EmbeddingRules(mode=settings.embeddings),
         "lance_store": LanceResource(path=str(settings.lance_dir)),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
     }

@@ -174,7 +174,16 @@ LANCE_PICTURES = (
     Column("original_width", "INTEGER", "Pixels before a resize.", ("original_width",)),
     Column("original_height", "INTEGER", "Pixels before a resize.", ("original_height",)),
 )
-ADDED_COLUMNS = {"pictures": LANCE_PICTURES}
+LANCE_EMBEDDINGS = (
+    Column(
+        "img_emb",
+        "FLOAT[]",
+        "CLIP vector of the picture, of unit length: in Lance a fixed-size list of float16, of one "
+        "dimension for the whole table.",
+        ("img_emb", "image_embedding", "image_emb"),
+    ),
+)
+ADDED_COLUMNS = {"pictures": LANCE_PICTURES, "embeddings": LANCE_EMBEDDINGS}
 
 # The least and the greatest value that a score can have.
 SCORE_RANGES = {
@@ -382,3 +391,12 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
         "VARCHAR": pa.string(),
     }
     return pa.schema([pa.field(c.name, types[c.type], nullable=not c.is_required) for c in columns])
+
+
+def vector_schema(dimension: int) -> pa.Schema:
+    """Returns the Arrow schema of `LANCE_EMBEDDINGS` for vectors of so many numbers."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [pa.field(c.name, pa.list_(pa.float16(), dimension)) for c in LANCE_EMBEDDINGS]
+    )

@@ -24,6 +24,8 @@ WHEEL_FILES = Path(__file__).resolve().with_name("project_files")
 OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION"))
 # What can be done with pictures.
 PICTURES = ("given", "fetch", "none")
+# And with vectors.
+EMBEDDINGS = ("given", "none")
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -50,6 +52,7 @@ RESERVED_NAMES = frozenset(
         "caption_matches",
         "datasette",
         "domain_counts",
+        "embeddings",
         "entity_counts",
         "add_pictures",
         "ingest_shards",
@@ -99,6 +102,7 @@ class Settings:
         pictures: `given` keeps the pictures that shards bring, `fetch` fetches the others from
             their URLs as well, `none` keeps none.
         fetch_contact: whom servers may write to about fetches; None: nothing is fetched.
+        embeddings: `given` keeps the vectors that shards bring, `none` keeps none.
     """
 
     data_dir: Path
@@ -111,6 +115,7 @@ class Settings:
     is_anonymous: bool = False
     pictures: str = "given"
     fetch_contact: str | None = None
+    embeddings: str = "given"
 
     @property
     def raw_dir(self) -> Path:
@@ -178,6 +183,7 @@ class Settings:
             is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
             pictures=_read_pictures(values.get("LAION_PICTURES", ""), contact),
             fetch_contact=contact,
+            embeddings=_read_embeddings(values.get("LAION_EMBEDDINGS", "")),
         )
 
 
@@ -211,6 +217,21 @@ def _read_contact(text: str) -> str | None:
             code="fetch-contact-unusable",
         )
     return contact or None
+
+
+def _read_embeddings(text: str) -> str:
+    word = _unquote(text).lower() or "given"
+    if word == "compute":
+        raise SettingsError(
+            "LAION_EMBEDDINGS: `compute` does not work in this version; set `given` or `none`",
+            code="embeddings-compute",
+        )
+    if word not in EMBEDDINGS:
+        raise SettingsError(
+            f"LAION_EMBEDDINGS: {text!r} is not one of {', '.join(EMBEDDINGS)}",
+            code="embeddings-unknown",
+        )
+    return word
 
 
 def _unquote(text: str) -> str:
@@ -371,6 +392,14 @@ VARIABLES = (
         "An e-mail address or a web page. It is sent with every request for a picture, so that "
         "the owner of a server can write to you. Without it nothing is fetched.",
         "not set",
+    ),
+    Variable(
+        "LAION_EMBEDDINGS",
+        "`given` keeps the vectors that shards bring, in a column or in a `.npy` file: "
+        "`<shard>.npy` beside `<shard>.parquet`, `img_emb/img_emb_N.npy` beside "
+        "`metadata/metadata_N.parquet`, or `embeddings/X.npy` beside `metadata/X.parquet`. `none` "
+        "keeps none.",
+        "`given`",
     ),
     Variable(
         "HF_TOKEN",

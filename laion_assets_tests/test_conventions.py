@@ -44,6 +44,7 @@ ORDER = (
     "counts",
     "lance_images",
     "pictures",
+    "embeddings",
     "releases",
     "search",
     "exports",
@@ -56,8 +57,8 @@ ORDER = (
     "cli",
 )
 STAGES = (
-    *("raw_shards", "images", "names", "counts", "lance_images", "pictures", "releases"),
-    "exports",
+    *("raw_shards", "images", "names", "counts", "lance_images", "pictures", "embeddings"),
+    *("releases", "exports"),
 )
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(

@@ -56,6 +56,7 @@ def test_the_metadata_of_every_materialization_is_described(
         TEXT=["a", "b", "c", "d", "e"],
         punsafe=[0.1] * 5,
         jpg=pa.array([paint(1), b"?", None, None, None], pa.binary()),
+        img_emb=pa.array([[0.6, 0.8]] * 5, pa.list_(pa.float32())),
     )
     discover_shards(settings, instance)
     defs = build_defs(settings)

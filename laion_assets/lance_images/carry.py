@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from laion_assets.schemas import ADDED_COLUMNS, arrow_schema
+from laion_assets.schemas import ADDED_COLUMNS, Column
 from laion_assets.stores.column_files import ColumnFiles, ColumnSet, RowSpan, write_column_files
 from laion_assets.stores.columns import NotedColumns
 from laion_assets.stores.database import open_engine
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # What such columns were made from; whoever makes them sees that it was not this load.
 CARRIED = "carried over"
-# Of pictures with some megabytes each, so many are held.
+# Of pictures with some megabytes each, so many are held; of vectors some more.
 TAKEN_ROWS = 64
+TAKEN_VECTORS = 2048
 
 
 class Carrier:
@@ -56,8 +57,8 @@ class Carrier:
         dataset = self._store.open("images")
         old = find_fragments(dataset, self._shard)
         for name, columns in ADDED_COLUMNS.items():
-            schema = arrow_schema(columns)
-            if not fragments or not _has_values(dataset, old, schema):
+            schema = _find_schema(dataset, columns)
+            if not fragments or schema is None or not _has_values(dataset, old, schema):
                 continue
             addresses = self._match(dataset, old)
             if not addresses.null_count < len(addresses):
@@ -118,10 +119,19 @@ class Carrier:
         )
 
 
+def _find_schema(dataset: lance.LanceDataset, columns: Sequence[Column]) -> pa.Schema | None:
+    """Returns these columns as the table has them; None if it lacks one."""
+    import pyarrow as pa
+
+    types = dict(zip(dataset.schema.names, dataset.schema.types, strict=True))
+    if not all(column.name in types for column in columns):
+        return None
+    return pa.schema([pa.field(column.name, types[column.name]) for column in columns])
+
+
 def _has_values(dataset: lance.LanceDataset, fragments: Sequence[int], schema: pa.Schema) -> bool:
-    """Returns whether a fragment has a file for these columns, all of which the table has."""
-    is_known = set(schema.names) <= set(dataset.schema.names)
-    return is_known and not find_fragments_with(dataset, schema.names).isdisjoint(fragments)
+    """Returns whether a fragment has a file for these columns of the table."""
+    return not find_fragments_with(dataset, schema.names).isdisjoint(fragments)
 
 
 def _take(
@@ -131,8 +141,10 @@ def _take(
     import numpy as np
     import pyarrow as pa
 
-    for start in range(0, len(addresses), TAKEN_ROWS):
-        part = addresses.slice(start, TAKEN_ROWS)
+    is_of_vectors = all(pa.types.is_fixed_size_list(kind) for kind in schema.types)
+    step = TAKEN_VECTORS if is_of_vectors else TAKEN_ROWS
+    for start in range(0, len(addresses), step):
+        part = addresses.slice(start, step)
         found: NDArray[np.uint64] = np.unique(part.drop_null().to_numpy())
         if not len(found):
             nulls = [pa.nulls(len(part), field.type) for field in schema]

@@ -212,7 +212,7 @@ def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFil
         copied = _link_or_copy(path, made, f"raw/{path.name}")
         if copied.sha256 == record.sha256:
             kept = _describe(copy.write_record(record), made)
-            return [copied, kept, *_copy_archive(store, record, made)]
+            return [copied, kept, *_copy_beside(store, record, made)]
         (made / copied.path).unlink()
         # Else it was replaced while it was copied.
         if store.find(shard) == record:
@@ -223,10 +223,13 @@ def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFil
     return []
 
 
-def _copy_archive(store: RawStore, record: RawShard, made: Path) -> Iterator[BackedUpFile]:
+def _copy_beside(store: RawStore, record: RawShard, made: Path) -> Iterator[BackedUpFile]:
     path = store.archive_path(record.shard)
     if record.archive_sha256 and path.exists():
         yield _link_or_copy(path, made, f"raw/archives/{path.name}")
+    path = store.vectors_path(record.shard)
+    if record.vectors_sha256 and path.exists():
+        yield _link_or_copy(path, made, f"raw/vectors/{path.name}")
 
 
 def _copy_sheets(settings: Settings, made: Path) -> Iterator[BackedUpFile]:

@@ -17,8 +17,8 @@ Result = TypeVar("Result")
 
 # Whom to ask about a table; put your own team here.
 OWNERS = ["team:laion-assets"]
-# For those who have to know where URLs, captions and pictures of people are kept.
-Holding = Literal["counts", "names", "pictures", "urls-and-captions"]
+# For those who have to know where URLs, captions, pictures and vectors of people are kept.
+Holding = Literal["counts", "names", "pictures", "urls-and-captions", "vectors"]
 
 
 def laion_asset(

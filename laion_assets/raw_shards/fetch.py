@@ -27,6 +27,7 @@ from laion_assets.raw_shards.sources.source import (
     tell_nobody,
 )
 from laion_assets.raw_shards.sources.urls import SCHEMES
+from laion_assets.raw_shards.vector_files import bring_vectors
 from laion_assets.raw_shards.verify import ParquetFacts, verify_parquet
 from laion_assets.stores.raw_store import RawShard, RawStore, hash_file
 
@@ -62,6 +63,7 @@ def fetch_shard(
         else:
             raw = _fetch_local(source, store)
         record = bring_archive(source, raw, store, rules, report)
+        record = bring_vectors(source, record, store, rules, report)
         if record is not raw:
             store.write_record(record)
         return record
@@ -164,6 +166,8 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
         fetched_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
         archive_sha256=known.archive_sha256 if known else None,
         archive_version=known.archive_version if known else None,
+        vectors_sha256=known.vectors_sha256 if known else None,
+        vectors_version=known.vectors_version if known else None,
     )
     store.put_in_place(record, path)
     return record

@@ -42,6 +42,9 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     is_bringing_archives: bool = Field(
         default=True, description="Whether <shard>.tar beside <shard>.parquet is fetched as well."
     )
+    is_bringing_vectors: bool = Field(
+        default=True, description="Whether the .npy file of a shard's vectors is fetched as well."
+    )
 
     @classmethod
     def build(cls, settings: Settings) -> ShardSource:
@@ -54,6 +57,7 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             bucket_endpoint=settings.bucket_endpoint,
             is_anonymous=settings.is_anonymous,
             is_bringing_archives=settings.pictures != "none",
+            is_bringing_vectors=settings.embeddings != "none",
         )
 
     @property
@@ -77,4 +81,5 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             attempts=self.attempts,
             backoff_s=self.backoff_s,
             is_bringing_archives=self.is_bringing_archives,
+            is_bringing_vectors=self.is_bringing_vectors,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError
-from laion_assets.schemas import IMAGES, LANCE_PICTURES, Column
+from laion_assets.schemas import IMAGES, LANCE_EMBEDDINGS, LANCE_PICTURES, Column
 from laion_assets.stores.sql import quote_identifier
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SOURCED = tuple(column for column in IMAGES if column.sources)
 class SourceColumn:
     """A column of a parquet file; `read_as` is ours that it becomes, None if it is not read.
 
-    Columns of pictures are read by the asset `pictures`.
+    Columns of pictures are read by the asset `pictures`, those of vectors by `embeddings`.
     """
 
     name: str
@@ -37,11 +37,13 @@ def describe_columns(path: Path) -> list[SourceColumn]:
     import pyarrow.parquet as pq
 
     from laion_assets.raw_shards.picture_columns import find_picture_columns
+    from laion_assets.raw_shards.vector_files import find_vector_column
 
     schema = pq.read_schema(path)
     pictures = find_picture_columns(schema)
     ours: dict[str | None, Column] = {
         **{pictures[c.name]: c for c in LANCE_PICTURES if c.name in pictures},
+        find_vector_column(schema): LANCE_EMBEDDINGS[0],
         **{find_column(schema, column): column for column in SOURCED},
     }
     return [SourceColumn(f.name, str(f.type), ours.get(f.name)) for f in schema]

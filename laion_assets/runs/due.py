@@ -29,6 +29,7 @@ class Stage(StrEnum):
     FETCH = "fetch"
     LOAD = "load"
     COPY = "copy"
+    EMBED = "embed"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Chain:
         unreleased: a word for the loaded shards if counts or the newest release are out of date.
         unreleased_sound: the same, looking only at those that Lance has as DuckDB has them.
         unpictured: shards that bring pictures, which Lance does not have as they bring them.
+        unembedded: the same of vectors, with a word for these.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class Chain:
     unreleased: str | None = None
     unreleased_sound: str | None = None
     unpictured: Collection[str] = ()
+    unembedded: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,11 @@ def compare_stages(chain: Chain) -> Due:
         held_by=held_by if chain.unreleased else [],
         is_behind=chain.unreleased is not None,
         outdated=[] if held_by else outdated,
-        unpictured=sorted(set(chain.unpictured) - here.keys()),
+        unpictured=sorted(
+            shard
+            for shard in set(chain.unpictured)
+            if shard not in here or here[shard].stage == Stage.EMBED
+        ),
     )
 
 
@@ -140,6 +147,7 @@ def read_chain(
     sources: Mapping[str, Source],
     *,
     is_thorough: bool = True,
+    is_embedding: bool = True,
 ) -> Chain:
     """Reads all stages.
 
@@ -151,6 +159,7 @@ def read_chain(
         sources: what the sources have, as far as they were asked.
         is_thorough: whether to compare the ids of all rows of DuckDB and Lance. If not, that is
             done only where the row counts differ, or where a release is due, which would notice.
+        is_embedding: whether vectors are wanted.
 
     Raises:
         DatabaseBusyError: the file was not free in time.
@@ -167,9 +176,10 @@ def read_chain(
             connection, store, is_thorough=is_thorough or unreleased is not None
         )
         unpictured = _find_unpictured(connection, raws, loads)
+        unembedded = _find_unembedded(connection, raws, loads) if is_embedding else {}
     # Beyond those, whose present load no release can have.
     sound = find_unreleased(database, store, kinds, uncopied) if uncopied else unreleased
-    return Chain(sources, raws, loads, uncopied, unreleased, sound, unpictured)
+    return Chain(sources, raws, loads, uncopied, unreleased, sound, unpictured, unembedded)
 
 
 def _find_step_here(chain: Chain, shard: str) -> Step | None:
@@ -181,6 +191,8 @@ def _find_step_here(chain: Chain, shard: str) -> Step | None:
         return Step(Stage.LOAD, f"{raw.sha256}|{CLEANING_VERSION}")
     if load and shard in chain.uncopied:
         return Step(Stage.COPY, load.load_id)
+    if load and shard in chain.unembedded:
+        return Step(Stage.EMBED, chain.unembedded[shard])
     return None
 
 
@@ -210,6 +222,30 @@ def _find_unpictured(
         )
         if raw.has_pictures and is_loaded and not is_there:
             behind.append(shard)
+    return behind
+
+
+def _find_unembedded(
+    connection: duckdb.DuckDBPyConnection,
+    raws: Mapping[str, RawShard],
+    loads: Mapping[str, Loaded],
+) -> dict[str, str]:
+    """Returns the loaded shards whose vectors are of another load or file, or half written."""
+    from laion_assets.embeddings.add_embeddings import COLUMN_SET, name_origin
+    from laion_assets.stores.columns import read_notes
+
+    notes = {
+        n.shard: (n.load_id, n.made_from)
+        for n in read_notes(connection)
+        if n.column_set == COLUMN_SET and n.lance_version is not None
+    }
+    behind = {}
+    for shard, raw in raws.items():
+        load = loads.get(shard)
+        if raw.has_vectors and load is not None and load.sha256 == raw.sha256:
+            wanted = (load.load_id, name_origin(raw))
+            if notes.get(shard) != wanted:
+                behind[shard] = "|".join(wanted)
     return behind
 
 

@@ -63,9 +63,10 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     sources = {shard: s for shard, s in found.sources.items() if shard in shards}
     raws = {shard: raw for shard, raw in raws.items() if shard in shards}
     database = Database(settings.database)
-    due = compare_stages(
-        read_chain(database, LanceStore(settings.lance_dir), tuple(settings.sheets), raws, sources)
-    )
+    store, kinds = LanceStore(settings.lance_dir), tuple(settings.sheets)
+    is_embedding = settings.embeddings != "none"
+    chain = read_chain(database, store, kinds, raws, sources, is_embedding=is_embedding)
+    due = compare_stages(chain)
     return due if settings.pictures != "none" else replace(due, unpictured=[])
 
 
@@ -190,4 +191,4 @@ def _state(attempts: frozenset[str], step: Step | None, *, is_loaded: bool) -> s
         return "missing"
     if step is None:
         return "done"
-    return "part done" if step.stage == "copy" else "behind"
+    return "part done" if step.stage in {"copy", "embed"} else "behind"

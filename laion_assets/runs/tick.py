@@ -45,7 +45,12 @@ ONLY_IF_CHANGED = {"ops": {"raw_shards": {"config": {"only_if_changed": True}}}}
 # In the queue of runs, those that somebody starts by hand go first: their priority is 0.
 IN_BACKGROUND = {"dagster/priority": "-1"}
 # What each stage needs to run; None is the whole job.
-SELECTIONS = {"fetch": None, "load": ["images", "lance_images"], "copy": ["lance_images"]}
+SELECTIONS = {
+    "fetch": None,
+    "load": ["images", "lance_images", "embeddings"],
+    "copy": ["lance_images", "embeddings"],
+    "embed": ["embeddings"],
+}
 
 
 @dataclass
@@ -94,8 +99,9 @@ class Planner:
             if len(plan.runs) >= min(MAX_NEW_RUNS, MAX_RUNS - len(flying)):
                 break
             self._plan_shard(plan, shard, step, due.fallbacks.get(shard))
-        # Copies come first: a release is to have what they bring.
-        if not any(run.asset_selection == [dg.AssetKey("lance_images")] for run in plan.runs):
+        # Copies and vectors come first: a release is to have what they bring.
+        brought = [_name_assets("copy"), _name_assets("embed")]
+        if not any(run.asset_selection in brought for run in plan.runs):
             self._plan_refresh(plan, due, unread, is_alone=not (flying or plan.runs))
         return plan
 
@@ -179,6 +185,8 @@ def read_due(
     raw_store: RawStore,
     stores: tuple[Warehouse, LanceResource],
     kinds: Iterable[str],
+    *,
+    is_embedding: bool = True,
 ) -> Due:
     """Compares all stages of the shards that are partitions, or become some in this tick.
 
@@ -192,7 +200,15 @@ def read_due(
     raws = found.raws | raw_store.find_all(known - found.raws.keys())
     # A tick has no time to wait; it comes again.
     database = replace(warehouse.database, queue_wait_s=QUEUE_WAIT_S, stranger_wait_s=0)
-    chain = read_chain(database, lance_store.store, kinds, raws, found.sources, is_thorough=False)
+    chain = read_chain(
+        database,
+        lance_store.store,
+        kinds,
+        raws,
+        found.sources,
+        is_thorough=False,
+        is_embedding=is_embedding,
+    )
     due = compare_stages(chain)
     # Dagster fails the whole tick where a run is for a partition that is not there.
     return replace(due, steps={s: step for s, step in due.steps.items() if s in known})
@@ -305,14 +321,19 @@ def warn_of_changes(found: Discovery, memory: Memory) -> list[str]:
 
 
 def _request_ingest(shard: str, step: Step) -> dg.RunRequest:
-    assets = SELECTIONS[step.stage]
+    assets = _name_assets(step.stage)
     return dg.RunRequest(
         job_name=INGEST_NAME,
         partition_key=shard,
         run_config={} if assets else ONLY_IF_CHANGED,
-        asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
+        asset_selection=assets,
         tags=IN_BACKGROUND,
     )
+
+
+def _name_assets(stage: str) -> list[dg.AssetKey] | None:
+    assets = SELECTIONS[stage]
+    return [dg.AssetKey(asset) for asset in assets] if assets else None
 
 
 def _name_all(due: Due, unread: Collection[str]) -> set[str]:

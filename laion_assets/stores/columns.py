@@ -319,7 +319,7 @@ def _commit(
     dataset = store.open("images")
     if not fragments:
         return dataset.version
-    _check_there(dataset, fragments, note.shard)
+    _check_there(dataset, fragments, files, note.shard)
     installed = files.install(store, dataset)
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
         try:
@@ -328,7 +328,7 @@ def _commit(
             if attempt == COMMIT_ATTEMPTS:
                 raise
         dataset = store.open("images")
-        _check_there(dataset, fragments, note.shard)
+        _check_there(dataset, fragments, files, note.shard)
     raise AssertionError("unreachable")
 
 
@@ -354,13 +354,27 @@ def _commit_once(
 
 
 def _check_there(
-    dataset: lance.LanceDataset, fragments: Sequence[LanceFragment], shard: str
+    dataset: lance.LanceDataset,
+    fragments: Sequence[LanceFragment],
+    files: ColumnFiles,
+    shard: str,
 ) -> None:
-    """Checks that the fragments are still in the table, as a load or a compaction takes them out.
+    """Checks that fragments and columns are still in the table.
+
+    A load or a compaction takes fragments out, and somebody may put another column in place of one.
 
     Raises:
         StaleTableError: one is not.
     """
+    types = dict(zip(dataset.schema.names, dataset.schema.types, strict=True))
+    for field in files.columns.schema:
+        if types.get(field.name) != field.type:
+            raise StaleTableError(
+                f"shard {shard!r}: column `{field.name}` of the table became another one "
+                "meanwhile; run it again",
+                code="column-replaced",
+                is_passing=True,
+            )
     for fragment in fragments:
         if dataset.get_fragment(fragment.fragment_id) is None:
             raise _replaced(shard)

@@ -50,6 +50,9 @@ class RawShard:
         has_pictures: whether it brings pictures, in a column or in an archive beside it.
         archive_sha256: of the archive beside it; None if there is none.
         archive_version: what the source called the content of the archive.
+        has_vectors: whether it brings vectors, in a column or in a file beside it.
+        vectors_sha256: of the file of vectors beside it; None if there is none.
+        vectors_version: what the source called the content of that file.
     """
 
     shard: str
@@ -64,6 +67,9 @@ class RawShard:
     has_pictures: bool = False
     archive_sha256: str | None = None
     archive_version: str | None = None
+    has_vectors: bool = False
+    vectors_sha256: str | None = None
+    vectors_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,15 @@ class RawStore:
     def archives(self) -> RawStore:
         """The folder of the archives, for links and parts on their way."""
         return RawStore(self.folder / "archives")
+
+    def vectors_path(self, shard: str) -> Path:
+        """Returns where the file of vectors beside a shard is, whether or not it is there."""
+        return self.vectors.folder / f"{shard}.npy"
+
+    @property
+    def vectors(self) -> RawStore:
+        """The folder of the files of vectors, for links and parts on their way."""
+        return RawStore(self.folder / "vectors")
 
     def find(self, shard: str) -> RawShard | None:
         """Returns the record of a shard; None if there is no such file as it describes.
@@ -212,9 +227,11 @@ class RawStore:
             self.part(shard).remove()
             for kind in ("link", "record"):
                 self._hidden(shard, kind).unlink(missing_ok=True)
-            self.archives.part(shard).remove()
-            self.archives._hidden(shard, "link").unlink(missing_ok=True)
+            for beside in (self.archives, self.vectors):
+                beside.part(shard).remove()
+                beside._hidden(shard, "link").unlink(missing_ok=True)
             self.archive_path(shard).unlink(missing_ok=True)
+            self.vectors_path(shard).unlink(missing_ok=True)
             # The file is the last that goes: it alone says whether it is a sample.
             self._record_path(shard).unlink(missing_ok=True)
             self.path(shard).unlink(missing_ok=True)

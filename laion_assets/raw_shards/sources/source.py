@@ -67,6 +67,7 @@ class SourceRules:
         attempts: how often in a row to try without getting further.
         backoff_s: pause before the second attempt; it doubles with each.
         is_bringing_archives: whether the archives of pictures beside the files are wanted.
+        is_bringing_vectors: whether the files of vectors beside the files are wanted.
     """
 
     hub_endpoint: str = HUB_ENDPOINT
@@ -77,6 +78,7 @@ class SourceRules:
     attempts: int = 5
     backoff_s: float = 1
     is_bringing_archives: bool = True
+    is_bringing_vectors: bool = True
 
     @property
     def hurried(self) -> SourceRules:

@@ -1,0 +1,1 @@
+"""The stage `embeddings`: the vector of each picture."""

@@ -1,0 +1,128 @@
+"""Reads vectors from a `.npy` file, some rows at a time.
+
+The file is read, not mapped into memory: what is mapped counts as memory of the process once it was
+read, and a file that somebody cuts off meanwhile would end the process without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from laion_assets.errors import ShardError, first_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FLOAT_BYTES = (2, 4, 8)
+
+
+@dataclass(frozen=True)
+class NpyFile:
+    """An open file of vectors, one a row.
+
+    Attributes:
+        file: stands at the first vector.
+        name: what to call it in an error.
+        row_count: its vectors.
+        dimension: numbers of each.
+        dtype: of the numbers.
+    """
+
+    file: BinaryIO
+    name: str
+    row_count: int
+    dimension: int
+    dtype: Any
+
+    def read(self, held_bytes: int) -> Iterator[NDArray[Any]]:
+        """Yields all vectors in order, in arrays of about so many bytes.
+
+        Raises:
+            ShardError: the file became shorter meanwhile.
+        """
+        import numpy as np
+
+        row_bytes = self.dimension * self.dtype.itemsize
+        step = max(1, held_bytes // row_bytes)
+        for start in range(0, self.row_count, step):
+            rows = min(step, self.row_count - start)
+            content = self.file.read(rows * row_bytes)
+            if len(content) < rows * row_bytes:
+                raise ShardError(
+                    f"{self.name}: is cut off; write it again",
+                    code="vectors-cut-off",
+                )
+            yield np.frombuffer(content, self.dtype).reshape(rows, self.dimension)
+
+
+@contextmanager
+def open_npy(path: Path, row_count: int) -> Iterator[NpyFile]:
+    """Opens a file of vectors, and checks it by its header and its size. Nothing is unpickled.
+
+    Args:
+        path: the file.
+        row_count: rows of the shard's file, of which each has a vector in it.
+
+    Raises:
+        ShardError: it is none, is cut off, or does not fit the shard.
+    """
+    with path.open("rb") as file:
+        shape, is_fortran, dtype = _read_header(file, path)
+        # Without the places of a structure, an array of objects, or text.
+        if dtype.kind != "f" or dtype.itemsize not in FLOAT_BYTES:
+            raise ShardError(
+                f"{path}: has {dtype}; write it as float16, float32 or float64",
+                code="vectors-type",
+            )
+        if len(shape) != 2 or not shape[1]:  # noqa: PLR2004 - rows and numbers
+            raise ShardError(
+                f"{path}: has the shape {shape}; it has to be (rows, dimension)",
+                code="vectors-shape",
+            )
+        if is_fortran:
+            raise ShardError(
+                f"{path}: is in Fortran order; write it with `numpy.ascontiguousarray`",
+                code="vectors-order",
+            )
+        if shape[0] != row_count:
+            raise ShardError(
+                f"{path}: has {shape[0]} vectors, and the shard's file {row_count} rows; "
+                "bring the file that belongs to it",
+                code="vectors-rows",
+            )
+        _check_size(path, file.tell() + shape[0] * shape[1] * dtype.itemsize)
+        yield NpyFile(file, str(path), *shape, dtype)
+
+
+def _check_size(path: Path, needed: int) -> None:
+    found = path.stat().st_size
+    if found != needed:
+        what = "is cut off" if found < needed else "is too long"
+        raise ShardError(
+            f"{path}: {what}, {found} bytes instead of {needed}; write it again",
+            code="vectors-size",
+        )
+
+
+def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, Any]:
+    from numpy.lib import format as npy
+
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    try:
+        version = npy.read_magic(file)
+        if version not in readers:
+            raise ShardError(
+                f"{path}: is .npy of version {version}; write it with `numpy.save`",
+                code="vectors-version",
+            )
+        header: tuple[tuple[int, ...], bool, Any] = readers[version](file)
+    except ValueError as error:
+        raise ShardError(
+            f"{path}: is no .npy file ({first_line(error)}); write it with `numpy.save`",
+            code="vectors-no-npy",
+        ) from error
+    return header

@@ -1,0 +1,222 @@
+"""Brings the `.npy` file that has the vectors of a shard's pictures, row by row.
+
+It is `<shard>.npy` in the folder of the parquet file, or lies as clip-retrieval and PD12M have it,
+beside a folder `metadata`. On web servers and the Hub only the latter are asked for, as a request
+for each shard of any other dataset would be in vain. Buckets (`s3://`) are not asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laion_assets.errors import ShardError, first_line
+from laion_assets.raw_shards.sources.download import download_url
+from laion_assets.raw_shards.sources.files import resolve_file
+from laion_assets.raw_shards.sources.source import Report, Source, SourceRules
+from laion_assets.raw_shards.sources.urls import SCHEMES
+from laion_assets.stores.raw_store import RawShard, RawStore, hash_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+VECTOR_NAMES = ("img_emb", "image_embedding", "image_emb")
+MAGIC = b"\x93NUMPY"
+# How much of vectors is held at a time, about.
+HELD_BYTES = 8 << 20
+MAX_BATCH_ROWS = 4096
+_END = r"\.parquet(?=$|[?#])"
+_BESIDE = (re.compile(_END, re.IGNORECASE), r".npy")
+# How clip-retrieval names its files, and PD12M.
+_BY_FOLDER = (
+    (re.compile(rf"(?<=/)metadata/metadata_(\d+){_END}"), r"img_emb/img_emb_\1.npy"),
+    (re.compile(rf"(?<=/)metadata/([^/]+?){_END}"), r"embeddings/\1.npy"),
+)
+
+
+def find_vector_column(schema: pa.Schema) -> str | None:
+    """Returns the file's name of the column of vectors; None if it has none.
+
+    A column of another type than lists of floating point numbers is another thing.
+    """
+    import pyarrow as pa
+
+    fields = {field.name.lower(): field for field in reversed(schema)}
+    for name in VECTOR_NAMES:
+        field = fields.get(name)
+        if field is None:
+            continue
+        tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+        is_list = any(test(field.type) for test in tests)
+        if is_list and pa.types.is_floating(field.type.value_type):
+            return str(field.name)
+    return None
+
+
+def bring_vectors(
+    source: Source, raw: RawShard, store: RawStore, rules: SourceRules, report: Report
+) -> RawShard:
+    """Puts the file of vectors of a shard in place, if its source has one.
+
+    It is looked for only if the parquet file has no column of vectors. One that the source has no
+    more stays.
+
+    Args:
+        source: where the shard's file came from.
+        raw: its record; what it says of vectors is of before.
+        store: has the shard's file, and takes that of the vectors.
+        rules: how to talk to servers, and whether vectors are wanted.
+        report: is told how far a download has come.
+
+    Returns:
+        The record, with what is known of vectors; itself if nothing changed.
+
+    Raises:
+        ShardError: the file cannot be had now; it may be possible later.
+        OSError: it cannot be written.
+    """
+    is_in_columns = _has_vectors(store.path(raw.shard))
+    if rules.is_bringing_vectors and not is_in_columns:
+        raw = _bring(source, raw, store, rules, report)
+    has_some = is_in_columns or raw.vectors_sha256 is not None
+    return raw if raw.has_vectors == has_some else replace(raw, has_vectors=has_some)
+
+
+def find_dimension(file: pq.ParquetFile, column: str, path: Path) -> int | None:
+    """Returns the length of the first vector that is no empty list; None if there is none.
+
+    Raises:
+        ShardError: the column cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = file.schema_arrow.field(column).type
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) or None
+    for lists in read_lists(file, column, path):
+        lengths = pc.list_value_length(lists)
+        if found := lengths.filter(pc.greater(lengths, 0)).to_pylist():
+            return int(found[0])
+    return None
+
+
+def read_lists(file: pq.ParquetFile, column: str, path: Path) -> Iterator[pa.Array]:
+    """Yields the lists of a column, about `HELD_BYTES` at a time.
+
+    Raises:
+        ShardError: they cannot be read.
+    """
+    import pyarrow as pa
+
+    try:
+        for group in range(file.num_row_groups):
+            rows = _batch_rows(file, group, column)
+            for batch in file.iter_batches(rows, row_groups=[group], columns=[column]):
+                yield batch.column(0)
+    except (OSError, pa.ArrowException) as error:
+        raise ShardError(
+            f"{path}: column {column} cannot be read ({first_line(error)}); fetch the file again",
+            code="vectors-unreadable",
+        ) from error
+
+
+def _batch_rows(file: pq.ParquetFile, group: int, column: str) -> int:
+    """Returns how many rows of a group hold about as many bytes as may be held."""
+    metadata = file.metadata.row_group(group)
+    # Numbers that repeat are packed in the file, and not in memory.
+    size = sum(
+        8 * int(one.num_values)
+        for number in range(metadata.num_columns)
+        if (one := metadata.column(number)).path_in_schema.split(".")[0] == column
+    )
+    fitting = HELD_BYTES * int(metadata.num_rows) // max(size, 1)
+    return min(MAX_BATCH_ROWS, max(1, fitting))
+
+
+def _has_vectors(path: Path) -> bool:
+    """Returns whether a parquet file has a vector in a column."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        column = find_vector_column(file.schema_arrow)
+        try:
+            return column is not None and find_dimension(file, column, path) is not None
+        except ShardError:
+            # Captions come all the same; the asset `embeddings` says what is wrong.
+            return True
+
+
+def _bring(
+    source: Source, raw: RawShard, store: RawStore, rules: SourceRules, report: Report
+) -> RawShard:
+    known = raw.vectors_version if store.vectors_path(raw.shard).exists() else None
+    if not source.scheme:
+        places = [_move(source, *rule) for rule in (_BESIDE, *_BY_FOLDER)]
+        found = next((place for place in places if place and Path(place.place).is_file()), None)
+        return _link(found, raw, store, known) if found else raw
+    if source.scheme not in SCHEMES:
+        return raw
+    for place in (_move(source, *rule) for rule in _BY_FOLDER):
+        if place is not None:
+            try:
+                return _download(place, raw, store, rules, known, report)
+            except ShardError as error:
+                if error.is_passing:
+                    raise
+                # Most servers say that there is none; some say that nobody may know.
+    return raw
+
+
+def _move(source: Source, pattern: re.Pattern[str], other: str) -> Source | None:
+    """Returns the source of the vectors by one rule; None if it does not apply."""
+    if not pattern.search(source.place):
+        return None
+    place, name = (pattern.sub(other, text) for text in (source.place, source.name))
+    return Source(source.shard, place, name)
+
+
+def _link(place: Source, raw: RawShard, store: RawStore, known: str | None) -> RawShard:
+    status = Path(place.place).stat()
+    version = f"{place.name}|{status.st_size}-{status.st_mtime_ns}"
+    if version == known:
+        return raw
+    store.vectors.folder.mkdir(exist_ok=True)
+    with store.vectors.link(raw.shard, resolve_file(place)) as linked:
+        return _install(linked, raw, store, version)
+
+
+def _download(
+    place: Source,
+    raw: RawShard,
+    store: RawStore,
+    rules: SourceRules,
+    known: str | None,
+    report: Report,
+) -> RawShard:
+    store.vectors.folder.mkdir(exist_ok=True)
+    part = store.vectors.part(raw.shard)
+    answer = download_url(place, part, rules, known, report)
+    if answer is None:
+        return raw
+    try:
+        with part.path.open("rb") as file:
+            # Some servers answer with a page, whatever they are asked for.
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ShardError(
+                    f"{place.name}: is no .npy file",
+                    code="vectors-no-npy-there",
+                )
+        return _install(part.path, raw, store, answer.version)
+    finally:
+        part.remove()
+
+
+def _install(path: Path, raw: RawShard, store: RawStore, version: str | None) -> RawShard:
+    sha256 = hash_file(path)
+    path.replace(store.vectors_path(raw.shard))
+    return replace(raw, vectors_sha256=sha256, vectors_version=version)
