@@ -90,6 +90,7 @@ class SearchFilter:
         license: as in the source.
         nsfw: label as in the source.
         language: as in the source.
+        alike: SHARD/ROW of an image: only what repeats it among the hits, and itself.
     """
 
     domain: str | None = None
@@ -109,6 +110,7 @@ class SearchFilter:
     license: str | None = None
     nsfw: str | None = None
     language: str | None = None
+    alike: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses what no value can be.

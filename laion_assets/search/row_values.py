@@ -137,6 +137,16 @@ class RowValues:
         found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
         return [found[row] for row in rows.tolist()]
 
+    def read_texts(self, rows: Numbers) -> pa.Table:
+        """Returns URL and caption for each row id.
+
+        Args:
+            rows: row ids, ascending.
+        """
+        if self._is_whole:
+            return self._dataset.take(self._positions(rows).tolist(), columns=list(TAKEN))
+        return self._scan(TAKEN, rows).sort_by("_rowid")
+
     def have_pictures(self, rows: Numbers) -> list[bool]:
         """Returns for each row id whether the table has the picture itself."""
         # A picture has a hash, which is quicker read.

@@ -6,6 +6,7 @@ captions alike; the others are searched by their column `caption_words`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from laion_assets.releases.catalog import find_release, newest_release, open_rel
 from laion_assets.search.alike import AlikePictures
 from laion_assets.search.facets import Facets, count_facets
 from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_text
+from laion_assets.search.folding import MAX_FOLDED, TOO_MANY, fold, keep_alike
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
 from laion_assets.search.order import Order
 from laion_assets.search.query import Query, read_query
@@ -27,13 +29,15 @@ from laion_assets.stores.sql import quote_literal
 if TYPE_CHECKING:
     import lance
 
-# Rows of an export that are read at a time.
 # What no page of an image shows: words for the index, and what is read apart.
 NOT_FIELDS = frozenset({"caption_words", "image", "img_emb"})
+# Rows of an export that are read at a time.
 EXPORT_ROWS = 10_000
 # Images with one address, of which a page shows no more.
 MAX_SAME_URL = 100
 RELEVANT = Order()
+# An image, as the address of its page has it; longer numbers do not fit into 64 bits.
+PLACE = re.compile(r"(.+)/([0-9]{1,15})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,11 @@ class SearchAnswer:
             where nothing was to be hidden.
         took_ms: time it took, in milliseconds.
         hits: those of the page, with the columns `HIT_COLUMNS`, `_score`, and `has_picture`:
-            whether the table has the picture itself.
+            whether the table has the picture itself. Where repeats are folded, `more` has how many
+            other shown images each of them stands for.
         notes: what was not understood in the query, in sentences.
+        different: how many are left of those shown when repeats are folded; None where they are
+            not.
     """
 
     release: str | None
@@ -61,6 +68,7 @@ class SearchAnswer:
     took_ms: float
     hits: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+    different: int | None = None
 
 
 def open_search(
@@ -119,6 +127,7 @@ class CaptionSearch:
         limit: int = 10,
         offset: int = 0,
         order: Order = RELEVANT,
+        is_folded: bool = False,
     ) -> SearchAnswer:
         """Finds the captions with all words of the query.
 
@@ -129,6 +138,8 @@ class CaptionSearch:
             limit: how many hits to return at most.
             offset: how many of the first to leave out before these; as many as there are.
             order: which come first, of all that match.
+            is_folded: whether of images that repeat each other only the first is a hit; with more
+                than 100,000 matches a note says that they are not folded.
 
         Raises:
             LaionError: the query is too long, or only says what a caption must not have.
@@ -137,10 +148,16 @@ class CaptionSearch:
         asked = read_query(query)
         found = self._find(asked, only)
         page = slice(offset, offset + limit)
-        return self._answer(found, only, page, order, started, asked.notes)
+        return self._answer(found, only, page, order, started, asked.notes, is_folded=is_folded)
 
     def browse(
-        self, only: SearchFilter, *, limit: int = 10, offset: int = 0, order: Order = RELEVANT
+        self,
+        only: SearchFilter,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        order: Order = RELEVANT,
+        is_folded: bool = False,
     ) -> SearchAnswer:
         """Lists the images that pass a filter, whatever their caption; their score is 0.
 
@@ -149,10 +166,12 @@ class CaptionSearch:
             limit: how many images to return at most.
             offset: how many to leave out before these.
             order: which come first; by relevance they come as they stand in the table.
+            is_folded: as `find` has it.
         """
         started = time.perf_counter()
         found = self._find(None, only)
-        return self._answer(found, only, slice(offset, offset + limit), order, started)
+        page = slice(offset, offset + limit)
+        return self._answer(found, only, page, order, started, is_folded=is_folded)
 
     def count_facets(self, query: str | None, only: SearchFilter = EVERYTHING) -> Facets | None:
         """Counts the hits that are shown by sites, shards, labels, sizes and scores.
@@ -283,9 +302,24 @@ class CaptionSearch:
         order: Order,
         started: float,
         notes: tuple[str, ...] = (),
+        *,
+        is_folded: bool = False,
     ) -> SearchAnswer:
-        shown, total = self._show(found, only)
-        hits = tuple(self._read(order.sort(shown, self._values, page.stop), page))
+        shown, matching = self._show(found, only)
+        total = len(matching.rows)
+        different = None
+        hits: tuple[Mapping[str, Any], ...]
+        if is_folded and total <= MAX_FOLDED:
+            firsts, more = fold(order.sort(shown, self._values), matching, self._values)
+            different = len(firsts.rows)
+            counts = more[page].tolist()
+            hits = tuple(
+                {**hit, "more": count}
+                for hit, count in zip(self._read(firsts, page), counts, strict=True)
+            )
+        else:
+            hits = tuple(self._read(order.sort(shown, self._values, page.stop), page))
+            notes = (*notes, TOO_MANY) if is_folded else notes
         return SearchAnswer(
             release=self._release,
             total=total,
@@ -295,6 +329,21 @@ class CaptionSearch:
             took_ms=(time.perf_counter() - started) * 1000,
             hits=hits,
             notes=notes,
+            different=different,
+        )
+
+    def _find_image(self, place: str) -> int:
+        """Returns the row id of an image, SHARD/ROW."""
+        named = PLACE.fullmatch(place)
+        if named:
+            condition = f"shard = {quote_literal(named[1])} AND row_index = {named[2]}"
+            found = self._dataset.scanner(columns=[], filter=condition, with_row_id=True, limit=1)
+            rows: list[int] = found.to_table()["_rowid"].to_pylist()
+            if rows:
+                return rows[0]
+        raise LaionError(
+            f"alike: there is no image {place!r}; write SHARD/ROW, as in the address of its page",
+            code="search-alike-unknown",
         )
 
     def _count_unscored(self, shown: Matches) -> int:
@@ -302,12 +351,14 @@ class CaptionSearch:
 
         return int(np.count_nonzero(np.isnan(self._values.read("punsafe", shown.rows))))
 
-    def _show(self, found: Matches, only: SearchFilter) -> tuple[Matches, int]:
-        """Returns the matches that are in all ranges and shown, and how many are in the ranges."""
+    def _show(self, found: Matches, only: SearchFilter) -> tuple[Matches, Matches]:
+        """Returns the matches that pass the filter and are shown, and all that pass it."""
         for wanted in only.ranges:
             found = self._keep(found, wanted)
+        if only.alike is not None:
+            found = keep_alike(found, self._find_image(only.alike), self._values)
         shown = found if only.shown is None else self._keep(found, only.shown)
-        return shown, len(found.rows)
+        return shown, found
 
     def _find(self, query: Query | None, only: SearchFilter) -> Matches:
         """Returns the matches of a query where a filter can use an index, None for any caption."""

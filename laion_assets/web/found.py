@@ -24,8 +24,11 @@ def find_hits(release: OpenRelease, query: SearchQuery, offset: int, limit: int)
             limit=limit,
             offset=offset,
             order=query.order,
+            is_folded=query.fold,
         )
-    return release.search.browse(query.only, limit=limit, offset=offset, order=query.order)
+    return release.search.browse(
+        query.only, limit=limit, offset=offset, order=query.order, is_folded=query.fold
+    )
 
 
 def export_hits(release: OpenRelease, query: SearchQuery) -> Iterator[Row]:
@@ -41,7 +44,7 @@ def show_hits(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dic
     answer = find_hits(visit.release, query, (page - 1) * PAGE_SIZE, PAGE_SIZE)
     # How it is shown changes no number.
     address = visit.query.write(
-        path, release=manifest.release, page=1, view="list", sort="relevance"
+        path, release=manifest.release, page=1, view="list", sort="relevance", fold=False
     )
     return {
         "release": manifest.release,
@@ -51,12 +54,24 @@ def show_hits(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dic
         "unscored": answer.unscored,
         "took_ms": round(answer.took_ms, 1),
         "page": page,
-        "page_count": count_pages(answer.shown, PAGE_SIZE, page),
-        "images": tuple(map(Image.of, answer.hits)),
+        "page_count": count_pages(
+            answer.shown if answer.different is None else answer.different, PAGE_SIZE, page
+        ),
+        "fold": query.fold,
+        "different": answer.different,
+        "images": tuple(Image.of(_link_repeats(hit, query)) for hit in answer.hits),
         "notes": answer.notes,
         "facets": link_facets(visit, query) if answer.shown else None,
         "cite": cite(manifest, query, answer, visit.public_url + address),
     }
+
+
+def _link_repeats(hit: Row, query: SearchQuery) -> Row:
+    """Returns a hit with the address of the search for those that it stands for, if there are."""
+    if not hit.get("more"):
+        return hit
+    place = f"{hit['shard']}/{hit['row_index']}"
+    return {**hit, "more_address": query.write("/search", alike=place, fold=False, page=1)}
 
 
 def count_pages(total: int, size: int, page: int) -> int:

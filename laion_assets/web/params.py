@@ -119,7 +119,10 @@ class Query(BaseModel):
 
     def write(self, path: str, **changes: object) -> str:
         """Returns the address of a path with these parameters, some of them changed."""
-        kept = self.list_given(**changes)
+        kept = {
+            name: int(value) if isinstance(value, bool) else value
+            for name, value in self.list_given(**changes).items()
+        }
         return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
 
     def list_given(self, **changes: object) -> dict[str, object]:
@@ -175,6 +178,11 @@ class FilterQuery(Query):
     similarity: Between = Field(default=None, description="Similarity to the caption, so too.")
     punsafe: Between = Field(default=None, description="Probability of being unsafe, so too.")
     pwatermark: Between = Field(default=None, description="Probability of a watermark, so too.")
+    alike: Text = Field(
+        default=None,
+        max_length=MAX_NAME_LENGTH,
+        description="SHARD/ROW: only the images that repeat this one, and itself.",
+    )
 
     @property
     def only(self) -> SearchFilter:
@@ -195,6 +203,7 @@ class FilterQuery(Query):
             similarity=_read_bounds(self.similarity),
             punsafe=_read_bounds(self.punsafe),
             pwatermark=_read_bounds(self.pwatermark),
+            alike=self.alike,
         )
 
 
@@ -211,6 +220,10 @@ class SearchQuery(FilterQuery):
         description="By BM25 or by a column, the highest first; with `_asc` the lowest.",
     )
     view: Literal["list", "grid"] = Field(default="list", description="How a page shows them.")
+    fold: bool = Field(
+        default=False,
+        description="Show only the first of the images that have the same caption or URL.",
+    )
     page: int = Field(default=1, ge=1, le=LAST_PAGE, description=f"{PAGE_SIZE} images a page.")
 
     @property
@@ -223,7 +236,7 @@ class SearchQuery(FilterQuery):
     @property
     def has_filters(self) -> bool:
         """Whether there is more than words."""
-        shown = {"q", "sort", "view", "page"}
+        shown = {"q", "sort", "view", "fold", "page"}
         return bool(self.model_dump(exclude=shown, exclude_defaults=True))
 
     @property

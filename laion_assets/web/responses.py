@@ -31,6 +31,9 @@ class Image(Record):
         row_index: position in the shard, from 0.
         score: BM25; 0 where nothing was searched for.
         has_picture: whether the release has the picture itself.
+        more: how many more images it stands for, with the same caption or URL; None where
+            repeats are not folded.
+        more_address: the search for it and these; None without any.
     """
 
     image_id: str
@@ -47,6 +50,8 @@ class Image(Record):
     row_index: int
     score: float = 0.0
     has_picture: bool = False
+    more: int | None = None
+    more_address: str | None = None
 
     @classmethod
     def of(cls, hit: Mapping[str, Any]) -> Image:
@@ -164,6 +169,8 @@ class Images(Answer):
         page: number of this page.
         page_count: pages that there are.
         sort: which come first.
+        fold: whether it was asked to show only the first of the images that repeat each other.
+        different: how many images are then left of those shown; None where all are shown.
         images: those of this page.
         cite: how to quote the number; None where nothing was searched for.
         notes: what was not understood in the query, in sentences.
@@ -180,6 +187,8 @@ class Images(Answer):
     page: int = 1
     page_count: int = 0
     sort: str = "relevance"
+    fold: bool = False
+    different: int | None = None
     images: tuple[Image, ...] = ()
     cite: Citation | None = None
     notes: tuple[str, ...] = ()

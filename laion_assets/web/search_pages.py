@@ -21,7 +21,12 @@ def build_search(visit: Visit) -> SearchPage:
     if not query.is_asking:
         return SearchPage(release=visit.release.manifest.release)
     shown = show_hits(visit, query, "/search", query.page)
-    misses = find_near_misses(visit.release.search, query.q, query.only, shown["total"])
+    # Few images repeat one, whatever the words are.
+    misses = (
+        find_near_misses(visit.release.search, query.q, query.only, shown["total"])
+        if query.alike is None
+        else ()
+    )
     hints = (
         Hint(
             query=miss.query,
