@@ -19,8 +19,10 @@ ENOUGH = 20
 # Searches that are counted for one hint, and those that are told.
 MAX_TRIED = 24
 MAX_TOLD = 3
-# Of a shorter word, most words are neighbours.
-LEAST_LETTERS = 4
+# Of a shorter word, most words are neighbours; of a longer one, there are too many to try.
+LEAST_LETTERS, MOST_LETTERS = 4, 24
+# A longer query has too many neighbours.
+MOST_WORDS = 4
 # What a letter is exchanged for: those of English, and those that no folding turns into them.
 LETTERS = "abcdefghijklmnopqrstuvwxyzßæøđł"
 
@@ -51,7 +53,7 @@ def find_near_misses(
     """
     query = read_query(text)
     is_plain = not (query.groups or query.excluded or query.sites or query.excluded_sites)
-    if image_count >= ENOUGH or not is_plain:
+    if image_count >= ENOUGH or not is_plain or len(query.phrases) > MOST_WORDS:
         return ()
     tried = [
         NearMiss(similar, search.find(similar, only=only, limit=0).total)
@@ -90,7 +92,7 @@ def vary_number(word: str) -> list[str]:
 
 def vary_letters(word: str) -> Iterator[str]:
     """Yields the words of which one letter is another, one too many, missing, or swapped."""
-    if len(word) < LEAST_LETTERS:
+    if not LEAST_LETTERS <= len(word) <= MOST_LETTERS:
         return
     cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
     yield from dict.fromkeys(

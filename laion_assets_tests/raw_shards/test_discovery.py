@@ -227,7 +227,7 @@ def test_servers_that_do_not_answer_are_one_line(
 
 
 def test_servers_that_accept_and_never_answer_are_not_waited_for(
-    tmp_path: Path, raw_store: RawStore, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: RawStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the limits the lines would be those of requests that were given up themselves."""
     monkeypatch.setattr(discovery, "LISTING_S", 0.3)
@@ -239,7 +239,7 @@ def test_servers_that_accept_and_never_answer_are_not_waited_for(
         url = f"{origin}/far.parquet"
         rules = SourceRules(hub_endpoint=origin, timeout_s=5)
         locations = [hub, url, f"{tmp_path}/*.parquet"]
-        found = discover(locations, raw_store, rules, ["gone"], is_hurried=True)
+        found = discover(locations, store, rules, ["gone"], is_hurried=True)
 
     assert found.problems == [
         f"{hub}: not listed within 0.3 s; try again later",

@@ -101,7 +101,7 @@ def test_fields_that_nobody_filled_in_leave_the_address(site: Site) -> None:
     [
         ("&".join(f"q={n}" for n in range(21)), "21 phrases to compare; 20 at most"),
         (f"q={'x' * 2_001}", "a phrase has 2,001 characters; 2,000 at most"),
-        ("q=fox&q=-red", "-red: say what to look for"),
+        ("q=fox&q=-red", "-red: add a word to look for"),
         ("q=fox&site=a&site=b", "parameter 'site' is given twice"),
         ("q=fox&sort=width", "unknown parameter 'sort'"),
     ],

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from laion_assets.web.pages import PAGES
-from laion_assets.web.responses import ImagePage, Images, LookupPage
+from laion_assets.web.responses import ComparePage, ImagePage, Images, LookupPage
 from laion_assets.web.visit import Page
 from laion_assets_tests.web.conftest import Released
 from laion_assets_tests.web.site import Site
@@ -29,7 +29,8 @@ def is_allowed(robots: str, path: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_robots_leave_out_every_page_that_has_captions(site: Site, page: Page) -> None:
     robots = site.get("/robots.txt").text
-    has_captions = issubclass(page.answer, Images | ImagePage | LookupPage)
+    # A comparison has none, but there are as many as there are questions.
+    has_captions = issubclass(page.answer, Images | ImagePage | LookupPage | ComparePage)
     path = page.write_path(dict.fromkeys(re.findall(r"{(\w+)", page.path), "some"))
 
     for address in (path, f"{path}.json", f"{path}?release=1"):
