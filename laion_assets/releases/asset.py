@@ -38,7 +38,14 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
 
     @laion_asset(
         holds="urls-and-captions",
-        deps=["lance_images", "pictures", "domain_counts", "site_counts", "entity_counts"],
+        deps=[
+            "lance_images",
+            "pictures",
+            "embeddings",
+            "domain_counts",
+            "site_counts",
+            "entity_counts",
+        ],
         group_name="release",
         kinds={"lance"},
         code_version="2",
