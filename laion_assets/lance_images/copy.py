@@ -13,7 +13,7 @@ from laion_assets.lance_images.carry import Carrier
 from laion_assets.lance_images.indices import index_captions, update_columns
 from laion_assets.lance_images.table import Commit, replace_shard
 from laion_assets.schemas import ADDED_COLUMNS, LANCE_IMAGES, arrow_schema
-from laion_assets.stores.columns import NotedColumns, forget_columns, note_columns
+from laion_assets.stores.columns import NotedColumns, forget_columns, note_columns, read_notes
 from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import check_space, estimate_copy
 from laion_assets.stores.lance_store import LanceStore
@@ -181,10 +181,18 @@ def _note_carried(
     carried: list[NotedColumns],
     lance_version: int,
 ) -> None:
-    """Makes DuckDB say of columns that came later what Lance has of them now."""
+    """Makes DuckDB say of columns that came later what Lance has of them now.
+
+    Values that are the same in each row are still what they were made from, as after another load
+    of the same file.
+    """
+    known = {note.column_set: note for note in read_notes(connection) if note.shard == shard}
     for name in ADDED_COLUMNS:
         forget_columns(connection, shard, name)
     for note in carried:
+        before = known.get(note.column_set)
+        if before and before.lance_version is not None and before.digest == note.digest:
+            note = replace(note, made_from=before.made_from)  # noqa: PLW2901 - the same values
         note_columns(connection, replace(note, lance_version=lance_version))
     is_carried = any(note.column_set == "pictures" for note in carried)
     values = {"shard": shard}

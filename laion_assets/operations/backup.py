@@ -178,8 +178,10 @@ def _copy_lance(store: LanceStore, copy: LanceStore) -> None:
             continue
         source, target = Path(store.uri(table)), Path(copy.uri(table))
         # The versions first: all that they name is there by then, and stays.
-        paths = [*_list_files(source / "_versions"), *_list_files(source / "_refs")]
-        seen = set(paths)
+        named = [*_list_files(source / "_versions"), *_list_files(source / "_refs")]
+        # A version that is being written has such a name, and loses it at once.
+        paths = [path for path in named if not path.name.startswith(".")]
+        seen = set(named)
         paths += [path for path in _list_files(source) if path not in seen and _is_data(path)]
         for path in paths:
             _copy(path, target, path.relative_to(source).as_posix())

@@ -49,6 +49,11 @@ def test_dagster_and_laion_share_one_history(demo: Shell) -> None:
     status = demo.run("laion", "status").stdout
     assert status.count("done") == 7
     assert "Last release: 20" in status
+    # The other tests find the demo as it was.
+    missing = demo.run("laion", "backfill", "--missing")
+    assert missing.returncode == 0, missing.stderr
+    again = demo.run("laion", "status")
+    assert again.returncode == 0, again.stdout
 
 
 def test_search_answers_with_all_words_or_with_a_phrase(demo: Shell) -> None:
