@@ -48,7 +48,7 @@ if __name__ == "__main__":
              output_format="parquet", image_size=256, resize_mode="keep_ratio",
              resize_only_if_bigger=True, encode_quality=90, processes_count=2, thread_count=64,
              timeout=10, retries=0, number_sample_per_shard=10000, enable_wandb=False,
-             incremental_mode="overwrite")
+             incremental_mode="incremental")
 """
 
 
