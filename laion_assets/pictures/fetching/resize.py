@@ -51,8 +51,9 @@ def _resize(image: Image.Image, data: bytes, rules: SizeRules) -> Resized:
     exif = _read_exif(image)
     original = image.size
     if rules.mode is not Mode.ORIGINAL:
-        # A JPEG is decoded at an eighth, a quarter or a half where that is enough.
-        image.draft(None, (2 * rules.size, 2 * rules.size))
+        # A JPEG is decoded at an eighth, a quarter or a half where half as much again is left.
+        wanted = rules.size * 3 // 2
+        image.draft(None, (wanted, wanted))
     image.load()
     upright = ImageOps.exif_transpose(image)
     is_turned = upright.width * image.height != upright.height * image.width
