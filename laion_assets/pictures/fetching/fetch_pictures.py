@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,7 @@ BATCH_S = 5
 RESOLVERS = 32
 OPT_OUTS_OF_A_HOST = 2
 CHUNK_BYTES = 65_536
+LARGE_BYTES, LARGE_AT_ONCE = 2_000_000, 8
 OK = 200
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SERVER_ERRORS = 500
@@ -102,6 +104,7 @@ class _Fetch:
         loop.set_exception_handler(self._hear)
         self._room = asyncio.Semaphore(WINDOW)
         self._connections = asyncio.Semaphore(rules.connections)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         connector = aiohttp.TCPConnector(
             limit=0,
             resolver=PublicResolver(resolver or aiohttp.ThreadedResolver(), rules),
@@ -337,17 +340,22 @@ class _Fetch:
 
     async def _read(self, response: aiohttp.ClientResponse, cut_at: int | None) -> bytes:
         limit = cut_at or self._rules.max_bytes
-        too_large = FetchError(Reason.TOO_LARGE, f"over {limit:,} bytes", response.status)
         if cut_at is None and (response.content_length or 0) > limit:
-            raise too_large
+            raise _too_large(limit, response)
         chunks, total = [], 0
-        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-            chunks.append(chunk)
-            total += len(chunk)
-            if total > limit:
-                if cut_at is None:
-                    raise too_large
-                break
+        async with AsyncExitStack() as held:
+            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                if total <= LARGE_BYTES < total + len(chunk):
+                    # Only so many large ones at a time, so that they fit into memory together.
+                    await held.enter_async_context(self._large)
+                chunks.append(chunk)
+                total += len(chunk)
+                if total > limit:
+                    if cut_at is None:
+                        # Else the error would keep what came, by the frame that it was raised in.
+                        chunks.clear()
+                        raise _too_large(limit, response)
+                    break
         return b"".join(chunks)[:limit]
 
     def _end(self, job: _Job, error: FetchError) -> None:
@@ -405,6 +413,10 @@ def _refuse(response: aiohttp.ClientResponse) -> FetchError:
     text = f"HTTP {response.status} {response.reason or ''}".strip()
     pause = parse_retry_after(response.headers.get("Retry-After"))
     return FetchError(Reason.HTTP, text, response.status, pause)
+
+
+def _too_large(limit: int, response: aiohttp.ClientResponse) -> FetchError:
+    return FetchError(Reason.TOO_LARGE, f"over {limit:,} bytes", response.status)
 
 
 def _check_consent(response: aiohttp.ClientResponse) -> None:
