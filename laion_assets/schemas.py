@@ -185,6 +185,10 @@ LANCE_EMBEDDINGS = (
 )
 ADDED_COLUMNS = {"pictures": LANCE_PICTURES, "embeddings": LANCE_EMBEDDINGS}
 
+# What sources write in the column `nsfw` for an image that may be unsafe, in upper case. LAION-400M
+# and LAION-5B have UNLIKELY, UNSURE and NSFW; others a number or a truth value.
+UNSAFE_LABELS = ("NSFW", "UNSURE", "1", "1.0", "TRUE")
+
 # The least and the greatest value that a score can have.
 SCORE_RANGES = {
     "similarity": (-1, 1),

@@ -331,11 +331,6 @@ def print_holders(store: LanceStore, shards: Collection[str]) -> None:
         )
 
 
-def _count_shards(manifest: Manifest) -> str:
-    samples = f" ({manifest.sample_count:,} of them samples)" if manifest.sample_count else ""
-    return f"{len(manifest.shards):,} shards{samples}"
-
-
 def _join(values: Mapping[str, object], form: str) -> str:
     return ", ".join(form.format(name=name, value=value) for name, value in values.items())
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from laion_assets.pictures.fetching.rules import FetchRules
+from laion_assets.schemas import UNSAFE_LABELS
 from laion_assets.stores.database import Database
 from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.sql import load_sql
 
-# In the column `nsfw`, of what has no probability of being unsafe.
-UNSAFE_LABELS = ["NSFW", "UNSURE", "1", "1.0", "TRUE"]
 REPORT_INTERVAL_S = 15
 
 # Is told how far it is, in a sentence.
@@ -103,7 +102,7 @@ def _list_urls(database: Database, shard: str, max_punsafe: float) -> Sequence[s
     parameters = {
         "shard": shard,
         "max_punsafe": max_punsafe,
-        "unsafe_labels": UNSAFE_LABELS,
+        "unsafe_labels": list(UNSAFE_LABELS),
     }
     with database.read() as connection:
         rows = connection.execute(load_sql("pictures/select_missing_urls"), parameters).fetchall()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from laion_assets.schemas import UNSAFE_LABELS
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # Above it the search page hides an image until somebody asks for it; the threshold of many a LAION
 # subset.
 PUNSAFE_THRESHOLD = 0.5
-# What sources write in the column `nsfw` for an image that may be unsafe, in upper case. LAION-400M
-# and LAION-5B have UNLIKELY, UNSURE and NSFW; others a number or a truth value.
-UNSAFE_LABELS = ("NSFW", "UNSURE", "1", "1.0", "TRUE")
 # A column that no table has: `punsafe`; 1 where that is missing and the label is one of these.
 UNSAFETY = "unsafety"
 
