@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -220,22 +220,31 @@ class CaptionSearch:
         """
         names = [name for name in self._dataset.schema.names if name not in NOT_FIELDS]
         found = self._find_row(shard, row_index, names)
-        return found and {**found, "has_picture": found.get("picture_sha256") is not None}
+        if found is None:
+            return None
+        del found["_rowid"]
+        return {**found, "has_picture": found.get("picture_sha256") is not None}
 
-    def read_picture(self, shard: str, row_index: int) -> bytes | None:
-        """Returns the picture of the row of a shard as it came; None if the table has none."""
+    def read_picture(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
+        """Returns `image`, as it came, `punsafe` and `nsfw` of the row of a shard.
+
+        None if the table has no such row, or not its picture.
+        """
         if "image" not in self._dataset.schema.names:
             return None
-        found = self._find_row(shard, row_index, ["image"])
-        picture: bytes | None = found["image"] if found else None
-        return picture
+        found = self._find_row(shard, row_index, ["image", "punsafe", "nsfw"])
+        return found if found and found["image"] is not None else None
 
     def _find_row(
-        self, shard: str, row_index: int, columns: Collection[str]
+        self, shard: str, row_index: int, columns: Sequence[str] = ()
     ) -> dict[str, Any] | None:
+        """Returns columns of the row of a shard, and its id as `_rowid`; None if there is none."""
         found = self._dataset.scanner(
             columns=list(columns),
             filter=f"shard = {quote_literal(shard)} AND row_index = {row_index}",
+            with_row_id=True,
+            # Lance would else read the pictures of rows that it then drops.
+            late_materialization=["image"] if "image" in columns else None,
             limit=1,
         ).to_table()
         return found.to_pylist()[0] if found.num_rows else None
@@ -257,14 +266,10 @@ class CaptionSearch:
         phash = image.get("phash")
         found = find_nothing() if phash is None else self._alike.find(phash)
         if len(found.rows):
-            found = found.where(found.rows != self._find_row_id(image))
+            own = self._find_row(image["shard"], image["row_index"])
+            assert own is not None
+            found = found.where(found.rows != own["_rowid"])
         return self._answer(found, only, slice(0, limit), RELEVANT, started)
-
-    def _find_row_id(self, image: Mapping[str, Any]) -> int:
-        condition = f"shard = {quote_literal(image['shard'])} AND row_index = {image['row_index']}"
-        table = self._dataset.scanner(columns=[], filter=condition, with_row_id=True).to_table()
-        row_id: int = table["_rowid"][0].as_py()
-        return row_id
 
     def find_url(
         self, url: str, domains: Collection[str], only: SearchFilter = EVERYTHING
@@ -335,12 +340,9 @@ class CaptionSearch:
     def _find_image(self, place: str) -> int:
         """Returns the row id of an image, SHARD/ROW."""
         named = PLACE.fullmatch(place)
-        if named:
-            condition = f"shard = {quote_literal(named[1])} AND row_index = {named[2]}"
-            found = self._dataset.scanner(columns=[], filter=condition, with_row_id=True, limit=1)
-            rows: list[int] = found.to_table()["_rowid"].to_pylist()
-            if rows:
-                return rows[0]
+        if named and (found := self._find_row(named[1], int(named[2]))):
+            row_id: int = found["_rowid"]
+            return row_id
         raise LaionError(
             f"alike: there is no image {place!r}; write SHARD/ROW, as in the address of its page",
             code="search-alike-unknown",

@@ -296,8 +296,8 @@ def _show_picture(site: Site) -> Callable[[Request], object]:
         query = PictureQuery.read(request.query_params.multi_items())
         etag = _describe(site, HTML, has_pictures=False)["etag"]
         key = (etag, thumbnails.PATH, tuple(request.path_params.values()), query, HTML)
-        kept = site.cache.get(key)
-        if kept is None:
+        body = site.cache.get(key)
+        if body is None:
 
             def read() -> bytes:
                 release = site.shelf.open(query.release)
@@ -305,12 +305,13 @@ def _show_picture(site: Site) -> Callable[[Request], object]:
 
             client = request.client.host if request.client else ""
             data = await site.workers.run(client, read)
-            body, kind = await thumbnails.shrink(data, request.app.state.decoders)
-            site.cache.put(key, kind.encode() + b"\n" + body)
-        else:
-            named, _, body = kept.partition(b"\n")
-            kind = named.decode()
-        return thumbnails.answer_picture(request, body, kind, etag)
+            body = await thumbnails.shrink(data, request.app.state.decoders)
+            site.cache.put(key, body)
+        caching = thumbnails.IMMUTABLE if query.release else "public, no-cache"
+        headers = {"etag": etag, "cache-control": caching}
+        if _has(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(body, media_type=thumbnails.name_kind(body), headers=headers)
 
     return show_picture
 

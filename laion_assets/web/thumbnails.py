@@ -8,11 +8,7 @@ process of its own, which may die.
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING
-
-from starlette.requests import Request
-from starlette.responses import Response
 
 from laion_assets.pictures.fetching.decoders import Decoders
 from laion_assets.pictures.fetching.rules import FetchError, SizeRules
@@ -27,10 +23,9 @@ PATH = "/pictures/{shard:text}/{row_index}.jpg"
 # A page of twenty such pictures is six megabytes at most.
 MAX_PLAIN_BYTES = 300_000
 SIZES = SizeRules(size=512, max_seconds=5, max_memory_bytes=2 << 30)
-JPEG = "image/jpeg"
 # How files of these kinds begin.
 _KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (lambda data: data.startswith(b"\xff\xd8\xff"), JPEG),
+    (lambda data: data.startswith(b"\xff\xd8\xff"), "image/jpeg"),
     (lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), "image/png"),
     (lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP", "image/webp"),
 )
@@ -51,36 +46,30 @@ def read_thumbnail(release: OpenRelease, path: dict[str, str], query: PictureQue
     """
     shard, row_index = path["shard"], path["row_index"]
     is_possible = ROW_INDEX.fullmatch(row_index)
-    found = release.search.read_image(shard, int(row_index)) if is_possible else None
-    if found is None or not found["has_picture"]:
+    found = release.search.read_picture(shard, int(row_index)) if is_possible else None
+    if found is None:
         raise NotFoundError(f"there is no picture of row {row_index} of shard {shard}")
     if is_unsafe(found["punsafe"], found["nsfw"], query.max_punsafe):
         raise NotFoundError("this picture is hidden as unsafe; max_punsafe=1 shows it")
-    picture = release.search.read_picture(shard, int(row_index))
-    assert picture is not None
+    picture: bytes = found["image"]
     return picture
 
 
-async def shrink(data: bytes, decoders: Decoders) -> tuple[bytes, str]:
-    """Returns a picture that a page may show, and its media type.
+async def shrink(data: bytes, decoders: Decoders) -> bytes:
+    """Returns a picture that a page may show.
 
     Raises:
         NotFoundError: it cannot be decoded.
     """
-    kind = next((name for begins, name in _KINDS if begins(data)), None)
-    if kind and len(data) <= MAX_PLAIN_BYTES:
-        return data, kind
+    if name_kind(data) and len(data) <= MAX_PLAIN_BYTES:
+        return data
     try:
         resized = await decoders.decode(data)
     except FetchError as error:
         raise NotFoundError(f"this picture cannot be shown: {error}") from error
-    return resized.picture, JPEG
+    return resized.picture
 
 
-def answer_picture(request: Request, body: bytes, kind: str, etag: str) -> Response:
-    """Returns the response; one that is asked for of a release by name is to be kept."""
-    is_pinned = "release" in request.query_params
-    headers = {"etag": etag, "cache-control": IMMUTABLE if is_pinned else "public, no-cache"}
-    if etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(body, media_type=kind, headers=headers)
+def name_kind(data: bytes) -> str | None:
+    """Returns the media type of a picture that every browser shows; None for other bytes."""
+    return next((name for begins, name in _KINDS if begins(data)), None)
