@@ -14,6 +14,8 @@ from laion_assets.errors import LaionError
 if TYPE_CHECKING:
     import requests
 
+# The name that we give ourselves; robots.txt and X-Robots-Tag may address it.
+AGENT = "laion-assets"
 MAX_REDIRECTS = 5
 HTTP_OK = 200
 HTTP_NOT_MODIFIED = 304
@@ -39,7 +41,7 @@ def open_session() -> requests.Session:
     import requests
 
     session = requests.Session()
-    session.headers["User-Agent"] = "laion-assets"
+    session.headers["User-Agent"] = AGENT
     return session
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from protego import Protego
 
-from laion_assets.pictures.fetching.rules import AGENT
+from laion_assets.stores.http_client import AGENT
 
 # RFC 9309 asks for at least as much to be read.
 MAX_ROBOTS_BYTES = 512_000

@@ -23,11 +23,12 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from laion_assets.errors import first_line
 from laion_assets.pictures.fetching.addresses import PublicResolver, check_host
 from laion_assets.pictures.fetching.consent import MAX_ROBOTS_BYTES, Robots, find_refusal
 from laion_assets.pictures.fetching.decoders import Decoders
 from laion_assets.pictures.fetching.rules import AFTER_DOWNLOAD, FetchError, FetchRules, Reason
-from laion_assets.stores.http_client import parse_retry_after
+from laion_assets.stores.http_client import HTTP_OK, parse_retry_after
 from laion_assets.stores.picture_cache import FetchedPicture
 
 # URLs that wait in memory; more keep more hosts busy.
@@ -40,7 +41,6 @@ RESOLVERS = 32
 OPT_OUTS_OF_A_HOST = 2
 CHUNK_BYTES = 65_536
 LARGE_BYTES, LARGE_AT_ONCE = 2_000_000, 8
-OK = 200
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SERVER_ERRORS = 500
 # A host that goes on to answer so has no time for us, as one that does not answer at all.
@@ -202,9 +202,10 @@ class _Fetch:
     async def _wait_for_slot(self) -> None:
         """Keeps the requests of all hosts together below the rate."""
         now = time.monotonic()
-        self._next_slot = max(self._next_slot, now) + 1 / self._rules.requests_per_s
-        if (pause := self._next_slot - 1 / self._rules.requests_per_s - now) > 0:
-            await asyncio.sleep(pause)
+        slot = max(self._next_slot, now)
+        self._next_slot = slot + 1 / self._rules.requests_per_s
+        if slot > now:
+            await asyncio.sleep(slot - now)
 
     def _judge(self, host: _Host, job: _Job, error: FetchError) -> None:
         """Tries again what may pass, and gives up a host that never answers."""
@@ -256,12 +257,7 @@ class _Fetch:
             http_status=status,
             received_bytes=len(data),
             md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
-            picture=resized.picture,
-            width=resized.width,
-            height=resized.height,
-            original_width=resized.original_width,
-            original_height=resized.original_height,
-            exif=resized.exif,
+            **vars(resized),
         )
         self._finish(job, result)
 
@@ -291,9 +287,9 @@ class _Fetch:
         url = origin / "robots.txt"
         try:
             for _ in range(self._rules.redirects + 1):
-                data, status, location = await self._get(host, url, MAX_ROBOTS_BYTES)
+                data, _, location = await self._get(host, url, MAX_ROBOTS_BYTES)
                 if location is None:
-                    return Robots(data.decode("utf-8", errors="replace") if status == OK else None)
+                    return Robots(data.decode("utf-8", errors="replace"))
                 url = _join(url, location)
                 check_host(url.host or "", self._rules)
         except FetchError as error:
@@ -330,7 +326,7 @@ class _Fetch:
                 location = response.headers.get("Location")
                 if response.status in REDIRECTS and location:
                     return b"", response.status, location
-                if response.status != OK:
+                if response.status != HTTP_OK:
                     raise _refuse(response)
                 if cut_at is None:
                     _check_consent(response)
@@ -366,7 +362,7 @@ class _Fetch:
             error.reason.value,
             str(error),
             error.is_passing,
-            error.http_status or (OK if is_late else None),
+            error.http_status or (HTTP_OK if is_late else None),
         )
         self._finish(job, result)
 
@@ -427,7 +423,7 @@ def _check_consent(response: aiohttp.ClientResponse) -> None:
 
 def _name_failure(error: Exception, url: URL, rules: FetchRules) -> FetchError:
     """Returns what a library's error means."""
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    said = first_line(error)
     match error:
         case TimeoutError():
             return FetchError(Reason.TIMEOUT, f"{url.host}: not done within {rules.time_s:g} s")

@@ -11,6 +11,7 @@ import warnings
 
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from laion_assets.errors import first_line
 from laion_assets.pictures.fetching.rules import FetchError, Mode, Reason, Resized, SizeRules
 
 # Others run programs (EPS), are documents, or are so rare that a hole in their decoder is worse.
@@ -40,8 +41,7 @@ def resize(data: bytes, rules: SizeRules) -> Resized:
     except FetchError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise FetchError(Reason.NOT_A_PICTURE, f"cannot be decoded: {reason}") from error
+        raise FetchError(Reason.NOT_A_PICTURE, f"cannot be decoded: {first_line(error)}") from error
 
 
 def _resize(image: Image.Image, data: bytes, rules: SizeRules) -> Resized:

@@ -7,9 +7,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
 from laion_assets.errors import LaionError
-
-# The name that robots.txt and X-Robots-Tag may address.
-AGENT = "laion-assets"
+from laion_assets.stores.http_client import AGENT
 
 
 class Mode(Enum):
