@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
-from laion_assets.errors import ShardError
+from laion_assets.raw_shards.beside import Target, bring_beside
 from laion_assets.raw_shards.picture_columns import find_key, has_pictures
-from laion_assets.raw_shards.sources.download import download_url
-from laion_assets.raw_shards.sources.files import resolve_file
 from laion_assets.raw_shards.sources.source import Report, Source, SourceRules
-from laion_assets.raw_shards.sources.urls import SCHEMES
-from laion_assets.stores.raw_store import RawShard, RawStore, hash_file
+from laion_assets.stores.raw_store import RawShard, RawStore
 
 _SUFFIX = re.compile(r"\.parquet(?=$|[?#])", flags=re.IGNORECASE)
 
@@ -59,44 +55,8 @@ def _bring(
     beside = Source(
         source.shard, _SUFFIX.sub(".tar", source.place), _SUFFIX.sub(".tar", source.name)
     )
-    target = store.archive_path(raw.shard)
-    known = raw.archive_version if target.exists() else None
-    if not source.scheme:
-        return _link(beside, raw, store, known)
-    if source.scheme not in SCHEMES:
+    target = Target(store.archives, store.archive_path(raw.shard), raw.archive_version)
+    found = bring_beside([beside], target, rules, report)
+    if found is None:
         return raw
-    target.parent.mkdir(exist_ok=True)
-    part = store.archives.part(raw.shard)
-    try:
-        answer = download_url(beside, part, rules, known, report)
-    except ShardError as error:
-        if error.is_passing:
-            raise
-        # Most servers say that there is none; some say that nobody may know.
-        return raw
-    if answer is None:
-        return raw
-    try:
-        return _install(part.path, target, raw, answer.version)
-    finally:
-        part.remove()
-
-
-def _link(beside: Source, raw: RawShard, store: RawStore, known: str | None) -> RawShard:
-    place = Path(beside.place)
-    if not place.is_file():
-        return raw
-    status = place.stat()
-    version = f"{beside.name}|{status.st_size}-{status.st_mtime_ns}"
-    if version == known:
-        return raw
-    target = store.archive_path(raw.shard)
-    target.parent.mkdir(exist_ok=True)
-    with store.archives.link(raw.shard, resolve_file(beside)) as linked:
-        return _install(linked, target, raw, version)
-
-
-def _install(path: Path, target: Path, raw: RawShard, version: str | None) -> RawShard:
-    sha256 = hash_file(path)
-    path.replace(target)
-    return replace(raw, archive_sha256=sha256, archive_version=version)
+    return replace(raw, archive_sha256=found.sha256, archive_version=found.version)

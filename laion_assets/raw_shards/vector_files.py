@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError, first_line
-from laion_assets.raw_shards.sources.download import download_url
-from laion_assets.raw_shards.sources.files import resolve_file
+from laion_assets.raw_shards.beside import Target, bring_beside
 from laion_assets.raw_shards.sources.source import Report, Source, SourceRules
-from laion_assets.raw_shards.sources.urls import SCHEMES
-from laion_assets.stores.raw_store import RawShard, RawStore, hash_file
+from laion_assets.stores.raw_store import RawShard, RawStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,22 +152,20 @@ def _has_vectors(path: Path) -> bool:
 def _bring(
     source: Source, raw: RawShard, store: RawStore, rules: SourceRules, report: Report
 ) -> RawShard:
-    known = raw.vectors_version if store.vectors_path(raw.shard).exists() else None
-    if not source.scheme:
-        places = [_move(source, *rule) for rule in (_BESIDE, *_BY_FOLDER)]
-        found = next((place for place in places if place and Path(place.place).is_file()), None)
-        return _link(found, raw, store, known) if found else raw
-    if source.scheme not in SCHEMES:
+    ways = _BY_FOLDER if source.scheme else (_BESIDE, *_BY_FOLDER)
+    places = filter(None, (_move(source, *way) for way in ways))
+    target = Target(store.vectors, store.vectors_path(raw.shard), raw.vectors_version)
+    found = bring_beside(places, target, rules, report, _check)
+    if found is None:
         return raw
-    for place in (_move(source, *rule) for rule in _BY_FOLDER):
-        if place is not None:
-            try:
-                return _download(place, raw, store, rules, known, report)
-            except ShardError as error:
-                if error.is_passing:
-                    raise
-                # Most servers say that there is none; some say that nobody may know.
-    return raw
+    return replace(raw, vectors_sha256=found.sha256, vectors_version=found.version)
+
+
+def _check(place: Source, path: Path) -> None:
+    """Some servers answer with a page, whatever they are asked for."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise ShardError(f"{place.name}: is no .npy file", code="vectors-no-npy-there")
 
 
 def _move(source: Source, pattern: re.Pattern[str], other: str) -> Source | None:
@@ -178,45 +174,3 @@ def _move(source: Source, pattern: re.Pattern[str], other: str) -> Source | None
         return None
     place, name = (pattern.sub(other, text) for text in (source.place, source.name))
     return Source(source.shard, place, name)
-
-
-def _link(place: Source, raw: RawShard, store: RawStore, known: str | None) -> RawShard:
-    status = Path(place.place).stat()
-    version = f"{place.name}|{status.st_size}-{status.st_mtime_ns}"
-    if version == known:
-        return raw
-    store.vectors.folder.mkdir(exist_ok=True)
-    with store.vectors.link(raw.shard, resolve_file(place)) as linked:
-        return _install(linked, raw, store, version)
-
-
-def _download(
-    place: Source,
-    raw: RawShard,
-    store: RawStore,
-    rules: SourceRules,
-    known: str | None,
-    report: Report,
-) -> RawShard:
-    store.vectors.folder.mkdir(exist_ok=True)
-    part = store.vectors.part(raw.shard)
-    answer = download_url(place, part, rules, known, report)
-    if answer is None:
-        return raw
-    try:
-        with part.path.open("rb") as file:
-            # Some servers answer with a page, whatever they are asked for.
-            if file.read(len(MAGIC)) != MAGIC:
-                raise ShardError(
-                    f"{place.name}: is no .npy file",
-                    code="vectors-no-npy-there",
-                )
-        return _install(part.path, raw, store, answer.version)
-    finally:
-        part.remove()
-
-
-def _install(path: Path, raw: RawShard, store: RawStore, version: str | None) -> RawShard:
-    sha256 = hash_file(path)
-    path.replace(store.vectors_path(raw.shard))
-    return replace(raw, vectors_sha256=sha256, vectors_version=version)
