@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.embeddings.npy_file import NpyFile, open_npy
-from laion_assets.errors import LaionError, ShardError
+from laion_assets.errors import ShardError
+from laion_assets.raw_shards.row_parts import RowParts
 from laion_assets.raw_shards.vector_files import (
     HELD_BYTES,
     find_dimension,
@@ -54,9 +55,7 @@ class GivenVectors:
 
     def __init__(self, dimension: int | None, parts: Iterator[Vectors]) -> None:
         self.dimension = dimension
-        self._parts = parts
-        self._part: Vectors | None = None
-        self._start = 0
+        self._parts = RowParts(parts)
 
     def take(self, rows: NDArray[np.int64]) -> Iterator[Vectors]:
         """Yields the vectors of these rows, in parts of a bounded size.
@@ -64,21 +63,7 @@ class GivenVectors:
         Args:
             rows: places in the file, ascending, each after those of the call before.
         """
-        done = 0
-        while done < len(rows):
-            part = self._part
-            if part is None or rows[done] >= self._start + len(part):
-                self._start += len(part) if part is not None else 0
-                self._part = next(self._parts, None)
-                if self._part is None:
-                    raise LaionError(
-                        f"row {rows[done]} is not in the file any more; materialize `raw_shards`",
-                        code="vectors-row-gone",
-                    )
-                continue
-            end = int(rows.searchsorted(self._start + len(part)))
-            places = rows[done:end] - self._start
-            done = end
+        for part, places in self._parts.take(rows):
             yield Vectors(part.values[places], part.is_given[places])
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laion_assets.errors import LaionError
 from laion_assets.pictures.archive import Archive, open_archive
 from laion_assets.raw_shards.picture_columns import find_key, find_picture_columns
+from laion_assets.raw_shards.row_parts import RowParts
 from laion_assets.schemas import LANCE_PICTURES, arrow_schema
 
 if TYPE_CHECKING:
@@ -32,14 +31,6 @@ KEY = "key"
 _LARGEST_INTEGER = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Rows of the file, from one on."""
-
-    start: int
-    rows: pa.RecordBatch
-
-
 class GivenPictures:
     """What a shard's file says of its pictures.
 
@@ -54,8 +45,7 @@ class GivenPictures:
         self._names = find_picture_columns(file.schema_arrow)
         self._key = None if archive is None else find_key(file.schema_arrow)
         self._columns = [*self._names.values(), *([self._key] if self._key else [])]
-        self._parts = self._read()
-        self._part: _Part | None = None
+        self._parts = RowParts(self._read())
 
     def take(self, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
         """Yields what the file says of these rows, in parts of a bounded size.
@@ -71,30 +61,15 @@ class GivenPictures:
         if not self._columns:
             yield self._map(pa.record_batch({"row": rows}))
             return
-        done = 0
-        while done < len(rows):
-            part = self._part
-            if part is None or rows[done] >= part.start + len(part.rows):
-                self._part = next(self._parts, None)
-                if self._part is None:
-                    raise LaionError(
-                        f"row {rows[done]} is not in the file any more; materialize `raw_shards`",
-                        code="picture-row-missing",
-                    )
-                continue
-            end = int(rows.searchsorted(part.start + len(part.rows)))
-            wanted = part.rows.take(pa.array(rows[done:end] - part.start))
-            done = end
-            yield from self._fill(wanted)
+        for part, places in self._parts.take(rows):
+            yield from self._fill(part.take(pa.array(places)))
 
-    def _read(self) -> Iterator[_Part]:
-        start = 0
+    def _read(self) -> Iterator[pa.RecordBatch]:
         for group in range(self._file.num_row_groups):
             for batch in self._file.iter_batches(
                 self._batch_rows(group), row_groups=[group], columns=self._columns
             ):
-                yield _Part(start, self._map(batch))
-                start += len(batch)
+                yield self._map(batch)
 
     def _batch_rows(self, group: int) -> int:
         """Returns how many rows of a group hold about as many bytes as may be held."""
