@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from laion_assets.embeddings.given_vectors import GivenVectors, Vectors, open_given
 from laion_assets.errors import LaionError, StaleTableError
-from laion_assets.lance_images.copy import copy_shard
+from laion_assets.lance_images.copy import add_shard_columns
 from laion_assets.schemas import LANCE_EMBEDDINGS, vector_schema
 from laion_assets.stores.column_files import ColumnSet
-from laion_assets.stores.columns import ColumnOrder, LayoutError, NotedColumns, add_columns
+from laion_assets.stores.columns import ColumnOrder, NotedColumns
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import is_loaded
@@ -95,13 +95,7 @@ def add_embeddings(
         made_from=name_origin(raw),
         run_id=run_id,
     )
-    try:
-        note = add_columns(database, store, order, compute)
-    except LayoutError:
-        # Of an older version of this project, or compacted with its neighbours.
-        copy_shard(database, store, shard, run_id)
-        note = add_columns(database, store, order, compute)
-    return note, counts
+    return add_shard_columns(database, store, order, compute), counts
 
 
 def _open(raws: RawStore, raw: RawShard) -> AbstractContextManager[GivenVectors]:

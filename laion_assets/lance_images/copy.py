@@ -13,7 +13,18 @@ from laion_assets.lance_images.carry import Carrier
 from laion_assets.lance_images.indices import index_captions, update_columns
 from laion_assets.lance_images.table import Commit, replace_shard
 from laion_assets.schemas import ADDED_COLUMNS, LANCE_IMAGES, arrow_schema
-from laion_assets.stores.columns import NotedColumns, forget_columns, note_columns, read_notes
+from laion_assets.stores.columns import (
+    ColumnOrder,
+    Compute,
+    Finish,
+    LayoutError,
+    NotedColumns,
+    add_columns,
+    do_nothing,
+    forget_columns,
+    note_columns,
+    read_notes,
+)
 from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import check_space, estimate_copy
 from laion_assets.stores.lance_store import LanceStore
@@ -71,6 +82,25 @@ def copy_shard(database: Database, store: LanceStore, shard: str, run_id: str) -
             connection.execute(load_sql("lance_images/update_lance_version"), values)
             _note_carried(connection, shard, carried, commit.version)
     return commit
+
+
+def add_shard_columns(
+    database: Database,
+    store: LanceStore,
+    order: ColumnOrder,
+    compute: Compute,
+    finish: Finish = do_nothing,
+) -> NotedColumns:
+    """Does what `add_columns` does; a shard that lies in Lance otherwise is copied again first.
+
+    It does if an older version of this project copied it, or if somebody compacted it with its
+    neighbours.
+    """
+    try:
+        return add_columns(database, store, order, compute, finish)
+    except LayoutError:
+        copy_shard(database, store, order.shard, order.run_id)
+        return add_columns(database, store, order, compute, finish)
 
 
 def find_uncopied(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import StaleTableError
-from laion_assets.lance_images.copy import copy_shard
+from laion_assets.lance_images.copy import add_shard_columns
 from laion_assets.pictures.examine import Examination, examine
 from laion_assets.pictures.given import open_given
 from laion_assets.schemas import LANCE_PICTURES, arrow_schema
@@ -24,9 +24,7 @@ from laion_assets.stores.column_files import ColumnSet
 from laion_assets.stores.columns import (
     ADDRESS,
     ColumnOrder,
-    LayoutError,
     NotedColumns,
-    add_columns,
     read_notes,
 )
 from laion_assets.stores.database import Database
@@ -137,12 +135,7 @@ def add_pictures(
         run_id=run_id,
         batch_rows=KEPT_BATCH_ROWS if has_some or cache else None,
     )
-    try:
-        return add_columns(database, store, order, compute, finish)
-    except LayoutError:
-        # Of an older version of this project, or compacted with its neighbours.
-        copy_shard(database, store, shard, run_id)
-        return add_columns(database, store, order, compute, finish)
+    return add_shard_columns(database, store, order, compute, finish)
 
 
 def _estimate(raws: RawStore, raw: RawShard) -> int:

@@ -43,6 +43,8 @@ KEY_BATCH_ROWS = 1024
 ADDRESS = "_rowaddr"
 # Gets columns of the rows in batches, and returns the new columns of the same rows, in any batches.
 Compute = Callable[["Iterator[pa.RecordBatch]"], "Iterator[pa.RecordBatch]"]
+# Writes what belongs to the columns into DuckDB.
+Finish = Callable[["duckdb.DuckDBPyConnection"], None]
 
 
 class LayoutError(StaleTableError):
@@ -91,12 +93,16 @@ class ColumnOrder:
     batch_rows: int | None = None
 
 
+def do_nothing(_: duckdb.DuckDBPyConnection) -> None:
+    """For columns to which nothing in DuckDB belongs."""
+
+
 def add_columns(
     database: Database,
     store: LanceStore,
     order: ColumnOrder,
     compute: Compute,
-    finish: Callable[[duckdb.DuckDBPyConnection], None] = lambda _: None,
+    finish: Finish = do_nothing,
 ) -> NotedColumns:
     """Writes a set of columns of a shard in one commit, and notes that in DuckDB.
 
