@@ -35,10 +35,17 @@ def copy(settings: Settings, shard: str) -> None:
     copy_shard(Database(settings.database), LanceStore(settings.lance_dir), shard, "run")
 
 
-def ingest(settings: Settings, shard: str, *captions: str) -> None:
-    """Brings a shard with these captions to Lance; its domain is its name with `.test`."""
+def bring(settings: Settings, shard: str, rows: pa.Table) -> None:
+    """Writes a shard of these rows, and brings it to Lance."""
     source = settings.data_dir / "shards" / f"{shard}.parquet"
     source.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows, source)
+    load(settings, shard, source)
+    copy(settings, shard)
+
+
+def ingest(settings: Settings, shard: str, *captions: str) -> None:
+    """Brings a shard with these captions to Lance; its domain is its name with `.test`."""
     urls = [f"https://{shard}.test/{row}.jpg" for row in range(len(captions))]
     numbers = pa.array(range(len(captions)))
     columns = {
@@ -47,9 +54,7 @@ def ingest(settings: Settings, shard: str, *captions: str) -> None:
         "width": numbers,
         "punsafe": pa.array([0.5] * len(urls)),
     }
-    pq.write_table(pa.table(columns), source)
-    load(settings, shard, source)
-    copy(settings, shard)
+    bring(settings, shard, pa.table(columns))
 
 
 def count(settings: Settings) -> None:

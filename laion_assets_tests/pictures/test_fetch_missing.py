@@ -157,38 +157,40 @@ def test_another_shard_with_the_same_urls_asks_nobody(
     assert read_facts(settings, "b") == read_facts(settings, "a")
 
 
-def test_a_retry_asks_for_what_may_have_passed_alone(
+@pytest.fixture
+def fetched(
     settings: Settings,
     instance: dg.DagsterInstance,
     write_shard: WriteShard,
     server: PictureServer,
-) -> None:
+) -> PictureServer:
+    """The server that a shard's pictures were fetched from."""
     write(write_shard, server)
     ingest(settings, instance)
     run(settings, instance)
+    return server
+
+
+def test_a_retry_asks_for_what_may_have_passed_alone(
+    settings: Settings, instance: dg.DagsterInstance, fetched: PictureServer
+) -> None:
     assert find_passing(Database(settings.database)) == {"a": 1}
-    server.asked.clear()
-    server.answers |= {"/3.jpg": send_picture(LARGE), "/4.jpg": send_picture(LARGE)}
+    fetched.asked.clear()
+    fetched.answers |= {"/3.jpg": send_picture(LARGE), "/4.jpg": send_picture(LARGE)}
 
     metadata = run(settings, instance, is_retry=True)
 
-    assert sorted(server.asked) == [f"{ADDRESS}/4.jpg", f"{ADDRESS}/robots.txt"]
+    assert sorted(fetched.asked) == [f"{ADDRESS}/4.jpg", f"{ADDRESS}/robots.txt"]
     assert metadata["pictures"] == 6
     assert read_facts(settings)[4] == ["fetched", "success", None, 200]
     assert find_passing(Database(settings.database)) == {}
 
 
 def test_a_new_load_keeps_what_was_fetched(
-    settings: Settings,
-    instance: dg.DagsterInstance,
-    write_shard: WriteShard,
-    server: PictureServer,
+    settings: Settings, instance: dg.DagsterInstance, fetched: PictureServer
 ) -> None:
-    write(write_shard, server)
-    ingest(settings, instance)
-    run(settings, instance)
     before = read_lance(settings)
-    asked = len(server.asked)
+    asked = len(fetched.asked)
 
     ingest(settings, instance)
 
@@ -196,5 +198,5 @@ def test_a_new_load_keeps_what_was_fetched(
         r: row["image"] for r, row in before.items()
     }
     run(settings, instance)
-    assert len(server.asked) == asked
+    assert len(fetched.asked) == asked
     assert read_lance(settings) == before

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.errors import LaionError
@@ -18,7 +17,7 @@ from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.pipeline import bring, refresh
 
 WORDS = ("fox", "red", "lemur", "straße", "a", "the", "café", "İstanbul", "2", "dress", "ø")
 ROWS = 700
@@ -40,11 +39,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     settings = Settings.default(tmp_path_factory.mktemp("sql"))
     chance = random.Random(7)  # noqa: S311
     for shard in ("alpha", "beta"):
-        path = settings.data_dir / "shards" / f"{shard}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(make_rows(chance), path)
-        load(settings, shard, path)
-        copy(settings, shard)
+        bring(settings, shard, make_rows(chance))
     refresh(settings)
     search = open_search(LanceStore(settings.lance_dir))
     with sqlite3.connect(":memory:") as sql:

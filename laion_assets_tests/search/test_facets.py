@@ -2,24 +2,20 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.errors import LaionError
 from laion_assets.search import facets
 from laion_assets.search.facets import EDGES, TEXTS, Facet, FacetValue
 from laion_assets.search.filter import EVERYTHING, SCORES, SIZES, Bounds, SearchFilter
-from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
-from laion_assets.stores.database import Database
-from laion_assets.stores.lance_store import LanceStore
-from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.pipeline import bring, refresh
+from laion_assets_tests.search.both import Both, open_both
 
 WORDS = ("fox", "red", "lemur", "dress", "café", "2")
 HOSTS = (
@@ -36,28 +32,15 @@ SIDE_CASE = """CASE WHEN least(width, height) IS NULL OR width IS NULL OR height
     WHEN least(width, height) < 1024 THEN 'large' ELSE 'huge' END"""
 
 
-@dataclass(frozen=True)
-class Both:
-    """A release, and the DuckDB tables that it is of."""
-
-    search: CaptionSearch
-    sql: duckdb.DuckDBPyConnection
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     settings = Settings.default(tmp_path_factory.mktemp("facets"))
     chance = random.Random(3)  # noqa: S311
     for shard in ("alpha", "beta", "gamma"):
-        path = settings.data_dir / "shards" / f"{shard}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(make_rows(chance, has_labels=shard != "gamma"), path)
-        load(settings, shard, path)
-        copy(settings, shard)
+        bring(settings, shard, make_rows(chance, has_labels=shard != "gamma"))
     refresh(settings)
-    search = open_search(LanceStore(settings.lance_dir))
-    with Database(settings.database).read() as connection:
-        yield Both(search, connection)
+    with open_both(settings) as opened:
+        yield opened
 
 
 def make_rows(chance: random.Random, *, has_labels: bool) -> pa.Table:

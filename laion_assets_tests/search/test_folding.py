@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.search import folding, search
@@ -15,7 +14,7 @@ from laion_assets.search.order import ORDERS, Order
 from laion_assets.search.search import CaptionSearch, SearchAnswer, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.pipeline import bring, refresh
 from laion_assets_tests.raises import raises
 
 ROWS = 400
@@ -29,11 +28,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.default(tmp_path_factory.mktemp("folding"))
     chance = random.Random(17)  # noqa: S311
     for shard in SHARDS:
-        path = settings.data_dir / "shards" / f"{shard}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(make_rows(chance), path)
-        load(settings, shard, path)
-        copy(settings, shard)
+        bring(settings, shard, make_rows(chance))
     refresh(settings)
     return settings
 

@@ -3,21 +3,16 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
-import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.search.facets import EDGES, MAX_VALUES, TEXTS, Facet, FacetValue
 from laion_assets.search.filter import SCORES, SIZES, Bounds, SearchFilter
-from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
-from laion_assets.stores.database import Database
-from laion_assets.stores.lance_store import LanceStore
-from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.pipeline import bring, refresh
+from laion_assets_tests.search.both import Both, open_both
 
 pytestmark = pytest.mark.slow
 
@@ -34,28 +29,15 @@ HIDDEN = "coalesce(punsafe > 0.5::FLOAT, nsfw IN ('NSFW', 'UNSURE'), FALSE)"
 SHORT_SIDE = "CASE WHEN width IS NOT NULL AND height IS NOT NULL THEN least(width, height) END"
 
 
-@dataclass(frozen=True)
-class Both:
-    """A release, and the same rows in DuckDB."""
-
-    search: CaptionSearch
-    sql: duckdb.DuckDBPyConnection
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     settings = Settings.default(tmp_path_factory.mktemp("facets"))
     chance = random.Random(11)  # noqa: S311
     for shard in ("alpha", "beta", "gamma"):
-        path = settings.data_dir / "shards" / f"{shard}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(make_rows(chance, has_scores=shard != "gamma"), path)
-        load(settings, shard, path)
-        copy(settings, shard)
+        bring(settings, shard, make_rows(chance, has_scores=shard != "gamma"))
     refresh(settings)
-    store = LanceStore(settings.lance_dir)
-    with Database(settings.database).read() as connection:
-        yield Both(open_search(store), connection)
+    with open_both(settings) as opened:
+        yield opened
 
 
 def make_rows(chance: random.Random, *, has_scores: bool) -> pa.Table:
