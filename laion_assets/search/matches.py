@@ -121,13 +121,13 @@ class MatchFinder:
         """Returns the matches of one query of the captions that Lance reads alike, and another."""
         import numpy as np
 
-        found = self._ask(alike, condition)
+        # Lance gives them in any order when it works with several threads.
+        found = _sort(self._ask(alike, condition))
         if len(self._others):
             kept = found.where(~_contains(self._others, found.rows))
             others = self._ask(words, condition)
-            found = Matches(*map(np.concatenate, zip(kept, others, strict=True)))
-        # Lance gives them in any order when it works with several threads.
-        return found.where(np.argsort(found.rows))
+            found = _sort(Matches(*map(np.concatenate, zip(kept, others, strict=True))))
+        return found
 
     @cached_property
     def _others(self) -> Numbers:
@@ -190,9 +190,16 @@ def _measure(found: Matches) -> int:
     return int(found.rows.nbytes + found.scores.nbytes)
 
 
-def _contains(ordered: Numbers, values: Numbers) -> Numbers:
-    """Returns for each value whether it is among the ordered ones."""
+def _sort(found: Matches) -> Matches:
+    """Returns the matches with ascending row ids."""
     import numpy as np
 
-    starts, ends = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
-    return starts < ends
+    # Stable sorting is quick where they are nearly in order.
+    return found.where(np.argsort(found.rows, kind="stable"))
+
+
+def _contains(rows: Numbers, values: Numbers) -> Numbers:
+    """Returns for each value whether it is among the rows; both are row ids, ascending."""
+    import numpy as np
+
+    return np.isin(values, rows, assume_unique=True)
