@@ -29,7 +29,9 @@ class Column:
             than packing.
         since: the version of the schema that added it; 0: it was there from the start.
         default: SQL literal for the rows that are older than it; None: NULL. A required column that
-            was added needs one.
+            was added needs one, or the next.
+        derivation: SQL expression over the other columns that gives its value, for the rows that
+            are older than it.
     """
 
     name: str
@@ -41,14 +43,22 @@ class Column:
     compression: str | None = None
     since: int = 0
     default: str | None = None
+    derivation: str | None = None
 
 
 # Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
 # data of an older version get it when they are next opened (`stores/migration.py`).
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.
-CLEANING_VERSION = "3"
+CLEANING_VERSION = "4"
+
+# Which split an image is in, as SQL. It looks at other bits of the id than a sample like
+# `image_id % 10` does, so that such a sample has all three. It must never change.
+SPLIT = (
+    "CASE WHEN (image_id >> 33) % 100 < 90 THEN 'train' "
+    "WHEN (image_id >> 33) % 100 < 95 THEN 'validation' ELSE 'test' END"
+)
 
 IMAGES = (
     Column(
@@ -125,6 +135,24 @@ IMAGES = (
         "The domain that somebody registered (public suffix list); the host where there is none.",
         compression="dict_fsst",
         since=2,
+    ),
+    Column(
+        "split",
+        "VARCHAR",
+        "train, validation or test (90, 5 and 5 %), from `image_id` alone: all copies of an image "
+        "are in one.",
+        is_required=True,
+        compression="dict_fsst",
+        since=4,
+        derivation=SPLIT,
+    ),
+    Column(
+        "key",
+        "VARCHAR",
+        "Name of the row, as in the source.",
+        ("key", "uid", "id"),
+        compression="zstd",
+        since=4,
     ),
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
     Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),

@@ -24,6 +24,8 @@ IMAGES = [
     ("language", "VARCHAR", False),
     ("hash", "BIGINT", False),
     ("registered_domain", "VARCHAR", False),
+    ("split", "VARCHAR", True),
+    ("key", "VARCHAR", False),
     ("shard", "VARCHAR", True),
     ("row_index", "BIGINT", True),
 ]
@@ -47,6 +49,7 @@ SOURCES = {
     "nsfw": {"nsfw"},
     "license": {"license"},
     "language": {"language"},
+    "key": {"key", "uid", "id"},
 }
 
 

@@ -15,7 +15,7 @@ from laion_assets.images.text_repair import repair_file
 from laion_assets.raw_shards.samples import is_sample_file
 from laion_assets.raw_shards.source_columns import select_list
 from laion_assets.raw_shards.verify import plain_path
-from laion_assets.schemas import CLEANING_VERSION
+from laion_assets.schemas import CLEANING_VERSION, SPLIT
 from laion_assets.stores.raw_store import RawShard
 from laion_assets.stores.reasons import find_system_reason
 from laion_assets.stores.sql import load_sql, quote_path
@@ -134,7 +134,8 @@ def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
         connection.execute(view)
         _register_hosts(connection)
         shard = {"shard": raw.shard}
-        ((image_count,),) = connection.execute(load_sql("images/insert_images"), shard).fetchall()
+        statement = load_sql("images/insert_images").format(split=SPLIT)
+        ((image_count,),) = connection.execute(statement, shard).fetchall()
         if image_count < raw.file_rows:
             connection.execute(load_sql("images/insert_rejected_images"), shard)
     return int(image_count)

@@ -67,6 +67,10 @@ def add_column(table: str, column: Column) -> list[str]:
     statements = [load_sql("stores/add_column").format(table=names["table"], definition=definition)]
     if column.default is not None:
         statements.append(load_sql("stores/drop_default").format(**names))
+    if column.derivation is not None:
+        # DuckDB makes no rule over rows that the same transaction has updated.
+        names |= {"type": column.type, "value": column.derivation}
+        statements.append(load_sql("stores/derive_column").format(**names))
     if column.is_required:
         statements.append(load_sql("stores/require_value").format(**names))
     return statements

@@ -26,7 +26,7 @@ Row = dict[str, object]
 U = "https://a.example/1.jpg"
 V = "https://b.example/2.jpg"
 # Set by the load itself, and tested elsewhere.
-DERIVED = ("image_id", "domain", "registered_domain", "shard")
+DERIVED = ("image_id", "domain", "registered_domain", "split", "shard")
 SIZES: dict[str, Any] = {"width": 640, "height": 480}
 MEGABYTE = 1 << 20
 INVALID = {
@@ -260,7 +260,18 @@ RELEASES = {
             "md5": ["0" * 32],
             "exif": ["{}"],
         },
-        [row(0, **SIZES, similarity=0.5, hash=5, punsafe=0.25, pwatermark=0.75, aesthetic=6.5)],
+        [
+            row(
+                0,
+                **SIZES,
+                similarity=0.5,
+                hash=5,
+                punsafe=0.25,
+                pwatermark=0.75,
+                aesthetic=6.5,
+                key="000000001",
+            )
+        ],
     ),
     "laion-1m, images as structures": Case(
         {

@@ -259,6 +259,32 @@ def test_rows_and_positions_are_those_of_the_file(
     assert read(connection, "SELECT row_index FROM rejected_images ORDER BY 1") == [(1,), (3,)]
 
 
+def test_90_5_and_5_percent_of_the_images_are_in_each_split_and_copies_in_one(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
+) -> None:
+    urls = [f"https://a.test/{n}.jpg" for n in [*range(20_000), *range(20_000)]]
+
+    load(settings, connection, write_shard("s", URL=urls, TEXT=["a fox"] * len(urls)))
+
+    rows = read(connection, "SELECT split, count(*) / 40000 FROM images GROUP BY split")
+    assert {row[0]: row[1] for row in rows} == pytest.approx(
+        {"train": 0.9, "validation": 0.05, "test": 0.05}, abs=0.01
+    )
+    in_two = "SELECT image_id FROM images GROUP BY image_id HAVING count(DISTINCT split) > 1"
+    assert read(connection, in_two) == []
+
+
+def test_the_split_of_an_image_never_changes(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
+) -> None:
+    urls = [f"https://a.test/{n}.jpg" for n in range(30)]
+
+    load(settings, connection, write_shard("s", URL=urls, TEXT=["a fox"] * len(urls)))
+
+    others = "SELECT split, row_index FROM images WHERE split <> 'train' ORDER BY row_index"
+    assert read(connection, others) == [("test", 0), ("test", 3), ("validation", 22)]
+
+
 def test_rows_have_their_host_and_its_registered_domain_however_the_url_is_written(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:

@@ -84,14 +84,16 @@ ADDED = {
         *("shards.is_sample", "sheets.error_count", "sheets.reading_version"),
     },
     2: {"images.registered_domain"},
+    4: {"images.split", "images.key"},
 }
 # The same of tables that came without a column of another one.
 ADDED_TABLES = {3: {"pictures", "shard_columns"}}
 NEXT = SCHEMA_VERSION + 1
 NEW = (
-    Column("split", "VARCHAR", "A part.", is_required=True, since=NEXT, default="'train'"),
-    Column("key", "VARCHAR", "As in the source.", compression="zstd", since=NEXT),
-    Column("original_width", "INTEGER", "Pixels.", since=NEXT),
+    Column("part", "VARCHAR", "A part.", is_required=True, since=NEXT, default="'first'"),
+    Column("title", "VARCHAR", "As in the source.", compression="zstd", since=NEXT),
+    Column("depth", "INTEGER", "Pixels.", since=NEXT),
+    Column("doubled", "BIGINT", "Twice.", is_required=True, since=NEXT, derivation="2 * row_index"),
 )
 
 
@@ -279,18 +281,19 @@ def test_a_column_is_added_to_duckdb_by_its_entry_alone(settings: Settings) -> N
         for _ in range(2):
             migrate_database(connection, settings.database, tables, known=NEXT)
         assert read_database_version(connection) == NEXT
-        added = connection.execute("SELECT caption, split, key, original_width FROM images")
+        added = connection.execute("SELECT caption, part, title, depth, doubled FROM images")
         assert sorted(added.fetchall()) == [
-            ("a fox", "train", None, None),
-            ("a wolf", "train", None, None),
+            ("a fox", "first", None, None, 0),
+            ("a wolf", "first", None, None, 2),
         ]
         with pytest.raises(duckdb.ConstraintException):
-            connection.execute("UPDATE images SET split = NULL")
+            connection.execute("UPDATE images SET part = NULL")
         described = connection.execute("DESCRIBE images").fetchall()
-        assert {row[0]: (row[1], row[2], row[4]) for row in described[-3:]} == {
-            "split": ("VARCHAR", "NO", None),
-            "key": ("VARCHAR", "YES", None),
-            "original_width": ("INTEGER", "YES", None),
+        assert {row[0]: (row[1], row[2], row[4]) for row in described[-4:]} == {
+            "part": ("VARCHAR", "NO", None),
+            "title": ("VARCHAR", "YES", None),
+            "depth": ("INTEGER", "YES", None),
+            "doubled": ("BIGINT", "NO", None),
         }
 
 
@@ -300,15 +303,15 @@ def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> No
     path = settings.lance_dir / "images.lance"
     indices = {index.name for index in lance.dataset(path).describe_indices()}
     # As if it was cut off before the version was noted.
-    lance.dataset(path).add_columns(pa.schema([pa.field("key", pa.string())]))
+    lance.dataset(path).add_columns(pa.schema([pa.field("title", pa.string())]))
     for _ in range(2):
         migrate_lance(LanceStore(settings.lance_dir, known_schema=NEXT), (*IMAGES, *NEW))
 
     images = lance.dataset(path)
     assert images.metadata[SCHEMA_KEY] == str(NEXT)
-    table = images.to_table(columns=["split", "key", "original_width"])
+    table = images.to_table(columns=["part", "title", "depth"])
     assert table.schema.types == [pa.string(), pa.string(), pa.int32()]
-    assert table.to_pylist() == [{"split": None, "key": None, "original_width": None}] * 2
+    assert table.to_pylist() == [{"part": None, "title": None, "depth": None}] * 2
     assert {index.name for index in images.describe_indices()} == indices
     released = lance.dataset(path, version=tag)
     assert released.schema.names == [column.name for column in LANCE_IMAGES]
@@ -381,5 +384,9 @@ def test_every_added_column_says_since_when_it_is_there(tmp_path: Path) -> None:
     assert added == ADDED
     assert max(added.keys() | ADDED_TABLES.keys()) == SCHEMA_VERSION
     assert set().union(*ADDED_TABLES.values()) <= TABLES.keys()
-    unfilled = [n for n, c in columns.items() if c.since and c.is_required and c.default is None]
+    unfilled = [
+        n
+        for n, c in columns.items()
+        if c.since and c.is_required and not (c.default or c.derivation)
+    ]
     assert unfilled == []

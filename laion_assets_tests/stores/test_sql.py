@@ -34,6 +34,9 @@ DUMMIES = {
     "name": "'n'",
     "keys": '"k"',
     "are_outdated": "false",
+    "split": "'train'",
+    "type": "VARCHAR",
+    "value": "'v'",
 }
 # What only SQLite understands; the tests of the export run those of `exports`.
 SQLITE_STATEMENTS = {
