@@ -20,7 +20,7 @@ PIECE_BYTES = 1 << 20
 SLOW_PIECE_BYTES = 1 << 16
 # How long a silent answer lasts, if the test does not end before.
 STALL_S = 20
-_RANGE = re.compile(r"bytes=(\d+)-")
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass
@@ -192,19 +192,20 @@ class Serve:
         if self._is_known(handler.headers):
             handler.start(304, self._validators)
             return
-        first = self._find_first(handler.headers)
+        first, after = self._find_range(handler.headers)
         length = len(self.content)
         if first and first >= length:
             handler.start(416, {"Content-Range": f"bytes */{length}", "Content-Length": "0"})
             return
-        announced = length - first if self.announced_bytes is None else self.announced_bytes
+        announced = after - first if self.announced_bytes is None else self.announced_bytes
         framing = {"Content-Length": str(announced)}
         if self.is_chunked:
             framing = {"Transfer-Encoding": "chunked"}
-        if first:
-            framing["Content-Range"] = f"bytes {first}-{length - 1}/{length}"
-        handler.start(206 if first else 200, {**framing, **self._validators, **self.headers})
-        self._send_body(handler, first)
+        is_part = (first, after) != (0, length)
+        if is_part:
+            framing["Content-Range"] = f"bytes {first}-{after - 1}/{length}"
+        handler.start(206 if is_part else 200, {**framing, **self._validators, **self.headers})
+        self._send_body(handler, first, after)
 
     @property
     def _etag(self) -> str:
@@ -221,15 +222,18 @@ class Serve:
             return bool(self._etag) and self._etag.removeprefix("W/") == known.removeprefix("W/")
         return bool(self.modified) and headers.get("If-Modified-Since") == self.modified
 
-    def _find_first(self, headers: Message) -> int:
-        """Returns where to begin; a weak ETag does not allow a part (RFC 9110, 13.1.5)."""
+    def _find_range(self, headers: Message) -> tuple[int, int]:
+        """Returns where to begin and end; a weak ETag allows no part (RFC 9110, 13.1.5)."""
         asked = _RANGE.fullmatch(headers.get("Range", ""))
         strong = {self.modified, self._etag if self._etag.startswith('"') else ""} - {""}
         is_same = headers.get("If-Range", "") in strong or "If-Range" not in headers
-        return int(asked[1]) if asked and is_same and self.is_ranged else 0
+        length = len(self.content)
+        if not (asked and is_same and self.is_ranged):
+            return 0, length
+        return int(asked[1]), min(int(asked[2]) + 1, length) if asked[2] else length
 
-    def _send_body(self, handler: Handler, first: int) -> None:
-        last = len(self.content)
+    def _send_body(self, handler: Handler, first: int, after: int) -> None:
+        last = after
         for limit in (self.cut_bytes, self.stall_bytes):
             last = last if limit is None else min(last, first + limit)
         piece_bytes = SLOW_PIECE_BYTES if self.pause_s else PIECE_BYTES

@@ -100,7 +100,7 @@ class Hub:
 
         def answer(handler: Handler) -> None:
             query = parse_qs(handler.request_seen.query)
-            is_deep = query.get("recursive") == ["true"]
+            is_deep = query.get("recursive", [""])[0].lower() == "true"
             deep = [e for e in entries if is_deep or "/" not in str(e["path"])[len(inside) :]]
             first = int(query.get("cursor", ["0"])[0])
             after = first + self.page_entries

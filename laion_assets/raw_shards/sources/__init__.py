@@ -1,1 +1,1 @@
-"""Where shards come from: folders, web servers, the Hugging Face Hub, buckets."""
+"""Where shards come from: folders, web servers, the Hugging Face Hub, buckets, Lance datasets."""

@@ -1,4 +1,4 @@
-"""Finds the parquet files that `LAION_SHARDS` names, wherever they are."""
+"""Finds the parquet files and Lance fragments that `LAION_SHARDS` names, wherever they are."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from laion_assets.errors import GoneError, LaionError, ShardError
 from laion_assets.raw_shards.sources.bucket import list_bucket
 from laion_assets.raw_shards.sources.files import describe_file, list_files
 from laion_assets.raw_shards.sources.hub import list_hub
+from laion_assets.raw_shards.sources.lance_dataset import is_dataset, list_fragments
 from laion_assets.raw_shards.sources.source import (
     Source,
     SourceRules,
@@ -165,7 +166,7 @@ def find_shard(
     # A run of its own looks for the files of its shard alone.
     listing = recall_listing(locations, rules) if _holds else list_shards(locations, rules, shard)
     held = listing.sources.get(shard)
-    if _holds and held and not held.scheme:
+    if _holds and held and held.is_file_here:
         # What the list says of a file on this machine is checked for the price of one look.
         if Path(held.place).exists():
             return replace(describe_file(Path(held.place)), shard=shard)
@@ -207,6 +208,9 @@ def _list_location(
     location: str, rules: SourceRules, only: str | None
 ) -> Iterator[Source | ShardError]:
     scheme = split_scheme(location)
+    if is_dataset(location):
+        yield from list_fragments(location, rules, only)
+        return
     if not scheme:
         yield from list_files(location, only)
         return

@@ -32,7 +32,7 @@ def tell_nobody(_done_bytes: int, _total_bytes: int | None) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """One parquet file, somewhere.
+    """One parquet file, or one fragment of a Lance dataset, somewhere.
 
     Attributes:
         shard: partition key.
@@ -40,6 +40,7 @@ class Source:
         name: the place without what is nobody's business, to be shown and recorded.
         version: another one means another content; None if it has to be asked for, or cannot be.
         sha256: of the content, where somebody promised it.
+        fragment: the number of the fragment, where the place is a Lance dataset.
     """
 
     shard: str
@@ -47,6 +48,12 @@ class Source:
     name: str
     version: str | None = None
     sha256: str | None = None
+    fragment: int | None = None
+
+    @property
+    def is_file_here(self) -> bool:
+        """Whether it is a parquet file on this machine, which can be linked."""
+        return not self.scheme and self.fragment is None
 
     @property
     def scheme(self) -> str:
