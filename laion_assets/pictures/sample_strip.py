@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from laion_assets.pictures.examine import FORMATS
+from laion_assets.schemas import UNSAFE_LABELS
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.shard_fragments import select_shards
@@ -24,9 +25,15 @@ MOST_UNSAFE = 0.5
 def draw_samples(database: Database, store: LanceStore, shard: str) -> str | None:
     """Returns up to eight pictures of a shard in one PNG, as a `data:` URL; None without any.
 
-    They come from all over the shard. Those that may be unsafe are left out.
+    They come from all over the shard. Those that may be unsafe, by probability or else by label,
+    are left out.
     """
-    values = {"shard": shard, "count": SAMPLE_COUNT, "most_unsafe": MOST_UNSAFE}
+    values = {
+        "shard": shard,
+        "count": SAMPLE_COUNT,
+        "most_unsafe": MOST_UNSAFE,
+        "unsafe_labels": list(UNSAFE_LABELS),
+    }
     with database.read() as connection:
         rows = connection.execute(load_sql("pictures/select_samples"), values).fetchall()
     pictures = read_pictures(store, shard, [row for (row,) in rows])

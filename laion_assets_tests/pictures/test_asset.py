@@ -1,15 +1,20 @@
 """The asset, its checks and its job, as Dagster runs them."""
 
+import base64
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from laion_assets.definitions import build_defs
 from laion_assets.pictures.broken_pictures import find_broken, find_other_shapes
+from laion_assets.pictures.sample_strip import SIDE, draw_samples
 from laion_assets.runs.backfill import discover_shards, find_without_pictures, run_job
 from laion_assets.settings import Settings, SettingsError
 from laion_assets.stores.database import Database
@@ -127,6 +132,30 @@ def test_checks_find_pictures_that_are_not_what_the_tables_say(
         connection.execute("UPDATE pictures SET byte_count = 7 WHERE row_index = 4")
     count, broken = find_broken(database, store)
     assert (count, [(b.row_index, b.what) for b in broken]) == (8, [(4, "another picture")])
+
+
+def test_no_sample_may_be_unsafe_by_probability_or_else_by_label(
+    settings: Settings, write_shard: WriteShard
+) -> None:
+    punsafe = pa.array([None, None, None, None, None, 0.1, 0.9], pa.float32())
+    labels = ["NSFW", " unsure", "1", "UNLIKELY", None, "NSFW", "UNLIKELY"]
+    pictures = pa.array([paint(n) for n in range(7)], pa.binary())
+    bring(settings, write_shard("a", **texts(7), punsafe=punsafe, nsfw=labels, jpg=pictures))
+
+    strip = draw_samples(Database(settings.database), LanceStore(settings.lance_dir), "a")
+
+    assert strip is not None
+    with Image.open(io.BytesIO(base64.b64decode(strip.partition(",")[2]))) as picture:
+        assert picture.width // SIDE == 3
+        # Of rows 3, 4 and 5, in this order.
+        drawn = picture.convert("RGB")
+    for place, row in enumerate((3, 4, 5)):
+        with Image.open(io.BytesIO(paint(row))) as expected:
+            wanted = expected.convert("RGB").resize((8, 6), Image.Resampling.BOX)
+        box = (place * SIDE + 16, 24, place * SIDE + 80, 72)
+        found = drawn.crop(box).resize((8, 6), Image.Resampling.BOX)
+        difference = np.abs(np.asarray(found, int) - np.asarray(wanted, int)).mean()
+        assert difference < 10
 
 
 def test_the_checks_run_with_the_refresh(
