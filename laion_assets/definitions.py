@@ -35,7 +35,12 @@ from laion_assets.lance_images.checks import equals_duckdb
 from laion_assets.names.asset import build_names_asset
 from laion_assets.names.resource import SheetSource
 from laion_assets.pictures.asset import pictures
-from laion_assets.pictures.checks import picture_sizes_agree, pictures_decode
+from laion_assets.pictures.checks import (
+    picture_md5_agree,
+    picture_sizes_agree,
+    pictures_came_as_of_other_shards,
+    pictures_decode,
+)
 from laion_assets.pictures.resource import PictureRules
 from laion_assets.raw_shards.asset import raw_shards
 from laion_assets.raw_shards.resource import ShardSource
@@ -55,6 +60,8 @@ TABLE_CHECKS = (
     equals_duckdb,
     pictures_decode,
     picture_sizes_agree,
+    pictures_came_as_of_other_shards,
+    picture_md5_agree,
     vectors_have_unit_length,
     counts_add_up,
     site_counts_add_up,

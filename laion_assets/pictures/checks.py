@@ -53,3 +53,54 @@ def picture_sizes_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
             "were cropped to a square are all right; others may belong to other rows.",
         },
     )
+
+
+@dg.asset_check(asset="pictures")
+@explain_failures
+def pictures_came_as_of_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """The share of pictures that came is not far below that of the other shards.
+
+    It is if it is more than 20 percentage points below the median of the others, and ten rows or
+    more make the difference: then a warning. With fewer than three others nothing is compared, and
+    shards that neither bring pictures nor were asked for any do not count.
+    """
+    from laion_assets.pictures.broken_pictures import find_low_shares
+
+    low = find_low_shares(warehouse.database)
+    return dg.AssetCheckResult(
+        passed=not low.records,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "shards_with_few_pictures": len(low.records),
+            "shares": show_rows(low),
+            "if_it_fails": "Look at the statuses and reasons on the shard's page of `pictures`: an "
+            "archive may be cut off, or a server was down; then run `laion pictures retry`.",
+        },
+    )
+
+
+@dg.asset_check(asset="pictures")
+@explain_failures
+def picture_md5_agree(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
+) -> dg.AssetCheckResult:
+    """Twenty given pictures of each shard have the MD5 that the source says, where it says one.
+
+    A shard of which more than half have another is left out: its MD5 are of other files, such as
+    the pictures before they were resized. If not, a warning.
+    """
+    from laion_assets.pictures.broken_pictures import find_other_md5
+
+    agreeing, other = find_other_md5(warehouse.database, lance_store.store)
+    columns = ("shard", "row_index", "what")
+    return dg.AssetCheckResult(
+        passed=not other or is_overtaken(context.instance, context.run.run_id),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "pictures_that_agree": agreeing,
+            "pictures_that_differ": len(other),
+            "differing": show_table([vars(one) for one in other], columns),
+            "if_it_fails": "Compare these pictures with their captions: they may belong to other "
+            "rows, or were changed after the source was written.",
+        },
+    )

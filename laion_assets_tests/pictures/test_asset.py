@@ -1,6 +1,7 @@
 """The asset, its checks and its job, as Dagster runs them."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,12 @@ import pytest
 from PIL import Image
 
 from laion_assets.definitions import build_defs
-from laion_assets.pictures.broken_pictures import find_broken, find_other_shapes
+from laion_assets.pictures.broken_pictures import (
+    find_broken,
+    find_low_shares,
+    find_other_md5,
+    find_other_shapes,
+)
 from laion_assets.pictures.sample_strip import SIDE, draw_samples
 from laion_assets.runs.backfill import discover_shards, find_without_pictures, run_job
 from laion_assets.settings import Settings, SettingsError
@@ -37,6 +43,15 @@ def run(settings: Settings, instance: dg.DagsterInstance, job: str) -> dict[str,
     outcome = run_job(build_defs(settings).resolve_job_def(job), instance, "a")
     assert outcome.reason is None
     return outcome.metadata.get("pictures", {})
+
+
+def run_checks(
+    settings: Settings, instance: dg.DagsterInstance
+) -> dict[str, dg.AssetCheckEvaluation]:
+    """Runs the refresh, and returns what its checks say."""
+    job = build_defs(settings).resolve_job_def("refresh_counts")
+    result = job.execute_in_process(instance=instance)
+    return {e.check_name: e for e in result.get_asset_check_evaluations()}
 
 
 def test_pictures_of_a_shard_are_added_by_their_job(
@@ -134,6 +149,66 @@ def test_checks_find_pictures_that_are_not_what_the_tables_say(
     assert (count, [(b.row_index, b.what) for b in broken]) == (8, [(4, "another picture")])
 
 
+def bring_part(settings: Settings, write_shard: WriteShard, shard: str, share: float) -> None:
+    """Brings a shard of 40 rows, of which this share has a picture."""
+    pictures = [paint(n, 16, 16) if n < share * 40 else None for n in range(40)]
+    jpg = pa.array(pictures, pa.binary())
+    bring(settings, write_shard(shard, **texts(40, shard), jpg=jpg))
+
+
+def test_a_shard_of_which_few_pictures_came_stands_out(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    for shard, share in {"a": 1.0, "b": 0.9, "none": 0.0, "few": 0.6}.items():
+        bring_part(settings, write_shard, shard, share)
+    database = Database(settings.database)
+    # Two others are too few, and the one that brings none is no other.
+    assert find_low_shares(database).records == []
+
+    bring_part(settings, write_shard, "c", 0.8)
+
+    # Not the median of all, which is 85 %.
+    expected = {
+        "shard": "few",
+        "row_count": 40,
+        "picture_count": 24,
+        "share_percent": 60.0,
+        "median_of_others_percent": 90.0,
+    }
+    assert find_low_shares(database).records == [expected]
+    result = run_checks(settings, instance)["pictures_came_as_of_other_shards"]
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert result.metadata["shards_with_few_pictures"].value == 1
+
+    # One that failed to bring any of those that it should have is compared too.
+    status = ["failed_to_download"] * 40
+    bring(settings, write_shard("failed", **texts(40), status=status))
+    assert [r["shard"] for r in find_low_shares(database).records] == ["failed", "few"]
+
+
+def test_given_pictures_have_the_md5_of_their_source(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    pictures = [paint(n, 16, 16) for n in range(10)]
+    md5 = [hashlib.md5(p, usedforsecurity=False).hexdigest() for p in pictures]
+    jpg = pa.array(pictures, pa.binary())
+    database, store = Database(settings.database), LanceStore(settings.lance_dir)
+    bring(settings, write_shard("upper", **texts(10), jpg=jpg, md5=[m.upper() for m in md5]))
+    # As img2dataset writes it where it made pictures smaller.
+    bring(settings, write_shard("before", **texts(10), jpg=jpg, md5=["0" * 32] * 10))
+    bring(settings, write_shard("silent", **texts(10), jpg=jpg))
+    assert find_other_md5(database, store) == (10, [])
+
+    exchanged = [*md5[:8], md5[9], md5[8]]
+    bring(settings, write_shard("exchanged", **texts(10), jpg=jpg, md5=exchanged))
+
+    agreeing, other = find_other_md5(database, store)
+    assert agreeing == 18
+    assert [(o.shard, o.row_index) for o in other] == [("exchanged", 8), ("exchanged", 9)]
+    result = run_checks(settings, instance)["picture_md5_agree"]
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
 def test_no_sample_may_be_unsafe_by_probability_or_else_by_label(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -162,8 +237,6 @@ def test_the_checks_run_with_the_refresh(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
     bring(settings, write(write_shard))
-    defs = build_defs(settings)
-    result = defs.resolve_job_def("refresh_counts").execute_in_process(instance=instance)
-    passed = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
-    assert passed["pictures_decode"]
-    assert passed["picture_sizes_agree"]
+    results = run_checks(settings, instance)
+    names = ("pictures_decode", "picture_sizes_agree", "picture_md5_agree")
+    assert all(results[name].passed for name in (*names, "pictures_came_as_of_other_shards"))
