@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from laion_assets.errors import LaionError
-from laion_assets.schemas import IMAGES, SCHEMA_VERSION, TABLES, Column, arrow_schema
+from laion_assets.schemas import (
+    IMAGES,
+    SCHEMA_VERSION,
+    SCHEMA_VERSIONS,
+    TABLES,
+    Column,
+    arrow_schema,
+)
 from laion_assets.stores.sql import add_column, create_table, load_sql
 
 if TYPE_CHECKING:
@@ -34,11 +41,15 @@ OBSOLETE_KEYS = ("laion_assets.content_sha256", "laion_assets.shard_count")
 
 
 def read_database_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """Returns the version of the schema of a DuckDB file; 0 if it notes none."""
-    table = {"table": "schema_version"}
-    if not connection.execute(load_sql("images/select_columns"), table).fetchall():
+    """Returns the version of the schema of a DuckDB file; 0 if it notes none.
+
+    Not in a transaction, unless the table is there: a failed query would abort it.
+    """
+    # Asked which tables there are, DuckDB first makes all views of its catalog: 20 ms.
+    try:
+        ((version,),) = connection.execute(load_sql("stores/select_schema_version")).fetchall()
+    except duckdb.CatalogException:
         return 0
-    ((version,),) = connection.execute(load_sql("stores/select_schema_version")).fetchall()
     return int(version or 0)
 
 
@@ -73,6 +84,7 @@ def migrate_database(
     Raises:
         LaionError: a newer version of this project has written the file.
     """
+    connection.execute(create_table("schema_version", SCHEMA_VERSIONS))
     version = read_database_version(connection)
     check_not_newer(path, version, known)
     for table, columns in tables.items():
