@@ -107,9 +107,16 @@ def search(
     "--public-url",
     help="Where visitors find the page, for citations; behind a proxy, such as https://example.org.",
 )
-def serve(host: str, port: int, release: str | None, public_url: str | None) -> None:
+@click.option(
+    "--access-log", is_flag=True, help="Print each request as a line of JSON; off for privacy."
+)
+def serve(
+    host: str, port: int, release: str | None, public_url: str | None, *, access_log: bool
+) -> None:
     """Opens the search page: a release as web pages, JSON and CSV."""
     from laion_assets.web.current_release import Shelf
+    from laion_assets.web.figures import write_visit
     from laion_assets.web.server import serve as run
 
-    run(Shelf(LanceStore(load_settings().lance_dir), release), host, port, public_url)
+    shelf = Shelf(LanceStore(load_settings().lance_dir), release)
+    run(shelf, host, port, public_url, write_visit if access_log else None)

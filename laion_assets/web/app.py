@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +38,15 @@ from laion_assets.web.cache import PageCache
 from laion_assets.web.chrome import CARD_PREFIX, INDEX, Chrome
 from laion_assets.web.current_release import NoReleaseError, Shelf
 from laion_assets.web.export import WRITERS, name_file
+from laion_assets.web.figures import (
+    HEALTH,
+    MEDIA_TYPE,
+    METRICS,
+    Figures,
+    LogVisit,
+    Watch,
+    check_health,
+)
 from laion_assets.web.limits import Limits, OverloadError, TooManyRequestsError, Workers
 from laion_assets.web.notices import write_feed, write_opensearch, write_robots, write_sitemap
 from laion_assets.web.oembed import CardQuery, describe_card, find_page
@@ -97,6 +106,7 @@ STATUSES = {
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     OverloadError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+NOT_KEPT = {"cache-control": "no-store"}
 HEADERS = {
     "content-security-policy": OWN_POLICY,
     "x-content-type-options": "nosniff",
@@ -111,6 +121,7 @@ def build_app(
     limits: Limits | None = None,
     refresh_interval_s: float = REFRESH_INTERVAL_S,
     public_url: str = "",
+    log_visit: LogVisit | None = None,
 ) -> ASGIApp:
     """Returns the application.
 
@@ -120,9 +131,11 @@ def build_app(
         refresh_interval_s: how often it looks for a newer release.
         public_url: where visitors find it, without a slash at the end; citations have it. The Host
             header is not trusted for this, as anybody may write it.
+        log_visit: writes each visit into a log; None: nobody keeps one.
     """
     workers, cache = Workers(limits or Limits()), PageCache(CACHE_BYTES)
-    site = Site(shelf, workers, cache, _digest_program(), public_url)
+    figures = Figures(shelf, workers)
+    site = Site(shelf, workers, cache, figures, _digest_program(), public_url)
 
     @asynccontextmanager
     async def watch(_: Starlette) -> AsyncIterator[None]:
@@ -145,6 +158,8 @@ def build_app(
             Route("/releases.atom", _tell(site, write_feed, "application/atom+xml")),
             Route("/favicon.ico", _say((STATIC / "favicon.ico").read_bytes(), "image/x-icon")),
             Route(OEMBED, _name_card(site)),
+            Route(METRICS, _show_figures(figures), name="metrics"),
+            Route(HEALTH, _show_health(shelf), name="health"),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         exception_handlers={
@@ -167,7 +182,7 @@ def build_app(
     app.state.shelf = shelf
     # Starlette's redirects repeat the Host header, which may be anybody's.
     app.router.redirect_slashes = False
-    return _Envelope(app)
+    return _Envelope(app, figures, log_visit)
 
 
 def _digest_program() -> str:
@@ -187,6 +202,7 @@ class Site:
         shelf: the releases.
         workers: the threads that build pages.
         cache: pages that were built.
+        figures: what programs that watch the page are told.
         program: digest of the program.
         public_url: what comes before the paths of pages in an address.
     """
@@ -194,6 +210,7 @@ class Site:
     shelf: Shelf
     workers: Workers
     cache: PageCache
+    figures: Figures
     program: str
     public_url: str
 
@@ -251,6 +268,8 @@ async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Resp
         chrome = Chrome(path, query, has_pictures, site.public_url)
         body = await site.workers.run(client, lambda: _render(page, open_visit(), suffix, chrome))
         site.cache.put(key, body)
+    else:
+        site.figures.count_kept()
     # Only now, as there may be no such page.
     if _has(request.headers.get("if-none-match", ""), headers["etag"]):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
@@ -418,6 +437,24 @@ def _say(body: bytes, media_type: str) -> Callable[[Request], object]:
     return say
 
 
+def _show_figures(figures: Figures) -> Callable[[Request], object]:
+    async def show_figures(_: Request) -> Response:
+        return Response(figures.write(), media_type=MEDIA_TYPE, headers=NOT_KEPT)
+
+    return show_figures
+
+
+def _show_health(shelf: Shelf) -> Callable[[Request], object]:
+    async def show_health(_: Request) -> Response:
+        try:
+            return JSONResponse(check_health(shelf), headers=NOT_KEPT)
+        except LaionError as error:
+            problem = {"status": "no release", "reason": str(error)}
+            return JSONResponse(problem, HTTPStatus.SERVICE_UNAVAILABLE, NOT_KEPT)
+
+    return show_health
+
+
 def _tell(
     site: Site, write: Callable[[Shelf, str], bytes], media_type: str
 ) -> Callable[[Request], object]:
@@ -436,7 +473,7 @@ def _tell(
 def _explain(request: Request, status: int, reason: str) -> Response:
     """Returns the page that says why there is no answer."""
     problem = Problem(status=status, reason=reason)
-    headers = {"cache-control": "no-store"}
+    headers = dict(NOT_KEPT)
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["retry-after"] = "5"
     suffix = request.scope["suffix"]
@@ -479,15 +516,27 @@ async def _explain_bug(request: Request, _: Exception) -> Response:
 
 
 class _Envelope:
-    """Takes the suffix off a path before the routes see it, and puts our headers on each answer."""
+    """Takes the suffix off a path before the routes see it, and puts our headers on each answer.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It also times the answers, those that no route makes among them.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        figures: Figures,
+        log_visit: LogVisit | None,
+    ) -> None:
         self._app = app
+        self._figures = figures
+        self._log_visit = log_visit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        routed = _take_suffix(scope)
+        watch = Watch(routed)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -497,9 +546,13 @@ class _Envelope:
                 if scope["path"].startswith("/static/"):
                     # Pages of an upgrade need its style at once.
                     headers.setdefault("cache-control", "public, no-cache")
+            watch.note(message)
             await send(message)
 
-        await self._app(_take_suffix(scope), receive, send_with_headers)
+        try:
+            await self._app(routed, receive, send_with_headers)
+        finally:
+            watch.count(self._figures, self._log_visit)
 
 
 def _take_suffix(scope: Scope) -> Scope:
@@ -509,7 +562,7 @@ def _take_suffix(scope: Scope) -> Scope:
     if path.startswith(f"{CARD_PREFIX}/"):
         page = path.removeprefix(CARD_PREFIX).removesuffix(HTML)
         return {**scope, "path": page, "suffix": CARD}
-    if path == OPENAPI or path.startswith("/static/"):
+    if path in {OPENAPI, METRICS, HEALTH} or path.startswith("/static/"):
         return {**scope, "suffix": HTML}
     suffix = next((suffix for suffix in SUFFIXES if path.endswith(suffix)), None)
     stem = path.removesuffix(suffix) if suffix else path

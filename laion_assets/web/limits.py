@@ -48,6 +48,11 @@ class Workers:
         self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="page")
         self._clients: Counter[str] = Counter()
 
+    @property
+    def waiting_count(self) -> int:
+        """Requests that are worked on or wait."""
+        return self._clients.total()
+
     @contextmanager
     def place(self, client: str) -> Iterator[None]:
         """Gives a client a place for several pieces of work, one after the other.

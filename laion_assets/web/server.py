@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from laion_assets.errors import LaionError
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
+from laion_assets.web.figures import LogVisit
 from laion_assets.web.protocol import BoundedProtocol
 
 # A connection that asks for nothing, or nothing more, is closed after it.
@@ -23,7 +24,13 @@ MAX_CONNECTIONS = 1_000
 OTHER_FILES = 1_000
 
 
-def serve(shelf: Shelf, host: str, port: int, public_url: str | None = None) -> None:
+def serve(
+    shelf: Shelf,
+    host: str,
+    port: int,
+    public_url: str | None = None,
+    log_visit: LogVisit | None = None,
+) -> None:
     """Answers requests until somebody stops it.
 
     Args:
@@ -31,6 +38,7 @@ def serve(shelf: Shelf, host: str, port: int, public_url: str | None = None) -> 
         host: a name or address of this machine.
         port: 0 takes a free one.
         public_url: where visitors find it; host and port if it is not given.
+        log_visit: writes each visit into a log; None: nobody keeps one.
 
     Raises:
         LaionError: there is no such release, or nothing can listen there.
@@ -42,7 +50,8 @@ def serve(shelf: Shelf, host: str, port: int, public_url: str | None = None) -> 
     with listen(host, port) as listener:
         address = f"[{host}]" if ":" in host else host
         here = f"http://{address}:{listener.getsockname()[1]}"
-        app = build_app(shelf, public_url=(public_url or here).rstrip("/"))
+        public_url = (public_url or here).rstrip("/")
+        app = build_app(shelf, public_url=public_url, log_visit=log_visit)
         print(f"{here}/ (Ctrl-C ends it)", flush=True)
         # Stopped by Ctrl-C, uvicorn finishes what it has begun and raises it again.
         with suppress(KeyboardInterrupt):
