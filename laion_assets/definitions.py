@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from laion_assets.alarms.sensor import build_send_alarms
 from laion_assets.automation import (
     ADD_PICTURES,
     DISCOVERY_INTERVAL_S,
@@ -98,12 +99,21 @@ def build_defs(
         asset_checks=asset_checks,
         jobs=[INGEST_SHARDS, ADD_PICTURES, refresh_counts, clean_history],
         schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
-        sensors=[build_discover_shards(refresh_counts, kinds, discovery_interval_s)],
+        sensors=[
+            build_discover_shards(refresh_counts, kinds, discovery_interval_s),
+            *_build_alarms(settings),
+        ],
         resources=build_resources(settings),
         # DuckDB and Lance use every core inside one process; a process a step would only add
         # seconds of imports to each.
         executor=dg.in_process_executor,
     )
+
+
+def _build_alarms(settings: Settings) -> list[dg.SensorDefinition]:
+    if settings.alert_url is None:
+        return []
+    return [build_send_alarms(settings.alert_url, settings.web_ui, ("release", *settings.sheets))]
 
 
 def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[object]]:

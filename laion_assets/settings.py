@@ -12,7 +12,7 @@ import keyword
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -103,6 +103,8 @@ class Settings:
             their URLs as well, `none` keeps none.
         fetch_contact: whom servers may write to about fetches; None: nothing is fetched.
         embeddings: `given` keeps the vectors that shards bring, `none` keeps none.
+        alert_url: where alarms are sent; None: nowhere. It may hold a password.
+        web_ui: where people find Dagster's pages.
     """
 
     data_dir: Path
@@ -116,6 +118,8 @@ class Settings:
     pictures: str = "given"
     fetch_contact: str | None = None
     embeddings: str = "given"
+    alert_url: str | None = field(default=None, repr=False)
+    web_ui: str = "http://127.0.0.1:3000"
 
     @property
     def raw_dir(self) -> Path:
@@ -184,6 +188,8 @@ class Settings:
             pictures=_read_pictures(values.get("LAION_PICTURES", ""), contact),
             fetch_contact=contact,
             embeddings=_read_embeddings(values.get("LAION_EMBEDDINGS", "")),
+            alert_url=_unquote(values.get("LAION_ALERT_URL", "")) or None,
+            web_ui=(_unquote(values.get("LAION_WEB_UI", "")) or default.web_ui).rstrip("/"),
         )
 
 
@@ -400,6 +406,18 @@ VARIABLES = (
         "`metadata/metadata_N.parquet`, or `embeddings/X.npy` beside `metadata/X.parquet`. `none` "
         "keeps none.",
         "`given`",
+    ),
+    Variable(
+        "LAION_ALERT_URL",
+        "A webhook that hears of failures: one of Slack, Discord or ntfy as they give it, another "
+        "address, which gets JSON, or `mailtos://…` and whatever else Apprise knows. It can hold a "
+        "password, and is shown nowhere.",
+        "not set",
+    ),
+    Variable(
+        "LAION_WEB_UI",
+        "Where people find Dagster's web UI, for the links in alarms.",
+        "`http://127.0.0.1:3000`",
     ),
     Variable(
         "HF_TOKEN",

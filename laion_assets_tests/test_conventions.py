@@ -49,6 +49,7 @@ ORDER = (
     "search",
     "exports",
     "runs",
+    "alarms",
     "automation",
     "definitions",
     "operations",
@@ -63,7 +64,7 @@ STAGES = (
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(
     r"(.*/)?(asset|source_asset|checks|resource|resources)\.py|counts/(domain|site|entity)_counts\.py"
-    r"|(orchestration|runs|operations|cli)/.*|(automation|partitions|definitions|history)\.py"
+    r"|(orchestration|runs|operations|cli)/.*|alarms/(findings|sensor)\.py|(automation|partitions|definitions|history)\.py"
 )
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 # Only `stores` opens files, tables and locks, so that they can move elsewhere.

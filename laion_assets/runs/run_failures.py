@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import MAY_PASS_KEY
+from laion_assets.orchestration.failures import CODE_KEY, MAY_PASS_KEY
 from laion_assets.runs.backfill import find_reason
 
 _ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -14,10 +14,11 @@ _ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a run failed, in one line, and whether trying again may help."""
+    """Why a run failed, in one line, whether trying again may help, and which error it is."""
 
     reason: str
     may_pass: bool
+    code: str = ""
 
 
 def find_failure(
@@ -28,10 +29,10 @@ def find_failure(
     runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)
     if not runs or runs[0].status not in _ENDED_BADLY:
         return None
-    return _read_failure(instance, runs[0])
+    return read_failure(instance, runs[0])
 
 
-def _read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
+def read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
     """Returns what the log of a run that has failed says.
 
     This is the only place that judges whether a failure may pass.
@@ -41,10 +42,15 @@ def _read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailur
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     failures = [entry.dagster_event for entry in entries if entry.dagster_event]
     if not failures:
-        return RunFailure("its process ended without a reason, as if killed", may_pass=True)
+        return RunFailure(
+            "its process ended without a reason, as if killed", may_pass=True, code="killed"
+        )
     data = failures[0].step_failure_data.user_failure_data
-    said = data.metadata.get(MAY_PASS_KEY) if data else None
+    metadata = data.metadata if data else {}
+    said, code = metadata.get(MAY_PASS_KEY), metadata.get(CODE_KEY)
     # A failure that does not say is one of Dagster itself.
     return RunFailure(
-        find_reason(failures[0]) or "no reason given", bool(said.value) if said else True
+        find_reason(failures[0]) or "no reason given",
+        may_pass=bool(said.value) if said else True,
+        code=str(code.value) if code else "",
     )

@@ -1,0 +1,1 @@
+"""Tells somebody elsewhere what failed: one message for each cause."""
