@@ -65,7 +65,7 @@ screenshots: $(VENV)/installed-dev ## takes the pictures of the README from the 
 
 lock: $(VENV)/installed-dev ## pins the newest versions that pyproject.toml allows in constraints.txt
 	$(INSTALL) uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra bench --extra docs --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra clip --extra dev --extra bench --extra docs --universal --python-version 3.11 \
 		--upgrade --no-header --no-annotate --quiet --output-file constraints.txt
 
 clean: ## removes the virtual environment and all that runs wrote to data/
@@ -75,17 +75,17 @@ clean: ## removes the virtual environment and all that runs wrote to data/
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Making a virtual environment in $(VENV) ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv $(VENV)
-	@$(INSTALL) --editable .
+	@$(INSTALL) --editable '.[clip]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) --editable '.[clip,dev]'
 	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed-dev
-	@$(INSTALL) --editable '.[dev,bench]'
+	@$(INSTALL) --editable '.[clip,dev,bench]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
-	@$(INSTALL) --editable '.[docs]'
+	@$(INSTALL) --editable '.[clip,docs]'
 	@touch $@
