@@ -20,6 +20,8 @@ from types import MappingProxyType
 REPOSITORY = Path(__file__).resolve().parents[1]
 # The files of the repository's root, as `pyproject.toml` puts them into a wheel.
 WHEEL_FILES = Path(__file__).resolve().with_name("project_files")
+# The encoder that the demo ships; `LAION_ENCODER=demo` names it.
+DEMO_ENCODER = Path(__file__).resolve().parent / "demo" / "encoder"
 # By these words of their own, our files differ from those of any other Dagster project.
 OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION"))
 # What can be done with pictures.

@@ -160,7 +160,8 @@ def open_encoder(source: str, hub_endpoint: str | None = None) -> Encoder:
     Args:
         source: a folder, or `hf://<org>/<name>[@revision][/<folder>]`; there or in `onnx/` are
             `vision_model.onnx`, `text_model.onnx`, `tokenizer.json`, `preprocessor_config.json`.
-            What comes from the Hub is kept in the cache of huggingface_hub.
+            What comes from the Hub is kept in the cache of huggingface_hub. `demo` is the encoder
+            that the demo ships.
         hub_endpoint: where the Hub is; None: where huggingface_hub looks by itself.
 
     Raises:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from laion_assets.errors import LaionError, first_line
+from laion_assets.settings import DEMO_ENCODER
 
 VISION, TEXT = "vision_model.onnx", "text_model.onnx"
 TOKENIZER, PREPROCESSOR = "tokenizer.json", "preprocessor_config.json"
@@ -18,6 +19,8 @@ NEEDED = (VISION, TEXT, TOKENIZER, PREPROCESSOR)
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 OPTIONAL = (CONFIG, TOKENIZER_CONFIG)
 ONNX_FOLDER = "onnx"
+# Names the encoder of the demo, wherever the package is.
+DEMO = "demo"
 HUB_FORM = "hf://<org>/<name>[@revision][/<folder>]"
 _HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.+?))?/?")
 # Weights of over 2 GB lie beside their ONNX file.
@@ -94,7 +97,7 @@ def find_files(source: str, hub_endpoint: str | None = None) -> ModelFiles:
     """Finds the files of an encoder, and brings them from the Hub if need be.
 
     Args:
-        source: a folder, or a location of the Hub.
+        source: a folder, a location of the Hub, or `demo`.
         hub_endpoint: where the Hub is; None: where huggingface_hub looks by itself.
 
     Raises:
@@ -123,7 +126,7 @@ def find_files(source: str, hub_endpoint: str | None = None) -> ModelFiles:
 def _list_places(source: str, hub_endpoint: str | None) -> Sequence[Path]:
     """Returns where to look, in this order."""
     if not source.startswith("hf://"):
-        folder = Path(source).expanduser()
+        folder = DEMO_ENCODER if source == DEMO else Path(source).expanduser()
         if not folder.is_dir():
             raise LaionError(
                 f"LAION_ENCODER: there is no folder {source}; name one with an encoder in ONNX, or "
