@@ -109,9 +109,14 @@ METADATA: dict[str, dict[str, str]] = {
         "without_vector_not_given": "Rows without one, as the shard has none for them.",
         "without_vector_zero": "Rows without one, as all of its numbers are 0.",
         "without_vector_not_finite": "Rows without one, as a number is missing, infinite or none.",
+        "without_vector_no_picture": "Rows without one that would be computed, as they have no "
+        "picture.",
+        "without_vector_no_direction": "Rows without one, as the encoder cannot take the picture.",
+        "encoder": "Digest of the encoder that computed vectors, if one did.",
         "lance_version": "Version of the Lance table with this commit.",
         "bytes": "Size of the files with the new column.",
-        "made_from": "SHA-256 of the shard's file and of its file of vectors, and the rules.",
+        "made_from": "SHA-256 of the shard's file and of its file of vectors, the rules, and the "
+        "encoder.",
     },
     "domain_counts": {
         "top_domains": "The domains with the most images.",

@@ -44,11 +44,15 @@ INGEST_SHARDS = dg.define_asset_job(
 )
 
 
-ADD_PICTURES = dg.define_asset_job(
-    PICTURES_NAME,
-    selection=dg.AssetSelection.assets("pictures") - TABLE_CHECKS,
-    description="Adds the pictures of one shard to its rows in Lance.",
-)
+def build_add_pictures(*, is_computing: bool) -> dg.UnresolvedAssetJobDefinition:
+    """Returns the job that adds pictures, and their vectors if these are computed."""
+    assets = ("pictures", "embeddings") if is_computing else ("pictures",)
+    return dg.define_asset_job(
+        PICTURES_NAME,
+        selection=dg.AssetSelection.assets(*assets) - TABLE_CHECKS,
+        description="Adds the pictures of one shard to its rows in Lance, and the vectors that "
+        "are computed.",
+    )
 
 
 def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:

@@ -6,9 +6,9 @@ import dagster as dg
 
 from laion_assets.alarms.sensor import build_send_alarms
 from laion_assets.automation import (
-    ADD_PICTURES,
     DISCOVERY_INTERVAL_S,
     INGEST_SHARDS,
+    build_add_pictures,
     build_daily_refresh,
     build_discover_shards,
     build_refresh_job,
@@ -17,7 +17,7 @@ from laion_assets.counts.checks import build_checks, counts_add_up, site_counts_
 from laion_assets.counts.domain_counts import domain_counts
 from laion_assets.counts.entity_counts import build_entity_counts_asset
 from laion_assets.counts.site_counts import site_counts
-from laion_assets.embeddings.asset import embeddings
+from laion_assets.embeddings.asset import build_embeddings_asset
 from laion_assets.embeddings.checks import vectors_have_unit_length
 from laion_assets.embeddings.resource import EmbeddingRules
 from laion_assets.exports.asset import datasette
@@ -76,6 +76,7 @@ def build_defs(
 ) -> dg.Definitions:
     """Returns the assets, jobs, schedule, sensor and resources for these settings."""
     kinds = tuple(settings.sheets)
+    is_computing = settings.embeddings == "compute"
     refresh_counts = build_refresh_job(kinds)
     asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
     clean_history = build_clean_history(
@@ -88,7 +89,7 @@ def build_defs(
             images,
             lance_images,
             pictures,
-            embeddings,
+            build_embeddings_asset(is_computing=is_computing),
             domain_counts,
             site_counts,
             *(build_names_asset(kind) for kind in kinds),
@@ -97,7 +98,12 @@ def build_defs(
             datasette,
         ],
         asset_checks=asset_checks,
-        jobs=[INGEST_SHARDS, ADD_PICTURES, refresh_counts, clean_history],
+        jobs=[
+            INGEST_SHARDS,
+            build_add_pictures(is_computing=is_computing),
+            refresh_counts,
+            clean_history,
+        ],
         schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
         sensors=[
             build_discover_shards(refresh_counts, kinds, discovery_interval_s),
@@ -123,7 +129,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "sheets": SheetSource(locations=dict(settings.sheets)),
         "warehouse": Warehouse(path=str(settings.database)),
         "picture_rules": PictureRules.build(settings),
-        "embedding_rules": EmbeddingRules(mode=settings.embeddings),
+        "embedding_rules": EmbeddingRules.build(settings),
         "lance_store": LanceResource(path=str(settings.lance_dir)),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
     }

@@ -27,7 +27,7 @@ OWN_WORDS = (("dagster.yaml", b"laion_assets.history"), (".env", b"LAION"))
 # What can be done with pictures.
 PICTURES = ("given", "fetch", "none")
 # And with vectors.
-EMBEDDINGS = ("given", "none")
+EMBEDDINGS = ("given", "compute", "none")
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -104,7 +104,9 @@ class Settings:
         pictures: `given` keeps the pictures that shards bring, `fetch` fetches the others from
             their URLs as well, `none` keeps none.
         fetch_contact: whom servers may write to about fetches; None: nothing is fetched.
-        embeddings: `given` keeps the vectors that shards bring, `none` keeps none.
+        embeddings: `given` keeps the vectors that shards bring, `compute` computes the others from
+            pictures as well, `none` keeps none.
+        encoder: what makes vectors of texts and pictures; None: nothing does.
         alert_url: where alarms are sent; None: nowhere. It may hold a password.
         web_ui: where people find Dagster's pages.
     """
@@ -120,6 +122,7 @@ class Settings:
     pictures: str = "given"
     fetch_contact: str | None = None
     embeddings: str = "given"
+    encoder: str | None = None
     alert_url: str | None = field(default=None, repr=False)
     web_ui: str = "http://127.0.0.1:3000"
 
@@ -135,7 +138,7 @@ class Settings:
 
     @property
     def picture_cache_dir(self) -> Path:
-        """Folder of what was fetched from the URLs of pictures."""
+        """Folder of what was fetched from the URLs of pictures, and of their vectors."""
         return self.data_dir / "pictures"
 
     @property
@@ -177,6 +180,7 @@ class Settings:
         shards = _split_locations(values.get("LAION_SHARDS", ""))
         sheets = {**default.sheets, **_sheet_locations(environ)}
         contact = _read_contact(values.get("LAION_FETCH_CONTACT", ""))
+        encoder = _unquote(values.get("LAION_ENCODER", "")) or None
         endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
         return cls(
             data_dir=data_dir,
@@ -189,7 +193,8 @@ class Settings:
             is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
             pictures=_read_pictures(values.get("LAION_PICTURES", ""), contact),
             fetch_contact=contact,
-            embeddings=_read_embeddings(values.get("LAION_EMBEDDINGS", "")),
+            embeddings=_read_embeddings(values.get("LAION_EMBEDDINGS", ""), encoder),
+            encoder=encoder,
             alert_url=_unquote(values.get("LAION_ALERT_URL", "")) or None,
             web_ui=(_unquote(values.get("LAION_WEB_UI", "")) or default.web_ui).rstrip("/"),
         )
@@ -227,12 +232,13 @@ def _read_contact(text: str) -> str | None:
     return contact or None
 
 
-def _read_embeddings(text: str) -> str:
+def _read_embeddings(text: str, encoder: str | None) -> str:
     word = _unquote(text).lower() or "given"
-    if word == "compute":
+    if word == "compute" and encoder is None:
         raise SettingsError(
-            "LAION_EMBEDDINGS: `compute` does not work in this version; set `given` or `none`",
-            code="embeddings-compute",
+            "LAION_EMBEDDINGS: `compute` needs LAION_ENCODER; set it to the folder of an encoder "
+            "in ONNX, or to one on the Hub",
+            code="encoder-setting-missing",
         )
     if word not in EMBEDDINGS:
         raise SettingsError(
@@ -405,9 +411,17 @@ VARIABLES = (
         "LAION_EMBEDDINGS",
         "`given` keeps the vectors that shards bring, in a column or in a `.npy` file: "
         "`<shard>.npy` beside `<shard>.parquet`, `img_emb/img_emb_N.npy` beside "
-        "`metadata/metadata_N.parquet`, or `embeddings/X.npy` beside `metadata/X.parquet`. `none` "
-        "keeps none.",
+        "`metadata/metadata_N.parquet`, or `embeddings/X.npy` beside `metadata/X.parquet`. "
+        "`compute` computes the others from pictures, with LAION_ENCODER. `none` keeps none.",
         "`given`",
+    ),
+    Variable(
+        "LAION_ENCODER",
+        "A CLIP or SigLIP model in ONNX, which makes vectors of pictures and of words: a folder, "
+        "or `hf://<org>/<name>[@revision][/<folder>]`, with `vision_model.onnx`, "
+        "`text_model.onnx`, `tokenizer.json` and `preprocessor_config.json` in it or in its folder "
+        "`onnx`. `demo` is the small one of the demo, which knows only the demo's pictures.",
+        "not set",
     ),
     Variable(
         "LAION_ALERT_URL",

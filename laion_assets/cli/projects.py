@@ -63,7 +63,7 @@ def _make_samples(settings: Settings) -> None:
     from laion_assets.demo.sample_shards import write_sample_shards
     from laion_assets.settings import Settings
 
-    settings = Settings.default(settings.data_dir)
+    settings = _choose_encoder(Settings.default(settings.data_dir))
     names = _read_sample_names(settings)
     paths = write_sample_shards(settings.data_dir / "shards", names)
     shards = [path.stem for path in paths]
@@ -73,6 +73,23 @@ def _make_samples(settings: Settings) -> None:
     if not is_done:
         sys.exit(1)
     print_report(settings)
+
+
+def _choose_encoder(settings: Settings) -> Settings:
+    """Returns settings by which vectors are computed, if the libraries for that are here."""
+    from dataclasses import replace
+
+    from laion_assets.embeddings.encoder import find_missing_library
+    from laion_assets.embeddings.model_files import DEMO
+
+    if missing := find_missing_library():
+        click.echo(
+            f"laion: without {missing} the pictures get no vectors; for a search by meaning, "
+            "`pip install 'laion-assets[clip]'` and run it again",
+            err=True,
+        )
+        return settings
+    return replace(settings, embeddings="compute", encoder=DEMO)
 
 
 def _read_sample_names(settings: Settings) -> list[str]:

@@ -28,6 +28,7 @@ def print_report(settings: Settings) -> None:
     release = newest_release(LanceStore(settings.lance_dir))
     assert release is not None
     program = _name_program()
+    vectors = ", with their vectors" if settings.embeddings == "compute" else ""
     top = ", ".join(f"{domain} ({count:,})" for domain, count, *_ in domains)
     lines = (
         "",
@@ -37,7 +38,7 @@ def print_report(settings: Settings) -> None:
         f"  domain_counts     {totals['domains']:,} domains: {top}",
         f"  entity_counts     {totals['names']:,} names, "
         f"{totals['names in a caption']:,} of them in a caption",
-        f"  pictures          {totals['pictures']:,} small scenes, drawn for their captions",
+        f"  pictures          {totals['pictures']:,} small scenes, drawn for their captions{vectors}",
         f"  release           {release.release}, Lance version {release.lance_versions['images']}",
         "",
         "Where it is",

@@ -32,9 +32,15 @@ def find_broken(database: Database, store: LanceStore) -> tuple[int, list[Differ
     """
     with database.read() as connection:
         notes = [n for n in read_notes(connection) if n.column_set == COLUMN_SET]
+    encoders = sorted({n.encoder for n in notes if n.encoder})
     # One that is being written is looked at the next time.
     expected = {n.shard: n.value_count for n in notes if n.lance_version is not None}
-    looked_at, broken = 0, []
+    looked_at = 0
+    broken = [
+        Differing(note.shard, f"vectors of another encoder than others: {note.encoder_name}")
+        for note in notes
+        if note.encoder not in (None, *encoders[:1])
+    ]
     for shard, count in expected.items():
         found, lengths = _measure(store, shard)
         looked_at += len(lengths)

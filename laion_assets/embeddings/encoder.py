@@ -6,7 +6,7 @@ configuration says how pictures and texts are prepared, so each model works as i
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -167,16 +167,17 @@ def open_encoder(source: str, hub_endpoint: str | None = None) -> Encoder:
     Raises:
         LaionError: a library or a file is not there, or cannot be used.
     """
-    for library in LIBRARIES:
-        try:
-            importlib.import_module(library)
-        except ImportError as error:
-            raise LaionError(
-                f"LAION_ENCODER: needs {library}; install it with `pip install "
-                "'laion-assets[clip]'`",
-                code="encoder-library-missing",
-            ) from error
+    if missing := find_missing_library():
+        raise LaionError(
+            f"LAION_ENCODER: needs {missing}; install it with `pip install 'laion-assets[clip]'`",
+            code="encoder-library-missing",
+        )
     return Encoder(source, find_files(source, hub_endpoint))
+
+
+def find_missing_library() -> str | None:
+    """Returns a library that an encoder needs and that is not installed; None if all are."""
+    return next((name for name in LIBRARIES if importlib.util.find_spec(name) is None), None)
 
 
 def _cut(items: Sequence[Any], fixed_batch: int | None) -> Iterator[Sequence[Any]]:

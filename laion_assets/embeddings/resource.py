@@ -1,12 +1,55 @@
-"""Which vectors are kept."""
+"""Which vectors are kept, and how the others are computed."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
+if TYPE_CHECKING:
+    from laion_assets.embeddings.compute import Computing, Report
+    from laion_assets.settings import Settings
+
 
 class EmbeddingRules(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Which vectors are kept, as `LAION_EMBEDDINGS` says."""
+    """Which vectors are kept, as `LAION_EMBEDDINGS` says, and how the others are computed."""
 
-    mode: str = Field(default="given", description="`given` or `none`.")
+    mode: str = Field(default="given", description="`given`, `compute` or `none`.")
+    encoder: str | None = Field(default=None, description="As `LAION_ENCODER` says.")
+    cache_dir: str = Field(default="", description="Folder of the vectors that were computed.")
+    hub_endpoint: str | None = Field(default=None, description="Where the Hugging Face Hub is.")
+    chunk_rows: int = Field(
+        default=2000, ge=1, description="Pictures after which the vectors are kept for good."
+    )
+
+    @classmethod
+    def build(cls, settings: Settings) -> EmbeddingRules:
+        """Returns the resource for these settings."""
+        return cls(
+            mode=settings.embeddings,
+            encoder=settings.encoder,
+            cache_dir=str(settings.picture_cache_dir),
+            hub_endpoint=settings.hub_endpoint,
+        )
+
+    def start_computing(self, report: Report) -> Computing | None:
+        """Returns how to compute vectors; None if only given ones are kept.
+
+        Args:
+            report: is told now and then how far it is.
+        """
+        from functools import partial
+        from pathlib import Path
+
+        from laion_assets.embeddings.compute import Computing
+        from laion_assets.embeddings.encoder import open_encoder
+
+        if self.mode != "compute" or self.encoder is None:
+            return None
+        return Computing(
+            partial(open_encoder, self.encoder, self.hub_endpoint),
+            Path(self.cache_dir),
+            self.chunk_rows,
+            report,
+        )

@@ -9,11 +9,12 @@ import duckdb
 
 from laion_assets.errors import StaleTableError
 from laion_assets.lance_images.caption_words import CaptionWords
-from laion_assets.lance_images.carry import Carrier
+from laion_assets.lance_images.carry import CARRIED, Carrier
 from laion_assets.lance_images.indices import index_captions, update_columns
 from laion_assets.lance_images.table import Commit, replace_shard
 from laion_assets.schemas import ADDED_COLUMNS, LANCE_IMAGES, arrow_schema
 from laion_assets.stores.columns import (
+    ENCODER_MARK,
     ColumnOrder,
     Compute,
     Finish,
@@ -223,6 +224,9 @@ def _note_carried(
         before = known.get(note.column_set)
         if before and before.lance_version is not None and before.digest == note.digest:
             note = replace(note, made_from=before.made_from)  # noqa: PLW2901 - the same values
+        elif before and before.encoder:
+            made_from = f"{CARRIED}{ENCODER_MARK}{before.encoder} {before.encoder_name}"
+            note = replace(note, made_from=made_from)  # noqa: PLW2901 - some of the values
         note_columns(connection, replace(note, lance_version=lance_version))
     is_carried = any(note.column_set == "pictures" for note in carried)
     values = {"shard": shard}

@@ -235,7 +235,7 @@ def _find_unembedded(
     from laion_assets.stores.columns import read_notes
 
     notes = {
-        n.shard: (n.load_id, n.made_from)
+        n.shard: (n.load_id, n.given_from)
         for n in read_notes(connection)
         if n.column_set == COLUMN_SET and n.lance_version is not None
     }

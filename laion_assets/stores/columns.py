@@ -41,6 +41,8 @@ COMMIT_ATTEMPTS = 20
 KEY_BATCH_ROWS = 1024
 # Lance's name for where a row is.
 ADDRESS = "_rowaddr"
+# What `made_from` ends with where an encoder made values, before its digest and its name.
+ENCODER_MARK = "|encoder "
 # Gets columns of the rows in batches, and returns the new columns of the same rows, in any batches.
 Compute = Callable[["Iterator[pa.RecordBatch]"], "Iterator[pa.RecordBatch]"]
 # Writes what belongs to the columns into DuckDB.
@@ -68,6 +70,21 @@ class NotedColumns:
     lance_version: int | None
     run_id: str
     made_at: datetime | None = None
+
+    @property
+    def given_from(self) -> str:
+        """What the values are made from but for an encoder."""
+        return self.made_from.partition(ENCODER_MARK)[0]
+
+    @property
+    def encoder(self) -> str | None:
+        """The digest of the encoder that made some of the values; None if none did."""
+        return self.made_from.partition(ENCODER_MARK)[2].partition(" ")[0] or None
+
+    @property
+    def encoder_name(self) -> str | None:
+        """What the encoder was called: `demo`, its place on the Hub, or the name of its folder."""
+        return self.made_from.partition(ENCODER_MARK)[2].partition(" ")[2] or None
 
 
 @dataclass(frozen=True)

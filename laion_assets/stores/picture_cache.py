@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,14 +20,13 @@ from typing import Any
 
 from filelock import FileLock
 
+from laion_assets.stores.cache_file import open_cache
 from laion_assets.stores.locks import lock
 from laion_assets.stores.sql import load_sql
 
 _Parameters = Sequence[object] | Mapping[str, object]
 
 _AT_ONCE = 500
-_PAGE_BYTES = 16_384
-_BUSY_S = 60
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,8 @@ class PictureCache:
     def _digest_all(self, urls: Iterable[str]) -> str:
         return json.dumps([self._digest(url) for url in urls])
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as connection:
-            connection.execute(f"pragma page_size = {_PAGE_BYTES}")
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = normal")
-            connection.execute(load_sql("stores/cache_create_fetched"))
-            yield connection
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return open_cache(self._path, "stores/cache_create_fetched")
 
 
 def _batch(urls: Iterable[str]) -> Iterator[list[str]]:

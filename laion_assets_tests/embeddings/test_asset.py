@@ -97,8 +97,12 @@ def test_a_wrong_file_fails_by_its_reason_and_captions_are_there(
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("compute", "`compute` does not work in this version; set `given` or `none`"),
-        ("all", "'all' is not one of given, none"),
+        (
+            "compute",
+            "`compute` needs LAION_ENCODER; set it to the folder of an encoder in ONNX, or to one "
+            "on the Hub",
+        ),
+        ("all", "'all' is not one of given, compute, none"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused(tmp_path: Path, value: str, reason: str) -> None:

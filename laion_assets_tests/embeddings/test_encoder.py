@@ -1,5 +1,5 @@
-import builtins
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -222,14 +222,10 @@ def test_a_server_that_does_not_answer_is_named(
 def test_a_library_that_is_missing_is_named_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = builtins.__import__
-
-    def refuse(name: str, *arguments: Any) -> Any:
-        if name.split(".", maxsplit=1)[0] == "onnxruntime":
-            raise ImportError(name)
-        return find(name, *arguments)
-
-    monkeypatch.setattr("importlib.import_module", refuse)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "onnxruntime" else find(name)
+    )
 
     with raises("encoder-library-missing") as caught:
         open_encoder(str(EncoderFiles().write(tmp_path)))

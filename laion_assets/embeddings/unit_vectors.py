@@ -1,0 +1,52 @@
+"""Makes vectors of unit length, as the table has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class UnitVectors:
+    """Vectors of unit length.
+
+    Attributes:
+        values: a row for each; what was zero or not finite is of no length.
+        is_zero: which were zero.
+        is_finite: which had finite numbers alone.
+    """
+
+    values: NDArray[np.float16]
+    is_zero: NDArray[np.bool_]
+    is_finite: NDArray[np.bool_]
+
+
+def normalise(values: NDArray[np.floating]) -> UnitVectors:
+    """Makes vectors of unit length.
+
+    Args:
+        values: a row for each.
+    """
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        kind = np.float64 if values.dtype.itemsize > FLOAT32_BYTES else np.float32
+        wide: NDArray[Any] = values.astype(kind)
+        # By the largest number first, so that no square is too large or too small.
+        largest = np.abs(wide).max(axis=1, keepdims=True)
+        wide /= largest
+        wide /= np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+        is_finite = np.isfinite(largest[:, 0])
+        return UnitVectors(wide.astype(np.float16), largest[:, 0] == 0, is_finite)
+
+
+def find_good(units: UnitVectors) -> NDArray[np.bool_]:
+    """Returns which of them have a direction."""
+    good: NDArray[np.bool_] = units.is_finite & ~units.is_zero
+    return good

@@ -1,0 +1,3 @@
+-- Two processes may have computed the same (SQLite).
+INSERT OR REPLACE INTO vectors
+VALUES (?, ?)
