@@ -38,7 +38,8 @@ def print_report(settings: Settings) -> None:
         f"  domain_counts     {totals['domains']:,} domains: {top}",
         f"  entity_counts     {totals['names']:,} names, "
         f"{totals['names in a caption']:,} of them in a caption",
-        f"  pictures          {totals['pictures']:,} small scenes, drawn for their captions{vectors}",
+        f"  pictures          {totals['pictures']:,} small scenes, drawn for their captions"
+        f"{vectors}",
         f"  release           {release.release}, Lance version {release.lance_versions['images']}",
         "",
         "Where it is",
