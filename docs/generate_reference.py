@@ -112,7 +112,7 @@ METADATA: dict[str, dict[str, str]] = {
         "without_vector_no_picture": "Rows without one that would be computed, as they have no "
         "picture.",
         "without_vector_no_direction": "Rows without one, as the encoder cannot take the picture.",
-        "encoder": "Digest of the encoder that computed vectors, if one did.",
+        "encoder": "Digest of the encoder that computed vectors; `none` if all were given.",
         "lance_version": "Version of the Lance table with this commit.",
         "bytes": "Size of the files with the new column.",
         "made_from": "SHA-256 of the shard's file and of its file of vectors, the rules, and the "

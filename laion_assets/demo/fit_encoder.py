@@ -41,7 +41,7 @@ from laion_assets.settings import DEMO_ENCODER
 
 Array = NDArray[np.float32]
 
-SCENE_COUNT = 6_000
+SCENE_COUNT = 12_000
 # Of a multiple of 8, as vector indices like it; the last numbers are 0.
 DIMENSION = 48
 FILTER_COUNT, FILTER_SIDE, STRIDE = 64, 6, 2

@@ -75,7 +75,7 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
                 "lance_version": note.lance_version,
                 "bytes": note.data_bytes,
                 "made_from": note.made_from,
-                **({"encoder": note.encoder} if note.encoder else {}),
+                "encoder": note.encoder or "none",
             },
         )
 

@@ -2,4 +2,4 @@
 CREATE TABLE IF NOT EXISTS vectors (
     digest TEXT NOT NULL PRIMARY KEY,
     vector BLOB
-) WITHOUT ROWID
+)
