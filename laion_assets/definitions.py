@@ -47,7 +47,11 @@ from laion_assets.raw_shards.asset import raw_shards
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.raw_shards.source_asset import SOURCE_SHARDS
 from laion_assets.releases.asset import build_release_asset
-from laion_assets.releases.checks import counts_equal_duckdb, indices_cover_every_row
+from laion_assets.releases.checks import (
+    counts_equal_duckdb,
+    indices_cover_every_row,
+    nearest_vectors_are_found,
+)
 from laion_assets.runs.clean_history import build_clean_history, build_daily_cleaning
 from laion_assets.settings import Settings
 from laion_assets.stores.resources import LanceResource, Warehouse
@@ -68,6 +72,7 @@ TABLE_CHECKS = (
     site_counts_add_up,
     indices_cover_every_row,
     counts_equal_duckdb,
+    nearest_vectors_are_found,
 )
 
 

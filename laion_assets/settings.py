@@ -278,9 +278,11 @@ def find_history_dir(environ: Mapping[str, str] = os.environ) -> Path:
 def hush_lance() -> None:
     """Keeps Lance from writing a notice to the terminal at each commit of columns.
 
-    Lance looks for the variable when it is first imported; one that is set stays.
+    Lance looks for the variable when it is first imported; one that is set stays. Statistics of a
+    vector index come without its centroids, which nobody needs and the terminal is warned of.
     """
     os.environ.setdefault("LANCE_LOG", QUIET_LANCE_LOG)
+    os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
 
 
 def find_home(environ: Mapping[str, str] = os.environ) -> Path:

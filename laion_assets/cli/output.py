@@ -224,6 +224,16 @@ def print_releases(manifests: Sequence[Manifest]) -> None:
     _open_console().print(table)
 
 
+def _describe_vectors(manifest: Manifest) -> str:
+    found = manifest.vectors
+    if found is None:
+        return "none"
+    parts = [f"{found.vector_count:,} of {found.dimension} numbers", f"index {found.index}"]
+    if found.sample_count:
+        parts.append(f"recall@10 {found.recall_at_10:.3f} of {found.sample_count} rows")
+    return "; ".join(parts)
+
+
 def print_manifest(manifest: Manifest) -> None:
     """Prints what is behind a release."""
     console = _open_console()
@@ -233,6 +243,7 @@ def print_manifest(manifest: Manifest) -> None:
         "Content SHA-256": manifest.content_sha256,
         "Columns SHA-256": manifest.columns_sha256 or "none",
         "Pictures": f"{manifest.picture_count:,} ({manifest.picture_bytes / 1e6:,.1f} MB)",
+        "Vectors": _describe_vectors(manifest),
         "Rows": _join(manifest.row_counts, "{name} {value:,}"),
         "Lance versions": _join(manifest.lance_versions, "{name} {value}"),
         "Made with": _join(manifest.versions, "{name} {value}"),

@@ -13,7 +13,7 @@ from laion_assets.orchestration.overtaken import is_overtaken, warn_overtaken
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 if TYPE_CHECKING:
-    from laion_assets.releases.manifest import Manifest
+    from laion_assets.releases.manifest import Manifest, ReleasedVectors
     from laion_assets.releases.publish import Publication
 
 # A page with thousands of lines is no page; `laion release show` has them all.
@@ -61,9 +61,10 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         """One tag for a version of the Lance tables `images` and those of the counts.
 
         Its indices cover every row: full text of `caption`, and `domain`, `registered_domain`,
-        `shard`, the scores and sizes. The tag is the day in UTC, with `.2`, `.3` for more on one
-        day, or the name in the run's config. It is refused while the counts and what they count
-        differ; if a shard is loaded meanwhile, nothing is released, and the next refresh does it.
+        `shard`, the scores and sizes, and the vectors, if there are 4,096 or more. The tag is the
+        day in UTC, with `.2`, `.3` for more on one day, or the name in the run's config. It is
+        refused while the counts and what they count differ; if a shard is loaded meanwhile, nothing
+        is released, and the next refresh does it.
         A shard whose copy to Lance failed holds nothing back: the release has the rows that the
         one before had of it, or none, and says so.
         If nothing changed, the release before stays the newest. `laion release show` prints the
@@ -115,6 +116,7 @@ def _describe(published: "Publication") -> dict[str, Any]:
         "columns_sha256": manifest.columns_sha256 or "none",
         "pictures": manifest.picture_count,
         "picture_bytes": manifest.picture_bytes,
+        **_describe_vectors(manifest.vectors),
         "versions_removed": published.cleaning.version_count,
         "freed_bytes": published.cleaning.freed_bytes,
         "fragments_saved": published.fragments_saved,
@@ -132,4 +134,14 @@ def _describe(published: "Publication") -> dict[str, Any]:
             [{"what": what, "version": found} for what, found in manifest.versions.items()],
             ("what", "version"),
         ),
+    }
+
+
+def _describe_vectors(vectors: "ReleasedVectors | None") -> dict[str, Any]:
+    return {
+        "vectors": vectors.vector_count if vectors else 0,
+        "vector_dimension": vectors.dimension if vectors else 0,
+        "vector_index": vectors.index if vectors else "none, there are no vectors",
+        "vector_nprobes": vectors.nprobes if vectors else 0,
+        "vector_recall_at_10": vectors.recall_at_10 if vectors else "nothing to measure",
     }

@@ -6,7 +6,13 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from laion_assets.releases.manifest import Manifest, PictureSource, ReleasedColumns
+from laion_assets.embeddings.recall import measure_vectors
+from laion_assets.releases.manifest import (
+    Manifest,
+    PictureSource,
+    ReleasedColumns,
+    ReleasedVectors,
+)
 from laion_assets.schemas import ADDED_COLUMNS, arrow_schema
 from laion_assets.stores.columns import NotedColumns, measure_columns, read_notes
 from laion_assets.stores.rows import fetch_rows
@@ -52,6 +58,12 @@ def are_released(
     noted = {(n.shard, n.column_set, n.digest) for n in notes if n.value_count}
     released = {(c.shard, c.column_set, c.digest) for c in manifest.columns if c.value_count}
     return all(shard in unknown for shard, *_ in noted ^ released)
+
+
+def describe_vectors(dataset: lance.LanceDataset) -> ReleasedVectors | None:
+    """Measures the vectors of a version of the table `images`, and what its index finds of them."""
+    measured = measure_vectors(dataset)
+    return None if measured is None else ReleasedVectors(**vars(measured), encoder_digest=None)
 
 
 def _complete(note: NotedColumns, dataset: lance.LanceDataset) -> NotedColumns:

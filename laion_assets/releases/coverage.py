@@ -12,6 +12,7 @@ from laion_assets.counts.refresh import (
     is_entity_count_fresh,
     is_site_count_fresh,
 )
+from laion_assets.embeddings.vector_index import VECTOR_INDEX, count_vectors, find_unindexed
 from laion_assets.errors import StaleTableError
 from laion_assets.releases.catalog import list_count_tables, newest_release, open_released
 from laion_assets.releases.columns_of_release import are_released
@@ -100,13 +101,21 @@ class IndexCoverage:
 
 
 def measure_coverage(store: LanceStore, manifest: Manifest) -> list[IndexCoverage]:
-    """Returns what each index of the released tables covers, by Lance's own statistics."""
+    """Returns what each index of the released tables covers, by Lance's own statistics.
+
+    Of vectors these count rows that have none, so the vectors of other fragments are counted.
+    """
     coverage = []
     for table in (*list_count_tables(manifest), "images"):
         dataset = open_released(store, manifest, table)
         for index in dataset.describe_indices():
-            numbers = dataset.stats.index_stats(index.name)
-            rows = numbers["num_indexed_rows"], numbers["num_unindexed_rows"]
+            if index.name == VECTOR_INDEX:
+                total = manifest.vectors.vector_count if manifest.vectors else 0
+                missing = count_vectors(dataset, find_unindexed(dataset))
+                rows = total - missing, missing
+            else:
+                numbers = dataset.stats.index_stats(index.name)
+                rows = numbers["num_indexed_rows"], numbers["num_unindexed_rows"]
             coverage.append(IndexCoverage(table, index.name, *rows))
     return coverage
 

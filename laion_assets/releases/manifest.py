@@ -129,6 +129,37 @@ class ReleasedColumns(Record):
     sources: tuple[PictureSource, ...] = ()
 
 
+class ReleasedVectors(Record):
+    """The vectors of a release, and how its index finds them.
+
+    Attributes:
+        vector_count: rows that have one.
+        dimension: numbers of each.
+        encoder_digest: of the model that made them, in hexadecimal; None if nobody recorded it, as
+            for vectors that shards brought.
+        partition_count: of the index; 0 if there is none, so that a search compares all vectors.
+        nprobes: partitions that a search looks into at least; 0 without an index.
+        recall_at_10: which share of the ten nearest others a search finds, over the sampled rows;
+            1.0 without an index.
+        sample_count: rows whose neighbours were looked for; 0 without an index.
+    """
+
+    vector_count: int
+    dimension: int
+    encoder_digest: str | None
+    partition_count: int
+    nprobes: int
+    recall_at_10: float
+    sample_count: int
+
+    @property
+    def index(self) -> str:
+        """The index, for a person."""
+        if not self.partition_count:
+            return "none, so few that each is compared"
+        return f"IVF_RQ with {self.partition_count} partitions"
+
+
 class ReleasedSheet(Record):
     """A list of names in a release.
 
@@ -165,6 +196,7 @@ class Manifest(Record):
         columns_sha256: digest of the columns that came after the rows; None if there are none.
         columns: what came after the rows, by shard and set.
         outdated: shards whose present load it does not have, because Lance did not; by name.
+        vectors: what it has of vectors; None if it has none, or is from before they were indexed.
     """
 
     release: str
@@ -180,6 +212,7 @@ class Manifest(Record):
     columns_sha256: str | None = None
     columns: tuple[ReleasedColumns, ...] = ()
     outdated: tuple[OutdatedShard, ...] = ()
+    vectors: ReleasedVectors | None = None
 
     @property
     def picture_count(self) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from laion_assets.embeddings.vector_index import update_vector_index
 from laion_assets.errors import LaionError, StaleTableError
 from laion_assets.lance_images.copy import find_uncopied
 from laion_assets.lance_images.indices import join_fragments, update_columns, update_indices
@@ -25,7 +26,7 @@ from laion_assets.releases.catalog import (
     newest_release,
 )
 from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS, Cleaning, clean_versions
-from laion_assets.releases.columns_of_release import read_columns
+from laion_assets.releases.columns_of_release import describe_vectors, read_columns
 from laion_assets.releases.coverage import check_counts
 from laion_assets.releases.manifest import (
     MANIFEST_KEY,
@@ -151,7 +152,7 @@ def publish_release(
         fragments_saved = join_fragments(store)
         if order.is_partial:
             take_out_unrecorded(database, store)
-        dataset = update_indices(store)
+        dataset = update_vector_index(store, update_indices(store))
         content = _read_content(database, store, dataset, kinds, is_partial=order.is_partial)
         _remove_unfinished(store, dataset)
         manifest = newest_release(store)
@@ -249,6 +250,7 @@ def _publish(
         columns_sha256=digest_columns(content.columns),
         columns=content.columns,
         outdated=content.outdated,
+        vectors=describe_vectors(dataset),
     )
     _commit(store, dataset, manifest)
     for table in TABLES:

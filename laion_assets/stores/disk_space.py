@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
+from laion_assets.schemas import LANCE_EMBEDDINGS
+from laion_assets.stores.shard_fragments import find_fragments_with
 
 if TYPE_CHECKING:
     import lance
@@ -22,6 +24,8 @@ LANCE_SHARE_OF_DUCKDB = 1.5
 # Full text with positions takes up to 60 bytes a row, the other indices as many;
 # a merge holds both sides.
 INDEX_BYTES_A_ROW = 200
+# An index of vectors takes five bits a number; the old one, the new one, and what it is sorted in.
+INDEX_BYTES_A_NUMBER = 2
 
 
 class DiskSpaceError(LaionError):
@@ -61,7 +65,13 @@ def estimate_copy(database: Path, row_count: int, total_rows: int) -> int:
 
 def estimate_release(dataset: lance.LanceDataset) -> int:
     """Returns what the indices of a Lance table take at most, if all are built again."""
-    return LEAST_BYTES + INDEX_BYTES_A_ROW * dataset.count_rows()
+    bytes_needed = LEAST_BYTES + INDEX_BYTES_A_ROW * dataset.count_rows()
+    column = LANCE_EMBEDDINGS[0].name
+    if column in dataset.schema.names:
+        has_vectors = find_fragments_with(dataset, [column])
+        rows = sum(f.count_rows() for f in dataset.get_fragments() if f.fragment_id in has_vectors)
+        bytes_needed += INDEX_BYTES_A_NUMBER * dataset.schema.field(column).type.list_size * rows
+    return bytes_needed
 
 
 def measure_folder(folder: Path) -> int:

@@ -1,0 +1,151 @@
+"""Finds the vectors of a table that are nearest to another, by the index if there is one."""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from laion_assets.embeddings.add_embeddings import COLUMN
+from laion_assets.embeddings.vector_index import METRIC
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+    import pyarrow as pa
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+# Of so many times as many candidates as are wanted the distance is measured, not estimated.
+REFINE_FACTOR = 10
+# Of a long list fewer are enough: the estimate is wrong about the last ones alone.
+MANY_CANDIDATES = 1000
+LEAST_REFINE_FACTOR = 3
+# Of fewer rows than this share, Lance looks through all partitions until it has enough.
+FEW = 0.1
+# A container of a roaring bitmap with more values than this is a map of bits.
+MOST_LISTED = 4096
+CONTAINER = 1 << 16
+# The form of a roaring bitmap whose containers are lists and maps.
+ROARING_COOKIE = 12346
+
+
+class Nearest(NamedTuple):
+    """The nearest vectors.
+
+    Attributes:
+        rows: their row ids, the nearest first; those of one distance by row id.
+        similarities: the cosine of each, at most 1.
+        values: the columns that were asked for, in the same order.
+    """
+
+    rows: Numbers
+    similarities: Numbers
+    values: pa.Table
+
+
+def find_nearest(
+    dataset: lance.LanceDataset,
+    vector: Numbers,
+    count: int,
+    *,
+    nprobes: int,
+    allowed: bytes | None = None,
+    share: float = 1,
+    columns: tuple[str, ...] = (),
+) -> Nearest:
+    """Returns so many of the nearest vectors, or all that are allowed.
+
+    Rows that the index does not cover are measured one by one, and so are all without an index.
+
+    Args:
+        dataset: a version of the table `images` with vectors.
+        vector: of the same dimension, of any length but 0.
+        count: how many.
+        nprobes: partitions of the index to look into, where all rows may be found; 0 without an
+            index.
+        allowed: `pack_rows` of the rows that may be found; None: all.
+        share: of all rows, those; the fewer they are, the more partitions have to be looked into.
+        columns: what else of them to read.
+    """
+    import numpy as np
+
+    asked: dict[str, Any] = {
+        "column": COLUMN,
+        "q": vector.astype(np.float32),
+        "k": count,
+        "metric": METRIC,
+        "refine_factor": max(LEAST_REFINE_FACTOR, min(REFINE_FACTOR, MANY_CANDIDATES // count)),
+    }
+    limits = {}
+    if nprobes:
+        asked["minimum_nprobes"] = nprobes
+        if share > FEW:
+            limits["maximum_nprobes"] = math.ceil(nprobes / share)
+    scan = partial(
+        dataset.scanner,
+        columns=["_distance", *columns],
+        row_addr_allowlist=allowed,
+        with_row_id=True,
+    )
+    found = scan(nearest={**asked, **limits}).to_table()
+    if limits and found.num_rows < count:
+        # Those that may be found are all far from it.
+        found = scan(nearest=asked).to_table()
+    distances, rows = found["_distance"].to_numpy(), found["_rowid"].to_numpy()
+    order = np.lexsort((rows, distances))
+    # Rounding puts some equal ones a little beyond.
+    similarities = np.minimum(1 - distances[order].astype(np.float64), 1)
+    return Nearest(rows[order], similarities, found.take(order))
+
+
+def pack_rows(rows: Numbers) -> bytes:
+    """Returns row ids as Lance takes a list of those that may be found.
+
+    That is for each fragment its number and a roaring bitmap of the places in it.
+
+    Args:
+        rows: row ids, ascending, each once.
+    """
+    import numpy as np
+
+    fragments = (rows >> np.uint64(32)).astype(np.uint32)
+    places = (rows & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    parts = [b""]
+    for start, end in _cut(fragments):
+        bitmap = _pack_bitmap(places[start:end])
+        parts.append(struct.pack("<II", fragments[start], len(bitmap)) + bitmap)
+    parts[0] = struct.pack("<I", len(parts) - 1)
+    return b"".join(parts)
+
+
+def _pack_bitmap(places: Numbers) -> bytes:
+    import numpy as np
+
+    highs, lows = (places >> 16).astype("<u2"), (places & 0xFFFF).astype("<u2")
+    pieces = _cut(highs)
+    containers = []
+    for start, end in pieces:
+        content = lows[start:end]
+        if end - start > MOST_LISTED:
+            bits = np.zeros(CONTAINER, bool)
+            bits[content] = True
+            content = np.packbits(bits, bitorder="little")
+        containers.append(content.tobytes())
+    keys = b"".join(struct.pack("<HH", highs[start], end - start - 1) for start, end in pieces)
+    head = struct.pack("<II", ROARING_COOKIE, len(pieces)) + keys
+    sizes = [len(head) + 4 * len(pieces), *map(len, containers)]
+    offsets = np.cumsum(sizes)[:-1].astype("<u4").tobytes()
+    return b"".join((head, offsets, *containers))
+
+
+def _cut(ascending: Numbers) -> list[tuple[int, int]]:
+    """Returns where each stretch of equal numbers begins and ends."""
+    import numpy as np
+
+    if not len(ascending):
+        return []
+    edges = [0, *(np.flatnonzero(np.diff(ascending)) + 1).tolist(), len(ascending)]
+    return list(pairwise(edges))
