@@ -14,7 +14,6 @@ from laion_assets.embeddings.vector_index import METRIC
 if TYPE_CHECKING:
     import lance
     import numpy as np
-    import pyarrow as pa
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
 
@@ -38,12 +37,10 @@ class Nearest(NamedTuple):
     Attributes:
         rows: their row ids, the nearest first; those of one distance by row id.
         similarities: the cosine of each, at most 1.
-        values: the columns that were asked for, in the same order.
     """
 
     rows: Numbers
     similarities: Numbers
-    values: pa.Table
 
 
 def find_nearest(
@@ -54,7 +51,7 @@ def find_nearest(
     nprobes: int,
     allowed: bytes | None = None,
     share: float = 1,
-    columns: tuple[str, ...] = (),
+    without: bytes | None = None,
 ) -> Nearest:
     """Returns so many of the nearest vectors, or all that are allowed.
 
@@ -68,7 +65,7 @@ def find_nearest(
             index.
         allowed: `pack_rows` of the rows that may be found; None: all.
         share: of all rows, those; the fewer they are, the more partitions have to be looked into.
-        columns: what else of them to read.
+        without: `pack_rows` of rows that may not be found; None: none.
     """
     import numpy as np
 
@@ -86,8 +83,9 @@ def find_nearest(
             limits["maximum_nprobes"] = math.ceil(nprobes / share)
     scan = partial(
         dataset.scanner,
-        columns=["_distance", *columns],
+        columns=["_distance"],
         row_addr_allowlist=allowed,
+        row_addr_blocklist=without,
         with_row_id=True,
     )
     found = scan(nearest={**asked, **limits}).to_table()
@@ -98,7 +96,7 @@ def find_nearest(
     order = np.lexsort((rows, distances))
     # Rounding puts some equal ones a little beyond.
     similarities = np.minimum(1 - distances[order].astype(np.float64), 1)
-    return Nearest(rows[order], similarities, found.take(order))
+    return Nearest(rows[order], similarities)
 
 
 def pack_rows(rows: Numbers) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from laion_assets.embeddings.add_embeddings import COLUMN_SET
 from laion_assets.embeddings.recall import measure_vectors
 from laion_assets.releases.manifest import (
     Manifest,
@@ -14,7 +15,12 @@ from laion_assets.releases.manifest import (
     ReleasedVectors,
 )
 from laion_assets.schemas import ADDED_COLUMNS, arrow_schema
-from laion_assets.stores.columns import NotedColumns, measure_columns, read_notes
+from laion_assets.stores.columns import (
+    ENCODER_MARK,
+    NotedColumns,
+    measure_columns,
+    read_notes,
+)
 from laion_assets.stores.rows import fetch_rows
 from laion_assets.stores.sql import load_sql
 
@@ -60,10 +66,26 @@ def are_released(
     return all(shard in unknown for shard, *_ in noted ^ released)
 
 
-def describe_vectors(dataset: lance.LanceDataset) -> ReleasedVectors | None:
-    """Measures the vectors of a version of the table `images`, and what its index finds of them."""
+def describe_vectors(
+    dataset: lance.LanceDataset, columns: Collection[ReleasedColumns]
+) -> ReleasedVectors | None:
+    """Measures the vectors of a version of the table `images`, and what its index finds of them.
+
+    Args:
+        dataset: the version.
+        columns: what `read_columns` says of it.
+    """
     measured = measure_vectors(dataset)
-    return None if measured is None else ReleasedVectors(**vars(measured), encoder_digest=None)
+    if measured is None:
+        return None
+    # Vectors that shards brought say nothing of their model, and those of two are refused.
+    encoders = {
+        one.made_from.partition(ENCODER_MARK)[2].partition(" ")[0]
+        for one in columns
+        if one.column_set == COLUMN_SET and one.value_count
+    }
+    digest = next((found for found in sorted(encoders) if found), None)
+    return ReleasedVectors(**vars(measured), encoder_digest=digest)
 
 
 def _complete(note: NotedColumns, dataset: lance.LanceDataset) -> NotedColumns:

@@ -250,7 +250,7 @@ def _publish(
         columns_sha256=digest_columns(content.columns),
         columns=content.columns,
         outdated=content.outdated,
-        vectors=describe_vectors(dataset),
+        vectors=describe_vectors(dataset, content.columns),
     )
     _commit(store, dataset, manifest)
     for table in TABLES:

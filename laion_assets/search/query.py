@@ -116,6 +116,23 @@ def read_query(text: str) -> Query:
     return reader.finish()
 
 
+def read_meaning(text: str) -> str:
+    """Returns what of a query is the text whose meaning is searched: all but what leaves out.
+
+    Args:
+        text: a query that `read_query` takes.
+    """
+    text = text.encode(errors="replace").decode()
+    if text.count('"') % 2:
+        text = text.replace('"', " ")
+    kept = []
+    for minus, phrase, loose in _PIECE.findall(text):
+        is_excluded = minus or (loose.startswith("-") and len(loose) > 1)
+        if not (is_excluded or loose == "OR" or loose.lower().startswith(_SITE)):
+            kept.append(phrase or loose)
+    return " ".join(" ".join(kept).split())
+
+
 class _Reader:
     """Puts the pieces of a query together."""
 

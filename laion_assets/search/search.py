@@ -11,23 +11,34 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from laion_assets.embeddings.nearest import pack_rows
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import find_release, newest_release, open_released
 from laion_assets.search.alike import AlikePictures
+from laion_assets.search.allowed import Allowed, KeptFilters
 from laion_assets.search.facets import Facets, count_facets
 from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_text
 from laion_assets.search.folding import MAX_FOLDED, TOO_MANY, fold, keep_alike
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
 from laion_assets.search.order import Order
-from laion_assets.search.query import Query, read_query
+from laion_assets.search.query import Query, read_meaning, read_query
+from laion_assets.search.ranking import Ranking
 from laion_assets.search.row_values import RowValues
+from laion_assets.search.vectors import VectorSearch
+from laion_assets.search.wanted import By, Wanted
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import quote_literal
 
 if TYPE_CHECKING:
     import lance
+    import numpy as np
+
+    from laion_assets.embeddings.encoder import Encoder
+    from laion_assets.releases.manifest import ReleasedVectors
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
 
 # What no page of an image shows: words for the index, and what is read apart.
 NOT_FIELDS = frozenset({"caption_words", "image", "img_emb"})
@@ -36,6 +47,7 @@ EXPORT_ROWS = 10_000
 # Images with one address, of which a page shows no more.
 MAX_SAME_URL = 100
 RELEVANT = Order()
+UNKNOWN = "The encoder knows nothing of this text, so nothing was searched by its meaning."
 # An image, as the address of its page has it; longer numbers do not fit into 64 bits.
 PLACE = re.compile(r"(.+)/([0-9]{1,15})", re.DOTALL)
 
@@ -57,7 +69,11 @@ class SearchAnswer:
             other shown images each of them stands for.
         notes: what was not understood in the query, in sentences.
         different: how many are left of those shown when repeats are folded; None where they are
-            not.
+            not, and in a ranking.
+        ranked: None where each hit has the words, and there are no others. Else it is a ranking by
+            meaning or looks: total, hidden and shown are those of the filter alone, whose images
+            are all more or less near, and this says how far the ranking was followed. If it is more
+            than the last hit of the page, there is another page.
     """
 
     release: str | None
@@ -69,10 +85,15 @@ class SearchAnswer:
     hits: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
     different: int | None = None
+    ranked: int | None = None
 
 
 def open_search(
-    store: LanceStore, release: str | None = None, *, is_newest: bool = False
+    store: LanceStore,
+    release: str | None = None,
+    *,
+    is_newest: bool = False,
+    encoder: Encoder | None = None,
 ) -> CaptionSearch:
     """Opens a release for searching: the newest one, or the one that is named.
 
@@ -81,20 +102,29 @@ def open_search(
         release: its tag.
         is_newest: search the newest version of the table instead, with all that was written since
             the release; so it is, too, before there is one.
+        encoder: makes vectors of texts and pictures, to search by their meaning.
 
     Raises:
         LaionError: there is no such release, or no table yet.
     """
-    if release is None and (is_newest or newest_release(store) is None):
+    newest = newest_release(store) if release is None else None
+    if release is None and (is_newest or newest is None):
         dataset = store.find("images")
         if dataset is None:
             raise LaionError(
                 "nothing to search; ingest a shard first (`laion backfill --all`)",
                 code="search-of-nothing",
             )
-        return CaptionSearch(dataset, None)
-    manifest = find_release(store, release)
-    return CaptionSearch(open_released(store, manifest, "images"), manifest.release)
+        return CaptionSearch(
+            dataset, None, vectors=newest.vectors if newest else None, encoder=encoder
+        )
+    manifest = newest or find_release(store, release)
+    return CaptionSearch(
+        open_released(store, manifest, "images"),
+        manifest.release,
+        vectors=manifest.vectors,
+        encoder=encoder,
+    )
 
 
 class CaptionSearch:
@@ -104,7 +134,13 @@ class CaptionSearch:
     """
 
     def __init__(
-        self, dataset: lance.LanceDataset, release: str | None, *, keeps_hits: bool = False
+        self,
+        dataset: lance.LanceDataset,
+        release: str | None,
+        *,
+        keeps_hits: bool = False,
+        vectors: ReleasedVectors | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         """Reads nothing yet, unless hits are kept.
 
@@ -112,39 +148,73 @@ class CaptionSearch:
             dataset: a version of the table `images`.
             release: the release that it is of.
             keeps_hits: keep most columns of hits in memory, for many searches; see `RowValues`.
+            vectors: what the record of the release says of them.
+            encoder: makes vectors of texts and pictures, to search by their meaning.
         """
         self._dataset = dataset
         self._release = release
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
         self._matches = MatchFinder(dataset)
         self._alike = AlikePictures(dataset)
+        self._filters = KeptFilters()
+        self.vectors = VectorSearch(dataset, vectors, encoder)
 
-    def find(
+    def find(  # noqa: PLR0913 - what can be looked for is one thing of several
         self,
-        query: str,
+        query: str | None = None,
         *,
+        by: By = "words",
+        like: tuple[str, int] | None = None,
+        picture: bytes | None = None,
+        vector: Numbers | None = None,
+        aesthetic_weight: float = 0,
         only: SearchFilter = EVERYTHING,
         limit: int = 10,
         offset: int = 0,
         order: Order = RELEVANT,
         is_folded: bool = False,
     ) -> SearchAnswer:
-        """Finds the captions with all words of the query.
+        """Finds the captions with all words of the query, or ranks images by what they show.
+
+        A ranking has up to 1,000 images, the nearest first; the score is the cosine of the vectors.
+        By both, the 200 best of the words and the 200 nearest are joined: each gets 1 / (60 + rank)
+        for either, and the sum is its score. Without `by`, or with `words`, nothing is ranked by
+        looks, and every match is a hit.
 
         Args:
             query: words, "phrases", `-word`, `one OR other`, `begin*`, `site:example.org`. Words
-                with signs between and no blank are a phrase, too (`can-can`, `2.5`).
+                with signs between and no blank are a phrase, too (`can-can`, `2.5`). By meaning,
+                `-word` and `site:` leave out what they always do, and the rest is one text.
+            by: `words`, `meaning`, or `both`.
+            like: shard and row of an image; those that look like it, without itself.
+            picture: the file of a picture; those that look like it.
+            vector: one by the model that made those of the table, of any length but 0.
+            aesthetic_weight: 0 to 1; of the 200 nearest, the score grows by so many tenths for each
+                point that the aesthetic score is above 5, and shrinks below.
             only: what a hit has to be besides.
             limit: how many hits to return at most.
             offset: how many of the first to leave out before these; as many as there are.
             order: which come first, of all that match.
             is_folded: whether of images that repeat each other only the first is a hit; with more
-                than 100,000 matches a note says that they are not folded.
+                than 100,000 matches a note says that they are not folded. In a ranking these are
+                the ones that look alike; see `search/looks.py`.
 
         Raises:
-            LaionError: the query is too long, or only says what a caption must not have.
+            LaionError: the query is too long, or only says what a caption must not have; or there
+                is no such image, vector or encoder.
         """
         started = time.perf_counter()
+        wanted = Wanted(query, by, like, picture, vector, aesthetic_weight)
+        if wanted.is_ranking:
+            if order != RELEVANT:
+                raise LaionError(
+                    "a ranking by meaning or looks has an order of its own; leave out the other",
+                    code="search-ranking-sorted",
+                )
+            return self._answer_ranking(
+                wanted, only, slice(offset, offset + limit), started, is_folded=is_folded
+            )
+        assert query is not None
         asked = read_query(query)
         found = self._find(asked, only)
         page = slice(offset, offset + limit)
@@ -172,6 +242,76 @@ class CaptionSearch:
         found = self._find(None, only)
         page = slice(offset, offset + limit)
         return self._answer(found, only, page, order, started, is_folded=is_folded)
+
+    def _answer_ranking(
+        self, wanted: Wanted, only: SearchFilter, page: slice, started: float, *, is_folded: bool
+    ) -> SearchAnswer:
+        asked = Query() if wanted.query is None else read_query(wanted.query)
+        # What has to be shows in the ranking; what must not be is left out of it.
+        rest = replace(asked, phrases=(), groups=(), notes=())
+        allowed = self._filters.find((only, rest), lambda: self._allow(rest, only))
+        ranking, notes = Ranking(self._dataset, self._values, self.vectors), asked.notes
+        if wanted.query is None:
+            ranking.look_like(*self._read_vector(wanted), allowed)
+        elif text := read_meaning(wanted.query):
+            vector = self.vectors.embed_text(text)
+            notes = asked.notes if vector is not None else (*asked.notes, UNKNOWN)
+            ranking.look_like(vector, None, allowed)
+        elif asked.excluded or asked.sites or asked.excluded_sites:
+            raise LaionError(
+                "add a text to look for; -word and site: only leave images out",
+                code="query-only-excludes",
+            )
+        if wanted.by == "both" and asked.has_words:
+            ranking.join(self._show(self._find(asked, only), only)[0])
+        found, more = ranking.follow(page.stop, wanted.aesthetic_weight, is_folded=is_folded)
+        hits = tuple(self._read(found, page))
+        if more is not None:
+            counts = more[page].tolist()
+            hits = tuple({**h, "more": n} for h, n in zip(hits, counts, strict=True))
+        return SearchAnswer(
+            release=self._release,
+            total=allowed.total,
+            hidden=allowed.hidden,
+            shown=allowed.shown,
+            unscored=allowed.unscored,
+            took_ms=(time.perf_counter() - started) * 1000,
+            hits=hits,
+            notes=notes,
+            ranked=len(found.rows),
+        )
+
+    def _read_vector(self, wanted: Wanted) -> tuple[Numbers, int | None]:
+        """Returns the vector that a ranking is by, and the row id of the image that has it."""
+        if wanted.picture is not None:
+            return self.vectors.embed_picture(wanted.picture), None
+        if wanted.vector is not None:
+            return self.vectors.check(wanted.vector), None
+        assert wanted.like is not None
+        own = self._find_row(*wanted.like)
+        vector = None if own is None else self.vectors.read(own["_rowid"])
+        if own is None or vector is None:
+            place = "/".join(map(str, wanted.like))
+            what = "there is no image" if own is None else "there is no vector of the image"
+            raise LaionError(
+                f"like: {what} {place!r}; name another, SHARD/ROW", code="search-like-unknown"
+            )
+        return vector, own["_rowid"]
+
+    def _allow(self, query: Query, only: SearchFilter) -> Allowed:
+        """Returns the rows that pass a filter and what a query leaves out."""
+        row_count = self._dataset.count_rows()
+        if query == Query() and only == EVERYTHING:
+            return Allowed(row_count, 0, None, None, 1)
+        # It has no words, so it stands for all captions but those that it leaves out.
+        shown, matching = self._show(self._match(query, only), only)
+        return Allowed(
+            total=len(matching.rows),
+            hidden=len(matching.rows) - len(shown.rows),
+            unscored=None if only.shown is None else self._count_unscored(shown),
+            packed=pack_rows(shown.rows),
+            share=len(shown.rows) / max(row_count, 1),
+        )
 
     def count_facets(self, query: str | None, only: SearchFilter = EVERYTHING) -> Facets | None:
         """Counts the hits that are shown by sites, shards, labels, sizes and scores.
@@ -364,11 +504,8 @@ class CaptionSearch:
 
     def _find(self, query: Query | None, only: SearchFilter) -> Matches:
         """Returns the matches of a query where a filter can use an index, None for any caption."""
-        if only.site is not None:
-            only = replace(only, has_sites=self._has_sites)
-        condition = only.equalities
         if query is None:
-            return self._matches.find(Query(), condition)
+            return self._match(Query(), only)
         if not query.has_words and not query.sites and (query.excluded or query.excluded_sites):
             raise LaionError(
                 "add a word to look for; -word only leaves captions out",
@@ -376,6 +513,13 @@ class CaptionSearch:
             )
         if not query.has_words and not query.sites:
             return find_nothing()
+        return self._match(query, only)
+
+    def _match(self, query: Query, only: SearchFilter) -> Matches:
+        """Returns all that a query leaves, also if it has no words."""
+        if only.site is not None:
+            only = replace(only, has_sites=self._has_sites)
+        condition = only.equalities
         if query.sites or query.excluded_sites:
             sites = query.match_sites(has_sites=self._has_sites)
             condition = " AND ".join(filter(None, (condition, sites)))

@@ -73,8 +73,9 @@ def coverage_of(settings: Settings, manifest: Manifest) -> tuple[int, int] | Non
 def nearest_row(settings: Settings, vector: Vectors) -> tuple[str, int]:
     """Returns shard and row of the nearest vector, by the index alone."""
     dataset = LanceStore(settings.lance_dir).open("images")
-    found = find_nearest(dataset, vector, 1, nprobes=4, columns=("shard", "row_index"))
-    (row,) = found.values.to_pylist()
+    found = find_nearest(dataset, vector, 1, nprobes=4)
+    rows = pa.array(found.rows)
+    (row,) = dataset._take_rows(rows, columns=["shard", "row_index"]).to_pylist()
     assert found.similarities[0] > 0.999
     return row["shard"], row["row_index"]
 
@@ -330,6 +331,17 @@ def test_equal_vectors_stand_for_each_other(settings: Settings) -> None:
     vectors[:600] = vectors[0]
     bring_vectors(settings, "a", vectors)
     assert vectors_of(release(settings)).recall_at_10 >= 0.98
+
+
+def test_the_record_names_the_encoder_that_made_them(settings: Settings) -> None:
+    bring_vectors(settings, "a", cluster(20))
+    bring_vectors(settings, "b", cluster(20, seed=2))
+    with Database(settings.database).write() as connection:
+        connection.execute(
+            "UPDATE shard_columns SET made_from = made_from || '|encoder abc123 my model' "
+            "WHERE shard = 'b'"
+        )
+    assert vectors_of(release(settings)).encoder_digest == "abc123"
 
 
 def test_a_record_from_before_is_read(settings: Settings) -> None:
