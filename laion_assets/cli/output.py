@@ -180,12 +180,14 @@ def print_answer(answer: SearchAnswer) -> None:
     console = _open_console()
     hidden = f", {answer.hidden:,} of them hidden as unsafe" if answer.hidden else ""
     place = f"in release {answer.release}" if answer.release else "in the newest version"
-    console.print(
-        f"{answer.total:,} captions {place}{hidden} ({answer.took_ms:.1f} ms)",
-        highlight=False,
-    )
+    if answer.ranked is None:
+        found = f"{answer.total:,} captions {place}"
+    else:
+        found = f"The nearest of {answer.total:,} images {place}"
+    console.print(f"{found}{hidden} ({answer.took_ms:.1f} ms)", highlight=False)
     for hit in answer.hits:
-        console.print(f"\n{escape(str(hit['caption']))}", highlight=False, soft_wrap=True)
+        more = f" (and {hit['more']:,} more like it)" if hit.get("more") else ""
+        console.print(f"\n{escape(str(hit['caption']))}{more}", highlight=False, soft_wrap=True)
         console.print(f"  {escape(str(hit['url']))}", style="dim", highlight=False, soft_wrap=True)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,9 +12,42 @@ from laion_assets.cli.environment import load_settings
 from laion_assets.cli.stopping import command
 from laion_assets.stores.lance_store import LanceStore
 
+if TYPE_CHECKING:
+    from laion_assets.embeddings.encoder import Encoder
+    from laion_assets.settings import Settings
+
 
 @command()
-@click.argument("query")
+@click.argument("query", required=False)
+@click.option(
+    "--by",
+    type=click.Choice(("words", "meaning", "both")),
+    default="words",
+    show_default=True,
+    help="Look for captions with the words, rank pictures by their meaning, or join both.",
+)
+@click.option("--like", metavar="SHARD/ROW", help="Rank pictures by how like this one they are.")
+@click.option(
+    "--picture",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same for a picture in a file.",
+)
+@click.option(
+    "--vector",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same for the vector in a .npy file.",
+)
+@click.option(
+    "--aesthetic-weight",
+    type=click.FloatRange(0, 1),
+    default=0,
+    help="Let better pictures rise in a ranking.",
+)
+@click.option(
+    "--fold", "is_folded", is_flag=True, help="Show only the first of the images that are repeated."
+)
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--domain", help="The whole host of the image.")
 @click.option("--site", help="A registered domain with all of its hosts, *.host, or an address.")
@@ -51,7 +86,7 @@ from laion_assets.stores.lance_store import LanceStore
 @click.option("--newest", "is_newest", is_flag=True, help="Also search rows loaded after it.")
 @click.option("--json", "is_json", is_flag=True, help="Print an object: total, hidden, hits, ….")
 def search(
-    query: str,
+    query: str | None,
     limit: int,
     is_count: bool,
     release: str | None,
@@ -61,10 +96,13 @@ def search(
 ) -> None:
     """Searches the captions of a release for all words of QUERY, or a "quoted phrase".
 
-    QUERY may also have -word, one OR other, begin* and site:example.org.
+    QUERY may also have -word, one OR other, begin* and site:example.org. By meaning, it is a
+    description of a picture; that, and --picture, need LAION_ENCODER.
     """
     if release and is_newest:
         raise click.UsageError("give one of --release and --newest")
+    ways = {name: chosen.pop(name) for name in ("by", "like", "picture", "vector")}
+    _check_ways(query, ways, is_count=is_count)
     from laion_assets.cli.output import print_answer, print_answer_json
     from laion_assets.search.filter import SCORES, Bounds, SearchFilter
     from laion_assets.search.order import SORT_COLUMNS, Order
@@ -77,9 +115,19 @@ def search(
     for name in SCORES:
         chosen[name] = None if chosen[name] is None else Bounds.read(chosen[name])
     hide_above = PUNSAFE_THRESHOLD if chosen.pop("is_hiding") else None
-    search = open_search(LanceStore(load_settings().lance_dir), release, is_newest=is_newest)
+    settings = load_settings()
+    ranked_by = _read_ways(ways)
+    rules = {name: chosen.pop(name) for name in ("aesthetic_weight", "is_folded")}
+    search = open_search(
+        LanceStore(settings.lance_dir),
+        release,
+        is_newest=is_newest,
+        encoder=_open_encoder(settings) if _needs_encoder(query, ways) else None,
+    )
     answer = search.find(
         query,
+        **ranked_by,
+        **rules,
         only=SearchFilter(**chosen, hide_punsafe_above=hide_above),
         limit=0 if is_count else limit,
         order=order,
@@ -96,6 +144,40 @@ def search(
         click.echo(answer.shown)
     else:
         (print_answer_json if is_json else print_answer)(answer)
+
+
+def _check_ways(query: str | None, ways: Mapping[str, Any], *, is_count: bool) -> None:
+    if sum(way is not None for way in (query, ways["like"], ways["picture"], ways["vector"])) != 1:
+        raise click.UsageError("give one of QUERY, --like, --picture and --vector")
+    if is_count and (query is None or ways["by"] != "words"):
+        raise click.UsageError("--count counts captions with the words; a ranking has no count")
+
+
+def _read_ways(ways: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the search takes in place of a query."""
+    from laion_assets.embeddings.npy_file import read_vector
+    from laion_assets.search.wanted import read_like
+
+    readers: Mapping[str, Callable[[Any], Any]] = {
+        "like": read_like,
+        "picture": Path.read_bytes,
+        "vector": read_vector,
+    }
+    read = {name: readers[name](ways[name]) for name in readers if ways[name] is not None}
+    return {"by": ways["by"], **read}
+
+
+def _needs_encoder(query: str | None, ways: Mapping[str, Any]) -> bool:
+    return ways["picture"] is not None or (query is not None and ways["by"] != "words")
+
+
+def _open_encoder(settings: Settings) -> Encoder | None:
+    """Returns the encoder, if one is set."""
+    if settings.encoder is None:
+        return None
+    from laion_assets.embeddings.encoder import open_encoder
+
+    return open_encoder(settings.encoder, settings.hub_endpoint)
 
 
 # Its web server heeds signals itself, and lets visitors finish.
@@ -118,5 +200,6 @@ def serve(
     from laion_assets.web.figures import write_visit
     from laion_assets.web.server import serve as run
 
-    shelf = Shelf(LanceStore(load_settings().lance_dir), release)
+    settings = load_settings()
+    shelf = Shelf(LanceStore(settings.lance_dir), release, _open_encoder(settings))
     run(shelf, host, port, public_url, write_visit if access_log else None)

@@ -98,6 +98,26 @@ def open_npy(path: Path, row_count: int) -> Iterator[NpyFile]:
         yield NpyFile(file, str(path), *shape, dtype)
 
 
+def read_vector(path: Path) -> NDArray[Any]:
+    """Returns the only vector of a file: its numbers alone, or one row of them.
+
+    Raises:
+        ShardError: it is no such file, or has more than one.
+    """
+    import numpy as np
+
+    with path.open("rb") as file:
+        shape, _, dtype = _read_header(file, path)
+        if dtype.kind != "f" or not shape or shape[:-1] not in {(), (1,)}:
+            raise ShardError(
+                f"{path}: has {dtype} of the shape {shape}, and not one vector; write it with "
+                "`numpy.save`",
+                code="vector-shape",
+            )
+        _check_size(path, file.tell() + shape[-1] * dtype.itemsize)
+        return np.frombuffer(file.read(), dtype)
+
+
 def _check_size(path: Path, needed: int) -> None:
     found = path.stat().st_size
     if found != needed:

@@ -150,17 +150,23 @@ class RowValues:
     def have_pictures(self, rows: Numbers) -> list[bool]:
         """Returns for each row id whether the table has the picture itself."""
         # A picture has a hash, which is quicker read.
-        if "picture_sha256" not in self._dataset.schema.names or not len(rows):
+        return self._have("picture_sha256", rows)
+
+    def have_vectors(self, rows: Numbers) -> list[bool]:
+        """Returns for each row id whether it has a vector; for the rows of a page."""
+        return self._have("img_emb", rows)
+
+    def _have(self, column: str, rows: Numbers) -> list[bool]:
+        if column not in self._dataset.schema.names or not len(rows):
             return [False] * len(rows)
         if self._is_whole:
             positions = self._positions(rows).tolist()
-            taken = self._dataset.take(positions, columns=["picture_sha256"])
-            return [known is not None for known in taken["picture_sha256"].to_pylist()]
-        scanned = self._scan(("picture_sha256",), rows)
-        found = dict(
-            zip(*(scanned[name].to_pylist() for name in ("_rowid", "picture_sha256")), strict=True)
-        )
-        return [found[row] is not None for row in rows.tolist()]
+            is_there = self._dataset.take(positions, columns=[column])[column].is_valid()
+            return list(is_there.to_pylist())
+        scanned = self._scan((column,), rows)
+        is_there = scanned[column].is_valid().to_pylist()
+        found = dict(zip(scanned["_rowid"].to_pylist(), is_there, strict=True))
+        return [found[row] for row in rows.tolist()]
 
     def _read_kept(self, positions: Numbers) -> list[Mapping[str, Any]]:
         columns: dict[str, list[Any]] = {}

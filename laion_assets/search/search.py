@@ -6,7 +6,6 @@ captions alike; the others are searched by their column `caption_words`.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from laion_assets.search.query import Query, read_meaning, read_query
 from laion_assets.search.ranking import Ranking
 from laion_assets.search.row_values import RowValues
 from laion_assets.search.vectors import VectorSearch
-from laion_assets.search.wanted import By, Wanted
+from laion_assets.search.wanted import PLACE, By, Wanted
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import quote_literal
 
@@ -48,8 +47,6 @@ EXPORT_ROWS = 10_000
 MAX_SAME_URL = 100
 RELEVANT = Order()
 UNKNOWN = "The encoder knows nothing of this text, so nothing was searched by its meaning."
-# An image, as the address of its page has it; longer numbers do not fit into 64 bits.
-PLACE = re.compile(r"(.+)/([0-9]{1,15})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,9 @@ class SearchAnswer:
         unscored: how many of these have no probability of being unsafe, so that nobody knows; None
             where nothing was to be hidden.
         took_ms: time it took, in milliseconds.
-        hits: those of the page, with the columns `HIT_COLUMNS`, `_score`, and `has_picture`:
-            whether the table has the picture itself. Where repeats are folded, `more` has how many
-            other shown images each of them stands for.
+        hits: those of the page, with the columns `HIT_COLUMNS`, `_score`, `has_picture`: whether
+            the table has the picture itself, and `has_vector`. Where repeats are folded, `more` has
+            how many other shown images each of them stands for.
         notes: what was not understood in the query, in sentences.
         different: how many are left of those shown when repeats are folded; None where they are
             not, and in a ranking.
@@ -260,7 +257,7 @@ class CaptionSearch:
         elif asked.excluded or asked.sites or asked.excluded_sites:
             raise LaionError(
                 "add a text to look for; -word and site: only leave images out",
-                code="query-only-excludes",
+                code="search-meaning-missing",
             )
         if wanted.by == "both" and asked.has_words:
             ranking.join(self._show(self._find(asked, only), only)[0])
@@ -351,7 +348,7 @@ class CaptionSearch:
         shown, _ = self._show(self._find(asked, only), only)
         ordered = order.sort(shown, self._values)
         for start in range(0, len(ordered.rows), EXPORT_ROWS):
-            yield from self._read(ordered, slice(start, start + EXPORT_ROWS))
+            yield from self._read(ordered, slice(start, start + EXPORT_ROWS), is_page=False)
 
     def read_image(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
         """Returns what is known of the row of a shard; None if the table has no such row.
@@ -364,6 +361,11 @@ class CaptionSearch:
             return None
         del found["_rowid"]
         return {**found, "has_picture": found.get("picture_sha256") is not None}
+
+    def has_vector(self, shard: str, row_index: int) -> bool:
+        """Returns whether the row of a shard has a vector, so that others like it can be found."""
+        own = self._find_row(shard, row_index) if self.vectors.has_vectors else None
+        return own is not None and self.vectors.read(own["_rowid"]) is not None
 
     def read_picture(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
         """Returns `image`, as it came, `punsafe` and `nsfw` of the row of a shard.
@@ -528,8 +530,13 @@ class CaptionSearch:
     def _keep(self, found: Matches, wanted: Range) -> Matches:
         return found.where(wanted.holds(self._values.read(wanted.column, found.rows)))
 
-    def _read(self, ordered: Matches, page: slice) -> Iterator[Mapping[str, Any]]:
+    def _read(
+        self, ordered: Matches, page: slice, *, is_page: bool = True
+    ) -> Iterator[Mapping[str, Any]]:
         rows, scores = ordered.rows[page], ordered.scores[page].tolist()
         hits, pictures = self._values.read_hits(rows), self._values.have_pictures(rows)
-        for hit, score, has_picture in zip(hits, scores, pictures, strict=True):
-            yield {**hit, "_score": score, "has_picture": has_picture}
+        # Each of them is read for it, so a file of all rows does without.
+        vectors = self._values.have_vectors(rows) if is_page else [False] * len(rows)
+        found = zip(hits, scores, pictures, vectors, strict=True)
+        for hit, score, has_picture, has_vector in found:
+            yield {**hit, "_score": score, "has_picture": has_picture, "has_vector": has_vector}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 By: TypeAlias = Literal["words", "meaning", "both"]
+# An image, as the address of its page has it; longer numbers do not fit into 64 bits.
+PLACE = re.compile(r"(.+)/([0-9]{1,15})", re.DOTALL)
 WAYS: tuple[By, ...] = get_args(By)
 
 
@@ -62,3 +65,18 @@ class Wanted:
     def is_ranking(self) -> bool:
         """Whether vectors are compared."""
         return self.query is None or self.by != "words"
+
+
+def read_like(text: str) -> tuple[str, int]:
+    """Returns the shard and the row of an image that somebody named.
+
+    Raises:
+        LaionError: it has not this form.
+    """
+    named = PLACE.fullmatch(text)
+    if not named:
+        raise LaionError(
+            f"like: {text!r} names no image; write SHARD/ROW, as in the address of its page",
+            code="search-like-invalid",
+        )
+    return named[1], int(named[2])

@@ -31,6 +31,8 @@ from laion_assets.stores.lance_store import LanceStore
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from laion_assets.embeddings.encoder import Encoder
+
 logger = logging.getLogger(__name__)
 
 # Rows of a table of counts that are read at a time.
@@ -141,19 +143,33 @@ class OpenRelease:
     names: Mapping[str, Sequence[tuple[str, int]]]
 
     @classmethod
-    def open(cls, store: LanceStore, manifest: Manifest, *, keeps_hits: bool = True) -> OpenRelease:
+    def open(
+        cls,
+        store: LanceStore,
+        manifest: Manifest,
+        *,
+        keeps_hits: bool = True,
+        encoder: Encoder | None = None,
+    ) -> OpenRelease:
         """Opens a release, and reads what the first visitor would wait for.
 
         Args:
             store: the Lance tables.
             manifest: its record.
             keeps_hits: keep most columns of hits in memory, for a release that many ask for.
+            encoder: makes vectors of texts and pictures, to search by their meaning.
         """
         tables = {
             table: open_released(store, manifest, table)
             for table in ("images", *list_count_tables(manifest))
         }
-        search = CaptionSearch(tables["images"], manifest.release, keeps_hits=keeps_hits)
+        search = CaptionSearch(
+            tables["images"],
+            manifest.release,
+            keeps_hits=keeps_hits,
+            vectors=manifest.vectors,
+            encoder=encoder,
+        )
         if keeps_hits:
             search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
         names: dict[str, list[tuple[str, int]]] = {sheet.kind: [] for sheet in manifest.sheets}
@@ -181,14 +197,18 @@ class OpenRelease:
 class Shelf:
     """Holds the release that is shown: the newest, or the one that was asked for."""
 
-    def __init__(self, store: LanceStore, release: str | None = None) -> None:
+    def __init__(
+        self, store: LanceStore, release: str | None = None, encoder: Encoder | None = None
+    ) -> None:
         """Opens nothing yet.
 
         Args:
             store: the Lance tables.
             release: a tag; the newest release at any time if none is named.
+            encoder: makes vectors of texts and pictures, to search by their meaning.
         """
         self.store = store
+        self._encoder = encoder
         self._wanted = release
         self._current: OpenRelease | None = None
         self._releases: tuple[Manifest, ...] = ()
@@ -233,7 +253,9 @@ class Shelf:
             opened = self._pinned.pop(manifest.release, None)
             if opened is None or opened.manifest != manifest:
                 try:
-                    opened = OpenRelease.open(self.store, manifest, keeps_hits=False)
+                    opened = OpenRelease.open(
+                        self.store, manifest, keeps_hits=False, encoder=self._encoder
+                    )
                 except (OSError, ValueError):
                     raise NoReleaseError(
                         f"release {release!r} was deleted", code="page-release-deleted"
@@ -267,7 +289,7 @@ class Shelf:
         if shown is None:
             self._current = None
         elif self._current is None or self._current.manifest != shown:
-            self._current = OpenRelease.open(self.store, shown)
+            self._current = OpenRelease.open(self.store, shown, encoder=self._encoder)
             logger.info("release %s is shown", shown.release)
         self._releases, self._tags = releases, tags
         with self._lock:

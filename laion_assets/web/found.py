@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from laion_assets.search.search import SearchAnswer
+from laion_assets.search.vectors import MAX_RANKED
+from laion_assets.search.wanted import read_like
 from laion_assets.web.citation import cite
 from laion_assets.web.current_release import OpenRelease
 from laion_assets.web.facet_links import link_facets
@@ -17,6 +19,17 @@ from laion_assets.web.visit import NotFoundError, Row, Visit
 
 def find_hits(release: OpenRelease, query: SearchQuery, offset: int, limit: int) -> SearchAnswer:
     """Searches, or browses where there are no words."""
+    if query.is_ranking:
+        # The order is that of the ranking, whatever the address says.
+        return release.search.find(
+            None if query.like else query.q,
+            by=query.by,
+            like=None if query.like is None else read_like(query.like),
+            only=query.only,
+            limit=limit,
+            offset=offset,
+            is_folded=query.fold,
+        )
     if query.q.strip():
         return release.search.find(
             query.q,
@@ -34,7 +47,11 @@ def find_hits(release: OpenRelease, query: SearchQuery, offset: int, limit: int)
 def export_hits(release: OpenRelease, query: SearchQuery) -> Iterator[Row]:
     """Yields all images that a search finds and shows."""
     words = query.q if query.q.strip() else None
-    for hit in release.search.export(words, query.only, query.order):
+    if query.is_ranking:
+        hits: Iterable[Row] = find_hits(release, query, 0, MAX_RANKED).hits
+    else:
+        hits = release.search.export(words, query.only, query.order)
+    for hit in hits:
         yield {**hit, "score": hit["_score"]}
 
 
@@ -54,16 +71,26 @@ def show_hits(visit: Visit, query: SearchQuery, path: str, page: int = 1) -> dic
         "unscored": answer.unscored,
         "took_ms": round(answer.took_ms, 1),
         "page": page,
-        "page_count": count_pages(
-            answer.shown if answer.different is None else answer.different, PAGE_SIZE, page
-        ),
+        "page_count": count_pages(_count_paged(answer), PAGE_SIZE, page),
+        "by": query.by,
+        "ranked": answer.ranked,
         "fold": query.fold,
         "different": answer.different,
         "images": tuple(Image.of(_link_repeats(hit, query)) for hit in answer.hits),
         "notes": answer.notes,
-        "facets": link_facets(visit, query) if answer.shown else None,
-        "cite": cite(manifest, query, answer, visit.public_url + address),
+        # A ranking has no number that one could quote or divide.
+        "facets": link_facets(visit, query) if answer.shown and answer.ranked is None else None,
+        "cite": None
+        if answer.ranked is not None
+        else cite(manifest, query, answer, visit.public_url + address),
     }
+
+
+def _count_paged(answer: SearchAnswer) -> int:
+    """Returns how many images can be paged through, of a ranking as far as it was followed."""
+    if answer.ranked is not None:
+        return answer.ranked
+    return answer.shown if answer.different is None else answer.different
 
 
 def _link_repeats(hit: Row, query: SearchQuery) -> Row:
@@ -71,6 +98,9 @@ def _link_repeats(hit: Row, query: SearchQuery) -> Row:
     if not hit.get("more"):
         return hit
     place = f"{hit['shard']}/{hit['row_index']}"
+    if query.is_ranking:
+        address = query.write("/search", q=None, by=None, like=place, fold=False, page=1)
+        return {**hit, "more_address": address}
     return {**hit, "more_address": query.write("/search", alike=place, fold=False, page=1)}
 
 

@@ -14,6 +14,7 @@ from laion_assets.search.filter import SIZES, Bounds, SearchFilter
 from laion_assets.search.order import ORDERS, Order
 from laion_assets.search.query import MAX_QUERY_LENGTH
 from laion_assets.search.safety import PUNSAFE_THRESHOLD
+from laion_assets.search.wanted import By
 from laion_assets.web.current_release import CountOrder
 
 # What a path may end with, to say in which form its page is wanted; HTML is, without any.
@@ -222,7 +223,17 @@ class SearchQuery(FilterQuery):
     view: Literal["list", "grid"] = Field(default="list", description="How a page shows them.")
     fold: bool = Field(
         default=False,
-        description="Show only the first of the images that have the same caption or URL.",
+        description="Show only the first of the images that have the same caption or URL; in a "
+        "ranking, of those that look alike.",
+    )
+    by: By = Field(
+        default="words",
+        description="Captions with the words; or a ranking of pictures by their meaning, or both.",
+    )
+    like: Text = Field(
+        default=None,
+        max_length=MAX_NAME_LENGTH,
+        description="SHARD/ROW in place of words: a ranking by how like this one images look.",
     )
     page: int = Field(default=1, ge=1, le=LAST_PAGE, description=f"{PAGE_SIZE} images a page.")
 
@@ -231,12 +242,17 @@ class SearchQuery(FilterQuery):
         """Whether there is anything to look for: words, or a filter that leaves some images out."""
         only = self.only
         hidden = SearchFilter(hide_punsafe_above=only.hide_punsafe_above)
-        return bool(self.q.strip()) or only != hidden
+        return bool(self.q.strip() or self.like) or only != hidden
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether images are ranked by what they show, and not picked by their captions."""
+        return self.like is not None or (self.by != "words" and bool(self.q.strip()))
 
     @property
     def has_filters(self) -> bool:
         """Whether there is more than words."""
-        shown = {"q", "sort", "view", "fold", "page"}
+        shown = {"q", "sort", "view", "fold", "page", "by", "like"}
         return bool(self.model_dump(exclude=shown, exclude_defaults=True))
 
     @property

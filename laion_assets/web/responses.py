@@ -10,6 +10,7 @@ from pydantic import computed_field
 
 from laion_assets.releases.diff import ReleaseDiff
 from laion_assets.releases.manifest import Manifest, Record
+from laion_assets.search.wanted import By
 from laion_assets.web.params import write_path
 
 
@@ -29,8 +30,10 @@ class Image(Record):
         pwatermark: probability that it has a watermark, 0 to 1.
         shard: partition key.
         row_index: position in the shard, from 0.
-        score: BM25; 0 where nothing was searched for.
+        score: BM25; 0 where nothing was searched for. In a ranking the cosine of the vectors, or
+            by both the sum of 1 / (60 + rank).
         has_picture: whether the release has the picture itself.
+        has_vector: whether a search for more like it works.
         more: how many more images it stands for, with the same caption or URL; None where
             repeats are not folded.
         more_address: the search for it and these; None without any.
@@ -50,6 +53,7 @@ class Image(Record):
     row_index: int
     score: float = 0.0
     has_picture: bool = False
+    has_vector: bool = False
     more: int | None = None
     more_address: str | None = None
 
@@ -58,6 +62,7 @@ class Image(Record):
         """Returns a hit as the pages show it; Lance knows its types, so they are not checked."""
         known = {name: hit.get(name) for name in cls.model_fields}
         known.update(image_id=str(hit["image_id"]), score=hit.get("_score", 0.0))
+        known.update(has_vector=bool(hit.get("has_vector")))
         return cls.model_construct(**known)
 
     @computed_field(description="Its page here.")  # type: ignore[prop-decorator]
@@ -176,6 +181,9 @@ class Images(Answer):
         notes: what was not understood in the query, in sentences.
         facets: those that are shown, on all pages, by sites, labels, scores and others; None where
             there is none, or too many images in the release.
+        by: whether captions have the words, or images are ranked by meaning, or both.
+        ranked: None where each image was picked. Else it is a ranking: the numbers are those of the
+            filter alone, pages are counted as far as it was followed, and this is how far.
     """
 
     total: int = 0
@@ -193,6 +201,8 @@ class Images(Answer):
     cite: Citation | None = None
     notes: tuple[str, ...] = ()
     facets: Facets | None = None
+    by: By = "words"
+    ranked: int | None = None
 
 
 class Hint(Record):
@@ -442,6 +452,7 @@ class ImagePage(Answer):
         punsafe: probability that it is unsafe, 0 to 1.
         nsfw: what its source says of that, which counts where there is no probability.
         is_hidden: whether that is more than was asked for; then the rest is left out.
+        has_vector: whether a search for more like it works.
         image: what a list shows of it.
         fields: every column of the table: the source first, what is not known last.
         source: the file that it came from.
@@ -456,6 +467,7 @@ class ImagePage(Answer):
     punsafe: float | None
     nsfw: str | None
     is_hidden: bool
+    has_vector: bool
     image: Image | None
     fields: Mapping[str, Any]
     source: str

@@ -24,7 +24,7 @@ def build_search(visit: Visit) -> SearchPage:
     # Few images repeat one, whatever the words are.
     misses = (
         find_near_misses(visit.release.search, query.q, query.only, shown["total"])
-        if query.alike is None
+        if query.alike is None and not query.is_ranking
         else ()
     )
     hints = (
@@ -65,6 +65,7 @@ def build_image(visit: Visit) -> ImagePage:
         punsafe=found["punsafe"],
         nsfw=found["nsfw"],
         is_hidden=is_hidden,
+        has_vector=visit.release.search.has_vector(shard, int(row_index)),
         image=None if is_hidden else Image.of(found),
         fields={} if is_hidden else _order_fields(found),
         source=hide_folders(source.source),

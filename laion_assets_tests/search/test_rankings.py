@@ -259,9 +259,9 @@ def test_what_leaves_out_does_so_in_a_ranking(
     )
     answer = search.find("red -fox site:a3.test", by="meaning", limit=10)
     check_ranking(answer, expected, 10)
-    with raises("query-only-excludes"):
+    with raises("search-meaning-missing"):
         search.find("-fox", by="meaning")
-    with raises("query-only-excludes"):
+    with raises("search-meaning-missing"):
         search.find("site:a3.test", by="both")
     assert search.find("", by="meaning").hits == ()
 
