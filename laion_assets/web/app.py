@@ -33,7 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion_assets.errors import LaionError
 from laion_assets.pictures.fetching.decoders import Decoders
-from laion_assets.web import thumbnails
+from laion_assets.web import thumbnails, uploads
 from laion_assets.web.cache import PageCache
 from laion_assets.web.chrome import CARD_PREFIX, INDEX, Chrome
 from laion_assets.web.current_release import NoReleaseError, Shelf
@@ -140,8 +140,11 @@ def build_app(
     @asynccontextmanager
     async def watch(_: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(_keep_fresh(site, refresh_interval_s))
-        async with Decoders(1, thumbnails.SIZES) as decoders:
-            app.state.decoders = decoders
+        async with (
+            Decoders(1, thumbnails.SIZES) as decoders,
+            Decoders(1, uploads.SIZES) as upload_decoders,
+        ):
+            app.state.decoders, app.state.upload_decoders = decoders, upload_decoders
             yield
         task.cancel()
         site.workers.close()
@@ -149,6 +152,7 @@ def build_app(
     app = Starlette(
         routes=[
             *(Route(page.path, _serve(site, page), name=page.name) for page in PAGES),
+            Route(uploads.PATH, _search_picture(site), methods=["POST"]),
             Route(thumbnails.PATH, _show_picture(site)),
             Route("/preferences", set_preferences, methods=["POST"]),
             Route(OPENAPI, _say(describe_api(PAGES), "application/json")),
@@ -283,7 +287,10 @@ def _has(tags: str, tag: str) -> bool:
 
 
 def _render(page: Page, visit: Visit, suffix: str, chrome: Chrome) -> bytes:
-    answer = page.build(visit)
+    return _write(page, page.build(visit), visit, suffix, chrome)
+
+
+def _write(page: Page, answer: Answer, visit: Visit, suffix: str, chrome: Chrome) -> bytes:
     if suffix == JSON:
         return render_json(answer)
     if suffix == CARD:
@@ -333,6 +340,38 @@ def _show_picture(site: Site) -> Callable[[Request], object]:
         return Response(body, media_type=thumbnails.name_kind(body), headers=headers)
 
     return show_picture
+
+
+def _search_picture(site: Site) -> Callable[[Request], object]:
+    (page,) = (page for page in PAGES if page.path == uploads.PATH)
+
+    async def search_picture(request: Request) -> Response:
+        suffix = request.scope["suffix"]
+        if suffix not in {HTML, JSON}:
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"this page has no {suffix}")
+        if not _is_own(request):
+            return _explain(request, HTTPStatus.FORBIDDEN, "another site cannot send a picture")
+        query = PictureQuery.read(request.query_params.multi_items())
+        picture = await uploads.read_picture(request)
+        picture = await uploads.decode(picture, request.app.state.upload_decoders)
+        has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
+        chrome = Chrome(uploads.PATH, query, has_pictures, site.public_url)
+
+        def build() -> bytes:
+            visit = Visit(site.shelf, site.shelf.open(query.release), {}, query, site.public_url)
+            answer = uploads.build_found(visit, picture)
+            return _write(page, answer, visit, suffix, chrome)
+
+        client = request.client.host if request.client else ""
+        body = await site.workers.run(client, build)
+        headers = {
+            **_describe(site, suffix, has_pictures=has_pictures),
+            "cache-control": "no-store",
+        }
+        del headers["etag"]
+        return Response(body, media_type=MEDIA_TYPES[suffix], headers=headers)
+
+    return search_picture
 
 
 def _name_card(site: Site) -> Callable[[Request], object]:

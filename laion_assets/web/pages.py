@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from laion_assets.search.row_values import HIT_COLUMNS
+from laion_assets.web import uploads
 from laion_assets.web.compare import COMPARED_COLUMNS, build_compare, list_compared
 from laion_assets.web.name_pages import build_name, build_names, list_name, list_names
 from laion_assets.web.params import (
@@ -31,6 +32,7 @@ from laion_assets.web.responses import (
     LookupPage,
     NamePage,
     NamesPage,
+    PictureSearchPage,
     ReleaseLine,
     ReleasePage,
     ReleasesPage,
@@ -65,6 +67,14 @@ PAGES = (
         build_search,
         list_found,
         IMAGE_COLUMNS,
+    ),
+    Page(
+        "picture",
+        uploads.PATH,
+        "Search with a picture: POST it, as a form or as the body",
+        PictureQuery,
+        PictureSearchPage,
+        uploads.build_form,
     ),
     Page(
         "compare",

@@ -13,13 +13,17 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from laion_assets.web import uploads
+from laion_assets.web.params import JSON
+
 # Bytes are counted in pieces, so a request can exceed a limit by the two pieces at its ends.
 PIECE_BYTES = 16 * 2**10
 # Addresses of 64 KiB are beyond what the parser can hold; 2,000 emoji are 24 KB in an address.
 MAX_HEAD_BYTES = 32 * 2**10
 MAX_HEADERS = 100
-# No page reads a body.
+# No other page reads a body.
 MAX_BODY_BYTES = 64 * 2**10
+MAX_BODIES = {("POST", uploads.PATH): uploads.MAX_UPLOAD_BYTES}
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -30,6 +34,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # Bytes in the pieces since the one in which the head or the body began.
         self._received_bytes = 0
         self._is_in_body = False
+        self._max_body_bytes = MAX_BODY_BYTES
         # When it was last given something to do: it came, or its request did.
         self._busy_at = 0.0
 
@@ -71,7 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _receive(self, piece: bytes) -> None:
         self._received_bytes += len(piece)
         super().data_received(piece)
-        if self._is_in_body and self._received_bytes > MAX_BODY_BYTES:
+        if self._is_in_body and self._received_bytes > self._max_body_bytes:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         elif not self._is_in_body and self._received_bytes > MAX_HEAD_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -88,6 +93,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             raise ValueError(f"more than {MAX_HEADERS} headers")
         super().on_headers_complete()
+        path = self.scope["path"].removesuffix(JSON)
+        self._max_body_bytes = MAX_BODIES.get((self.scope["method"], path), MAX_BODY_BYTES)
         self._received_bytes = 0
         self._is_in_body = True
 

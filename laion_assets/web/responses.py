@@ -231,6 +231,28 @@ class SearchPage(Images):
     hints: tuple[Hint, ...] = ()
 
 
+class PictureSearchPage(Answer):
+    """Images that look like a picture which was sent: a ranking, the nearest first.
+
+    Attributes:
+        is_asked: whether a picture was sent.
+        total: images that could be among them, those that are hidden included.
+        hidden: how many of them are hidden as unsafe.
+        shown: the others.
+        unscored: how many of these have no probability of being unsafe; None where none is hidden.
+        took_ms: time that the search took, in milliseconds.
+        images: the nearest.
+    """
+
+    is_asked: bool = False
+    total: int = 0
+    hidden: int = 0
+    shown: int = 0
+    unscored: int | None = None
+    took_ms: float = 0.0
+    images: tuple[Image, ...] = ()
+
+
 class Count(Record):
     """How many images a domain or a name has."""
 

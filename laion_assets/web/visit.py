@@ -111,4 +111,6 @@ class Page:
     def write_path(self, parts: Mapping[str, str]) -> str:
         """Returns the path of the page of something."""
         named = re.findall(r"{(\w+)", self.path)
+        if not named:
+            return self.path
         return write_path(self.path.split("/")[1], *(parts[name] for name in named))

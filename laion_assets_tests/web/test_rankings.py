@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import random
+import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+import requests
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from laion_assets.embeddings.encoder import open_encoder
 from laion_assets.settings import Settings
@@ -18,6 +25,7 @@ from laion_assets.web.current_release import Shelf
 from laion_assets_tests.embeddings.tiny_encoder import EncoderFiles
 from laion_assets_tests.embeddings.vectors import bring_vectors
 from laion_assets_tests.pipeline import refresh
+from laion_assets_tests.search.test_rankings import paint
 from laion_assets_tests.web.conftest import open_page
 from laion_assets_tests.web.site import Site, run_site
 
@@ -108,7 +116,9 @@ def test_more_like_an_image(sites: tuple[Site, Site]) -> None:
     first, second = folded["images"][:2]
     assert (first["caption"], first["more"] >= 1) == ("tomato", True)
     assert second["caption"] != "cherry"
-    assert first["more_address"].startswith("/search?like=alpha%2F0")
+    address = first["more_address"]
+    assert address == "/search?max_punsafe=1.0&like=alpha%2F0"
+    assert captions(ask(site, address.replace("?", ".json?")))[0] == "cherry"
     assert site.get("/search.json?like=alpha/999").status_code == 400
     assert site.get("/search.json?like=alpha").status_code == 400
     assert site.get(f"/search.json?like=alpha/{COUNT - 1}").status_code == 400
@@ -127,8 +137,6 @@ def test_without_an_encoder_there_is_no_switch(sites: tuple[Site, Site]) -> None
 
 
 def test_a_form_of_words_has_the_address_that_it_always_had(sites: tuple[Site, Site]) -> None:
-    import requests
-
     address = f"{sites[0].url}/search?q=red&by=words"
     response = requests.get(address, allow_redirects=False, timeout=20)
     assert (response.status_code, response.headers["location"]) == (302, "/search?q=red")
@@ -155,7 +163,12 @@ def test_in_a_browser_without_javascript(page: Page) -> None:
     expect(page.get_by_text("Page 2 of")).to_be_visible()
 
 
-ADDRESSES = ("/search?q=red&by=both", "/search?like=alpha/0&view=grid", "/images/alpha/0")
+ADDRESSES = (
+    "/search/picture",
+    "/search?q=red&by=both",
+    "/search?like=alpha/0&view=grid",
+    "/images/alpha/0",
+)
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
@@ -167,3 +180,99 @@ def test_no_barriers(browser: Browser, sites: tuple[Site, Site], address: str, w
         page.goto(address)
         assert Axe().run(page).response["violations"] == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def send(site: Site, picture: bytes, address: str = "/search/picture.json") -> requests.Response:
+    """Sends a picture as the form does."""
+    files = {"picture": ("picture.jpg", picture, "image/jpeg")}
+    return requests.post(site.url + address, files=files, timeout=20)
+
+
+def test_a_picture_that_is_sent_finds_those_like_it(sites: tuple[Site, Site]) -> None:
+    site, without = sites
+    picture = paint(10, 220, 20)
+    answer = send(site, picture).json()
+    assert captions(answer)[0] == "cucumber"
+    assert [answer[name] for name in ("total", "hidden", "shown")] == [COUNT, 1, COUNT - 1]
+    response = requests.post(f"{site.url}/search/picture.json", data=picture, timeout=20)
+    assert captions(response.json()) == captions(answer)
+    shown = send(site, picture, "/search/picture")
+    assert "Images like your picture, the nearest of 60" in shown.text
+    assert shown.headers["cache-control"] == "no-store"
+    assert "img-src 'self';" in shown.headers["content-security-policy"]
+    # Others are found with the unsafe ones, and nothing without an encoder.
+    red = send(site, paint(255, 20, 20), "/search/picture.json?max_punsafe=1").json()
+    assert set(captions(red)[:2]) == {"tomato", "cherry"}
+    refused = send(without, picture)
+    assert (refused.status_code, "LAION_ENCODER" in refused.json()["reason"]) == (400, True)
+
+
+def paint_noise(noise: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.frombytes("RGB", (300, 300), noise).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def make_bomb() -> bytes:
+    """Returns a PNG of a few kilobytes that claims to be of 400 megapixels."""
+    rows = zlib.compress(bytes(20_000 // 8 + 1) * 20_000, 9)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + checksum
+
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+NOISE = random.Random(1).randbytes(300 * 300 * 3)  # noqa: S311
+HOSTILE = {
+    "a bomb": (make_bomb(), "over 100,000,000"),
+    "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>', "not a picture"),
+    "HTML as JPEG": (b"<html><script>alert(1)</script></html>", "not a picture"),
+    "truncated": (paint_noise(NOISE)[:20_000], "cannot be decoded"),
+    "nothing": (b"", "none was sent"),
+    "too large": (b"\xff\xd8\xff" + bytes(5_000_001), "larger than 5 MB"),
+}
+
+
+@pytest.mark.parametrize(("picture", "reason"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_is_no_picture_is_refused_in_words(
+    sites: tuple[Site, Site], picture: bytes, reason: str
+) -> None:
+    site, _ = sites
+    response = send(site, picture)
+    assert response.status_code == 400
+    assert reason in response.json()["reason"]
+    # As a page, too, which shows nothing of what was sent.
+    shown = send(site, picture, "/search/picture")
+    assert (shown.status_code, "alert(1)" in shown.text) == (400, False)
+    # The next one is decoded.
+    assert captions(send(site, paint(10, 220, 20)).json())[0] == "cucumber"
+
+
+def test_what_is_far_too_large_ends_the_connection(sites: tuple[Site, Site]) -> None:
+    site, _ = sites
+    with suppress(requests.ConnectionError):
+        response = send(site, bytes(30_000_000))
+        assert response.status_code in {400, 413}
+    assert site.get("/about").status_code == 200
+
+
+def test_another_site_cannot_send_a_picture(sites: tuple[Site, Site]) -> None:
+    site, _ = sites
+    response = site.post("/search/picture", origin="https://evil.test")
+    assert response.status_code == 403
+    broken = {"content-type": "multipart/form-data"}
+    assert requests.post(f"{site.url}/search/picture", b"x", headers=broken, timeout=20).ok is False
+
+
+def test_a_picture_is_sent_from_the_browser(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Search with a picture").click()
+    file = FilePayload(name="sky.png", mimeType="image/png", buffer=paint(20, 60, 250))
+    page.get_by_label("Picture, up to 5 MB").set_input_files(file)
+    page.get_by_role("main").get_by_role("button", name="Search").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Images like your picture")
+    expect(page.locator(".images .caption").first).to_contain_text("sky")
