@@ -1,8 +1,8 @@
 """Brings `<shard>.tar`, which has the pictures of `<shard>.parquet`, as WebDataset has them.
 
-It lies beside the parquet file at the source: in the same folder, on the same web server or in the
-same dataset of the Hub. It is looked for only if the parquet file has a column of keys and none of
-pictures. Buckets (`s3://`) are not asked.
+It lies beside the parquet file at the source: in the same folder, on the same web server, in the
+same bucket or dataset of the Hub. It is looked for only if the parquet file has a column of keys
+and none of pictures.
 """
 
 from __future__ import annotations

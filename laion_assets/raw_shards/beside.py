@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laion_assets.errors import ShardError
+from laion_assets.raw_shards.sources.bucket import download_object, find_object
 from laion_assets.raw_shards.sources.download import download_url
 from laion_assets.raw_shards.sources.files import resolve_file
 from laion_assets.raw_shards.sources.source import Report, Source, SourceRules
@@ -64,7 +65,7 @@ def bring_beside(
     """Puts the file of the first place that has one in place.
 
     Args:
-        places: paths and URLs; buckets are not asked.
+        places: paths and URLs.
         target: where it is put.
         rules: how to talk to servers.
         report: is told how far a download has come.
@@ -85,6 +86,9 @@ def bring_beside(
                 # Most servers say that there is none; some say that nobody may know.
                 if error.is_passing:
                     raise
+        elif place.scheme == "s3":
+            if (found := find_object(place, rules)) is not None:
+                return _bring_object(found, target, rules, report, check)
         elif not place.scheme and Path(place.place).is_file():
             return _link(place, target)
     return None
@@ -111,6 +115,23 @@ def _download(
     try:
         check(place, part.path)
         return _install(part.path, target, answer.version)
+    finally:
+        part.remove()
+
+
+def _bring_object(
+    found: Source, target: Target, rules: SourceRules, report: Report, check: Check
+) -> Beside | None:
+    # Two places may hold objects of one size and time.
+    version = f"{found.name}|{found.version}"
+    if version == target.known:
+        return None
+    target.path.parent.mkdir(exist_ok=True)
+    part = target.folder.part(found.shard)
+    download_object(found, part, rules, report)
+    try:
+        check(found, part.path)
+        return _install(part.path, target, version)
     finally:
         part.remove()
 

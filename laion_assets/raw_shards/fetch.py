@@ -172,6 +172,7 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
         archive_version=known.archive_version if known else None,
         vectors_sha256=known.vectors_sha256 if known else None,
         vectors_version=known.vectors_version if known else None,
+        vectors_sought=known.vectors_sought if known else None,
     )
     store.put_in_place(record, path)
     return record

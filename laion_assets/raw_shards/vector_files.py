@@ -1,8 +1,8 @@
 """Brings the `.npy` file that has the vectors of a shard's pictures, row by row.
 
 It is `<shard>.npy` in the folder of the parquet file, or lies as clip-retrieval and PD12M have it,
-beside a folder `metadata`. On web servers and the Hub only the latter are asked for, as a request
-for each shard of any other dataset would be in vain. Buckets (`s3://`) are not asked.
+beside a folder `metadata`. A web server and the Hub cannot be asked for the first without a request
+that is in vain for most datasets: there it is looked for once for each content of the parquet file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from laion_assets.errors import ShardError, first_line
 from laion_assets.raw_shards.beside import Target, bring_beside
 from laion_assets.raw_shards.sources.source import Report, Source, SourceRules
+from laion_assets.raw_shards.sources.urls import SCHEMES
 from laion_assets.stores.raw_store import RawShard, RawStore
 
 if TYPE_CHECKING:
@@ -152,10 +153,14 @@ def _has_vectors(path: Path) -> bool:
 def _bring(
     source: Source, raw: RawShard, store: RawStore, rules: SourceRules, report: Report
 ) -> RawShard:
-    ways = _BY_FOLDER if source.scheme else (_BESIDE, *_BY_FOLDER)
+    is_first = source.scheme in SCHEMES and raw.vectors_sought != raw.sha256
+    is_asked = is_first or source.scheme not in SCHEMES or raw.vectors_sha256 is not None
+    ways = (_BESIDE, *_BY_FOLDER) if is_asked else _BY_FOLDER
     places = filter(None, (_move(source, *way) for way in ways))
     target = Target(store.vectors, store.vectors_path(raw.shard), raw.vectors_version)
     found = bring_beside(places, target, rules, report, _check)
+    if is_first:
+        raw = replace(raw, vectors_sought=raw.sha256)
     if found is None:
         return raw
     return replace(raw, vectors_sha256=found.sha256, vectors_version=found.version)

@@ -53,6 +53,8 @@ class RawShard:
         has_vectors: whether it brings vectors, in a column or in a file beside it.
         vectors_sha256: of the file of vectors beside it; None if there is none.
         vectors_version: what the source called the content of that file.
+        vectors_sought: SHA-256 of the parquet file beside which it was looked for on a server;
+            None if it was not.
     """
 
     shard: str
@@ -70,6 +72,7 @@ class RawShard:
     has_vectors: bool = False
     vectors_sha256: str | None = None
     vectors_version: str | None = None
+    vectors_sought: str | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, load
-from laion_assets_tests.servers.file_server import FileServer, Serve
+from laion_assets_tests.servers.file_server import FileServer, Serve, send
 
 BITS = 16
 Made = tuple[NotedColumns, Counter[str]]
@@ -180,7 +180,7 @@ def test_the_file_of_vectors_is_found_in_every_layout(
     assert read(settings, source.stem) == {row: row for row in range(9)}
 
 
-@pytest.mark.parametrize("layout", ["clip-retrieval", "PD12M"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_file_of_vectors_comes_from_a_web_server(
     settings: Settings, tmp_path: Path, server: FileServer, rules: SourceRules, layout: str
 ) -> None:
@@ -194,6 +194,38 @@ def test_the_file_of_vectors_comes_from_a_web_server(
     assert store.vectors_path(parquet.stem).read_bytes() == npy.read_bytes()
     # Unchanged, it is not fetched again.
     assert fetch_shard(Source(parquet.stem, place, place), store, rules) == raw
+
+
+def test_a_server_is_asked_once_for_vectors_right_beside_a_shard(
+    settings: Settings, tmp_path: Path, server: FileServer, rules: SourceRules
+) -> None:
+    parquet, npy = write_layout(tmp_path / "source", "beside")
+    place = server.put("/a.parquet", Serve(parquet.read_bytes()))
+    source, store = Source("a", place, place), RawStore(settings.raw_dir)
+
+    def fetch() -> tuple[bool, int]:
+        server.requests.clear()
+        raw = fetch_shard(source, store, rules)
+        return raw.has_vectors, [r.path for r in server.requests].count("/a.npy")
+
+    # A server that is down is asked again, one that has none is not.
+    server.put("/a.npy", send(503))
+    with pytest.raises(ShardError, match=r"a\.npy"):
+        fetch()
+    server.put("/a.npy", send(404))
+    assert fetch() == (False, 1)
+    assert fetch() == (False, 0)
+
+    # Another content of the shard may have some.
+    pq.write_table(pa.table(texts(9)), parquet, compression="gzip")
+    server.put("/a.parquet", Serve(parquet.read_bytes()))
+    server.put("/a.npy", Serve(npy.read_bytes()))
+    assert fetch() == (True, 1)
+    assert store.vectors_path("a").read_bytes() == npy.read_bytes()
+    np.save(npy, encode(9) * 2)
+    server.put("/a.npy", Serve(npy.read_bytes()))
+    assert fetch() == (True, 1)
+    assert store.vectors_path("a").read_bytes() == npy.read_bytes()
 
 
 def test_a_page_instead_of_a_file_of_vectors_is_none(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError, first_line
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # Each is one request.
 CHUNK_BYTES = 8 << 20
 _BUCKET = re.compile(r"[A-Za-z0-9][\w.-]+")
+# What S3 answers for an object that is not there to who may not know.
+_HIDDEN = "ACCESS_DENIED"
 REMEDY = "check LAION_SHARDS, the credentials and the network"
 
 
@@ -92,13 +95,36 @@ def download_object(source: Source, part: Part, rules: SourceRules, report: Repo
     with remote:
         _receive(remote, source, part, report)
     with _name_failures(source.name):
-        is_same = _describe(files.get_file_info(path)).version == source.version
+        is_same = _name_version(files.get_file_info(path)) == source.version
     if not is_same:
         part.remove()
         raise ShardError(
             f"{source.name}: changed while it was fetched; try again", code="bucket-object-changed"
         )
     return source
+
+
+def find_object(place: Source, rules: SourceRules) -> Source | None:
+    """Returns the object of a place with its version, for its shard; None if there is none.
+
+    Who may not list a bucket is not told either what it lacks: then there is none as well.
+
+    Raises:
+        ShardError: the bucket does not answer.
+    """
+    from pyarrow.fs import FileType
+
+    path = place.place.partition("://")[2]
+    with _name_failures(place.name):
+        try:
+            info = _open(path.partition("/")[0], rules).get_file_info(path)
+        except OSError as error:
+            if _HIDDEN in str(error):
+                return None
+            raise
+    if info.type != FileType.File:
+        return None
+    return replace(place, version=_name_version(info))
 
 
 def _no_such_object(location: str) -> ShardError:
@@ -140,8 +166,12 @@ def _open(bucket: str, rules: SourceRules) -> pyarrow.fs.S3FileSystem:
 def _describe(info: pyarrow.fs.FileInfo) -> Source:
     place = f"s3://{info.path}"
     shard = shard_of(str(info.path).rpartition("/")[2], place)
+    return Source(shard, place, place, _name_version(info))
+
+
+def _name_version(info: pyarrow.fs.FileInfo) -> str:
     # Some servers list fractions of a second, and leave them out where one object is asked for.
-    return Source(shard, place, place, f"{info.size}-{info.mtime_ns // 1_000_000_000}")
+    return f"{info.size}-{info.mtime_ns // 1_000_000_000}"
 
 
 @contextmanager

@@ -1,20 +1,26 @@
 """Buckets, at moto's server."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import boto3  # type: ignore[import-untyped]
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
 from laion_assets.errors import ShardError
 from laion_assets.raw_shards.fetch import fetch_shard
+from laion_assets.raw_shards.sources.bucket import find_object
 from laion_assets.raw_shards.sources.listing import list_shards
 from laion_assets.raw_shards.sources.source import Source, SourceRules, tell_nobody
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import make_shard
+from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.file_server import Serve, run_file_server, send
 from laion_assets_tests.servers.hub_server import sha256
 
@@ -92,6 +98,66 @@ def test_a_path_or_glob_names_objects(bucket: Bucket, rules: SourceRules, patter
     listing = list_shards([f"s3://{bucket.name}/{pattern}"], rules)
 
     assert (list(listing.sources), listing.problems) == (PATTERNS[pattern], [])
+
+
+def make_keyed() -> bytes:
+    file = io.BytesIO()
+    columns = {"url": ["https://a.test/1"], "caption": ["a"], "key": ["0"]}
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def make_npy(rows: int) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ones((rows, 4), "f4"))
+    return file.getvalue()
+
+
+def test_what_lies_beside_a_shard_comes_with_it_once(
+    bucket: Bucket, rules: SourceRules, store: RawStore
+) -> None:
+    url = bucket.put("metadata/a b.parquet", make_keyed())
+    assert not fetch_shard(find(url, rules), store, rules).has_pictures
+    bucket.put("metadata/a b.tar", b"an archive")
+    bucket.put("embeddings/a b.npy", make_npy(1))
+    reports = list[int]()
+
+    for _ in range(2):
+        raw = fetch_shard(find(url, rules), store, rules, lambda done, _: reports.append(done))
+
+    assert store.archive_path("a b").read_bytes() == b"an archive"
+    assert store.vectors_path("a b").read_bytes() == make_npy(1)
+    assert (raw.has_pictures, raw.archive_sha256) == (True, sha256(b"an archive"))
+    assert (raw.has_vectors, raw.vectors_sha256) == (True, sha256(make_npy(1)))
+    assert reports == [0, len(b"an archive"), 0, len(make_npy(1))]
+
+    # Another archive takes its place, and one that is gone leaves that.
+    bucket.put("metadata/a b.tar", b"another archive")
+    changed = fetch_shard(find(url, rules), store, rules)
+    assert changed.archive_sha256 == sha256(b"another archive")
+    bucket.remove("metadata/a b.tar")
+    assert fetch_shard(find(url, rules), store, rules) == changed
+    assert [p.name for p in store.archives.folder.iterdir()] == ["a b.tar"]
+
+    # What lies right beside the parquet file goes before a folder of another layout.
+    bucket.put("metadata/a b.npy", make_npy(2))
+    assert fetch_shard(find(url, rules), store, rules).vectors_sha256 == sha256(make_npy(2))
+    bucket.put("metadata/a b.npy", b"<html>")
+    with raises("vectors-no-npy-there"):
+        fetch_shard(find(url, rules), store, rules)
+    assert store.vectors_path("a b").read_bytes() == make_npy(2)
+
+
+def test_a_bucket_that_hides_what_it_lacks_has_nothing_beside(rules: SourceRules) -> None:
+    place = Source("a", "s3://some-bucket/a.tar", "s3://some-bucket/a.tar")
+    with run_file_server() as server:
+        rules = replace(rules, bucket_endpoint=server.origin)
+        for status in (403, 404):
+            server.put("/some-bucket/a.tar", send(status))
+            assert find_object(place, rules) is None
+        server.put("/some-bucket/a.tar", send(400))
+        with pytest.raises(ShardError, match=r"a\.tar: .*; check LAION_SHARDS"):
+            find_object(place, rules)
 
 
 def test_an_object_is_fetched_once(bucket: Bucket, rules: SourceRules, store: RawStore) -> None:
