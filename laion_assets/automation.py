@@ -10,6 +10,7 @@ import dagster as dg
 from laion_assets.images.checks import MOSTLY_ACCEPTED, ROWS_ACCOUNTED
 from laion_assets.orchestration.dead_runs import end_dead_runs
 from laion_assets.partitions import SHARDS
+from laion_assets.pictures.resource import PictureRules
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.raw_shards.source_asset import describe_changes
 from laion_assets.runs.attempts import Memory
@@ -93,18 +94,20 @@ def build_discover_shards(
 
     @dg.sensor(
         name=SENSOR_NAME,
-        jobs=[INGEST_SHARDS, refresh],
+        jobs=[INGEST_SHARDS, ADD_PICTURES, refresh],
         minimum_interval_seconds=interval_s,
         description=(
             "Looks for new and changed shards, in folders every 15 seconds, on servers every two "
-            "minutes, and brings each to Lance. When no run is left, refreshes counts and release "
-            "once for all of them. What failed and may pass is tried again after 1, 5, 15 and 60 "
-            "minutes, then hourly; each tick names what is not done, and why."
+            "minutes, and brings each to Lance, with the pictures that it has. When no run is "
+            "left, refreshes counts and release once for all of them. What failed and may pass is "
+            "tried again after 1, 5, 15 and 60 minutes, then hourly; each tick names what is not "
+            "done, and why."
         ),
     )
     def discover_shards(
         context: dg.SensorEvaluationContext,
         shards: ShardSource,
+        picture_rules: PictureRules,
         warehouse: Warehouse,
         lance_store: LanceResource,
     ) -> dg.SensorResult:
@@ -126,6 +129,7 @@ def build_discover_shards(
                 (warehouse, lance_store),
                 kinds,
                 is_embedding=shards.is_bringing_vectors,
+                is_picturing=picture_rules.mode != "none",
             )
         except DatabaseBusyError as error:
             return dg.SensorResult(

@@ -41,7 +41,7 @@ def make_shard(caption: str = "a fox", rows: int = 3, image_bytes: int = 0) -> b
     columns = {
         "URL": [f"https://a.test/{row}.jpg" for row in range(rows)],
         "TEXT": [caption] * rows,
-        "image": [noise.randbytes(image_bytes) for _ in range(rows)],
+        "noise": [noise.randbytes(image_bytes) for _ in range(rows)],
     }
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file, compression="none")

@@ -65,8 +65,9 @@ class Chain:
         uncopied: shards that Lance does not have as DuckDB has them, or has without DuckDB.
         unreleased: a word for the loaded shards if counts or the newest release are out of date.
         unreleased_sound: the same, looking only at those that Lance has as DuckDB has them.
-        unpictured: shards that bring pictures, which Lance does not have as they bring them.
-        unembedded: the same of vectors, with a word for these.
+        unpictured: shards that bring pictures, which Lance does not have as they bring them, with a
+            word for these.
+        unembedded: the same of vectors.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class Chain:
     uncopied: Collection[str] = ()
     unreleased: str | None = None
     unreleased_sound: str | None = None
-    unpictured: Collection[str] = ()
+    unpictured: Mapping[str, str] = field(default_factory=dict)
     unembedded: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -94,7 +95,8 @@ class Due:
             is sound, or DuckDB does not have one of them.
         is_behind: whether counts or release are out of date, be it refused or not.
         outdated: shards whose present load a release is made without, because Lance lacks it.
-        unpictured: shards that are loaded and copied, and whose pictures are behind.
+        unpictured: shards that are loaded and copied, and whose pictures are behind, with a word
+            for what they lack.
     """
 
     steps: dict[str, Step]
@@ -104,7 +106,7 @@ class Due:
     held_by: list[str]
     is_behind: bool
     outdated: list[str] = field(default_factory=list)
-    unpictured: list[str] = field(default_factory=list)
+    unpictured: dict[str, str] = field(default_factory=dict)
 
 
 def compare_stages(chain: Chain) -> Due:
@@ -131,11 +133,11 @@ def compare_stages(chain: Chain) -> Due:
         held_by=held_by if chain.unreleased else [],
         is_behind=chain.unreleased is not None,
         outdated=[] if held_by else outdated,
-        unpictured=sorted(
-            shard
-            for shard in set(chain.unpictured)
+        unpictured={
+            shard: word
+            for shard, word in sorted(chain.unpictured.items())
             if shard not in here or here[shard].stage == Stage.EMBED
-        ),
+        },
     )
 
 
@@ -206,22 +208,23 @@ def _find_unpictured(
     connection: duckdb.DuckDBPyConnection,
     raws: Mapping[str, RawShard],
     loads: Mapping[str, Loaded],
-) -> list[str]:
+) -> dict[str, str]:
     """Returns the loaded shards whose pictures are of another load or file, or half written."""
     from laion_assets.pictures.add_pictures import COLUMN_SET, name_origin
     from laion_assets.stores.columns import read_notes
 
     notes = {n.shard: n for n in read_notes(connection) if n.column_set == COLUMN_SET}
-    behind = [note.shard for note in notes.values() if note.lance_version is None]
+    behind = {
+        note.shard: "|".join((note.load_id, note.made_from))
+        for note in notes.values()
+        if note.lance_version is None
+    }
     for shard, raw in raws.items():
-        note = notes.get(shard)
-        is_loaded = shard in loads and loads[shard].sha256 == raw.sha256
-        is_there = note is not None and (note.load_id, note.made_from) == (
-            loads[shard].load_id if is_loaded else None,
-            name_origin(raw),
-        )
-        if raw.has_pictures and is_loaded and not is_there:
-            behind.append(shard)
+        note, load = notes.get(shard), loads.get(shard)
+        if raw.has_pictures and load is not None and load.sha256 == raw.sha256:
+            wanted = (load.load_id, name_origin(raw))
+            if note is None or (note.load_id, note.made_from) != wanted:
+                behind[shard] = "|".join(wanted)
     return behind
 
 

@@ -67,7 +67,7 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     is_embedding = settings.embeddings != "none"
     chain = read_chain(database, store, kinds, raws, sources, is_embedding=is_embedding)
     due = compare_stages(chain)
-    return due if settings.pictures != "none" else replace(due, unpictured=[])
+    return due if settings.pictures != "none" else replace(due, unpictured={})
 
 
 def look_around(settings: Settings, shards: Collection[str]) -> Discovery:
@@ -135,15 +135,15 @@ def read_delays(
         failed: shards whose last run failed; what those of servers need is not in `due`.
     """
     from laion_assets.runs.run_failures import find_failure
-    from laion_assets.runs.tick import INGEST_NAME, REFRESH_NAME, list_work, read_memory
+    from laion_assets.runs.tick import REFRESH_NAME, list_work, name_job, read_memory
 
     memory = read_memory(instance)
     work = list_work(due, find_unread_lists(instance, kinds))
     delays = []
     for name in dict.fromkeys([*work, *failed]):
         attempts = memory.find_attempts(name, work.get(name)) if memory else []
-        shard = None if name == REFRESH_NAME else name
-        failure = find_failure(instance, INGEST_NAME if shard else REFRESH_NAME, shard)
+        job = name_job(due, name)
+        failure = find_failure(instance, job, None if job == REFRESH_NAME else name)
         if failure or attempts:
             plan = attempts[-1].describe() if attempts else None
             delays.append(Delay(name, failure.reason if failure else None, plan))

@@ -93,12 +93,14 @@ class Planner:
         self.memory.forget_others(_name_all(due, unread), unknown)
         plan = Plan()
         flying = find_flying(self.instance)
-        for shard, step in due.steps.items():
-            if shard in flying:
-                continue
-            if len(plan.runs) >= min(MAX_NEW_RUNS, MAX_RUNS - len(flying)):
+        room = min(MAX_NEW_RUNS, MAX_RUNS - len(flying))
+        for shard in [shard for shard in list_shards_of_work(due) if shard not in flying]:
+            if len(plan.runs) >= room:
                 break
-            self._plan_shard(plan, shard, step, due.fallbacks.get(shard))
+            if shard in due.steps:
+                self._plan_shard(plan, shard, due.steps[shard], due.fallbacks.get(shard))
+            else:
+                self._plan_pictures(plan, shard, due.unpictured[shard])
         # Copies and vectors come first: a release is to have what they bring.
         brought = [_name_assets("copy"), _name_assets("embed")]
         if not any(run.asset_selection in brought for run in plan.runs):
@@ -114,6 +116,14 @@ class Planner:
         plan.delays.append(shard)
         if fallback and self._is_turn(name_step(shard, fallback), INGEST_NAME, shard):
             plan.runs.append(_request_ingest(shard, fallback))
+
+    def _plan_pictures(self, plan: Plan, shard: str, word: str) -> None:
+        if self._is_turn(name_work(shard, PICTURES_NAME, word), PICTURES_NAME, shard):
+            plan.runs.append(
+                dg.RunRequest(job_name=PICTURES_NAME, partition_key=shard, tags=IN_BACKGROUND)
+            )
+        else:
+            plan.delays.append(shard)
 
     def _plan_refresh(
         self, plan: Plan, due: Due, unread: Collection[str], *, is_alone: bool
@@ -187,6 +197,7 @@ def read_due(
     kinds: Iterable[str],
     *,
     is_embedding: bool = True,
+    is_picturing: bool = True,
 ) -> Due:
     """Compares all stages of the shards that are partitions, or become some in this tick.
 
@@ -211,7 +222,11 @@ def read_due(
     )
     due = compare_stages(chain)
     # Dagster fails the whole tick where a run is for a partition that is not there.
-    return replace(due, steps={s: step for s, step in due.steps.items() if s in known})
+    return replace(
+        due,
+        steps={s: step for s, step in due.steps.items() if s in known},
+        unpictured={s: word for s, word in due.unpictured.items() if s in known and is_picturing},
+    )
 
 
 def find_flying(instance: dg.DagsterInstance) -> set[str]:
@@ -232,9 +247,23 @@ def name_step(shard: str, step: Step) -> str:
     return name_work(shard, step.stage, step.word)
 
 
+def list_shards_of_work(due: Due) -> list[str]:
+    """Returns the shards that need something, those that need more than pictures first."""
+    return [*due.steps, *(shard for shard in due.unpictured if shard not in due.steps)]
+
+
+def name_job(due: Due, name: str) -> str:
+    """Returns the job that does what is due of a shard, or of the refresh by its own name."""
+    if name == REFRESH_NAME:
+        return REFRESH_NAME
+    return PICTURES_NAME if name in due.unpictured and name not in due.steps else INGEST_NAME
+
+
 def list_work(due: Due, unread: Collection[str]) -> dict[str, str]:
     """Returns the key of what is due, by shard, and of the refresh by its job."""
-    work = {shard: name_step(shard, step) for shard, step in due.steps.items()}
+    work = {s: name_work(s, PICTURES_NAME, word) for s, word in due.unpictured.items()}
+    # What a shard needs before its pictures goes before them.
+    work |= {shard: name_step(shard, step) for shard, step in due.steps.items()}
     if word := find_refresh(due, unread):
         work[REFRESH_NAME] = name_work(REFRESH_NAME, word)
     return work
@@ -271,10 +300,8 @@ def say_why(
         for name in plan.delays
     }
     for name in sorted(waits, key=waits.__getitem__)[:MAX_NAMED]:
-        is_refresh = name == REFRESH_NAME
-        failure = find_failure(
-            instance, REFRESH_NAME if is_refresh else INGEST_NAME, None if is_refresh else name
-        )
+        job = name_job(due, name)
+        failure = find_failure(instance, job, None if job == REFRESH_NAME else name)
         facts = [failure.reason] if failure else []
         if attempt := memory.attempts.get(keys[name]):
             facts.append(attempt.describe())

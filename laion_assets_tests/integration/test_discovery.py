@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 import pytest
 
 from laion_assets.definitions import build_defs, build_resources
@@ -29,6 +30,7 @@ from laion_assets.stores.locks import lock_shard
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet, make_shard
 from laion_assets_tests.integration.conftest import Shell, count_rows
+from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.pipeline import load
 from laion_assets_tests.servers.file_server import HTML, FileServer, Serve, send
 from laion_assets_tests.servers.hub_server import Hub
@@ -133,6 +135,76 @@ def test_each_shard_is_ingested_once_for_each_content(
     pipeline.heed(changed)
     assert count_rows(settings) == ({"a": 3, "b": 5}, {"a": 3, "b": 5})
     assert list_shards(pipeline.evaluate()) == []
+
+
+def list_jobs(result: dg.SensorResult) -> list[tuple[str, str | None]]:
+    return [(str(run.job_name), run.partition_key) for run in result.run_requests or ()]
+
+
+def write_pictured(write_shard: WriteShard, first: int = 0) -> Path:
+    columns: dict[str, list[str]] = {
+        "url": [f"https://a.test/{n}.jpg" for n in range(3)],
+        "caption": [f"a fox {n}" for n in range(3)],
+    }
+    pictures = pa.array([paint(first + n) for n in range(3)], pa.binary())
+    return write_shard("p", **columns, jpg=pictures)
+
+
+def read_pictures(settings: Settings) -> list[bytes]:
+    table = LanceStore(settings.lance_dir).open("images").to_table(["row_index", "image"])
+    values: list[bytes] = table.sort_by("row_index")["image"].to_pylist()
+    return values
+
+
+def test_the_sensor_asks_for_the_pictures_that_a_shard_brings(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    write_pictured(write_shard)
+    pipeline = Pipeline(settings, instance)
+    assert pipeline.tick() == ["p"]
+
+    added = pipeline.evaluate()
+
+    # Before the release, which is to have them.
+    assert list_jobs(added) == [("add_pictures", "p")]
+    pipeline.heed(added)
+    assert read_pictures(settings) == [paint(n) for n in range(3)]
+    assert pipeline.tick() == ["refresh_counts"]
+    assert pipeline.tick() == []
+    assert read_status(settings, instance).is_sound
+
+    # A new content goes the same way.
+    write_pictured(write_shard, first=10)
+    assert [pipeline.tick() for _ in range(4)] == [["p"], ["p"], ["refresh_counts"], []]
+    assert read_pictures(settings) == [paint(10 + n) for n in range(3)]
+
+
+def test_pictures_that_fail_are_named_and_hold_no_release(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    columns = {"url": ["https://a.test/1.jpg"], "caption": ["a fox"], "key": ["0"]}
+    source = write_shard("p", **columns)
+    source.with_suffix(".tar").write_bytes(b"no archive" * 200)
+    pipeline = Pipeline(settings, instance)
+    assert [pipeline.tick() for _ in range(3)] == [["p"], ["p"], ["refresh_counts"]]
+
+    result = pipeline.evaluate()
+
+    assert result.run_requests == []
+    assert isinstance(result.skip_reason, dg.SkipReason)
+    said = str(result.skip_reason.skip_message)
+    assert "p: " in said
+    assert "is not an uncompressed tar archive" in said
+    (delay,) = read_status(settings, instance).delays
+    assert "is not an uncompressed tar archive" in delay
+
+
+def test_nobody_who_wants_no_pictures_is_asked_for_them(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    write_pictured(write_shard)
+    pipeline = Pipeline(replace(settings, pictures="none"), instance)
+    assert [pipeline.tick() for _ in range(3)] == [["p"], ["refresh_counts"], []]
 
 
 def test_a_content_that_comes_back_is_ingested_again(pipeline: Pipeline, hub: Hub) -> None:
