@@ -1,10 +1,11 @@
 """Fetching pictures and making them smaller, beside img2dataset on the same server.
 
-Run `python -m benchmarks.pictures [--pictures 3000] [--bad 0] [--rounds 3]
+Run `python -m benchmarks.pictures [--pictures 3000] [--bad 0] [--rounds 3] [--small]
 [--img2dataset PYTHON]` from the repository root. The server is a process of its own on loopback;
 `PYTHON` is an interpreter that has img2dataset, which does not go with our own dependencies.
 Both keep 256 pixels on the shorter side as JPEG of quality 90, and write what they got to a disk:
 we to the cache, img2dataset to parquet. With `--bad 30`, 30 % of the URLs are of bad hosts.
+`--small` serves pictures of 320 x 240, so that many of them soon show whether memory grows.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import asyncio
 import io
 import os
 import random
+import re
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -37,9 +41,11 @@ ADDRESS = "127.0.0.2"
 # img2dataset has no limit per host, and there is one host here.
 CONNECTIONS = 64
 TIME_S = 10
-WIDTH, HEIGHT = 1024, 768
+# Width and height.
+LARGE, SMALL = (1024, 768), (320, 240)
 DISTINCT = 40
 BAD = ("refused", "silent", "drip", "missing", "busy", "loop", "huge", "bomb")
+PEAK_MEMORY = re.compile(r"VmHWM:\s+(\d+) kB")
 IMG2DATASET = """
 import sys
 from img2dataset import download
@@ -58,14 +64,15 @@ def main() -> None:
     parser.add_argument("--bad", type=int, default=0, help="percent of the URLs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--img2dataset", help="a Python that has it")
+    parser.add_argument("--small", action="store_true", help="serve small pictures")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        asyncio.run(serve())
+        asyncio.run(serve(*(SMALL if options.small else LARGE)))
         return
-    server = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.pictures", "--serve"], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "benchmarks.pictures", "--serve"]
+    command += ["--small"] if options.small else []
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout
     try:
         port = int(server.stdout.readline())
@@ -87,6 +94,8 @@ def measure(folder: Path, port: int, options: argparse.Namespace) -> None:
             folder / f"theirs{number}", urls, options.img2dataset
         )
     rates: dict[str, list[float]] = {name: [] for name in works}
+    peaks = [0.0]
+    threading.Thread(target=watch_decoders, args=(peaks,), daemon=True).start()
     for number in range(options.rounds):
         for name, work in works.items():
             began = time.perf_counter()
@@ -101,8 +110,19 @@ def measure(folder: Path, port: int, options: argparse.Namespace) -> None:
         ours, theirs = (statistics.median(values) for values in rates.values())
         print(f"ratio {ours / theirs:.2f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    decoders = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"peak memory: {peak:.0f} MiB here, {decoders:.0f} MiB in the largest other process")
+    print(f"peak memory: {peak:.0f} MiB here, {max(peaks):.0f} MiB in the largest decoder")
+
+
+def watch_decoders(peaks: list[float]) -> None:
+    """Notes now and then what the processes that decode have taken at most, in MiB."""
+    while True:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                command = (folder / "cmdline").read_bytes()
+                if b"spawn_main" in command and os.getsid(int(folder.name)) == os.getsid(0):
+                    found = PEAK_MEMORY.search((folder / "status").read_text())
+                    peaks.append(int(found[1]) / 1024 if found else 0)
+        time.sleep(1)
 
 
 def name_urls(count: int, bad_percent: int, port: int) -> list[str]:
@@ -168,9 +188,9 @@ def fetch_theirs(folder: Path, urls: list[str], python: str) -> int:
     return statuses.count("success")
 
 
-async def serve() -> None:
-    """Serves pictures of some 90 kB at every path, and misbehaves at some."""
-    pictures, bomb = draw_pictures(), draw_bomb()
+async def serve(width: int, height: int) -> None:
+    """Serves pictures at every path, large ones of some 90 kB, and misbehaves at some."""
+    pictures, bomb = draw_pictures(width, height), draw_bomb()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -248,14 +268,14 @@ MISBEHAVIOUR = {
 }
 
 
-def draw_pictures() -> list[bytes]:
-    """Returns JPEGs as large as photographs, of noise in patches."""
+def draw_pictures(width: int, height: int) -> list[bytes]:
+    """Returns JPEGs as photographs compress, of noise in patches."""
     noise = np.random.default_rng(1)
     pictures = []
     for _ in range(DISTINCT):
-        rough = noise.integers(0, 255, (HEIGHT // 16, WIDTH // 16, 3), dtype=np.uint8)
-        smooth = Image.fromarray(rough).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-        grain = noise.integers(-5, 5, (HEIGHT, WIDTH, 1))
+        rough = noise.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
+        smooth = Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
+        grain = noise.integers(-5, 5, (height, width, 1))
         pixels = np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=70)
