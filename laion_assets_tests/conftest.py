@@ -2,6 +2,7 @@
 
 import io
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,15 +69,37 @@ def rules(server: FileServer) -> SourceRules:
     return SourceRules(hub_endpoint=server.origin, timeout_s=2, attempts=3, backoff_s=0.01)
 
 
+def make_settings(folder: Path, **names: Sequence[str]) -> Settings:
+    """Returns settings with three kinds of names in a folder, each with one name or these."""
+    sheets = {}
+    for kind in ("artists", "celebrities", "characters"):
+        path = folder / f"{kind}.csv"
+        write_names(path, names.get(kind, [f"Some {kind}"]))
+        sheets[kind] = str(path)
+    return replace(Settings.default(folder / "data"), sheets=MappingProxyType(sheets))
+
+
+def write_names(path: Path, names: Sequence[str]) -> None:
+    """Writes a CSV file of names."""
+    quoted = ('"' + name.replace('"', '""') + '"' for name in ("name", *names))
+    path.write_text("\n".join(quoted) + "\n", encoding="utf-8")
+
+
+def copy_made(made: Settings, settings: Settings) -> Settings:
+    """Gives settings the data and the names that others have; returns them.
+
+    For what is dear to make: a fixture of the module makes it, and each test changes a copy.
+    """
+    shutil.copytree(made.data_dir, settings.data_dir)
+    for kind, sheet in made.sheets.items():
+        shutil.copy(sheet, settings.sheets[kind])
+    return settings
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with three empty-handed kinds, each with a sheet of one name."""
-    sheets = {}
-    for kind in ("artists", "celebrities", "characters"):
-        path = tmp_path / f"{kind}.csv"
-        path.write_text(f"name\nSome {kind}\n", encoding="utf-8")
-        sheets[kind] = str(path)
-    return replace(Settings.default(tmp_path / "data"), sheets=MappingProxyType(sheets))
+    return make_settings(tmp_path)
 
 
 @pytest.fixture
@@ -104,8 +127,7 @@ def write_sheet(settings: Settings) -> WriteSheet:
 
     def write(kind: str, *names: str) -> Path:
         path = Path(settings.sheets[kind])
-        quoted = ('"' + name.replace('"', '""') + '"' for name in ("name", *names))
-        path.write_text("\n".join(quoted) + "\n", encoding="utf-8")
+        write_names(path, names)
         return path
 
     return write

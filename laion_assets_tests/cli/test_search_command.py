@@ -8,18 +8,26 @@ from click.testing import CliRunner, Result
 
 from laion_assets.cli.main import main
 from laion_assets.settings import Settings
+from laion_assets_tests.conftest import make_settings
 from laion_assets_tests.pipeline import ingest, refresh
 from laion_assets_tests.web.conftest import ingest as ingest_rows
 
 
-@pytest.fixture
-def search(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs the command over four foxes, one of them unsafe."""
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Four foxes, one of them unsafe; the command only reads them."""
+    settings = make_settings(tmp_path_factory.mktemp("released"))
     ingest(settings, "alpha", "a fox", "two foxes and a fox", "a hare", "the fox")
     ingest_rows(settings, "beta", [("an unsafe fox", "https://b.test/1.jpg", 0.9, 7.0)])
     ingest_rows(settings, "gamma", [("a lynx without a score", "https://c.test/1.jpg", None, 7.0)])
     refresh(settings)
-    monkeypatch.setenv("LAION_DATA_DIR", str(settings.data_dir))
+    return settings
+
+
+@pytest.fixture
+def search(released: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command over them."""
+    monkeypatch.setenv("LAION_DATA_DIR", str(released.data_dir))
     return lambda *arguments: CliRunner().invoke(main, ["search", "fox", *arguments])
 
 

@@ -1,42 +1,47 @@
 """The asset checks pass on sound tables, and fail on those that were tampered with."""
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.counts.checks import build_checks
 from laion_assets.counts.refresh import refresh_entity_counts
-from laion_assets.images.load import load_shard
 from laion_assets.names.sheets import refresh_sheet
-from laion_assets.raw_shards.fetch import fetch_shard
-from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
-from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.resources import Warehouse
-from laion_assets_tests.conftest import WriteShard, WriteSheet
+from laion_assets_tests.conftest import WriteSheet, copy_made, make_settings
+from laion_assets_tests.pipeline import load
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def counted(
-    settings: Settings, database: Database, write_shard: WriteShard, write_sheet: WriteSheet
-) -> Settings:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Two shards and three kinds of names, counted."""
-    write_sheet("artists", "Claude Monet", "é", "D'Artagnan", '"')
-    write_sheet("celebrities", "Monet")
-    write_sheet("characters", "nothing")
+    folder = tmp_path_factory.mktemp("counted")
+    artists = ("Claude Monet", "é", "D'Artagnan", '"')
+    settings = make_settings(
+        folder, artists=artists, celebrities=("Monet",), characters=("nothing",)
+    )
     for shard in "ab":
         captions = [f"{shard} by claude monet", "É", "nothing"]
         urls = [f"https://a.test/{shard}/{n}" for n in range(len(captions))]
-        source = write_shard(shard, url=urls, caption=captions)
-        raw = fetch_shard(describe_file(source), RawStore(settings.raw_dir))
-        with database.write() as connection:
-            load_shard(connection, raw, RawStore(settings.raw_dir).path(shard), "run")
+        source = folder / f"{shard}.parquet"
+        pq.write_table(pa.table({"url": urls, "caption": captions}), source)
+        load(settings, shard, source)
+    database = Database(settings.database)
     for kind, location in settings.sheets.items():
         refresh_sheet(database, kind, location)
     refresh_entity_counts(database, settings.sheets)
     return settings
+
+
+@pytest.fixture
+def counted(settings: Settings, made: Settings) -> Settings:
+    """A copy of them."""
+    return copy_made(made, settings)
 
 
 def run_checks(settings: Settings) -> dict[str, dg.AssetCheckEvaluation]:
