@@ -3,20 +3,22 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import dagster as dg
 import lance
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.definitions import TABLE_CHECKS, build_defs
-from laion_assets.runs.backfill import Outcome, discover_shards, run_job
+from laion_assets.images.profile import profile_shard
+from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.pipeline import bring, refresh
 
 pytestmark = pytest.mark.slow
 
@@ -37,19 +39,17 @@ def write_columns(shard: str) -> dict[str, list[object]]:
     }
 
 
+def bring_described(settings: Settings, shard: str, **changes: list[object]) -> None:
+    """Brings a shard to Lance, and notes what shards are compared by, as its asset does."""
+    bring(settings, shard, pa.table({**write_columns(shard), **changes}))
+    with Database(settings.database).write() as connection:
+        profile_shard(connection, shard)
+
+
 @pytest.fixture
-def ingest(
-    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
-) -> Callable[..., Outcome]:
-    """Writes a shard whose columns may differ from the usual, and ingests it."""
-
-    def run(shard: str, **changes: list[object]) -> Outcome:
-        write_shard(shard, **{**write_columns(shard), **changes})
-        discover_shards(settings, instance)
-        job = build_defs(settings).resolve_job_def("ingest_shards")
-        return run_job(job, instance, shard)
-
-    return run
+def ingest(settings: Settings) -> Callable[..., None]:
+    """Brings a shard whose columns may differ from the usual."""
+    return partial(bring_described, settings)
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +60,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sheet.write_text("name\nSome artists\n", encoding="utf-8")
     sheets = MappingProxyType({"artists": str(sheet)})
     settings = replace(Settings.default(folder / "data"), sheets=sheets)
-    (settings.data_dir / "shards").mkdir(parents=True)
     for shard in "abcd":
-        path = settings.data_dir / "shards" / f"{shard}.parquet"
-        pq.write_table(pa.table(write_columns(shard)), path)
-    defs = build_defs(settings)
-    with dg.DagsterInstance.ephemeral() as instance:
-        discover_shards(settings, instance)
-        for shard in "abcd":
-            assert run_job(defs.resolve_job_def("ingest_shards"), instance, shard).reason is None
-        assert run_job(defs.resolve_job_def("refresh_counts"), instance).reason is None
+        bring_described(settings, shard)
+    refresh(settings)
     return settings.data_dir
 
 
@@ -80,14 +73,23 @@ def refreshed(settings: Settings, data_dir: Path) -> Settings:
     return settings
 
 
-def run_checks(settings: Settings, instance: dg.DagsterInstance) -> Evaluations:
-    """Runs the checks alone, as from their page; returns the evaluations by asset and name."""
-    selection = dg.AssetSelection.checks(*(check.check_key for check in TABLE_CHECKS))
+def run_checks(settings: Settings, instance: dg.DagsterInstance, *names: str) -> Evaluations:
+    """Runs checks alone, as from their page, by default all; returns them by asset and name."""
+    keys = [check.check_key for check in TABLE_CHECKS]
+    chosen = [key for key in keys if not names or f"{key.asset_key.path[-1]}.{key.name}" in names]
+    selection = dg.AssetSelection.checks(*chosen)
     job = dg.define_asset_job("checks", selection)
     defs = dg.Definitions.merge(build_defs(settings), dg.Definitions(jobs=[job]))
     run = defs.resolve_job_def("checks").execute_in_process(instance=instance, raise_on_error=False)
     evaluations = run.get_asset_check_evaluations()
     return {f"{e.asset_key.to_user_string()}.{e.check_name}": e for e in evaluations}
+
+
+def run_check(
+    settings: Settings, instance: dg.DagsterInstance, name: str
+) -> dg.AssetCheckEvaluation:
+    (check,) = run_checks(settings, instance, name).values()
+    return check
 
 
 def read(check: dg.AssetCheckEvaluation, *names: str) -> list[object]:
@@ -106,7 +108,9 @@ def spoil(database: Database, *statements: str) -> None:
             connection.execute(statement)
 
 
-def test_sound_tables_pass_every_check(refreshed: Settings, instance: dg.DagsterInstance) -> None:
+def test_sound_tables_pass_every_check_and_each_says_what_to_do(
+    refreshed: Settings, instance: dg.DagsterInstance
+) -> None:
     checks = run_checks(refreshed, instance)
     assert {name for name, check in checks.items() if not check.passed} == set()
     assert len(checks) == len(TABLE_CHECKS)
@@ -125,12 +129,7 @@ def test_sound_tables_pass_every_check(refreshed: Settings, instance: dg.Dagster
         "width",
         "height",
     }
-
-
-def test_every_check_says_what_to_do(refreshed: Settings, instance: dg.DagsterInstance) -> None:
-    assert all(
-        check.metadata["if_it_fails"].value for check in run_checks(refreshed, instance).values()
-    )
+    assert all(check.metadata["if_it_fails"].value for check in checks.values())
     assert all(
         spec.description
         for definition in build_defs(refreshed).resolve_asset_graph().assets_defs
@@ -142,7 +141,7 @@ def test_a_changed_column_stops_counts_and_release(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:
     spoil(database, "ALTER TABLE images ALTER similarity TYPE DOUBLE")
-    check = run_checks(refreshed, instance)["images.columns_as_documented"]
+    check = run_check(refreshed, instance, "images.columns_as_documented")
     assert not check.passed
     assert read(check, "wrong_columns", "first_wrong") == [
         1,
@@ -154,12 +153,12 @@ def test_a_changed_column_stops_counts_and_release(
 
 
 def test_scores_out_of_range_are_counted_and_shown(
-    refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., Outcome]
+    refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., None]
 ) -> None:
     punsafe = [1.5, -0.25, float("nan"), *[0.5] * (ROWS - 4), None]
-    assert ingest("e", punsafe=punsafe, similarity=[-1.5, *[-1.0] * (ROWS - 1)]).reason is None
+    ingest("e", punsafe=punsafe, similarity=[-1.5, *[-1.0] * (ROWS - 1)])
     ingest("f")
-    check = run_checks(refreshed, instance)["images.scores_in_range"]
+    check = run_check(refreshed, instance, "images.scores_in_range")
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert read(check, "out_of_range") == [4]
     assert read_table(check, "shards") == [
@@ -176,10 +175,15 @@ def test_scores_out_of_range_are_counted_and_shown(
 
 
 def test_a_shard_unlike_the_others_is_named(
-    refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., Outcome]
+    refreshed: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
-    ingest("e", width=[None] * 31 + [1] * 69, caption=["", *[f"e {n}" for n in range(ROWS - 1)]])
-    check = run_checks(refreshed, instance)["images.shares_like_other_shards"]
+    captions = ["", *[f"e {n}" for n in range(ROWS - 1)]]
+    width = [None] * 31 + [1] * 69
+    write_shard("e", **{**write_columns("e"), "width": width, "caption": captions})
+    discover_shards(refreshed, instance)
+    job = build_defs(refreshed).resolve_job_def("ingest_shards")
+    assert run_job(job, instance, "e").reason is None
+    check = run_check(refreshed, instance, "images.shares_like_other_shards")
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     # One rejected row is a share of 1 %, but no more than chance.
     assert read_table(check, "shares") == [
@@ -193,21 +197,22 @@ def test_a_shard_unlike_the_others_is_named(
 
 
 def test_three_shards_are_too_few_to_compare(
-    settings: Settings, instance: dg.DagsterInstance, ingest: Callable[..., Outcome]
+    settings: Settings, instance: dg.DagsterInstance, ingest: Callable[..., None]
 ) -> None:
-    for shard in "abc":
+    for shard in "ab":
         ingest(shard)
     ingest("c", width=[None] * ROWS)
-    assert run_checks(settings, instance)["images.shares_like_other_shards"].passed
+    name = "images.shares_like_other_shards"
+    assert run_check(settings, instance, name).passed
     ingest("d")
-    assert not run_checks(settings, instance)["images.shares_like_other_shards"].passed
+    assert not run_check(settings, instance, name).passed
 
 
 @pytest.mark.parametrize(("repeats", "passed"), [(5, True), (6, False)], ids=["5 %", "6 %"])
 def test_repeats_are_warned_of_above_five_per_cent(
     refreshed: Settings,
     instance: dg.DagsterInstance,
-    ingest: Callable[..., Outcome],
+    ingest: Callable[..., None],
     repeats: int,
     passed: bool,
 ) -> None:
@@ -217,7 +222,7 @@ def test_repeats_are_warned_of_above_five_per_cent(
         url=columns["url"][: ROWS - repeats] + columns["url"][:1] * repeats,
         caption=columns["caption"][: ROWS - repeats] + columns["caption"][:1] * repeats,
     )
-    check = run_checks(refreshed, instance)["images.few_repeats"]
+    check = run_check(refreshed, instance, "images.few_repeats")
     assert check.passed is passed
     assert read(check, "repeated") == [0 if passed else 6]
 
@@ -225,12 +230,8 @@ def test_repeats_are_warned_of_above_five_per_cent(
 def test_a_file_under_two_names_is_warned_of(
     refreshed: Settings, instance: dg.DagsterInstance
 ) -> None:
-    source = refreshed.data_dir / "shards" / "a.parquet"
-    shutil.copy(source, source.with_name("again.parquet"))
-    discover_shards(refreshed, instance)
-    job = build_defs(refreshed).resolve_job_def("ingest_shards")
-    assert run_job(job, instance, "again").reason is None
-    check = run_checks(refreshed, instance)["images.few_repeats"]
+    bring(refreshed, "again", pa.table(write_columns("a")))
+    check = run_check(refreshed, instance, "images.few_repeats")
     assert not check.passed
     assert [row["shards"] for row in read_table(check, "same_files")] == ["a, again"]
 
@@ -255,7 +256,7 @@ def test_an_id_that_differs_is_found_in_as_many_rows(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:
     spoil(database, "UPDATE images SET image_id = image_id + 1 WHERE shard = 'c' AND row_index = 7")
-    check = run_checks(refreshed, instance)["lance_images.equals_duckdb"]
+    check = run_check(refreshed, instance, "lance_images.equals_duckdb")
     (differing,) = read_table(check, "differing")
     assert differing["shard"] == "c"
     assert differing["duckdb_rows"] == differing["lance_rows"] == ROWS
@@ -265,7 +266,7 @@ def test_counts_changed_after_the_release_are_found(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:
     spoil(database, "UPDATE domain_counts SET image_count = 7 WHERE domain = 'a.test'")
-    check = run_checks(refreshed, instance)["release.counts_equal_duckdb"]
+    check = run_check(refreshed, instance, "release.counts_equal_duckdb")
     assert not check.passed
     assert read(check, "differing_domain_counts", "differing_entity_counts") == [2, 0]
 
@@ -274,13 +275,13 @@ def test_counts_of_sites_that_do_not_add_up_are_found(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:
     spoil(database, "UPDATE site_counts SET host_count = 7 WHERE registered_domain = 'a.test'")
-    check = run_checks(refreshed, instance)["site_counts.site_counts_add_up"]
+    check = run_check(refreshed, instance, "site_counts.site_counts_add_up")
     assert not check.passed
     assert read(check, "sum_of_counts", "images") == [400, 400]
 
 
 def test_a_released_version_with_rows_outside_the_index_fails(
-    refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., Outcome]
+    refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., None]
 ) -> None:
     ingest("e")
     dataset = lance.dataset(refreshed.lance_dir / "images.lance")
@@ -296,7 +297,7 @@ def test_a_released_version_with_rows_outside_the_index_fails(
         dataset.uri, lance.Transaction(dataset.version, operation, "spoilt", properties)
     )
     dataset.tags.update(tag, spoilt.version)
-    check = run_checks(refreshed, instance)["release.indices_cover_every_row"]
+    check = run_check(refreshed, instance, "release.indices_cover_every_row")
     assert not check.passed
     # Each of the nine indices misses the same rows.
     assert read(check, "unindexed_rows") == [900]
@@ -304,8 +305,9 @@ def test_a_released_version_with_rows_outside_the_index_fails(
 
 def test_an_unaccounted_row_stops_its_shard_and_no_other(
     settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
     database: Database,
-    ingest: Callable[..., Outcome],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A bug is played: one row is lost after the load has counted."""
@@ -319,7 +321,11 @@ def test_an_unaccounted_row_stops_its_shard_and_no_other(
         return load
 
     monkeypatch.setattr(images, "load_shard", lose_a_row)
-    outcomes = {shard: ingest(shard) for shard in "abc"}
+    for shard in "abc":
+        write_shard(shard, **write_columns(shard))
+    discover_shards(settings, instance)
+    job = build_defs(settings).resolve_job_def("ingest_shards")
+    outcomes = {shard: run_job(job, instance, shard) for shard in "abc"}
     assert {shard for shard, outcome in outcomes.items() if outcome.reason} == {"b"}
     assert "rows_accounted" in str(outcomes["b"].reason)
     assert "lance_images" not in outcomes["b"].metadata
