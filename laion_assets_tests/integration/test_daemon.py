@@ -123,44 +123,68 @@ def test_a_killed_run_comes_back_and_a_cancelled_one_does_not(operated: Operated
     assert [counts["c"] for counts in count_rows(shell.settings)] == [3, 3]
 
 
-def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(
-    shell: Shell, tmp_path: Path
-) -> None:
-    definitions, log = tmp_path / "impatient.py", tmp_path / "log.txt"
+@dataclass(frozen=True)
+class Sensed:
+    """A web server and a daemon with the sensor switched on, over an empty folder of shards."""
+
+    shell: Shell
+    web_ui: WebUi
+
+    def list_runs(self, *shards: str) -> list[Run]:
+        """Returns the runs of these shards, the newest first."""
+        return [run for run in self.web_ui.list_runs("ingest_shards") if run.shard in shards]
+
+    def list_ingested(self) -> list[str]:
+        """Returns the shard of each run of `a`, `b` and `c`; all have succeeded."""
+        runs = self.list_runs("a", "b", "c")
+        assert {run.status for run in runs} == {"SUCCESS"}
+        return sorted(run.shard or "" for run in runs)
+
+
+@pytest.fixture(scope="module")
+def sensed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sensed]:
+    """The sensor is impatient; no two tests use the same shards."""
+    folder = tmp_path_factory.mktemp("sensed")
+    shell = Shell(folder / "data", {"LAION_SHARDS": str(folder / "source" / "*.parquet")})
+    definitions, log = folder / "impatient.py", folder / "log.txt"
     definitions.write_text(IMPATIENT_DEFINITIONS, encoding="utf-8")
     place = ["--python-file", str(definitions)]
-    for shard in ("a", "b"):
-        drop(shell, shard, make_shard(shard))
     # The history is made before server and daemon look for it at once.
     assert shell.run("laion", "status").returncode == 0
-
     with (
         run_web_ui(["dagster-webserver", *place], REPOSITORY, shell.environment, log) as web_ui,
         run_in_background([*DAEMON, *place], REPOSITORY, shell.environment, log),
     ):
         web_ui.start_sensor("discover_shards")
-        first = wait_for(lambda: find_ended(web_ui, "refresh_counts", 1), "the first refresh")
-        assert [run.status for run in first] == ["SUCCESS"]
-        assert list_ingested(web_ui) == ["a", "b"]
+        yield Sensed(shell, web_ui)
 
-        last = drop(shell, "c", make_shard("c", rows=5))
-        wait_for(lambda: find_ended(web_ui, "refresh_counts", 2), "the second refresh")
-        assert list_ingested(web_ui) == ["a", "b", "c"]
 
-        os.utime(last)
-        touched, *_ = wait_for(
-            lambda: find_ended(web_ui, "ingest_shards", 4), "a look at the touched file"
-        )
-        assert web_ui.list_steps(touched.run_id) == {
-            "raw_shards": "SUCCESS",
-            "images": "SKIPPED",
-            "lance_images": "SKIPPED",
-            "embeddings": "SKIPPED",
-        }
-        ticks = len(web_ui.list_ticks("discover_shards"))
-        wait_for(lambda: len(web_ui.list_ticks("discover_shards")) > ticks + 1, "two more ticks")
-        refreshes = web_ui.list_runs("refresh_counts")
-        statuses = Counter(tick["status"] for tick in web_ui.list_ticks("discover_shards")[1:])
+def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(sensed: Sensed) -> None:
+    shell, web_ui = sensed.shell, sensed.web_ui
+    for shard in ("a", "b"):
+        drop(shell, shard, make_shard(shard))
+    first = wait_for(lambda: find_ended(web_ui, "refresh_counts", 1), "the first refresh")
+    assert [run.status for run in first] == ["SUCCESS"]
+    assert sensed.list_ingested() == ["a", "b"]
+
+    last = drop(shell, "c", make_shard("c", rows=5))
+    wait_for(lambda: find_ended(web_ui, "refresh_counts", 2), "the second refresh")
+    assert sensed.list_ingested() == ["a", "b", "c"]
+
+    os.utime(last)
+    touched, *_ = wait_for(
+        lambda: select_ended(sensed.list_runs("a", "b", "c"), 4), "a look at the touched file"
+    )
+    assert web_ui.list_steps(touched.run_id) == {
+        "raw_shards": "SUCCESS",
+        "images": "SKIPPED",
+        "lance_images": "SKIPPED",
+        "embeddings": "SKIPPED",
+    }
+    ticks = len(web_ui.list_ticks("discover_shards"))
+    wait_for(lambda: len(web_ui.list_ticks("discover_shards")) > ticks + 1, "two more ticks")
+    refreshes = web_ui.list_runs("refresh_counts")
+    statuses = Counter(tick["status"] for tick in web_ui.list_ticks("discover_shards")[1:])
 
     assert [run.status for run in refreshes] == ["SUCCESS", "SUCCESS"]
     assert statuses.keys() == {"SUCCESS", "SKIPPED"}
@@ -168,16 +192,13 @@ def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(
 
 
 def test_the_status_says_when_what_may_pass_is_tried_again_and_names_what_cannot(
-    shell: Shell, tmp_path: Path
+    sensed: Sensed,
 ) -> None:
-    definitions, log = tmp_path / "impatient.py", tmp_path / "log.txt"
-    definitions.write_text(IMPATIENT_DEFINITIONS, encoding="utf-8")
-    place = ["--python-file", str(definitions)]
-    bad = drop(shell, "bad", make_shard("bad")[:-20])
-    drop(shell, "later", make_shard("later"))
+    shell = sensed.shell
     # A folder stands where the lock of the shard has to be.
     Path(RawStore(shell.settings.raw_dir).lock("later").lock_file).mkdir(parents=True)
-    assert shell.run("laion", "status").returncode == 0
+    bad = drop(shell, "bad", make_shard("bad")[:-20])
+    drop(shell, "later", make_shard("later"))
 
     def read_lines() -> list[str] | None:
         lines = shell.run("laion", "status").stdout.splitlines()
@@ -185,14 +206,10 @@ def test_the_status_says_when_what_may_pass_is_tried_again_and_names_what_cannot
         is_judged = ["not tried again", "next try at"]
         return found if [w for w in is_judged if w in "".join(found)] == is_judged else None
 
-    with (
-        run_web_ui(["dagster-webserver", *place], REPOSITORY, shell.environment, log) as web_ui,
-        run_in_background([*DAEMON, *place], REPOSITORY, shell.environment, log),
-    ):
-        web_ui.start_sensor("discover_shards")
-        first, second = wait_for(read_lines, "both to be judged")
-        told = shell.run("laion", "status", "--json")
-        reasons = [tick["skipReason"] for tick in web_ui.list_ticks("discover_shards")]
+    wait_for(lambda: select_ended(sensed.list_runs("bad", "later"), 2), "both to fail")
+    first, second = wait_for(read_lines, "both to be judged", pause_s=1)
+    told = shell.run("laion", "status", "--json")
+    reasons = [tick["skipReason"] for tick in sensed.web_ui.list_ticks("discover_shards")]
 
     assert first.startswith(f"bad: {bad}: ")
     assert first.endswith("; not tried again until it changes")
@@ -203,9 +220,3 @@ def test_the_status_says_when_what_may_pass_is_tried_again_and_names_what_cannot
     said = [reason for reason in reasons if reason and "next try at" in reason]
     assert said
     assert all(f"bad: {bad}: " in reason for reason in said)
-
-
-def list_ingested(web_ui: WebUi) -> list[str]:
-    runs = web_ui.list_runs("ingest_shards")
-    assert {run.status for run in runs} == {"SUCCESS"}
-    return sorted(run.shard or "" for run in runs)

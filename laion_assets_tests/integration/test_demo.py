@@ -7,11 +7,28 @@ import duckdb
 import lance
 import pytest
 
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.search.search import open_search
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
 
 
+def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
+    folder = shell.data_dir / "shards"
+    shell.variables["LAION_SHARDS"] = str(folder / "*.parquet")
+    spec = SampleSpec(shard_count=2, rows_per_shard=100, has_pictures=True)
+    found = []
+    for _ in range(2):
+        write_sample_shards(folder, ["Claude Monet"], spec)
+        result = shell.run("laion", "backfill", "--all", "--pictures")
+        assert result.returncode == 0, result.stderr
+        found.append(count_rows(shell.settings))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 2
+    assert len(lance.dataset(shell.settings.lance_dir / "images.lance").tags.list()) == 1
+
+
+@pytest.mark.exhaustive
 def test_a_second_demo_changes_no_row(demo: Shell) -> None:
     before = count_rows(demo.settings)
     assert len(before[0]) == 7

@@ -22,7 +22,7 @@ from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.catalog import list_releases, newest_release
 from laion_assets.runs.attempts import Memory
-from laion_assets.runs.backfill import discover_shards, find_missing, run_job
+from laion_assets.runs.backfill import QUIET, discover_shards, find_missing, run_job
 from laion_assets.runs.tick import MAX_NEW_RUNS, MAX_RUNS
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
@@ -88,7 +88,7 @@ class Pipeline:
             self._defs.resolve_job_def(str(run.job_name)).execute_in_process(
                 instance=self.instance,
                 partition_key=run.partition_key,
-                run_config=run.run_config,
+                run_config={**QUIET, **run.run_config},
                 asset_selection=run.asset_selection,
                 raise_on_error=False,
             )

@@ -1,4 +1,4 @@
-"""A thousand random searches of 140,000 rows, compared with SQL over DuckDB."""
+"""Random searches of 60,000 rows, compared with SQL over DuckDB: a hundred, or a thousand."""
 
 import csv
 import io
@@ -23,6 +23,7 @@ PARTS = 10
 # More rows are exported for some questions alone, which have their CSV over HTTP.
 MOST_EXPORTED = 300
 FILES = 12
+SHARDS = 3
 NAMES = ("Ada Lovelace", "Frida Kahlo")
 
 
@@ -38,7 +39,7 @@ class Released:
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
     settings = Settings.default(tmp_path_factory.mktemp("answers"))
-    for path in write_sample_shards(settings.data_dir / "shards", NAMES, SampleSpec()):
+    for path in write_sample_shards(settings.data_dir / "shards", NAMES, SampleSpec(SHARDS)):
         load(settings, path.stem, path)
         copy(settings, path.stem)
     refresh(settings)
@@ -48,7 +49,9 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
         yield Released(shelf, site, reference)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, PARTS))]
+)
 def test_searches_are_what_sql_says(released: Released, part: int) -> None:
     search, reference = released.shelf.current.search, released.reference
     wrong = [

@@ -7,14 +7,16 @@ from laion_assets.search.near_misses import NearMiss, find_near_misses, vary_let
 from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets_tests.conftest import make_settings
 from laion_assets_tests.pipeline import ingest, refresh
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def search(settings: Settings) -> CaptionSearch:
-    """A release, of which the last shard is not in the index."""
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> CaptionSearch:
+    """A release of two shards."""
+    settings = make_settings(tmp_path_factory.mktemp("released"))
     captions = ["two cats", *["a cat"] * 27, *["a red dress"] * 5, "red dresses", "a lemur"]
     ingest(settings, "alpha", *captions, *["smørrebrød on a plate"] * 3, *["straße"] * 2)
     ingest(settings, "beta", *["a red cat"] * 30, *["a giraffe"] * 25)
