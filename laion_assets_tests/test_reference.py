@@ -21,12 +21,18 @@ PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *TEMPLA
 README_LINES = 150
 
 
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    """What `make reference` writes."""
+    return write_pages()
+
+
 @pytest.mark.parametrize(
     "name", ["commands.md", "settings.md", "assets.md", "tables.md", "messages.md"]
 )
-def test_a_page_of_the_reference_is_what_the_code_says(name: str) -> None:
+def test_a_page_of_the_reference_is_what_the_code_says(pages: dict[str, str], name: str) -> None:
     written = (FOLDER / name).read_text(encoding="utf-8")
-    assert written == write_pages()[name], "run `make reference`"
+    assert written == pages[name], "run `make reference`"
 
 
 def test_every_variable_that_is_read_is_described() -> None:

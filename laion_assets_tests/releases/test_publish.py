@@ -29,7 +29,7 @@ from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.current_release import Shelf
-from laion_assets_tests.conftest import WriteSheet
+from laion_assets_tests.conftest import WriteSheet, copy_made, make_settings
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 from laion_assets_tests.raises import raises
 
@@ -42,6 +42,21 @@ def today() -> str:
 
 def list_tags(settings: Settings) -> list[str]:
     return [manifest.release for manifest in list_releases(LanceStore(settings.lance_dir))]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """One shard with one caption, in Lance and counted."""
+    settings = make_settings(tmp_path_factory.mktemp("counted"))
+    ingest(settings, "a", "a fox")
+    count(settings)
+    return settings
+
+
+@pytest.fixture
+def counted(settings: Settings, made: Settings) -> Settings:
+    """A copy of it, to be released."""
+    return copy_made(made, settings)
 
 
 def table(settings: Settings, name: str) -> lance.LanceDataset:
@@ -75,10 +90,9 @@ def test_a_release_says_what_is_behind_it(settings: Settings, write_sheet: Write
         assert tagged == manifest.lance_versions[name]
 
 
-def test_the_content_digest_can_be_computed_from_the_record(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    refresh(settings)
-    manifest = newest_release(LanceStore(settings.lance_dir))
+def test_the_content_digest_can_be_computed_from_the_record(counted: Settings) -> None:
+    refresh(counted)
+    manifest = newest_release(LanceStore(counted.lance_dir))
     assert manifest
 
     # By the docstring of `digest_content`, with nothing of ours.
@@ -127,125 +141,114 @@ CHANGES: dict[str, Callable[[Settings, WriteSheet], object]] = {
 
 @pytest.mark.parametrize("case", CHANGES)
 def test_what_changed_is_released_and_else_nothing(
-    settings: Settings, write_sheet: WriteSheet, case: str
+    counted: Settings, write_sheet: WriteSheet, case: str
 ) -> None:
-    ingest(settings, "a", "a fox")
     write_sheet("artists", "Fox")
-    assert refresh(settings) == refresh(settings) == today()
-    ingest(settings, "a", "a fox")
-    count(settings)
-    again = publish(settings)
+    assert refresh(counted) == refresh(counted) == today()
+    ingest(counted, "a", "a fox")
+    count(counted)
+    again = publish(counted)
     assert (again.is_new, again.manifest.release) == (False, today())
 
-    CHANGES[case](settings, write_sheet)
+    CHANGES[case](counted, write_sheet)
 
-    assert refresh(settings) == f"{today()}.2"
-    assert list_tags(settings) == [f"{today()}.2", today()]
+    assert refresh(counted) == f"{today()}.2"
+    assert list_tags(counted) == [f"{today()}.2", today()]
 
 
-def test_a_release_can_be_named(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    assert refresh(settings, "paper-1.0") == "paper-1.0"
-    ingest(settings, "a", "a wolf")
-    assert refresh(settings) == today()
-    assert list_tags(settings) == [today(), "paper-1.0"]
+def test_a_release_can_be_named(counted: Settings) -> None:
+    assert refresh(counted, "paper-1.0") == "paper-1.0"
+    ingest(counted, "a", "a wolf")
+    assert refresh(counted) == today()
+    assert list_tags(counted) == [today(), "paper-1.0"]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "..", "a/b", ".a", "a.", "é", "x.lock", "-x"])
-def test_a_name_that_lance_does_not_take_is_refused(settings: Settings, name: str) -> None:
-    ingest(settings, "a", "a fox")
+def test_a_name_that_lance_does_not_take_is_refused(counted: Settings, name: str) -> None:
     with raises("release-name-invalid"):
-        refresh(settings, name)
-    assert list_tags(settings) == []
+        refresh(counted, name)
+    assert list_tags(counted) == []
 
 
-def test_a_name_is_never_given_twice(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    refresh(settings, "first")
-    ingest(settings, "a", "a wolf")
+def test_a_name_is_never_given_twice(counted: Settings) -> None:
+    refresh(counted, "first")
+    ingest(counted, "a", "a wolf")
     with raises("release-name-used"):
-        refresh(settings, "first")
-    assert refresh(settings) == today()
-    delete_release(LanceStore(settings.lance_dir), today())
-    assert list_tags(settings) == ["first"]
-    assert refresh(settings) == f"{today()}.2"
+        refresh(counted, "first")
+    assert refresh(counted) == today()
+    delete_release(LanceStore(counted.lance_dir), today())
+    assert list_tags(counted) == ["first"]
+    assert refresh(counted) == f"{today()}.2"
 
 
-def test_a_run_that_is_repeated_finds_its_own_release(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    assert refresh(settings, "first") == refresh(settings, "first") == "first"
+def test_a_run_that_is_repeated_finds_its_own_release(counted: Settings) -> None:
+    assert refresh(counted, "first") == refresh(counted, "first") == "first"
 
 
-def test_another_name_for_the_same_content_is_refused(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    refresh(settings)
+def test_another_name_for_the_same_content_is_refused(counted: Settings) -> None:
+    refresh(counted)
     with pytest.raises(LaionError, match=f"nothing has changed since {today()}, so there is no"):
-        refresh(settings, "paper")
+        refresh(counted, "paper")
 
 
-def test_what_a_cut_off_release_left_goes_and_the_tags_of_others_stay(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    first = refresh(settings)
-    ingest(settings, "a", "a wolf")
-    second = refresh(settings)
+def test_what_a_cut_off_release_left_goes_and_the_tags_of_others_stay(counted: Settings) -> None:
+    first = refresh(counted)
+    ingest(counted, "a", "a wolf")
+    second = refresh(counted)
     # As if it had died before its last tag; and somebody has a tag of that name elsewhere.
-    table(settings, "images").tags.delete(second)
-    counts = table(settings, "entity_counts")
+    table(counted, "images").tags.delete(second)
+    counts = table(counted, "entity_counts")
     counts.tags.update(second, 1)
-    ingest(settings, "a", "a lemur")
+    ingest(counted, "a", "a lemur")
 
-    third = refresh(settings)
+    third = refresh(counted)
 
     assert third == f"{first}.3"
-    assert set(table(settings, "domain_counts").tags.list()) == {first, third}
+    assert set(table(counted, "domain_counts").tags.list()) == {first, third}
     assert counts.tags.list()[second]["version"] == 1
 
 
-def test_what_a_cut_off_deletion_left_goes(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    first = refresh(settings)
-    delete_release(LanceStore(settings.lance_dir), first)
-    counts = table(settings, "domain_counts")
+def test_what_a_cut_off_deletion_left_goes(counted: Settings) -> None:
+    first = refresh(counted)
+    delete_release(LanceStore(counted.lance_dir), first)
+    counts = table(counted, "domain_counts")
     counts.tags.create(first, counts.version)
-    ingest(settings, "a", "a wolf")
-    second = refresh(settings)
+    ingest(counted, "a", "a wolf")
+    second = refresh(counted)
     assert set(counts.tags.list()) == {second}
     with pytest.raises(LaionError, match=rf"no release '{first}', it was deleted at 20.* UTC; the"):
-        find_release(LanceStore(settings.lance_dir), first)
+        find_release(LanceStore(counted.lance_dir), first)
 
 
-def test_a_release_of_which_a_table_is_lost_is_made_again(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    first = refresh(settings)
-    shutil.rmtree(settings.lance_dir / "domain_counts.lance")
-    assert list_tags(settings) == []
-    assert refresh(settings) == f"{first}.2"
-    assert list_tags(settings) == [f"{first}.2"]
+def test_a_release_of_which_a_table_is_lost_is_made_again(counted: Settings) -> None:
+    first = refresh(counted)
+    shutil.rmtree(counted.lance_dir / "domain_counts.lance")
+    assert list_tags(counted) == []
+    assert refresh(counted) == f"{first}.2"
+    assert list_tags(counted) == [f"{first}.2"]
 
 
-def test_a_release_outlives_a_table_that_becomes_empty(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    first = refresh(settings)
+def test_a_release_outlives_a_table_that_becomes_empty(counted: Settings) -> None:
+    first = refresh(counted)
 
-    ingest(settings, "a", "")
-    second = refresh(settings)
-    assert list_tags(settings) == [second, first]
+    ingest(counted, "a", "")
+    second = refresh(counted)
+    assert list_tags(counted) == [second, first]
     for name in TABLES:
-        assert set(table(settings, name).tags.list()) == {first, second}
-    assert find_release(LanceStore(settings.lance_dir), first).row_counts["images"] == 1
+        assert set(table(counted, name).tags.list()) == {first, second}
+    assert find_release(LanceStore(counted.lance_dir), first).row_counts["images"] == 1
 
-    ingest(settings, "a", "a wolf")
-    third = refresh(settings)
-    assert list_tags(settings) == [third, second, first]
-    assert open_search(LanceStore(settings.lance_dir), first).find("fox").total == 1
+    ingest(counted, "a", "a wolf")
+    third = refresh(counted)
+    assert list_tags(counted) == [third, second, first]
+    assert open_search(LanceStore(counted.lance_dir), first).find("fox").total == 1
 
 
-def test_versions_of_an_empty_table_are_cleaned_up(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    ingest(settings, "a", "")
-    count(settings)
-    assert publish(settings, keep_days=0).cleaning.version_count > 1
-    assert len(table(settings, "images").versions()) <= 2
+def test_versions_of_an_empty_table_are_cleaned_up(counted: Settings) -> None:
+    ingest(counted, "a", "")
+    count(counted)
+    assert publish(counted, keep_days=0).cleaning.version_count > 1
+    assert len(table(counted, "images").versions()) <= 2
 
 
 def test_a_first_release_without_a_good_row_is_found(settings: Settings) -> None:
@@ -269,14 +272,13 @@ def test_a_first_release_without_names_is_found(settings: Settings) -> None:
     assert table(settings, "entity_counts").count_rows() == 0
 
 
-def test_a_deleted_release_is_known_by_an_empty_table(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    first = refresh(settings)
-    ingest(settings, "a", "")
-    refresh(settings)
-    delete_release(LanceStore(settings.lance_dir), first)
+def test_a_deleted_release_is_known_by_an_empty_table(counted: Settings) -> None:
+    first = refresh(counted)
+    ingest(counted, "a", "")
+    refresh(counted)
+    delete_release(LanceStore(counted.lance_dir), first)
     with pytest.raises(LaionError, match=f"no release '{first}', it was deleted at"):
-        find_release(LanceStore(settings.lance_dir), first)
+        find_release(LanceStore(counted.lance_dir), first)
 
 
 ODD_NAMES = {
@@ -315,10 +317,9 @@ def test_a_release_needs_nothing_beside_the_data_folder(settings: Settings) -> N
     assert list_tags(inside) == [tag]
 
 
-def test_a_tag_has_what_lance_writes_itself(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    tag = refresh(settings)
-    images = table(settings, "images")
+def test_a_tag_has_what_lance_writes_itself(counted: Settings) -> None:
+    tag = refresh(counted)
+    images = table(counted, "images")
     images.tags.create("mine", images.version)
     ours, theirs = images.tags.list()[tag], images.tags.list()["mine"]
     assert ours.keys() == theirs.keys()
@@ -328,16 +329,15 @@ def test_a_tag_has_what_lance_writes_itself(settings: Settings) -> None:
     assert abs(theirs["created_at"] - ours["created_at"]) < timedelta(days=1)
 
 
-def test_tags_of_others_are_no_releases_and_stay(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    tag = refresh(settings)
-    images = table(settings, "images")
+def test_tags_of_others_are_no_releases_and_stay(counted: Settings) -> None:
+    tag = refresh(counted)
+    images = table(counted, "images")
     images.tags.create("mine", images.version)
-    ingest(settings, "a", "a wolf")
-    refresh(settings)
-    assert list_tags(settings) == [f"{tag}.2", tag]
+    ingest(counted, "a", "a wolf")
+    refresh(counted)
+    assert list_tags(counted) == [f"{tag}.2", tag]
     with raises("release-unknown"):
-        find_release(LanceStore(settings.lance_dir), "mine")
+        find_release(LanceStore(counted.lance_dir), "mine")
     assert "mine" in images.tags.list()
 
 
@@ -379,14 +379,13 @@ def test_who_holds_a_release_reads_the_same_whatever_is_replaced_and_cleaned(
     assert open_search(LanceStore(settings.lance_dir)).find("lemur").total == 3
 
 
-def test_versions_stay_for_the_days_that_are_set(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    refresh(settings)
-    before = len(table(settings, "images").versions())
-    ingest(settings, "a", "a wolf")
-    count(settings)
-    assert publish(settings, keep_days=1).cleaning.version_count == 0
-    assert len(table(settings, "images").versions()) > before
+def test_versions_stay_for_the_days_that_are_set(counted: Settings) -> None:
+    refresh(counted)
+    before = len(table(counted, "images").versions())
+    ingest(counted, "a", "a wolf")
+    count(counted)
+    assert publish(counted, keep_days=1).cleaning.version_count == 0
+    assert len(table(counted, "images").versions()) > before
 
 
 def test_a_deleted_release_frees_its_data(settings: Settings) -> None:
@@ -470,11 +469,10 @@ def test_the_difference_of_two_releases(settings: Settings, write_sheet: WriteSh
     assert [change.name for change in back.names.fallers] == ["Fox"]
 
 
-def test_a_column_without_any_value_is_indexed_too(settings: Settings) -> None:
+def test_a_column_without_any_value_is_indexed_too(counted: Settings) -> None:
     # `aesthetic` and `height` are in none of these files.
-    ingest(settings, "a", "a fox")
-    tag = refresh(settings)
-    found = open_search(LanceStore(settings.lance_dir), tag).find(
+    tag = refresh(counted)
+    found = open_search(LanceStore(counted.lance_dir), tag).find(
         "fox", only=SearchFilter(min_aesthetic=0)
     )
     assert found.total == 0
@@ -510,16 +508,15 @@ def test_rows_written_since_the_release_are_found_once_in_the_newest_version(
     assert open_search(LanceStore(settings.lance_dir)).find("fox").release == tag
 
 
-def test_a_load_that_is_not_in_lance_is_not_released(settings: Settings) -> None:
-    ingest(settings, "a", "a fox")
-    tag = refresh(settings)
-    load(settings, "a", settings.data_dir / "shards" / "a.parquet")
-    count(settings)
+def test_a_load_that_is_not_in_lance_is_not_released(counted: Settings) -> None:
+    tag = refresh(counted)
+    load(counted, "a", counted.data_dir / "shards" / "a.parquet")
+    count(counted)
     with pytest.raises(LaionError, match="DuckDB and Lance differ for 1 shards, the first is a"):
-        publish(settings)
-    assert list_tags(settings) == [tag]
-    copy(settings, "a")
-    assert publish(settings).is_new is False
+        publish(counted)
+    assert list_tags(counted) == [tag]
+    copy(counted, "a")
+    assert publish(counted).is_new is False
 
 
 def test_a_record_from_before_samples_were_marked_can_be_read(settings: Settings) -> None:
