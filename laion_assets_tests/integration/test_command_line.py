@@ -156,11 +156,11 @@ def heeded_signals() -> Iterator[None]:
 
     There Dagster lets this process ignore SIGTERM too, after a run.
     """
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    end = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
-    for number, handler in previous.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, end)
 
 
 @pytest.mark.usefixtures("heeded_signals")
