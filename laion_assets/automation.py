@@ -81,6 +81,7 @@ def build_daily_refresh(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefi
 
 
 def build_discover_shards(
+    add_pictures: dg.UnresolvedAssetJobDefinition,
     refresh: dg.UnresolvedAssetJobDefinition,
     kinds: Iterable[str],
     interval_s: int = DISCOVERY_INTERVAL_S,
@@ -94,7 +95,7 @@ def build_discover_shards(
 
     @dg.sensor(
         name=SENSOR_NAME,
-        jobs=[INGEST_SHARDS, ADD_PICTURES, refresh],
+        jobs=[INGEST_SHARDS, add_pictures, refresh],
         minimum_interval_seconds=interval_s,
         description=(
             "Looks for new and changed shards, in folders every 15 seconds, on servers every two "

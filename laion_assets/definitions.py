@@ -87,6 +87,7 @@ def build_defs(
     clean_history = build_clean_history(
         {ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key}.union(*(c.check_keys for c in asset_checks))
     )
+    add_pictures = build_add_pictures(is_computing=is_computing)
     return dg.Definitions(
         assets=[
             SOURCE_SHARDS,
@@ -105,13 +106,13 @@ def build_defs(
         asset_checks=asset_checks,
         jobs=[
             INGEST_SHARDS,
-            build_add_pictures(is_computing=is_computing),
+            add_pictures,
             refresh_counts,
             clean_history,
         ],
         schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
         sensors=[
-            build_discover_shards(refresh_counts, kinds, discovery_interval_s),
+            build_discover_shards(add_pictures, refresh_counts, kinds, discovery_interval_s),
             *_build_alarms(settings),
         ],
         resources=build_resources(settings),
