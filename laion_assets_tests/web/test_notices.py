@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from laion_assets.web.pages import PAGES
-from laion_assets.web.responses import ComparePage, ImagePage, Images, LookupPage
+from laion_assets.web.responses import ComparePage, ImagePage, Images, LookupPage, PictureSearchPage
 from laion_assets.web.visit import Page
 from laion_assets_tests.web.conftest import Released
 from laion_assets_tests.web.site import Site
@@ -30,7 +30,8 @@ def is_allowed(robots: str, path: str) -> bool:
 def test_robots_leave_out_every_page_that_has_captions(site: Site, page: Page) -> None:
     robots = site.get("/robots.txt").text
     # A comparison has none, but there are as many as there are questions.
-    has_captions = issubclass(page.answer, Images | ImagePage | LookupPage | ComparePage)
+    kinds = Images | ImagePage | LookupPage | ComparePage | PictureSearchPage
+    has_captions = issubclass(page.answer, kinds)
     path = page.write_path(dict.fromkeys(re.findall(r"{(\w+)", page.path), "some"))
 
     for address in (path, f"{path}.json", f"{path}?release=1"):

@@ -48,6 +48,7 @@ from laion_assets_tests.web.site import Site, run_site
 ADDRESSES = {
     "home": "/index",
     "search": "/search?q=fox",
+    "picture": "/search/picture",
     "image": "/images/beta/3",
     "domains": "/domains",
     "domain": "/domains/zoo.test",
