@@ -43,6 +43,8 @@ INTEGERS = ("image_id", "row_index")
 CODED = ("domain", "shard")
 # Texts by which the matches are counted; not of hits, so they are read when first asked for.
 COUNTED = ("domain", "registered_domain", "shard", "license", "nsfw", "language")
+# A picture has a hash, which is quicker read than the picture itself.
+HASH = "picture_sha256"
 # A column that no table has: the smaller of width and height.
 SIDE = "shorter_side"
 # The number that stands for the text of a row that has none.
@@ -82,6 +84,7 @@ class RowValues:
         self._starts[[f.fragment_id for f in fragments]] = np.cumsum([0, *sizes])[:-1]
         self._floats: dict[str, Numbers] = {}
         self._others: dict[str, Numbers] = {}
+        self._pictured: Numbers | None = None
         self._texts: dict[str, Sequence[str | None]] = {}
         # Lance counts the rows that are left, we those that were written.
         self._is_whole = not any(fragment.num_deletions for fragment in fragments)
@@ -149,8 +152,12 @@ class RowValues:
 
     def have_pictures(self, rows: Numbers) -> list[bool]:
         """Returns for each row id whether the table has the picture itself."""
-        # A picture has a hash, which is quicker read.
-        return self._have("picture_sha256", rows)
+        if HASH not in self._dataset.schema.names or not len(rows):
+            return [False] * len(rows)
+        if self._row_count > MAX_KEPT_ROWS:
+            return self._have(HASH, rows)
+        flags: list[bool] = self._keep_pictured()[self._positions(rows)].tolist()
+        return flags
 
     def have_vectors(self, rows: Numbers) -> list[bool]:
         """Returns for each row id whether it has a vector; for the rows of a page."""
@@ -167,6 +174,20 @@ class RowValues:
         is_there = scanned[column].is_valid().to_pylist()
         found = dict(zip(scanned["_rowid"].to_pylist(), is_there, strict=True))
         return [found[row] for row in rows.tolist()]
+
+    def _keep_pictured(self) -> Numbers:
+        """Returns by position whether a row has a picture, and keeps it: a byte a row."""
+        import numpy as np
+
+        if self._pictured is None:
+            # Two threads may both do it, to the same end.
+            found = self._dataset.scanner(
+                columns=[], filter=f"{HASH} IS NOT NULL", with_row_id=True
+            ).to_table()
+            pictured = np.zeros(self._row_count, np.bool_)
+            pictured[self._positions(found["_rowid"].to_numpy())] = True
+            self._pictured = pictured
+        return self._pictured
 
     def _read_kept(self, positions: Numbers) -> list[Mapping[str, Any]]:
         columns: dict[str, list[Any]] = {}
