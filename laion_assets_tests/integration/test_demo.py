@@ -16,7 +16,7 @@ from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_r
 def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
     folder = shell.data_dir / "shards"
     shell.variables["LAION_SHARDS"] = str(folder / "*.parquet")
-    spec = SampleSpec(shard_count=2, rows_per_shard=100, has_pictures=True)
+    spec = SampleSpec(shard_count=1, rows_per_shard=100, has_pictures=True)
     found = []
     for _ in range(2):
         write_sample_shards(folder, ["Claude Monet"], spec)
@@ -24,7 +24,7 @@ def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
         assert result.returncode == 0, result.stderr
         found.append(count_rows(shell.settings))
     assert found[0] == found[1]
-    assert len(found[0][0]) == 2
+    assert len(found[0][0]) == 1
     assert len(lance.dataset(shell.settings.lance_dir / "images.lance").tags.list()) == 1
 
 
