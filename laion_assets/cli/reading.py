@@ -97,7 +97,7 @@ def search(
     """Searches the captions of a release for all words of QUERY, or a "quoted phrase".
 
     QUERY may also have -word, one OR other, begin* and site:example.org. By meaning, it is a
-    description of a picture; that, and --picture, need LAION_ENCODER.
+    description of a picture; that, and --picture, need LAION_ENCODER (not for the demo's pictures).
     """
     if release and is_newest:
         raise click.UsageError("give one of --release and --newest")
@@ -122,7 +122,7 @@ def search(
         LanceStore(settings.lance_dir),
         release,
         is_newest=is_newest,
-        encoder=_open_encoder(settings) if _needs_encoder(query, ways) else None,
+        encoder=_open_encoder(settings, release) if _needs_encoder(query, ways) else None,
     )
     answer = search.find(
         query,
@@ -171,13 +171,20 @@ def _needs_encoder(query: str | None, ways: Mapping[str, Any]) -> bool:
     return ways["picture"] is not None or (query is not None and ways["by"] != "words")
 
 
-def _open_encoder(settings: Settings) -> Encoder | None:
-    """Returns the encoder, if one is set."""
-    if settings.encoder is None:
-        return None
-    from laion_assets.embeddings.encoder import open_encoder
+def _open_encoder(settings: Settings, release: str | None) -> Encoder | None:
+    """Returns the encoder that is set; without one the demo's, if that made the vectors."""
+    from laion_assets.embeddings.encoder import find_missing_library, open_encoder
+    from laion_assets.embeddings.model_files import DEMO, find_files
+    from laion_assets.releases.catalog import find_release, newest_release
 
-    return open_encoder(settings.encoder, settings.hub_endpoint)
+    if settings.encoder is not None:
+        return open_encoder(settings.encoder, settings.hub_endpoint)
+    store = LanceStore(settings.lance_dir)
+    manifest = newest_release(store) if release is None else find_release(store, release)
+    digest = manifest and manifest.vectors and manifest.vectors.encoder_digest
+    if not digest or find_missing_library() or find_files(DEMO).digest() != digest:
+        return None
+    return open_encoder(DEMO)
 
 
 # Its web server heeds signals itself, and lets visitors finish.
@@ -201,5 +208,5 @@ def serve(
     from laion_assets.web.server import serve as run
 
     settings = load_settings()
-    shelf = Shelf(LanceStore(settings.lance_dir), release, _open_encoder(settings))
+    shelf = Shelf(LanceStore(settings.lance_dir), release, _open_encoder(settings, release))
     run(shelf, host, port, public_url, write_visit if access_log else None)

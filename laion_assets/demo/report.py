@@ -53,6 +53,7 @@ def print_report(settings: Settings) -> None:
         f"  {program} serve       opens the search page at http://127.0.0.1:8000",
         f"  {' ' * (len(program) + 12)}and pictures at http://127.0.0.1:8000/search?q=red+boat",
         f"  {program} search 'red boat'",
+        *([f"  {program} search 'red boat at sunset' --by meaning"] if vectors else []),
         f"  {program} status",
     )
     console = Console()

@@ -82,6 +82,14 @@ def test_search_answers_with_all_words_or_with_a_phrase(demo: Shell) -> None:
     assert "sherlock holmes" in phrase.stdout.lower()
 
 
+def test_the_pictures_of_the_demo_are_found_by_meaning_with_no_encoder_set(demo: Shell) -> None:
+    found = demo.run("laion", "search", "red boat at sunset", "--by", "meaning", "--limit", "5")
+    assert found.returncode == 0, found.stderr
+    captions = [part.splitlines()[0] for part in found.stdout.split("\n\n")[1:]]
+    assert len(captions) == 5
+    assert all("boat" in caption.lower() for caption in captions), captions
+
+
 def test_a_name_has_as_many_hits_as_images(demo: Shell) -> None:
     """The bundled names have none of the characters that Lance and FTS5 fold differently."""
     search = open_search(LanceStore(demo.settings.lance_dir))
