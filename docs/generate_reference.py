@@ -90,6 +90,7 @@ METADATA: dict[str, dict[str, str]] = {
         "fragments": "Fragments written.",
         "bytes": "Bytes written.",
         "sha256": "SHA-256 of the file behind the rows.",
+        "own_columns": "Columns added by hand that are NULL now, and in how many rows; or none.",
     },
     "pictures": {
         "lance_version": "Version of the Lance table with this commit.",
@@ -117,6 +118,11 @@ METADATA: dict[str, dict[str, str]] = {
         "bytes": "Size of the files with the new column.",
         "made_from": "SHA-256 of the shard's file and of its file of vectors, the rules, and the "
         "encoder.",
+    },
+    "declared_columns": {
+        "columns_made": "Columns that this run made; the others were as they are declared.",
+        "declared": "The columns: rows with a value, what was odd, what they were made from.",
+        "bytes": "Size of the files with these columns.",
     },
     "domain_counts": {
         "top_domains": "The domains with the most images.",
@@ -165,6 +171,8 @@ METADATA: dict[str, dict[str, str]] = {
         "vector_index": "The index of the vectors. Fewer than 4,096 need none.",
         "vector_nprobes": "Partitions of the index that a search looks into at least.",
         "vector_recall_at_10": "Share of the ten nearest vectors that a search finds, of 200 rows.",
+        "columns_behind": "Declared columns that some shards in it lack.",
+        "declared": "The declared columns.",
         "versions_removed": "Old Lance versions removed by the clean-up.",
         "freed_bytes": "Disk space freed by the clean-up.",
         "fragments_saved": "Small fragments joined.",

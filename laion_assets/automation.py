@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from laion_assets.curation.resource import CurationFile
 from laion_assets.images.checks import MOSTLY_ACCEPTED, ROWS_ACCOUNTED
 from laion_assets.orchestration.dead_runs import end_dead_runs
 from laion_assets.partitions import SHARDS
@@ -39,20 +40,24 @@ TABLE_CHECKS = (
 INGEST_SHARDS = dg.define_asset_job(
     INGEST_NAME,
     # A list of strings would be parsed, which imports 0.1 s of grammar into every process.
-    selection=dg.AssetSelection.assets("raw_shards", "images", "lance_images", "embeddings")
+    selection=dg.AssetSelection.assets(
+        "raw_shards", "images", "lance_images", "embeddings", "declared_columns"
+    )
     - TABLE_CHECKS,
-    description="Brings one shard from its source to Lance, with the vectors that it has.",
+    description="Brings one shard from its source to Lance, with the vectors that it has and the "
+    "columns that are declared.",
 )
 
 
 def build_add_pictures(*, is_computing: bool) -> dg.UnresolvedAssetJobDefinition:
     """Returns the job that adds pictures, and their vectors if these are computed."""
-    assets = ("pictures", "embeddings") if is_computing else ("pictures",)
+    vectors = ("embeddings",) if is_computing else ()
     return dg.define_asset_job(
         PICTURES_NAME,
-        selection=dg.AssetSelection.assets(*assets) - TABLE_CHECKS,
+        # Declared columns may read what is known of pictures.
+        selection=dg.AssetSelection.assets("pictures", *vectors, "declared_columns") - TABLE_CHECKS,
         description="Adds the pictures of one shard to its rows in Lance, and the vectors that "
-        "are computed.",
+        "are computed from them.",
     )
 
 
@@ -111,8 +116,11 @@ def build_discover_shards(
         picture_rules: PictureRules,
         warehouse: Warehouse,
         lance_store: LanceResource,
+        curation_file: CurationFile,
     ) -> dg.SensorResult:
+        from laion_assets.curation.curation_file import CurationError
         from laion_assets.errors import DatabaseBusyError
+        from laion_assets.runs.due import Wishes
         from laion_assets.runs.status import find_unread_lists
 
         instance = context.instance
@@ -129,10 +137,20 @@ def build_discover_shards(
                 shards.store,
                 (warehouse, lance_store),
                 kinds,
-                is_embedding=shards.is_bringing_vectors,
-                is_picturing=picture_rules.mode != "none",
+                wishes=Wishes(
+                    is_embedding=shards.is_bringing_vectors,
+                    is_picturing=picture_rules.mode != "none",
+                    curation=curation_file.read(),
+                ),
             )
         except DatabaseBusyError as error:
+            return dg.SensorResult(
+                skip_reason=f"{error}; looks again by itself",
+                dynamic_partitions_requests=additions,
+                cursor=memory.write(),
+            )
+        except CurationError as error:
+            # No run could read it either.
             return dg.SensorResult(
                 skip_reason=f"{error}; looks again by itself",
                 dynamic_partitions_requests=additions,

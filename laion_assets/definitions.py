@@ -17,6 +17,8 @@ from laion_assets.counts.checks import build_checks, counts_add_up, site_counts_
 from laion_assets.counts.domain_counts import domain_counts
 from laion_assets.counts.entity_counts import build_entity_counts_asset
 from laion_assets.counts.site_counts import site_counts
+from laion_assets.curation.resource import CurationFile
+from laion_assets.declared_columns.asset import declared_columns
 from laion_assets.embeddings.asset import build_embeddings_asset
 from laion_assets.embeddings.checks import vectors_have_unit_length
 from laion_assets.embeddings.resource import EmbeddingRules
@@ -82,6 +84,8 @@ def build_defs(
     """Returns the assets, jobs, schedule, sensor and resources for these settings."""
     kinds = tuple(settings.sheets)
     is_computing = settings.embeddings == "compute"
+    # What is wrong in the file is said when it is read, and not by the first run.
+    CurationFile.build(settings).read()
     refresh_counts = build_refresh_job(kinds)
     asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
     clean_history = build_clean_history(
@@ -96,6 +100,7 @@ def build_defs(
             lance_images,
             pictures,
             build_embeddings_asset(is_computing=is_computing),
+            declared_columns,
             domain_counts,
             site_counts,
             *(build_names_asset(kind) for kind in kinds),
@@ -136,6 +141,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "warehouse": Warehouse(path=str(settings.database)),
         "picture_rules": PictureRules.build(settings),
         "embedding_rules": EmbeddingRules.build(settings),
+        "curation_file": CurationFile.build(settings),
         "lance_store": LanceResource(path=str(settings.lance_dir)),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
     }

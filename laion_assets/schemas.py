@@ -374,7 +374,12 @@ PICTURES = (
 
 SHARD_COLUMNS = (
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
-    Column("column_set", "VARCHAR", "The asset that writes the columns.", is_required=True),
+    Column(
+        "column_set",
+        "VARCHAR",
+        "The asset that writes the columns; of a declared column `declared.` and its name.",
+        is_required=True,
+    ),
     Column("load_id", "VARCHAR", "The load of the shard that they were written for.", (), True),
     Column("made_from", "VARCHAR", "Names what they were made from, content and rules.", (), True),
     Column("value_count", "BIGINT", "Rows of the shard that have them.", is_required=True),
@@ -415,14 +420,32 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
     """Returns the Arrow schema of a table, as Lance stores it."""
     import pyarrow as pa
 
-    types = {
+    return pa.schema(
+        [pa.field(c.name, arrow_type(c.type), nullable=not c.is_required) for c in columns]
+    )
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Returns the Arrow type of a DuckDB type, as Lance stores it."""
+    import pyarrow as pa
+
+    return {
         "BIGINT": pa.int64(),
         "BLOB": pa.large_binary(),
+        "BOOLEAN": pa.bool_(),
+        "DATE": pa.date32(),
+        "DOUBLE": pa.float64(),
         "FLOAT": pa.float32(),
         "INTEGER": pa.int32(),
+        "SMALLINT": pa.int16(),
+        "TIMESTAMP": pa.timestamp("us"),
+        "TINYINT": pa.int8(),
+        "UBIGINT": pa.uint64(),
+        "UINTEGER": pa.uint32(),
+        "USMALLINT": pa.uint16(),
+        "UTINYINT": pa.uint8(),
         "VARCHAR": pa.string(),
-    }
-    return pa.schema([pa.field(c.name, types[c.type], nullable=not c.is_required) for c in columns])
+    }[name]
 
 
 def vector_schema(dimension: int) -> pa.Schema:

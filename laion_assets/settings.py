@@ -53,6 +53,7 @@ RESERVED_NAMES = frozenset(
         *("arg_dict", "bool", "dict", "float", "input_arg_dict", "int", "output_arg_dict", "str"),
         "caption_matches",
         "datasette",
+        "declared_columns",
         "domain_counts",
         "embeddings",
         "entity_counts",
@@ -109,6 +110,8 @@ class Settings:
         encoder: what makes vectors of texts and pictures; None: nothing does.
         alert_url: where alarms are sent; None: nowhere. It may hold a password.
         web_ui: where people find Dagster's pages.
+        curation: the file of declared columns, as it was set; None: that of the data folder, which
+            need not be there.
     """
 
     data_dir: Path
@@ -125,6 +128,12 @@ class Settings:
     encoder: str | None = None
     alert_url: str | None = field(default=None, repr=False)
     web_ui: str = "http://127.0.0.1:3000"
+    curation: Path | None = None
+
+    @property
+    def curation_file(self) -> Path:
+        """The file of declared columns."""
+        return self.curation or self.data_dir / "curation.toml"
 
     @property
     def raw_dir(self) -> Path:
@@ -197,6 +206,7 @@ class Settings:
             encoder=encoder,
             alert_url=_unquote(values.get("LAION_ALERT_URL", "")) or None,
             web_ui=(_unquote(values.get("LAION_WEB_UI", "")) or default.web_ui).rstrip("/"),
+            curation=_find_folder(values, "LAION_CURATION"),
         )
 
 
@@ -323,7 +333,7 @@ def find_sheets_dir(home: Path) -> Path:
 
 
 def _find_folder(environ: Mapping[str, str], variable: str) -> Path | None:
-    """Returns an absolute folder; None if the variable is blank or not set."""
+    """Returns an absolute folder or file; None if the variable is blank or not set."""
     folder = environ.get(variable, "").strip()
     return find_home(environ) / Path(folder).expanduser() if folder else None
 
@@ -436,6 +446,11 @@ VARIABLES = (
         "LAION_WEB_UI",
         "Where people find Dagster's web UI, for the links in alarms.",
         "`http://127.0.0.1:3000`",
+    ),
+    Variable(
+        "LAION_CURATION",
+        "A TOML file of columns of your own. See [Columns of your own](../how-to/columns.md).",
+        "`<data dir>/curation.toml`, if it is there",
     ),
     Variable(
         "HF_TOKEN",

@@ -37,6 +37,7 @@ ORDER = (
     "history",
     "partitions",
     "stores",
+    "curation",
     "orchestration",
     "raw_shards",
     "images",
@@ -45,6 +46,7 @@ ORDER = (
     "lance_images",
     "pictures",
     "embeddings",
+    "declared_columns",
     "releases",
     "search",
     "exports",
@@ -59,7 +61,7 @@ ORDER = (
 )
 STAGES = (
     *("raw_shards", "images", "names", "counts", "lance_images", "pictures", "embeddings"),
-    *("releases", "exports"),
+    *("declared_columns", "releases", "exports"),
 )
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from laion_assets import settings as settings_module
 from laion_assets.cli.main import main
+from laion_assets.curation.curation_file import read_curation
 from laion_assets.project import PROJECT_FILES, init_project, set_up_home
 from laion_assets.runs.instance import load_environment
 from laion_assets.settings import (
@@ -125,13 +126,17 @@ def test_the_wheel_has_every_file_of_a_project(tmp_path: Path) -> None:
         assert name in included or str(Path(name).parent) in included
 
 
-def test_the_examples_of_curation_are_valid_toml() -> None:
+def test_the_examples_of_curation_are_valid(tmp_path: Path) -> None:
     text = (REPOSITORY / "data" / "curation.toml").read_text(encoding="utf-8")
     assert tomllib.loads(text) == {}
     lines = (line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))
     examples = "\n".join(line for line in lines if line.startswith("[") or " = " in line)
 
     assert tomllib.loads(examples).keys() == {"keep", "columns", "subsets"}
+    columns = examples[examples.index("[columns.") : examples.index("[keep]")]
+    (tmp_path / "curation.toml").write_text(columns, encoding="utf-8")
+    declared = read_curation(tmp_path / "curation.toml")
+    assert [column.name for column in declared.columns] == ["aspect_ratio", "aesthetic_v3"]
 
 
 def test_a_project_is_written_twice_and_keeps_other_files(tmp_path: Path) -> None:

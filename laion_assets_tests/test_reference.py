@@ -64,6 +64,8 @@ def test_the_metadata_of_every_materialization_is_described(
         jpg=pa.array([paint(1), b"?", None, None, None], pa.binary()),
         img_emb=pa.array([[0.6, 0.8]] * 5, pa.list_(pa.float32())),
     )
+    declared = "[columns.ratio]\nsql = 'width / height'"
+    settings.curation_file.write_text(declared, encoding="utf-8")
     discover_shards(settings, instance)
     defs = build_defs(settings)
     runs = [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from laion_assets.operations.status_report import ReleaseStatus, Status
     from laion_assets.releases.cleanup import Cleaning
     from laion_assets.releases.diff import ReleaseDiff
-    from laion_assets.releases.manifest import Manifest, Record
+    from laion_assets.releases.manifest import Manifest, Record, ReleasedDeclaration
     from laion_assets.runs.backfill import Outcome
     from laion_assets.search.search import SearchAnswer
 
@@ -144,6 +144,8 @@ def _describe_status(status: Status) -> Iterator[str]:
     if status.release:
         for outdated in status.release.outdated:
             yield f"The release has {outdated.describe()}"
+        for gap in status.release.gaps:
+            yield f"In the release, {gap}"
     free = (
         f"{free_bytes / 1e9:,.1f} GB ({what})" for what, free_bytes in status.free_bytes.items()
     )
@@ -255,6 +257,8 @@ def print_manifest(manifest: Manifest) -> None:
         console.print(f"{name + ':':<17}{escape(fact)}", highlight=False, soft_wrap=True)
     for outdated in manifest.outdated:
         console.print(f"It has {escape(outdated.describe())}", highlight=False, soft_wrap=True)
+    for declared in manifest.declared:
+        console.print(escape(_describe_declared(declared)), highlight=False, soft_wrap=True)
     shards = Table(
         "shard", "images", "rejected", "SHA-256 of the file", "sample", "source", box=None
     )
@@ -273,6 +277,15 @@ def print_manifest(manifest: Manifest) -> None:
         console.print(table)
 
 
+def _describe_declared(column: ReleasedDeclaration) -> str:
+    definition = ", ".join(f"{key} = {value!r}" for key, value in column.definition.items())
+    gap = column.describe_gap()
+    return (
+        f"Column {column.column}: {column.value_count:,} values of {column.type}; {definition}"
+        + (f"; {gap}" if gap else "")
+    )
+
+
 def print_diff(diff: ReleaseDiff) -> None:
     """Prints what changed between two releases."""
     console = _open_console()
@@ -287,6 +300,8 @@ def print_diff(diff: ReleaseDiff) -> None:
         ("sheets changed", diff.sheets_changed),
     ):
         say(escape(f"{what}: {len(names)}{': ' if names else ''}{', '.join(names)}"))
+    for moved in diff.columns_changed:
+        say(escape(moved.describe()))
     for what, moves in (("domains", diff.domains), ("names", diff.names)):
         say(f"\n{what} whose count moved: {moves.changed_count:,}")
         for move in (*moves.risers, *moves.fallers):
@@ -373,6 +388,9 @@ def _describe(name: str, outcome: Outcome) -> str:
         )
         if reason := images.get("mostly_rejected_as"):
             facts += f" [yellow]over half of the rows as {reason}[/],"
+        lost = outcome.metadata.get("lance_images", {}).get("own_columns")
+        if lost not in (None, "none"):
+            facts += f" [yellow]{escape(str(lost))}[/],"
     elif release:
         facts = f" release {release['tag']},"
     return f"[green]done[/]   {escape(name)}:{facts} {outcome.duration_s:.1f} s"

@@ -22,7 +22,7 @@ from laion_assets.orchestration.metadata import (
 from laion_assets.partitions import SHARDS
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.schemas import CLEANING_VERSION, IMAGES
-from laion_assets.stores.resources import Warehouse
+from laion_assets.stores.resources import LanceResource, Warehouse
 
 if TYPE_CHECKING:
     from laion_assets.images.load import ShardLoad
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     check_specs=[ROWS_ACCOUNTED, MOSTLY_ACCEPTED],
 )
 def images(
-    context: dg.AssetExecutionContext, shards: ShardSource, warehouse: Warehouse
+    context: dg.AssetExecutionContext,
+    shards: ShardSource,
+    warehouse: Warehouse,
+    lance_store: LanceResource,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
     """The usable rows of the shard, in the DuckDB table `images`.
 
@@ -58,8 +61,11 @@ def images(
     from laion_assets.images.profile import profile_shard
     from laion_assets.images.soundness import account_shard
     from laion_assets.images.space import check_load_space
+    from laion_assets.stores.own_columns import check_table
 
     store, shard = shards.store, context.partition_key
+    # The copy to Lance would fail, and leave the load half done.
+    check_table(lance_store.store)
     with warehouse.database.write() as connection:
         raw = store.read(shard)
         check_load_space(raw, store.path(shard), warehouse.database.path)

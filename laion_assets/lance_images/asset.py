@@ -35,6 +35,9 @@ def lance_images(
     commit = copy_shard(
         warehouse.database, lance_store.store, context.partition_key, context.run.run_id
     )
+    lost = [loss.describe() for loss in commit.losses]
+    for line in lost:
+        context.log.warning(line)
     return dg.MaterializeResult(
         metadata={
             "dagster/partition_row_count": commit.row_count,
@@ -42,5 +45,6 @@ def lance_images(
             "fragments": commit.fragment_count,
             "bytes": commit.data_bytes,
             "sha256": commit.properties["sha256"],
+            "own_columns": "; ".join(lost) or "none",
         },
     )

@@ -6,7 +6,7 @@ has the new rows without them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from laion_assets.schemas import ADDED_COLUMNS, Column
@@ -14,6 +14,7 @@ from laion_assets.stores.column_files import ColumnFiles, ColumnSet, RowSpan, wr
 from laion_assets.stores.columns import NotedColumns
 from laion_assets.stores.database import open_engine
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.own_columns import Loss, is_portable, list_own
 from laion_assets.stores.shard_fragments import find_fragments, find_fragments_with, select_shards
 from laion_assets.stores.sql import load_sql
 
@@ -39,13 +40,22 @@ class Carrier:
         shard: partition key.
         load_id: of the load that is copied.
         run_id: the Dagster run, for provenance.
+        declared: the columns that are declared; they are made again, so they stay behind.
     """
 
-    def __init__(self, store: LanceStore, shard: str, load_id: str, run_id: str) -> None:
-        self._store, self._shard = store, shard
+    def __init__(
+        self,
+        store: LanceStore,
+        shard: str,
+        load_id: str,
+        run_id: str,
+        declared: Collection[str] = (),
+    ) -> None:
+        self._store, self._shard, self._declared = store, shard, declared
         self._load_id, self._run_id = load_id, run_id
         self._ids: list[pa.RecordBatch] = []
         self.notes: list[NotedColumns] = []
+        self.losses: list[Loss] = []
 
     def see(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Takes note of new rows, in their order; returns them."""
@@ -53,7 +63,11 @@ class Carrier:
         return batch
 
     def extend(self, fragments: list[FragmentMetadata]) -> None:
-        """Adds files of the columns to the new fragments, and a note of each set to `notes`."""
+        """Adds files of the columns to the new fragments, and a note of each set to `notes`.
+
+        Columns that somebody added by hand come along as well; `losses` says of which rows they
+        are NULL now.
+        """
         dataset = self._store.open("images")
         old = find_fragments(dataset, self._shard)
         for name, columns in ADDED_COLUMNS.items():
@@ -67,6 +81,35 @@ class Carrier:
             for fragment, file in zip(fragments, files.install(self._store, dataset), strict=True):
                 fragment.files.append(file)
             self.notes.append(self._note(files))
+        for field in list_own(dataset.schema, self._declared):
+            self._extend_own(dataset, old, fragments, field)
+
+    def _extend_own(
+        self,
+        dataset: lance.LanceDataset,
+        old: Sequence[int],
+        fragments: list[FragmentMetadata],
+        field: pa.Field,
+    ) -> None:
+        import pyarrow as pa
+
+        schema = pa.schema([field])
+        total = sum(fragment.physical_rows for fragment in fragments)
+        can_come = is_portable(field.type)
+        if not total or (can_come and not find_fragments_with(dataset, [field.name])):
+            return
+        lost = total
+        if can_come and _has_values(dataset, old, schema):
+            addresses = self._match(dataset, old)
+            lost = addresses.null_count
+            if lost < total:
+                columns = ColumnSet(f"own-{field.name}", schema)
+                files = self._write(dataset, columns, fragments, addresses)
+                installed = files.install(self._store, dataset)
+                for fragment, file in zip(fragments, installed, strict=True):
+                    fragment.files.append(file)
+        if lost:
+            self.losses.append(Loss(field.name, lost, total))
 
     def _match(self, dataset: lance.LanceDataset, old: Sequence[int]) -> pa.Array:
         """Returns for each new row the address of the old one, NULL if there is none."""

@@ -12,8 +12,9 @@ from laion_assets.lance_images.caption_words import CaptionWords
 from laion_assets.lance_images.carry import CARRIED, Carrier
 from laion_assets.lance_images.indices import index_captions, update_columns
 from laion_assets.lance_images.table import Commit, replace_shard
-from laion_assets.schemas import ADDED_COLUMNS, LANCE_IMAGES, arrow_schema
+from laion_assets.schemas import LANCE_IMAGES, arrow_schema
 from laion_assets.stores.columns import (
+    DECLARED,
     ENCODER_MARK,
     ColumnOrder,
     Compute,
@@ -22,7 +23,7 @@ from laion_assets.stores.columns import (
     NotedColumns,
     add_columns,
     do_nothing,
-    forget_columns,
+    forget_shard,
     note_columns,
     read_notes,
 )
@@ -30,6 +31,7 @@ from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import check_space, estimate_copy
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import migrate_lance
+from laion_assets.stores.own_columns import check_table
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -69,12 +71,14 @@ def copy_shard(database: Database, store: LanceStore, shard: str, run_id: str) -
     Raises:
         StaleTableError: DuckDB does not have the shard.
         DiskSpaceError: the disk has no room for it.
+        LaionError: somebody changed the columns of the table so that it cannot take the rows.
     """
     if store.ensure("images", arrow_schema(LANCE_IMAGES)):
         # From the start, so that a search before the first release has the same rules.
         index_captions(store.open("images"))
     migrate_lance(store)
     update_columns(store)
+    check_table(store)
     schema = _written_schema(store.open("images"))
     with store.lock_shard(shard):
         load_id, commit, carried = _copy(database, store, shard, run_id, schema)
@@ -181,7 +185,8 @@ def _copy(
         total = sum(count for _, count in counts)
         needed = estimate_copy(database.path, image_count, total)
         check_space(store.folder, needed, f"copying shard {shard!r} to Lance")
-        carrier = Carrier(store, shard, load_id, run_id)
+        declared = _list_declared(connection)
+        carrier = Carrier(store, shard, load_id, run_id, declared)
         with stream(connection, load_sql("lance_images/select_images"), {"shard": shard}) as reader:
             words = CaptionWords()
             # DuckDB calls every column nullable; the values are the same.
@@ -203,7 +208,13 @@ def _copy(
                 },
                 extend=carrier.extend,
             )
-    return load_id, commit, carrier.notes
+    return load_id, replace(commit, losses=tuple(carrier.losses)), carrier.notes
+
+
+def _list_declared(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Returns the columns that are declared, which are made again for each load."""
+    sets = {note.column_set for note in read_notes(connection)}
+    return {name.removeprefix(DECLARED) for name in sets if name.startswith(DECLARED)}
 
 
 def _note_carried(
@@ -218,8 +229,7 @@ def _note_carried(
     of the same file.
     """
     known = {note.column_set: note for note in read_notes(connection) if note.shard == shard}
-    for name in ADDED_COLUMNS:
-        forget_columns(connection, shard, name)
+    forget_shard(connection, shard)
     for note in carried:
         before = known.get(note.column_set)
         if before and before.lance_version is not None and before.digest == note.digest:

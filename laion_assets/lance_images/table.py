@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.errors import StaleTableError
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.own_columns import Loss
 from laion_assets.stores.shard_fragments import find_fragments, select_shards
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Commit:
         fragment_count: fragments that hold them.
         data_bytes: size of their files.
         properties: what the commit says of itself.
+        losses: what it leaves NULL in columns that somebody added by hand.
     """
 
     version: int
@@ -48,6 +50,7 @@ class Commit:
     fragment_count: int
     data_bytes: int
     properties: Mapping[str, str]
+    losses: tuple[Loss, ...] = ()
 
 
 def replace_shard(

@@ -57,6 +57,7 @@ class ReleaseStatus(Record):
         lance_version: the tagged version of `images`.
         sample_count: shards in it whose rows are invented.
         outdated: shards whose present load it does not have, because Lance did not.
+        gaps: declared columns that it does not have of every shard, a line each.
     """
 
     release: str
@@ -66,6 +67,7 @@ class ReleaseStatus(Record):
     lance_version: int
     sample_count: int
     outdated: tuple[OutdatedShard, ...]
+    gaps: tuple[str, ...] = ()
 
 
 class ListStatus(Record):
@@ -206,6 +208,7 @@ def _read_release(settings: Settings) -> ReleaseStatus | None:
         lance_version=newest.lance_versions["images"],
         sample_count=newest.sample_count,
         outdated=newest.outdated,
+        gaps=tuple(gap for column in newest.declared if (gap := column.describe_gap())),
     )
 
 

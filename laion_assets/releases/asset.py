@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from laion_assets.curation.resource import CurationFile
 from laion_assets.orchestration.assets import laion_asset
 from laion_assets.orchestration.metadata import DAILY, show_table
 from laion_assets.orchestration.overtaken import is_overtaken, warn_overtaken
@@ -42,6 +43,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
             "lance_images",
             "pictures",
             "embeddings",
+            "declared_columns",
             "domain_counts",
             "site_counts",
             "entity_counts",
@@ -57,6 +59,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         config: ReleaseConfig,
         warehouse: Warehouse,
         lance_store: LanceResource,
+        curation_file: CurationFile,
     ) -> Iterator[dg.MaterializeResult[None]]:
         """One tag for a version of the Lance tables `images` and those of the counts.
 
@@ -67,6 +70,8 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         is released, and the next refresh does it.
         A shard whose copy to Lance failed holds nothing back: the release has the rows that the
         one before had of it, or none, and says so.
+        A declared column that a shard lacks holds nothing back either, and the record names the
+        shard. Columns that are declared no more are dropped.
         If nothing changed, the release before stays the newest. `laion release show` prints the
         record of it.
 
@@ -78,7 +83,9 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         from laion_assets.errors import StaleTableError
         from laion_assets.releases.publish import ReleaseOrder, publish_release
 
-        order = ReleaseOrder(context.run.run_id, config.name, config.keep_days)
+        order = ReleaseOrder(
+            context.run.run_id, config.name, config.keep_days, curation=curation_file.read()
+        )
         stores = warehouse.database, lance_store.store
         try:
             published = publish_release(*stores, kinds, order)
@@ -87,6 +94,9 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
                 warn_overtaken()
                 return
             published = publish_release(*stores, kinds, replace(order, is_partial=True))
+        for column in published.manifest.declared:
+            if gap := column.describe_gap():
+                context.log.warning(gap)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(_name_content(published.manifest)),
             metadata=_describe(published),
@@ -117,6 +127,7 @@ def _describe(published: "Publication") -> dict[str, Any]:
         "pictures": manifest.picture_count,
         "picture_bytes": manifest.picture_bytes,
         **_describe_vectors(manifest.vectors),
+        "columns_behind": sum(bool(column.shards_behind) for column in manifest.declared),
         "versions_removed": published.cleaning.version_count,
         "freed_bytes": published.cleaning.freed_bytes,
         "fragments_saved": published.fragments_saved,
@@ -128,6 +139,13 @@ def _describe(published: "Publication") -> dict[str, Any]:
         "outdated": show_table(
             [shard.model_dump(mode="json") for shard in manifest.outdated[:MAX_SHARDS_SHOWN]],
             ("shard", "is_carried", "sha256", "loaded_at"),
+        ),
+        "declared": show_table(
+            [
+                {**column.model_dump(), "shards_behind": len(column.shards_behind)}
+                for column in manifest.declared
+            ],
+            ("column", "type", "definition", "value_count", "shards_behind"),
         ),
         "sheets_held": show_table(sheets, ("kind", "name_count", "sha256", "location")),
         "made_with": show_table(

@@ -6,16 +6,20 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from laion_assets.curation.curation_file import digest_definition
+from laion_assets.declared_columns.origin import Wanted, find_behind
 from laion_assets.embeddings.add_embeddings import COLUMN_SET
 from laion_assets.embeddings.recall import measure_vectors
 from laion_assets.releases.manifest import (
     Manifest,
     PictureSource,
     ReleasedColumns,
+    ReleasedDeclaration,
     ReleasedVectors,
 )
-from laion_assets.schemas import ADDED_COLUMNS, arrow_schema
+from laion_assets.schemas import ADDED_COLUMNS
 from laion_assets.stores.columns import (
+    DECLARED,
     ENCODER_MARK,
     NotedColumns,
     measure_columns,
@@ -27,6 +31,7 @@ from laion_assets.stores.sql import load_sql
 if TYPE_CHECKING:
     import duckdb
     import lance
+    import pyarrow as pa
 
 PICTURES = "pictures"
 
@@ -51,6 +56,46 @@ def read_columns(
         _describe(_complete(note, dataset), sources.get(note.shard, []))
         for note in read_notes(connection)
         if note.shard in shards
+    )
+
+
+def describe_declared(
+    connection: duckdb.DuckDBPyConnection,
+    dataset: lance.LanceDataset,
+    wanted: Wanted,
+    shards: Collection[str],
+) -> tuple[ReleasedDeclaration, ...]:
+    """Returns what a release says of the declared columns.
+
+    Args:
+        connection: open for reading; it shows the loads that the release has.
+        dataset: the Lance table `images`.
+        wanted: what is declared.
+        shards: those of the release.
+    """
+    notes = read_notes(connection)
+    loads = {
+        shard: load_id
+        for shard, load_id in connection.execute(load_sql("releases/select_load_ids")).fetchall()
+        if shard in shards
+    }
+    behind = find_behind(wanted, notes, loads)
+    types = dict(zip(dataset.schema.names, dataset.schema.types, strict=True))
+    return tuple(
+        ReleasedDeclaration(
+            column=column.name,
+            type=str(types[column.name]) if column.name in types else None,
+            definition=column.describe(),
+            definition_sha256=digest_definition(column),
+            file_digest=wanted.contents.get(column.name),
+            value_count=sum(
+                note.value_count
+                for note in notes
+                if note.column_set == DECLARED + column.name and note.shard in shards
+            ),
+            shards_behind=tuple(s for s in sorted(shards) if column.name in behind.get(s, ())),
+        )
+        for column in wanted.curation.columns
     )
 
 
@@ -89,13 +134,24 @@ def describe_vectors(
 
 
 def _complete(note: NotedColumns, dataset: lance.LanceDataset) -> NotedColumns:
-    if note.lance_version is not None or note.column_set not in ADDED_COLUMNS:
+    if note.lance_version is not None:
         return note
-    schema = arrow_schema(ADDED_COLUMNS[note.column_set])
-    if not set(schema.names) <= set(dataset.schema.names):
+    schema = _find_schema(dataset, note.column_set)
+    if schema is None:
         return replace(note, value_count=0)
     value_count, digest = measure_columns(dataset, note.shard, schema)
     return replace(note, value_count=value_count, digest=digest)
+
+
+def _find_schema(dataset: lance.LanceDataset, column_set: str) -> pa.Schema | None:
+    """Returns the columns of a set as the table has them; None if it lacks one."""
+    import pyarrow as pa
+
+    known = ADDED_COLUMNS.get(column_set)
+    names = [c.name for c in known] if known else [column_set.removeprefix(DECLARED)]
+    if not set(names) <= set(dataset.schema.names):
+        return None
+    return pa.schema([dataset.schema.field(name) for name in names])
 
 
 def _describe(note: NotedColumns, sources: list[PictureSource]) -> ReleasedColumns:

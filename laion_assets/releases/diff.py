@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.manifest import DIGESTED, Manifest, Record
+from laion_assets.stores.columns import DECLARED
 from laion_assets.stores.database import open_engine
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql, quote_identifier
@@ -45,6 +46,27 @@ class Moves(Record):
     fallers: tuple[CountChange, ...]
 
 
+class ColumnChange(Record):
+    """How a declared column changed.
+
+    Attributes:
+        column: its name.
+        what: `added`, `removed`, `defined otherwise`, or `other values`.
+        values_before: rows with a value in the earlier release.
+        values_after: rows with a value in the later one.
+    """
+
+    column: str
+    what: str
+    values_before: int
+    values_after: int
+
+    def describe(self) -> str:
+        """Returns it in one line."""
+        counts = f"{self.values_before:,} -> {self.values_after:,}"
+        return f"column {self.column}: {self.what}, values {counts}"
+
+
 class ReleaseDiff(Record):
     """What changed between two releases.
 
@@ -58,6 +80,7 @@ class ReleaseDiff(Record):
         shards_removed: shards that only the one has.
         shards_changed: shards that they have from different files, or cleaned differently.
         sheets_changed: kinds whose sheet differs, came or went.
+        columns_changed: declared columns that differ, came or went.
         domains: how the counts of domains moved.
         names: how the counts of names moved.
     """
@@ -71,6 +94,7 @@ class ReleaseDiff(Record):
     shards_removed: tuple[str, ...]
     shards_changed: tuple[str, ...]
     sheets_changed: tuple[str, ...]
+    columns_changed: tuple[ColumnChange, ...]
     domains: Moves
     names: Moves
 
@@ -107,6 +131,7 @@ def compare_releases(
             if old_shards[shard] != new_shards[shard]
         ),
         sheets_changed=tuple(sorted(dict(old_sheets.items() ^ new_sheets.items()))),
+        columns_changed=tuple(_compare_columns(one, other)),
         domains=_find_moves(store, one, other, "domain_counts", top),
         names=_find_moves(store, one, other, "entity_counts", top),
     )
@@ -115,6 +140,32 @@ def compare_releases(
 def _digest_shards(manifest: Manifest) -> Mapping[str, tuple[object, ...]]:
     return {
         shard.shard: tuple(getattr(shard, name) for name in DIGESTED) for shard in manifest.shards
+    }
+
+
+def _compare_columns(one: Manifest, other: Manifest) -> Iterator[ColumnChange]:
+    old, new = ({c.column: c for c in manifest.declared} for manifest in (one, other))
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before is None or after is None:
+            what = "added" if before is None else "removed"
+        elif before.definition_sha256 != after.definition_sha256:
+            what = "defined otherwise"
+        elif _digest_values(one, name) != _digest_values(other, name):
+            what = "other values"
+        else:
+            continue
+        counts = (column.value_count if column else 0 for column in (before, after))
+        yield ColumnChange(
+            column=name, what=what, values_before=next(counts), values_after=next(counts)
+        )
+
+
+def _digest_values(manifest: Manifest, column: str) -> set[tuple[str, str]]:
+    return {
+        (each.shard, each.digest)
+        for each in manifest.columns
+        if each.column_set == DECLARED + column and each.value_count
     }
 
 

@@ -160,6 +160,36 @@ class ReleasedVectors(Record):
         return f"IVF_RQ with {self.partition_count} partitions"
 
 
+class ReleasedDeclaration(Record):
+    """A declared column in a release.
+
+    Attributes:
+        column: its name.
+        type: of its values, as Lance has it; None if no shard has it yet.
+        definition: as `curation.toml` had it: `sql`, or `file`, `on` and `value`.
+        definition_sha256: of the definition, in hexadecimal.
+        file_digest: of the content of the file; None if there is none.
+        value_count: rows that have a value.
+        shards_behind: shards whose rows did not have it as it was declared.
+    """
+
+    column: str
+    type: str | None
+    definition: Mapping[str, str]
+    definition_sha256: str
+    file_digest: str | None
+    value_count: int
+    shards_behind: tuple[str, ...]
+
+    def describe_gap(self) -> str | None:
+        """Returns what is missing, for a person; None if nothing is."""
+        if not self.shards_behind:
+            return None
+        count = len(self.shards_behind)
+        shards = self.shards_behind[0] + (f" and {count - 1:,} more shards" if count > 1 else "")
+        return f"column {self.column}: not as it is declared in {shards}"
+
+
 class ReleasedSheet(Record):
     """A list of names in a release.
 
@@ -197,6 +227,7 @@ class Manifest(Record):
         columns: what came after the rows, by shard and set.
         outdated: shards whose present load it does not have, because Lance did not; by name.
         vectors: what it has of vectors; None if it has none, or is from before they were indexed.
+        declared: the declared columns, in the order of `curation.toml`.
     """
 
     release: str
@@ -213,6 +244,7 @@ class Manifest(Record):
     columns: tuple[ReleasedColumns, ...] = ()
     outdated: tuple[OutdatedShard, ...] = ()
     vectors: ReleasedVectors | None = None
+    declared: tuple[ReleasedDeclaration, ...] = ()
 
     @property
     def picture_count(self) -> int:

@@ -20,7 +20,7 @@ from laion_assets.lance_images.copy import compare_shards
 from laion_assets.lance_images.table import remove_shards
 from laion_assets.releases.catalog import newest_release, open_released
 from laion_assets.releases.manifest import Manifest, OutdatedShard, ReleasedShard
-from laion_assets.schemas import ADDED_COLUMNS
+from laion_assets.schemas import LANCE_IMAGES
 from laion_assets.stores.database import Database, open_engine
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.rows import fetch_rows
@@ -66,9 +66,10 @@ def find_carried(store: LanceStore, shards: Collection[str]) -> list[ReleasedSha
     if newest is None or not shards:
         return []
     released, present = open_released(store, newest, "images"), store.open("images")
-    later = {column.name for columns in ADDED_COLUMNS.values() for column in columns}
+    # Columns that came later are another matter, and so are those of users.
+    ours = {column.name for column in LANCE_IMAGES}
     columns = [
-        name for name in released.schema.names if name in present.schema.names and name not in later
+        name for name in released.schema.names if name in present.schema.names and name in ours
     ]
     before, now = (_digest(dataset, columns, shards) for dataset in (released, present))
     return [

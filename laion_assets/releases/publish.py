@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from laion_assets.curation.curation_file import Curation
+from laion_assets.declared_columns.origin import drop_undeclared, look_at_files
 from laion_assets.embeddings.vector_index import update_vector_index
 from laion_assets.errors import LaionError, StaleTableError
 from laion_assets.lance_images.copy import find_uncopied
@@ -26,13 +28,18 @@ from laion_assets.releases.catalog import (
     newest_release,
 )
 from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS, Cleaning, clean_versions
-from laion_assets.releases.columns_of_release import describe_vectors, read_columns
+from laion_assets.releases.columns_of_release import (
+    describe_declared,
+    describe_vectors,
+    read_columns,
+)
 from laion_assets.releases.coverage import check_counts
 from laion_assets.releases.manifest import (
     MANIFEST_KEY,
     Manifest,
     OutdatedShard,
     ReleasedColumns,
+    ReleasedDeclaration,
     ReleasedShard,
     ReleasedSheet,
     digest_columns,
@@ -75,12 +82,15 @@ class ReleaseOrder:
         keep_days: for how long versions stay that no tag holds.
         is_partial: whether shards whose present load Lance lacks hold nothing back; see
             `releases/partial.py`.
+        curation: what is declared; columns that are declared no more are dropped. None: nobody
+            looked, and all stay.
     """
 
     run_id: str
     name: str | None = None
     keep_days: float = DEFAULT_KEEP_DAYS
     is_partial: bool = False
+    curation: Curation | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ class _Content:
     count_digests: Mapping[str, str]
     columns: tuple[ReleasedColumns, ...]
     outdated: tuple[OutdatedShard, ...] = ()
+    declared: tuple[ReleasedDeclaration, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -150,10 +161,12 @@ def publish_release(
         migrate_lance(store)
         update_columns(store)
         fragments_saved = join_fragments(store)
+        if order.curation is not None:
+            drop_undeclared(database, store, order.curation)
         if order.is_partial:
             take_out_unrecorded(database, store)
         dataset = update_vector_index(store, update_indices(store))
-        content = _read_content(database, store, dataset, kinds, is_partial=order.is_partial)
+        content = _read_content(database, store, dataset, kinds, order)
         _remove_unfinished(store, dataset)
         manifest = newest_release(store)
         is_new = manifest is None or not content.is_that_of(manifest)
@@ -175,14 +188,15 @@ def _read_content(
     store: LanceStore,
     dataset: lance.LanceDataset,
     kinds: Iterable[str],
-    *,
-    is_partial: bool,
+    order: ReleaseOrder,
 ) -> _Content:
+    # A large file is not read while the database is open.
+    wanted = look_at_files(database, order.curation or Curation())
     outdated: tuple[OutdatedShard, ...] = ()
     with database.read() as connection:
         check_counts(connection, kinds)
         if uncopied := find_uncopied(connection, dataset):
-            if not is_partial:
+            if not order.is_partial:
                 raise refuse(uncopied)
             uncopied, carried = find_outdated(connection, dataset, store)
             known = {record.shard for record in carried}
@@ -195,7 +209,9 @@ def _read_content(
             for table in COUNT_TABLES
         }
         digests = connection.execute(load_sql("releases/digest_counts")).fetchall()
-        columns = read_columns(connection, dataset, {str(shard["shard"]) for shard in shards})
+        names = {str(shard["shard"]) for shard in shards}
+        columns = read_columns(connection, dataset, names)
+        declared = describe_declared(connection, dataset, wanted, names)
     return _Content(
         shards=tuple(ReleasedShard.model_validate(shard) for shard in shards),
         sheets=tuple(ReleasedSheet.model_validate(sheet) for sheet in sheets),
@@ -203,6 +219,7 @@ def _read_content(
         count_digests=dict(digests),
         columns=columns,
         outdated=outdated,
+        declared=declared,
     )
 
 
@@ -251,6 +268,7 @@ def _publish(
         columns=content.columns,
         outdated=content.outdated,
         vectors=describe_vectors(dataset, content.columns),
+        declared=content.declared,
     )
     _commit(store, dataset, manifest)
     for table in TABLES:

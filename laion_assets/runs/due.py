@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from laion_assets.curation.curation_file import Curation
 from laion_assets.raw_shards.discovery import is_fetch_due, name_fetch
 from laion_assets.raw_shards.sources.source import Source
 from laion_assets.schemas import CLEANING_VERSION
@@ -22,6 +23,8 @@ from laion_assets.stores.sql import load_sql
 if TYPE_CHECKING:
     import duckdb
 
+    from laion_assets.declared_columns.origin import Wanted
+
 
 class Stage(StrEnum):
     """The first thing that a shard lacks."""
@@ -30,6 +33,7 @@ class Stage(StrEnum):
     LOAD = "load"
     COPY = "copy"
     EMBED = "embed"
+    DECLARE = "declare"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Chain:
         unpictured: shards that bring pictures, which Lance does not have as they bring them, with a
             word for these.
         unembedded: the same of vectors.
+        undeclared: shards that lack declared columns in Lance, with a word for these.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -78,6 +83,7 @@ class Chain:
     unreleased_sound: str | None = None
     unpictured: Mapping[str, str] = field(default_factory=dict)
     unembedded: Mapping[str, str] = field(default_factory=dict)
+    undeclared: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,21 @@ class Due:
     unpictured: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What is wanted beside the rows.
+
+    Attributes:
+        is_embedding: whether vectors that shards bring are kept.
+        is_picturing: the same of pictures.
+        curation: what is declared.
+    """
+
+    is_embedding: bool = True
+    is_picturing: bool = True
+    curation: Curation = field(default_factory=Curation)
+
+
 def compare_stages(chain: Chain) -> Due:
     """Compares all stages; returns the next step of each shard, and whether a refresh is due."""
     shards = sorted({*chain.sources, *chain.raws, *chain.loads, *chain.uncopied})
@@ -136,7 +157,7 @@ def compare_stages(chain: Chain) -> Due:
         unpictured={
             shard: word
             for shard, word in sorted(chain.unpictured.items())
-            if shard not in here or here[shard].stage == Stage.EMBED
+            if shard not in here or here[shard].stage in {Stage.EMBED, Stage.DECLARE}
         },
     )
 
@@ -149,7 +170,7 @@ def read_chain(
     sources: Mapping[str, Source],
     *,
     is_thorough: bool = True,
-    is_embedding: bool = True,
+    wishes: Wishes = Wishes(),
 ) -> Chain:
     """Reads all stages.
 
@@ -161,15 +182,19 @@ def read_chain(
         sources: what the sources have, as far as they were asked.
         is_thorough: whether to compare the ids of all rows of DuckDB and Lance. If not, that is
             done only where the row counts differ, or where a release is due, which would notice.
-        is_embedding: whether vectors are wanted.
+        wishes: what is wanted beside the rows.
 
     Raises:
         DatabaseBusyError: the file was not free in time.
     """
+    from laion_assets.declared_columns.origin import list_undeclared, look_at_files
     from laion_assets.releases.coverage import find_unreleased
+    from laion_assets.stores.columns import read_notes
 
     if not database.path.exists():
         return Chain(sources, raws)
+    # A large file is not read while the database is open.
+    wanted = look_at_files(database, wishes.curation)
     # Before the rest: a load that ends meanwhile is then seen as due, never as done.
     unreleased = find_unreleased(database, store, kinds)
     with database.read() as connection:
@@ -177,11 +202,17 @@ def read_chain(
         uncopied = _find_uncopied(
             connection, store, is_thorough=is_thorough or unreleased is not None
         )
-        unpictured = _find_unpictured(connection, raws, loads)
-        unembedded = _find_unembedded(connection, raws, loads) if is_embedding else {}
+        unpictured = _find_unpictured(connection, raws, loads) if wishes.is_picturing else {}
+        unembedded = _find_unembedded(connection, raws, loads) if wishes.is_embedding else {}
+        undeclared = _find_undeclared(connection, wanted, loads)
+        dropped = list_undeclared(wishes.curation, read_notes(connection))
+    if dropped and unreleased is None:
+        # The next release drops them.
+        unreleased = f"without {', '.join(dropped)}"
     # Beyond those, whose present load no release can have.
     sound = find_unreleased(database, store, kinds, uncopied) if uncopied else unreleased
-    return Chain(sources, raws, loads, uncopied, unreleased, sound, unpictured, unembedded)
+    chain = Chain(sources, raws, loads, uncopied, unreleased, sound, unpictured, unembedded)
+    return replace(chain, undeclared=undeclared)
 
 
 def _find_step_here(chain: Chain, shard: str) -> Step | None:
@@ -195,6 +226,8 @@ def _find_step_here(chain: Chain, shard: str) -> Step | None:
         return Step(Stage.COPY, load.load_id)
     if load and shard in chain.unembedded:
         return Step(Stage.EMBED, chain.unembedded[shard])
+    if load and shard in chain.undeclared:
+        return Step(Stage.DECLARE, chain.undeclared[shard])
     return None
 
 
@@ -250,6 +283,18 @@ def _find_unembedded(
             if notes.get(shard) != wanted:
                 behind[shard] = "|".join(wanted)
     return behind
+
+
+def _find_undeclared(
+    connection: duckdb.DuckDBPyConnection, wanted: Wanted, loads: Mapping[str, Loaded]
+) -> dict[str, str]:
+    """Returns the loaded shards of which a declared column is of another definition or load."""
+    from laion_assets.declared_columns.origin import find_behind, name_work
+    from laion_assets.stores.columns import read_notes
+
+    load_ids = {shard: load.load_id for shard, load in loads.items()}
+    behind = find_behind(wanted, read_notes(connection), load_ids)
+    return {shard: name_work(load_ids[shard], origins) for shard, origins in behind.items()}
 
 
 def _find_uncopied(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,8 @@ def read_loads(settings: Settings) -> dict[str, Load]:
 
 def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due:
     """Returns what has to be done for these shards, by everything that is known of them."""
-    from laion_assets.runs.due import compare_stages, read_chain
+    from laion_assets.curation.resource import CurationFile
+    from laion_assets.runs.due import Wishes, compare_stages, read_chain
     from laion_assets.stores.database import Database
 
     rest = [shard for shard in shards if shard not in found.raws]
@@ -64,10 +65,12 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     raws = {shard: raw for shard, raw in raws.items() if shard in shards}
     database = Database(settings.database)
     store, kinds = LanceStore(settings.lance_dir), tuple(settings.sheets)
-    is_embedding = settings.embeddings != "none"
-    chain = read_chain(database, store, kinds, raws, sources, is_embedding=is_embedding)
-    due = compare_stages(chain)
-    return due if settings.pictures != "none" else replace(due, unpictured={})
+    wishes = Wishes(
+        is_embedding=settings.embeddings != "none",
+        is_picturing=settings.pictures != "none",
+        curation=CurationFile.build(settings).read(),
+    )
+    return compare_stages(read_chain(database, store, kinds, raws, sources, wishes=wishes))
 
 
 def look_around(settings: Settings, shards: Collection[str]) -> Discovery:
@@ -191,4 +194,4 @@ def _state(attempts: frozenset[str], step: Step | None, *, is_loaded: bool) -> s
         return "missing"
     if step is None:
         return "done"
-    return "part done" if step.stage in {"copy", "embed"} else "behind"
+    return "part done" if step.stage in {"copy", "embed", "declare"} else "behind"

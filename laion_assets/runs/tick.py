@@ -18,7 +18,7 @@ from laion_assets.runs.run_failures import find_failure
 if TYPE_CHECKING:
     from laion_assets.raw_shards.discovery import Discovery
     from laion_assets.raw_shards.resource import ShardSource
-    from laion_assets.runs.due import Due, Step
+    from laion_assets.runs.due import Due, Step, Wishes
     from laion_assets.stores.raw_store import RawStore
     from laion_assets.stores.resources import LanceResource, Warehouse
 
@@ -47,9 +47,10 @@ IN_BACKGROUND = {"dagster/priority": "-1"}
 # What each stage needs to run; None is the whole job.
 SELECTIONS = {
     "fetch": None,
-    "load": ["images", "lance_images", "embeddings"],
-    "copy": ["lance_images", "embeddings"],
-    "embed": ["embeddings"],
+    "load": ["images", "lance_images", "embeddings", "declared_columns"],
+    "copy": ["lance_images", "embeddings", "declared_columns"],
+    "embed": ["embeddings", "declared_columns"],
+    "declare": ["declared_columns"],
 }
 
 
@@ -101,8 +102,8 @@ class Planner:
                 self._plan_shard(plan, shard, due.steps[shard], due.fallbacks.get(shard))
             else:
                 self._plan_pictures(plan, shard, due.unpictured[shard])
-        # Copies and vectors come first: a release is to have what they bring.
-        brought = [_name_assets("copy"), _name_assets("embed")]
+        # Copies and their columns come first: a release is to have what they bring.
+        brought = [_name_assets(stage) for stage in ("copy", "embed", "declare")]
         if not any(run.asset_selection in brought for run in plan.runs):
             self._plan_refresh(plan, due, unread, is_alone=not (flying or plan.runs))
         return plan
@@ -196,8 +197,7 @@ def read_due(
     stores: tuple[Warehouse, LanceResource],
     kinds: Iterable[str],
     *,
-    is_embedding: bool = True,
-    is_picturing: bool = True,
+    wishes: Wishes,
 ) -> Due:
     """Compares all stages of the shards that are partitions, or become some in this tick.
 
@@ -218,14 +218,14 @@ def read_due(
         raws,
         found.sources,
         is_thorough=False,
-        is_embedding=is_embedding,
+        wishes=wishes,
     )
     due = compare_stages(chain)
     # Dagster fails the whole tick where a run is for a partition that is not there.
     return replace(
         due,
         steps={s: step for s, step in due.steps.items() if s in known},
-        unpictured={s: word for s, word in due.unpictured.items() if s in known and is_picturing},
+        unpictured={s: word for s, word in due.unpictured.items() if s in known},
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from lance.fragment import DataFile, LanceFragment
 
+# In front of the name of a declared column, the name of its set.
+DECLARED = "declared."
 # Another commit between our look at the table and ours makes us look again.
 COMMIT_ATTEMPTS = 20
 KEY_BATCH_ROWS = 1024
@@ -196,6 +199,29 @@ def read_notes(connection: duckdb.DuckDBPyConnection) -> list[NotedColumns]:
     """Returns what is noted of every set of columns, by shard and set."""
     rows = connection.execute(load_sql("stores/select_shard_columns")).fetchall()
     return [NotedColumns(*row) for row in rows]
+
+
+def drop_columns(
+    database: Database, store: LanceStore, column_set: str, names: Sequence[str]
+) -> None:
+    """Drops a set of columns of all shards, with what is noted of it; it may be gone already.
+
+    Cut off, it leaves notes without a version of Lance, and is just done again.
+    """
+    with database.read() as connection:
+        shards = connection.execute(load_sql("lance_images/select_shards")).fetchall()
+    values = {"column_set": column_set}
+    with ExitStack() as stack:
+        # No commit comes in between. In one order, so that two processes do not wait for another.
+        for (shard,) in sorted(shards):
+            stack.enter_context(store.lock_shard(shard))
+        with database.write() as connection:
+            connection.execute(load_sql("stores/unfinish_column_set"), values)
+        dataset = store.open("images")
+        if present := [name for name in names if name in dataset.schema.names]:
+            dataset.drop_columns(present)
+        with database.write() as connection:
+            connection.execute(load_sql("stores/delete_column_set"), values)
 
 
 def measure_columns(dataset: lance.LanceDataset, shard: str, schema: pa.Schema) -> tuple[int, str]:

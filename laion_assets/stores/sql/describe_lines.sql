@@ -1,0 +1,2 @@
+-- In: `lines`.  Out: the type of the values.
+DESCRIBE SELECT value FROM lines
