@@ -60,6 +60,11 @@ if TYPE_CHECKING:
 @click.option("--license", help="As the source has it.")
 @click.option("--nsfw", help="Label, as the source has it.")
 @click.option("--language", help="As the source has it.")
+@click.option(
+    "--where",
+    metavar="SQL",
+    help='A condition over the columns, your own among them, such as "width > 2 * height".',
+)
 @click.option("--aesthetic", metavar="RANGE", help="6.5..7, 6.5.. or ..7; 7 is not in it.")
 @click.option("--similarity", metavar="RANGE", help="Similarity to the caption, the same way.")
 @click.option("--punsafe", metavar="RANGE", help="Probability of being unsafe, the same way.")

@@ -130,13 +130,9 @@ class Checker:
         """
         if "\0" in text or not text.strip():
             raise ExpressionError("it is empty", code="expression-empty")
-        query = load_sql("curation/wrap_expression").replace("expression", text)
-        ((answer,),) = self.engine.execute(
-            load_sql("curation/serialize_expression"), {"query": query}
-        ).fetchall()
-        tree = json.loads(answer)
-        if tree["error"]:
-            raise ExpressionError(_shorten(tree["error_message"]), code="expression-syntax")
+        # Without parentheses too, so that none of these ends a part of what was written.
+        self._parse("curation/place_expression", text)
+        answer, tree = self._parse("curation/wrap_expression", text)
         part = _find_part(tree)
         reads: dict[str, None] = {}
         self._check(part, reads, 0)
@@ -144,6 +140,16 @@ class Checker:
             load_sql("curation/deserialize_expression"), {"tree": answer}
         ).fetchall()
         return Expression(str(written), part, tuple(reads))
+
+    def _parse(self, statement: str, text: str) -> tuple[str, Mapping[str, Any]]:
+        query = load_sql(statement).replace("expression", text)
+        ((answer,),) = self.engine.execute(
+            load_sql("curation/serialize_expression"), {"query": query}
+        ).fetchall()
+        tree: Mapping[str, Any] = json.loads(answer)
+        if tree["error"]:
+            raise ExpressionError(_shorten(tree["error_message"]), code="expression-syntax")
+        return answer, tree
 
     def find_type(self, expression: Expression) -> str:
         """Returns the DuckDB type of an expression, one of `KEPT_TYPES`.

@@ -90,6 +90,7 @@ class SearchFilter:
         license: as in the source.
         nsfw: label as in the source.
         language: as in the source.
+        where: an SQL condition over the columns, declared ones among them; see `search/where.py`.
         alike: SHARD/ROW of an image: only what repeats it among the hits, and itself.
     """
 
@@ -110,6 +111,7 @@ class SearchFilter:
     license: str | None = None
     nsfw: str | None = None
     language: str | None = None
+    where: str | None = None
     alike: str | None = None
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.embeddings.nearest import pack_rows
@@ -27,6 +27,7 @@ from laion_assets.search.ranking import Ranking
 from laion_assets.search.row_values import RowValues
 from laion_assets.search.vectors import VectorSearch
 from laion_assets.search.wanted import PLACE, By, Wanted
+from laion_assets.search.where import read_where
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import quote_literal
 
@@ -47,6 +48,8 @@ EXPORT_ROWS = 10_000
 MAX_SAME_URL = 100
 RELEVANT = Order()
 UNKNOWN = "The encoder knows nothing of this text, so nothing was searched by its meaning."
+# Conditions that are kept as Lance takes them; it takes DuckDB some time to read one.
+MAX_CONDITIONS = 64
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class CaptionSearch:
         self._matches = MatchFinder(dataset)
         self._alike = AlikePictures(dataset)
         self._filters = KeptFilters()
+        self._read_where = lru_cache(MAX_CONDITIONS)(partial(read_where, dataset=dataset))
         self.vectors = VectorSearch(dataset, vectors, encoder)
 
     def find(  # noqa: PLR0913 - what can be looked for is one thing of several
@@ -525,6 +529,8 @@ class CaptionSearch:
         if query.sites or query.excluded_sites:
             sites = query.match_sites(has_sites=self._has_sites)
             condition = " AND ".join(filter(None, (condition, sites)))
+        if only.where is not None:
+            condition = " AND ".join(filter(None, (condition, self._read_where(only.where))))
         return self._matches.find(query, condition)
 
     def _keep(self, found: Matches, wanted: Range) -> Matches:

@@ -15,6 +15,7 @@ from laion_assets.search.order import ORDERS, Order
 from laion_assets.search.query import MAX_QUERY_LENGTH
 from laion_assets.search.safety import PUNSAFE_THRESHOLD
 from laion_assets.search.wanted import By
+from laion_assets.search.where import MAX_LENGTH
 from laion_assets.web.current_release import CountOrder
 
 # What a path may end with, to say in which form its page is wanted; HTML is, without any.
@@ -179,6 +180,11 @@ class FilterQuery(Query):
     similarity: Between = Field(default=None, description="Similarity to the caption, so too.")
     punsafe: Between = Field(default=None, description="Probability of being unsafe, so too.")
     pwatermark: Between = Field(default=None, description="Probability of a watermark, so too.")
+    where: Text = Field(
+        default=None,
+        max_length=MAX_LENGTH,
+        description="An SQL condition over the columns, such as width > 2 * height.",
+    )
     alike: Text = Field(
         default=None,
         max_length=MAX_NAME_LENGTH,
@@ -204,6 +210,7 @@ class FilterQuery(Query):
             similarity=_read_bounds(self.similarity),
             punsafe=_read_bounds(self.punsafe),
             pwatermark=_read_bounds(self.pwatermark),
+            where=self.where,
             alike=self.alike,
         )
 

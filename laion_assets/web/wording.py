@@ -58,6 +58,7 @@ CONDITIONS = {
     "language": "in the language {}",
     "size": "of the size {}",
     **{score: f"with {FACETS[score]} {{}}" for score in SCORES},
+    "where": "where {}",
     "alike": "with the caption or URL of {}",
 }
 

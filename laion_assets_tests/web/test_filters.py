@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -19,6 +20,7 @@ from laion_assets_tests.web.site import Site
             "min_width=120&min_aesthetic=5",
             lambda i: i["width"] >= 120 and (i["aesthetic"] or 0) >= 5,
         ),
+        ("where=width+%3E%3D+120+AND+width+%3C+170", lambda image: 120 <= image["width"] < 170),
     ],
 )
 def test_a_filter_alone_is_a_search(
@@ -36,6 +38,17 @@ def test_a_filter_alone_is_a_search(
     assert [image["url"] for image in found["images"]] == [row["url"] for row in rows[:20]]
     assert {row["url"] for row in rows} == {row["url"] for row in expected}
     assert f"{len(expected):,} image" in site.get(f"/search?{bound}&max_punsafe=1").text
+
+
+def test_a_condition_that_cannot_be_used_is_refused_with_the_reason(site: Site) -> None:
+    for where in ("width", "random() > 0.5", "width > 1) OR (true", "none = 1"):
+        answer = site.get(f"/search.json?{urlencode({'where': where})}")
+        assert answer.status_code == 400
+        assert "where: " in answer.text
+    query = urlencode({"where": "caption = '<b>'", "max_punsafe": 1})
+    page = site.get(f"/search?{query}")
+    assert page.status_code == 200
+    assert "<b>" not in page.text
 
 
 def test_what_hides_nothing_alone_is_no_search(site: Site) -> None:
