@@ -8,10 +8,12 @@ import pytest
 
 from laion_assets.curation.curation_file import CurationError
 from laion_assets.definitions import build_defs
+from laion_assets.releases.catalog import newest_release
 from laion_assets.runs.backfill import discover_shards, find_missing, run_job
 from laion_assets.runs.due import Stage
 from laion_assets.runs.status import look_around, read_due
 from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.declared_columns.test_add_declared import (
     RATIO,
@@ -21,6 +23,7 @@ from laion_assets_tests.declared_columns.test_add_declared import (
     read,
     write,
 )
+from laion_assets_tests.integration.test_discovery import Pipeline
 from laion_assets_tests.pictures.painting import paint
 
 pytestmark = pytest.mark.slow
@@ -93,3 +96,39 @@ def test_a_mistake_in_the_file_is_said_when_the_definitions_are_loaded(settings:
     settings.curation_file.write_text("[columns.width]\nsql = '1'", encoding="utf-8")
     with pytest.raises(CurationError, match=r"\[columns\.width\]"):
         build_defs(settings)
+
+
+def test_the_sensor_makes_what_is_declared_and_releases_it_and_drops_what_is_not(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    rows = make_rows(12)
+    for shard in ("a", "b"):
+        write_shard(shard, **{name: rows[name].combine_chunks() for name in rows.column_names})
+    pipeline = Pipeline(settings, instance)
+    assert pipeline.tick() == ["a", "b"]
+    assert pipeline.tick() == ["refresh_counts"]
+    assert pipeline.tick() == []
+
+    declare(settings, RATIO)
+    result = pipeline.evaluate()
+    runs = result.run_requests or ()
+    assert [(run.partition_key, run.asset_selection) for run in runs] == [
+        (shard, [dg.AssetKey("declared_columns")]) for shard in ("a", "b")
+    ]
+    pipeline.heed(result)
+    assert pipeline.tick() == ["refresh_counts"]
+    store = LanceStore(settings.lance_dir)
+    newest = newest_release(store)
+    assert newest is not None
+    assert [(c.column, c.value_count, c.shards_behind) for c in newest.declared] == [
+        ("ratio", 16, ())
+    ]
+    assert pipeline.tick() == []
+
+    # A mistake stops nothing that is there, and is said.
+    settings.curation_file.write_text("[columns.ratio]\nsql = 'nope'", encoding="utf-8")
+    assert "[columns.ratio.sql]" in str(pipeline.evaluate().skip_reason)
+    declare(settings, "")
+    assert pipeline.tick() == ["refresh_counts"]
+    assert "ratio" not in store.open("images").schema.names
+    assert pipeline.tick() == []
