@@ -285,3 +285,21 @@ def test_a_shard_that_is_not_in_lance_is_refused(settings: Settings) -> None:
         connection.execute("UPDATE shards SET lance_version = NULL")
     with raises("declared-before-rows"):
         add(settings, declare(settings, RATIO))
+
+
+def test_a_table_that_somebody_compacted_gets_all_columns_again(settings: Settings) -> None:
+    text = '[columns.other]\nsql = "width + 1"\n' + RATIO
+    for shard in ("a", "b"):
+        bring(settings, shard, make_rows(9))
+        add(settings, declare(settings, text), shard)
+    LanceStore(settings.lance_dir).open("images").optimize.compact_files()
+    expected = read(settings, "other")
+    curation = declare(settings, text)
+    assert list_behind(settings, curation) == {}
+
+    # The copy of the shard that this needs leaves no column behind.
+    curation = declare(settings, text.replace("/ height", "* height"))
+    assert set(add(settings, curation)) == {"other", "ratio"}
+    assert read(settings, "ratio")[2] == 40
+    assert read(settings, "other") == read(settings, "other", "b") == expected
+    assert list_behind(settings, curation) == {"b": ["ratio"]}
