@@ -227,14 +227,15 @@ def _add_unpictured(
 
 
 def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
-    """Returns whether a shard was done, or one of before is not counted or released yet."""
+    """Returns whether a shard was done, one of before is not released yet, or a column is to go."""
+    from laion_assets.curation.resource import CurationFile
+    from laion_assets.declared_columns.origin import list_dropped
     from laion_assets.releases.coverage import find_unreleased
     from laion_assets.stores.database import Database
 
     if any(outcome.reason is None for outcome in outcomes):
         return True
-    kinds = tuple(settings.sheets)
-    return (
-        find_unreleased(Database(settings.database), LanceStore(settings.lance_dir), kinds)
-        is not None
-    )
+    database, kinds = Database(settings.database), tuple(settings.sheets)
+    unreleased = find_unreleased(database, LanceStore(settings.lance_dir), kinds)
+    dropped = list_dropped(database, CurationFile.build(settings).read())
+    return (unreleased or dropped) is not None

@@ -98,6 +98,15 @@ def name_work(load_id: str, origins: Mapping[str, str]) -> str:
     return hashlib.sha256("\n".join([load_id, *origins.values()]).encode()).hexdigest()
 
 
+def list_dropped(database: Database, curation: Curation) -> str | None:
+    """Returns a word for the columns that the next release drops; None if there are none."""
+    if not database.path.exists():
+        return None
+    with database.read() as connection:
+        names = list_undeclared(curation, read_notes(connection))
+    return f"without {', '.join(names)}" if names else None
+
+
 def drop_undeclared(database: Database, store: LanceStore, curation: Curation) -> list[str]:
     """Drops the columns that are declared no more; returns their names."""
     with database.read() as connection:

@@ -187,9 +187,8 @@ def read_chain(
     Raises:
         DatabaseBusyError: the file was not free in time.
     """
-    from laion_assets.declared_columns.origin import list_undeclared, look_at_files
+    from laion_assets.declared_columns.origin import list_dropped, look_at_files
     from laion_assets.releases.coverage import find_unreleased
-    from laion_assets.stores.columns import read_notes
 
     if not database.path.exists():
         return Chain(sources, raws)
@@ -205,12 +204,13 @@ def read_chain(
         unpictured = _find_unpictured(connection, raws, loads) if wishes.is_picturing else {}
         unembedded = _find_unembedded(connection, raws, loads) if wishes.is_embedding else {}
         undeclared = _find_undeclared(connection, wanted, loads)
-        dropped = list_undeclared(wishes.curation, read_notes(connection))
-    if dropped and unreleased is None:
-        # The next release drops them.
-        unreleased = f"without {', '.join(dropped)}"
+    # The next release drops them.
+    dropped = list_dropped(database, wishes.curation)
+    unreleased = unreleased or dropped
     # Beyond those, whose present load no release can have.
-    sound = find_unreleased(database, store, kinds, uncopied) if uncopied else unreleased
+    sound = unreleased
+    if uncopied:
+        sound = find_unreleased(database, store, kinds, uncopied) or dropped
     chain = Chain(sources, raws, loads, uncopied, unreleased, sound, unpictured, unembedded)
     return replace(chain, undeclared=undeclared)
 
