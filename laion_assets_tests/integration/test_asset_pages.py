@@ -26,7 +26,7 @@ def pages(
     urls = [f"https://{host}/{n}" for n, host in enumerate([*HOSTS, "d.test", "d.test"])]
     urls[7] = urls[1]
     write_shard(
-        "s", URL=urls, TEXT=CAPTIONS, punsafe=PUNSAFE, similarity=SIMILARITY, key=["k"] * 10
+        "s", URL=urls, TEXT=CAPTIONS, punsafe=PUNSAFE, similarity=SIMILARITY, mood=["k"] * 10
     )
     discover_shards(settings, instance)
     defs = build_defs(settings)
@@ -115,7 +115,7 @@ def test_the_file_says_how_each_of_its_columns_is_read(pages: dict[str, dict[str
         "TEXT": ("string", "Read as `caption`"),
         "punsafe": ("double", "Read as `punsafe`"),
         "similarity": ("double", "Read as `similarity`"),
-        "key": ("string", "Not read"),
+        "mood": ("string", "Not read"),
     }
 
 
@@ -147,7 +147,7 @@ def test_every_column_is_described_and_every_asset_has_an_example(settings: Sett
 
 
 def test_the_page_names_the_columns_that_are_not_read(pages: dict[str, dict[str, Any]]) -> None:
-    assert pages["raw_shards"]["columns_not_read"].value == "key"
+    assert pages["raw_shards"]["columns_not_read"].value == "mood"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_missing_shards_are_those_that_are_not_done(shell: Shell) -> None:
         (["backfill", "nobody"], 2, "no shard 'nobody'"),
         (["backfill", "--all", "--missing"], 2, "name the shards"),
         (["search", "x"], 1, "laion: nothing to search"),
-        (["search"], 2, "Missing argument"),
+        (["search"], 2, "give one of QUERY"),
         (["nonsense"], 2, "No such command"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -49,7 +49,7 @@ def test_after_room_is_made_all_goes_on_by_itself(
 
         assert [pipeline.tick() for _ in range(3)] == [["b"], ["refresh_counts"], []]
         assert not refused.run_requests
-        assert re.search("b: .*make room.*; next try at ", str(refused.skip_reason))
+        assert re.search("b: .*make room.*, next try at ", str(refused.skip_reason))
         assert count_rows(settings) == ({"a": 3, "b": 5},) * 2
 
 
