@@ -77,6 +77,13 @@ def captions(answer: dict[str, Any]) -> list[str]:
     return [image["caption"] for image in answer["images"]]
 
 
+def test_a_ranking_says_how_many_images_can_be_in_it(sites: tuple[Site, Site]) -> None:
+    note = f"{COUNT - 1} of the {COUNT} images have a vector"
+    assert note in sites[0].get("/search?q=red&by=meaning").text
+    assert note in sites[0].get("/search?like=alpha/0").text
+    assert note not in sites[0].get("/search?q=tomato").text
+
+
 def test_meaning_ranks_and_words_pick(sites: tuple[Site, Site]) -> None:
     site, _ = sites
     assert captions(ask(site, "/search.json?q=red")) == ["a <b>red</b> sky"]
