@@ -8,11 +8,16 @@ asks `settings.py` here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+import dagster as dg
+from dagster._core.events import DagsterEvent, JobCanceledData
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
+from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from laion_assets.settings import find_history_dir
 
@@ -20,8 +25,41 @@ if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
 
 
+class HistoryRuns(SqliteRunStorage):
+    """Runs. One that was to be cancelled, and then ends badly, was cancelled.
+
+    Where the signal meets Dagster's own code between two steps, or the process is ended the hard
+    way, Dagster calls the run failed, and starts it again (`run_retries`), as nobody wants.
+    """
+
+    def handle_run_event(
+        self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
+    ) -> None:
+        """Notes in the run what an event says."""
+        if event.is_run_failure and self._has_status(run_id, dg.DagsterRunStatus.CANCELING):
+            event = event._replace(
+                event_type_value=dg.DagsterEventType.RUN_CANCELED.value,
+                event_specific_data=JobCanceledData(error=None),
+            )
+        super().handle_run_event(run_id, event, update_timestamp)
+
+    def add_run_tags(self, run_id: str, new_tags: Mapping[str, str]) -> None:
+        """Adds tags; that of a failure that is tried again is none of a cancelled run."""
+        if WILL_RETRY_TAG in new_tags and self._has_status(run_id, dg.DagsterRunStatus.CANCELED):
+            new_tags = {**new_tags, WILL_RETRY_TAG: "false"}
+        super().add_run_tags(run_id, new_tags)
+
+    def _has_status(self, run_id: str, status: dg.DagsterRunStatus) -> bool:
+        run = self._get_run_by_id(run_id)
+        return run is not None and run.status is status
+
+
 class HistoryStorage(DagsterSqliteStorage):
     """Runs, events and schedules, in SQLite."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        self._run_storage = HistoryRuns(self._run_storage._conn_string)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
