@@ -80,6 +80,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(INSTALL) --editable '.[clip,dev]'
+# Its client alone, for a test: the package would bring torch and an old pandas.
+	@$(INSTALL) --no-deps clip-retrieval==2.45.0
 	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed-dev

@@ -81,7 +81,8 @@ class RowValues:
         self._dataset = dataset
         self._row_count = sum(sizes)
         self._starts = np.zeros(1 + max((f.fragment_id for f in fragments), default=0), np.int64)
-        self._starts[[f.fragment_id for f in fragments]] = np.cumsum([0, *sizes])[:-1]
+        self._fragments = np.array([f.fragment_id for f in fragments], np.int64)
+        self._starts[self._fragments] = np.cumsum([0, *sizes])[:-1]
         self._floats: dict[str, Numbers] = {}
         self._others: dict[str, Numbers] = {}
         self._pictured: Numbers | None = None
@@ -139,6 +140,36 @@ class RowValues:
         table = self._scan(HIT_COLUMNS, rows)
         found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
         return [found[row] for row in rows.tolist()]
+
+    def locate(self, rows: Numbers) -> list[int]:
+        """Returns the position of each row id: how many rows were written before it."""
+        return list(self._positions(rows).tolist())
+
+    def read_at(
+        self, positions: Sequence[int], columns: Sequence[str]
+    ) -> list[Mapping[str, Any] | None]:
+        """Returns columns of the row at each position; None where there is none, or none any more.
+
+        Args:
+            positions: numbers from 0, in any order.
+            columns: their names.
+        """
+        import numpy as np
+
+        written = [position for position in positions if position < self._row_count]
+        if not written:
+            return [None] * len(positions)
+        known = np.unique(np.array(written, np.int64))
+        if self._is_whole:
+            places, table = known, self._dataset.take(known.tolist(), columns=list(columns))
+        else:
+            starts = self._starts[self._fragments]
+            of = np.searchsorted(starts, known, side="right") - 1
+            table = self._scan(columns, (self._fragments[of] << 32) + known - starts[of])
+            places = self._positions(table["_rowid"].to_numpy())
+            table = table.drop_columns("_rowid")
+        found = dict(zip(places.tolist(), table.to_pylist(), strict=True))
+        return [found.get(position) for position in positions]
 
     def read_texts(self, rows: Numbers) -> pa.Table:
         """Returns URL and caption for each row id.

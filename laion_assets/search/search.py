@@ -10,7 +10,8 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from math import isnan
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.embeddings.nearest import pack_rows
 from laion_assets.errors import LaionError
@@ -86,6 +87,21 @@ class SearchAnswer:
     notes: tuple[str, ...] = ()
     different: int | None = None
     ranked: int | None = None
+
+
+class Ranked(NamedTuple):
+    """A ranking by vectors, the nearest first.
+
+    Attributes:
+        positions: how many rows of the version were written before each. They are the same as long
+            as the version exists.
+        similarities: cosines, in the same order.
+        aesthetics: aesthetic scores, None where there is none.
+    """
+
+    positions: list[int]
+    similarities: list[float]
+    aesthetics: list[float | None]
 
 
 def open_search(
@@ -244,6 +260,41 @@ class CaptionSearch:
         page = slice(offset, offset + limit)
         return self._answer(found, only, page, order, started, is_folded=is_folded)
 
+    def rank(
+        self, vector: Numbers, only: SearchFilter, count: int, *, is_folded: bool = False
+    ) -> Ranked:
+        """Ranks images by how near they are to a vector, up to 1,000, the nearest first.
+
+        Args:
+            vector: one by the model that made those of the table, of any length but 0.
+            only: what an image has to be.
+            count: how many at most.
+            is_folded: whether those that look like an earlier one are left out, as `find` has it.
+
+        Raises:
+            LaionError: the vector cannot be compared, or the table has none.
+        """
+        units = self.vectors.check(vector)
+        allowed = self._filters.find((only, Query()), lambda: self._allow(Query(), only))
+        ranking = Ranking(self._dataset, self._values, self.vectors)
+        ranking.look_like(units, None, allowed)
+        found, _ = ranking.follow(count, 0, is_folded=is_folded)
+        rows = found.rows[:count]
+        aesthetics = self._values.read("aesthetic", rows).tolist()
+        return Ranked(
+            positions=self._values.locate(rows),
+            similarities=found.scores[:count].tolist(),
+            aesthetics=[None if isnan(score) else score for score in aesthetics],
+        )
+
+    def read_rows(self, positions: Sequence[int]) -> list[Mapping[str, Any] | None]:
+        """Returns what is known of the row at each position; None where there is none.
+
+        The pictures themselves and the vectors are not among it.
+        """
+        names = [name for name in self._dataset.schema.names if name not in NOT_FIELDS]
+        return self._values.read_at(positions, names)
+
     def _answer_ranking(
         self, wanted: Wanted, only: SearchFilter, page: slice, started: float, *, is_folded: bool
     ) -> SearchAnswer:
@@ -368,8 +419,12 @@ class CaptionSearch:
 
     def has_vector(self, shard: str, row_index: int) -> bool:
         """Returns whether the row of a shard has a vector, so that others like it can be found."""
+        return self.read_vector(shard, row_index) is not None
+
+    def read_vector(self, shard: str, row_index: int) -> Numbers | None:
+        """Returns the vector of the row of a shard; None if it has none."""
         own = self._find_row(shard, row_index) if self.vectors.has_vectors else None
-        return own is not None and self.vectors.read(own["_rowid"]) is not None
+        return None if own is None else self.vectors.read(own["_rowid"])
 
     def read_picture(self, shard: str, row_index: int) -> Mapping[str, Any] | None:
         """Returns `image`, as it came, `punsafe` and `nsfw` of the row of a shard.

@@ -33,7 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion_assets.errors import LaionError
 from laion_assets.pictures.fetching.decoders import Decoders
-from laion_assets.web import thumbnails, uploads
+from laion_assets.web import clip_retrieval, thumbnails, uploads
 from laion_assets.web.cache import PageCache
 from laion_assets.web.chrome import CARD_PREFIX, INDEX, Chrome
 from laion_assets.web.current_release import NoReleaseError, Shelf
@@ -154,6 +154,7 @@ def build_app(
             *(Route(page.path, _serve(site, page), name=page.name) for page in PAGES),
             Route(uploads.PATH, _search_picture(site), methods=["POST"]),
             Route(thumbnails.PATH, _show_picture(site)),
+            *clip_retrieval.build_routes(shelf, workers),
             Route("/preferences", set_preferences, methods=["POST"]),
             Route(OPENAPI, _say(describe_api(PAGES), "application/json")),
             Route("/robots.txt", _say(write_robots(public_url), "text/plain")),
@@ -543,7 +544,9 @@ async def _explain_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     reasons = {
         HTTPStatus.NOT_FOUND: "there is no page at this address",
-        HTTPStatus.METHOD_NOT_ALLOWED: "this page can be read, and nothing else",
+        HTTPStatus.METHOD_NOT_ALLOWED: "this address takes a POST, and nothing else"
+        if request.method in {"GET", "HEAD"}
+        else "this page can be read, and nothing else",
     }
     is_plain = error.detail == HTTPStatus(error.status_code).phrase
     reason = reasons.get(HTTPStatus(error.status_code), error.detail) if is_plain else error.detail
@@ -596,7 +599,7 @@ class _Envelope:
 
 def _take_suffix(scope: Scope) -> Scope:
     path: str = scope["path"]
-    if path == OEMBED:
+    if path == OEMBED or path in clip_retrieval.PATHS:
         return {**scope, "suffix": JSON}
     if path.startswith(f"{CARD_PREFIX}/"):
         page = path.removeprefix(CARD_PREFIX).removesuffix(HTML)

@@ -34,13 +34,13 @@ MAX_NAME_LENGTH = 2_000
 MAX_PHRASES = 20
 
 
-def _none_if_blank(value: object) -> object:
+def none_if_blank(value: object) -> object:
     """A form sends every field, also those that nobody filled in."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
 def _threshold_if_blank(value: object) -> object:
-    return PUNSAFE_THRESHOLD if _none_if_blank(value) is None else value
+    return PUNSAFE_THRESHOLD if none_if_blank(value) is None else value
 
 
 def _read_bounds(text: str | None) -> Bounds | None:
@@ -69,10 +69,10 @@ def _list_phrases(value: object) -> object:
     return tuple(phrases)
 
 
-Score = Annotated[float | None, BeforeValidator(_none_if_blank)]
-Pixels = Annotated[int | None, BeforeValidator(_none_if_blank)]
-Text = Annotated[str | None, BeforeValidator(_none_if_blank)]
-Between = Annotated[str | None, BeforeValidator(_none_if_blank), AfterValidator(_check_bounds)]
+Score = Annotated[float | None, BeforeValidator(none_if_blank)]
+Pixels = Annotated[int | None, BeforeValidator(none_if_blank)]
+Text = Annotated[str | None, BeforeValidator(none_if_blank)]
+Between = Annotated[str | None, BeforeValidator(none_if_blank), AfterValidator(_check_bounds)]
 Punsafe = Annotated[
     float,
     BeforeValidator(_threshold_if_blank),
@@ -171,7 +171,7 @@ class FilterQuery(Query):
     language: Text = Field(
         default=None, max_length=MAX_NAME_LENGTH, description="As the source has it."
     )
-    size: Annotated[Literal[tuple(SIZES)] | None, BeforeValidator(_none_if_blank)] = Field(  # type: ignore[valid-type]
+    size: Annotated[Literal[tuple(SIZES)] | None, BeforeValidator(none_if_blank)] = Field(  # type: ignore[valid-type]
         default=None, description="By the shorter side, in pixels."
     )
     aesthetic: Between = Field(

@@ -13,7 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from laion_assets.web import uploads
+from laion_assets.web import clip_retrieval, uploads
 from laion_assets.web.params import JSON
 
 # Bytes are counted in pieces, so a request can exceed a limit by the two pieces at its ends.
@@ -23,7 +23,10 @@ MAX_HEAD_BYTES = 32 * 2**10
 MAX_HEADERS = 100
 # No other page reads a body.
 MAX_BODY_BYTES = 64 * 2**10
-MAX_BODIES = {("POST", uploads.PATH): uploads.MAX_UPLOAD_BYTES}
+MAX_BODIES = {
+    ("POST", uploads.PATH): uploads.MAX_UPLOAD_BYTES,
+    ("POST", clip_retrieval.KNN): clip_retrieval.MAX_KNN_BYTES,
+}
 
 
 class BoundedProtocol(HttpToolsProtocol):

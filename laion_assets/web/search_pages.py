@@ -82,9 +82,9 @@ def _order_fields(found: Mapping[str, object]) -> dict[str, object]:
     # Releases of earlier versions lack some.
     names = [name for name in names if name in found and name != "has_picture"]
     names.sort(key=lambda name: found[name] is None)
-    return {name: _keep_digits(name, found[name]) for name in names}
+    return {name: keep_digits(name, found[name]) for name in names}
 
 
-def _keep_digits(column: str, value: object) -> object:
+def keep_digits(column: str, value: object) -> object:
     """Returns a number of 64 bits as a text: JavaScript would round it."""
     return str(value) if column in {"image_id", "hash", "phash"} and value is not None else value

@@ -45,7 +45,7 @@ async def read_picture(request: Request) -> bytes:
     """
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
-        return _check(b"".join([piece async for piece in _read(request)]))
+        return check_size(b"".join([piece async for piece in _read(request)]))
     parser = _InMemoryParser(request.headers, _read(request), max_files=1, max_fields=4)
     try:
         form = await parser.parse()
@@ -55,7 +55,7 @@ async def read_picture(request: Request) -> bytes:
         ) from error
     try:
         file = form.get(FIELD)
-        return _check(await file.read() if isinstance(file, UploadFile) else b"")
+        return check_size(await file.read() if isinstance(file, UploadFile) else b"")
     finally:
         await form.close()
 
@@ -69,7 +69,12 @@ async def _read(request: Request) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-def _check(picture: bytes) -> bytes:
+def check_size(picture: bytes) -> bytes:
+    """Returns the picture that was sent.
+
+    Raises:
+        LaionError: it is empty or too large.
+    """
     if not picture:
         raise LaionError(
             "picture: none was sent; choose a file first", code="upload-picture-missing"
