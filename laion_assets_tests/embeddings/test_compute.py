@@ -343,5 +343,5 @@ def test_without_compute_the_job_of_pictures_leaves_vectors_alone(settings: Sett
         keys = defs.resolve_job_def("add_pictures").asset_layer.selected_asset_keys
         return {key.to_user_string() for key in keys}
 
-    assert list_assets("given") == {"pictures"}
-    assert list_assets("compute") == {"pictures", "embeddings"}
+    assert list_assets("given") == {"pictures", "declared_columns"}
+    assert list_assets("compute") == {"pictures", "embeddings", "declared_columns"}

@@ -180,6 +180,7 @@ def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(sensed: S
         "images": "SKIPPED",
         "lance_images": "SKIPPED",
         "embeddings": "SKIPPED",
+        "declared_columns": "SKIPPED",
     }
     ticks = len(web_ui.list_ticks("discover_shards"))
     wait_for(lambda: len(web_ui.list_ticks("discover_shards")) > ticks + 1, "two more ticks")
@@ -216,7 +217,6 @@ def test_the_status_says_when_what_may_pass_is_tried_again_and_names_what_cannot
     assert re.search(r"Is a directory.*; next try at \d{4}-\d\d-\d\d \d\d:\d\d UTC$", second)
     assert json.loads(told.stdout)["delays"] == [first, second]
     assert told.returncode == 1
-    # From the first tick that skips: in the ones before it, the runs were asked for.
+    # In the ticks before both had failed, one of them was still asked for.
     said = [reason for reason in reasons if reason and "next try at" in reason]
-    assert said
-    assert all(f"bad: {bad}: " in reason for reason in said)
+    assert any(f"bad: {bad}: " in reason for reason in said)

@@ -37,6 +37,8 @@ DUMMIES = {
     "split": "'train'",
     "type": "VARCHAR",
     "value": "'v'",
+    "key": '"k"',
+    "query": "SELECT 1",
 }
 # What only SQLite understands; the tests of the export run those of `exports`.
 SQLITE_STATEMENTS = {
