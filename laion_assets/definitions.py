@@ -17,8 +17,9 @@ from laion_assets.counts.checks import build_checks, counts_add_up, site_counts_
 from laion_assets.counts.domain_counts import domain_counts
 from laion_assets.counts.entity_counts import build_entity_counts_asset
 from laion_assets.counts.site_counts import site_counts
+from laion_assets.curation.curation_file import reads_pictures
 from laion_assets.curation.resource import CurationFile
-from laion_assets.declared_columns.asset import declared_columns
+from laion_assets.declared_columns.asset import build_declared_columns_asset
 from laion_assets.embeddings.asset import build_embeddings_asset
 from laion_assets.embeddings.checks import vectors_have_unit_length
 from laion_assets.embeddings.resource import EmbeddingRules
@@ -85,7 +86,7 @@ def build_defs(
     kinds = tuple(settings.sheets)
     is_computing = settings.embeddings == "compute"
     # What is wrong in the file is said when it is read, and not by the first run.
-    CurationFile.build(settings).read()
+    declared = CurationFile.build(settings).read().columns
     refresh_counts = build_refresh_job(kinds)
     asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
     clean_history = build_clean_history(
@@ -100,7 +101,7 @@ def build_defs(
             lance_images,
             pictures,
             build_embeddings_asset(is_computing=is_computing),
-            declared_columns,
+            build_declared_columns_asset(is_reading_pictures=any(map(reads_pictures, declared))),
             domain_counts,
             site_counts,
             *(build_names_asset(kind) for kind in kinds),

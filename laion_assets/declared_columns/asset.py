@@ -12,61 +12,71 @@ from laion_assets.partitions import SHARDS
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 
-@laion_asset(
-    holds="urls-and-captions",
-    # Not after `embeddings`: where a shard brings none, what comes after them is left out of a run.
-    deps=["lance_images", "pictures"],
-    partitions_def=SHARDS,
-    group_name="shards",
-    kinds={"lance", "duckdb"},
-    code_version="1",
-    metadata={"partition_expr": "shard"},
-    output_required=False,
-)
-def declared_columns(
-    context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
-    lance_store: LanceResource,
-    curation_file: CurationFile,
-) -> Iterator[dg.MaterializeResult[None]]:
-    """The columns that `curation.toml` declares, in the Lance table `images`.
+def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefinition:
+    """Returns the asset.
 
-    Each is computed by an SQL expression over the other columns, or joined from a parquet, CSV or
-    Lance file. Only those are made whose definition, file or shard has changed. Each comes in one
-    commit, which leaves the other columns and the indices as they are.
-
-    ```python
-    images = lance.dataset("data/lance/images.lance")
-    images.to_table(["url", "aspect_ratio"], filter="aspect_ratio > 2")
-    ```
+    Args:
+        is_reading_pictures: whether a column reads what is known of pictures, and has to come after
+            them. Dagster's pages would else ask whether that is meant at each load.
     """
-    from laion_assets.declared_columns.add_declared import add_declared, find_notes
 
-    shard, curation = context.partition_key, curation_file.read()
-    if not curation.columns:
-        context.log.info(f"{curation_file.path} declares no columns")
-        return
-    stores = warehouse.database, lance_store.store
-    made = add_declared(*stores, curation, shard, context.run.run_id)
-    for name, column in made.items():
-        if column.oddities:
-            context.log.warning(f"{name}: {column.oddities}")
-    notes = find_notes(warehouse.database, curation, shard)
-    records: list[dict[str, Any]] = [
-        {
-            "column": name,
-            "values": note.value_count,
-            "is_new": name in made,
-            "oddities": made[name].oddities if name in made else "",
-            "made_from": note.made_from,
-        }
-        for name, note in notes.items()
-    ]
-    columns = ("column", "values", "is_new", "oddities", "made_from")
-    yield dg.MaterializeResult(
-        metadata={
-            "columns_made": len(made),
-            "declared": show_table(records, columns),
-            "bytes": sum(note.data_bytes for note in notes.values()),
-        }
+    @laion_asset(
+        holds="urls-and-captions",
+        # Not after `embeddings`: where a shard brings none, Dagster leaves out what comes after.
+        deps=["lance_images", *(["pictures"] if is_reading_pictures else [])],
+        partitions_def=SHARDS,
+        group_name="shards",
+        kinds={"lance", "duckdb"},
+        code_version="1",
+        metadata={"partition_expr": "shard"},
+        output_required=False,
     )
+    def declared_columns(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        lance_store: LanceResource,
+        curation_file: CurationFile,
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """The columns that `curation.toml` declares, in the Lance table `images`.
+
+        Each is computed by an SQL expression over the other columns, or joined from a parquet, CSV
+        or Lance file. Only those are made whose definition, file or shard has changed. Each comes
+        in one commit, which leaves the other columns and the indices as they are.
+
+        ```python
+        images = lance.dataset("data/lance/images.lance")
+        images.to_table(["url", "aspect_ratio"], filter="aspect_ratio > 2")
+        ```
+        """
+        from laion_assets.declared_columns.add_declared import add_declared, find_notes
+
+        shard, curation = context.partition_key, curation_file.read()
+        if not curation.columns:
+            context.log.info(f"{curation_file.path} declares no columns")
+            return
+        stores = warehouse.database, lance_store.store
+        made = add_declared(*stores, curation, shard, context.run.run_id)
+        for name, column in made.items():
+            if column.oddities:
+                context.log.warning(f"{name}: {column.oddities}")
+        notes = find_notes(warehouse.database, curation, shard)
+        records: list[dict[str, Any]] = [
+            {
+                "column": name,
+                "values": note.value_count,
+                "is_new": name in made,
+                "oddities": made[name].oddities if name in made else "",
+                "made_from": note.made_from,
+            }
+            for name, note in notes.items()
+        ]
+        columns = ("column", "values", "is_new", "oddities", "made_from")
+        yield dg.MaterializeResult(
+            metadata={
+                "columns_made": len(made),
+                "declared": show_table(records, columns),
+                "bytes": sum(note.data_bytes for note in notes.values()),
+            }
+        )
+
+    return declared_columns
