@@ -143,14 +143,8 @@ def build_discover_shards(
                     curation=curation_file.read(),
                 ),
             )
-        except DatabaseBusyError as error:
-            return dg.SensorResult(
-                skip_reason=f"{error}; looks again by itself",
-                dynamic_partitions_requests=additions,
-                cursor=memory.write(),
-            )
-        except CurationError as error:
-            # No run could read it either.
+        except (DatabaseBusyError, CurationError) as error:
+            # No run could read that file either.
             return dg.SensorResult(
                 skip_reason=f"{error}; looks again by itself",
                 dynamic_partitions_requests=additions,

@@ -110,12 +110,7 @@ def build_defs(
             datasette,
         ],
         asset_checks=asset_checks,
-        jobs=[
-            INGEST_SHARDS,
-            add_pictures,
-            refresh_counts,
-            clean_history,
-        ],
+        jobs=[INGEST_SHARDS, add_pictures, refresh_counts, clean_history],
         schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
         sensors=[
             build_discover_shards(add_pictures, refresh_counts, kinds, discovery_interval_s),

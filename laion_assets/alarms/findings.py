@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from laion_assets.alarms.causes import OVERLAP_S, Finding, Heard
+from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.runs.run_failures import read_failure
 
-PARTITION_TAG = "dagster/partition"
 # Of runs that ended, so many are looked at in a tick; the others in the next.
 MAX_RUNS = 100
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

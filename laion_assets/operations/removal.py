@@ -11,6 +11,7 @@ import dagster as dg
 from laion_assets.errors import LaionError
 from laion_assets.operations.traces import find_traces, remove_traces
 from laion_assets.orchestration.dead_runs import list_unfinished
+from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
@@ -18,9 +19,6 @@ from laion_assets.stores.raw_store import RawStore
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
-
-# Dagster's own, on every run of one partition.
-PARTITION_TAG = "dagster/partition"
 
 
 def find_places(settings: Settings, instance: dg.DagsterInstance) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from laion_assets.orchestration.dead_runs import list_unfinished
 
+# Dagster's own, on every run of one partition.
 PARTITION_TAG = "dagster/partition"
 # So many runs are looked at; the newest come first.
 MAX_RUNS = 200

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from laion_assets.orchestration.failures import CODE_KEY, MAY_PASS_KEY
+from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.runs.backfill import find_reason
 
 _ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -25,7 +26,7 @@ def find_failure(
     instance: dg.DagsterInstance, job: str, shard: str | None = None
 ) -> RunFailure | None:
     """Returns why the last run of a job failed; None if it did not, or if there is none."""
-    tags = {"dagster/partition": shard} if shard else {}
+    tags = {PARTITION_TAG: shard} if shard else {}
     runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)
     if not runs or runs[0].status not in _ENDED_BADLY:
         return None

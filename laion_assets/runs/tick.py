@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from laion_assets.orchestration.dead_runs import is_busy, list_unfinished
+from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.runs.attempts import Attempt, Memory, name_work
 from laion_assets.runs.run_failures import find_failure
@@ -232,7 +233,7 @@ def read_due(
 def find_flying(instance: dg.DagsterInstance) -> set[str]:
     """Returns the shards of which a run is queued or runs, whoever started it."""
     tags = [run.tags for run in list_unfinished(instance)]
-    return {each["dagster/partition"] for each in tags if "dagster/partition" in each}
+    return {each[PARTITION_TAG] for each in tags if PARTITION_TAG in each}
 
 
 def find_refresh(due: Due, unread: Collection[str]) -> str | None:

@@ -16,8 +16,9 @@ from laion_assets.cli.output import print_removal, print_status
 from laion_assets.errors import LaionError
 from laion_assets.operations import removal as of_partitions
 from laion_assets.operations import traces as of_stores
-from laion_assets.operations.removal import PARTITION_TAG, find_places, find_sources, remove_shards
+from laion_assets.operations.removal import find_places, find_sources, remove_shards
 from laion_assets.operations.status_report import read_status
+from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.partitions import SHARDS_NAME
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
