@@ -38,14 +38,12 @@ from laion_assets.stores.column_files import ColumnSet
 from laion_assets.stores.columns import ENCODER_MARK, ColumnOrder, NotedColumns, read_notes
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.loads import is_loaded
+from laion_assets.stores.loads import is_loaded, list_loaded
 from laion_assets.stores.migration import add_to_lance
 from laion_assets.stores.raw_store import RawShard, RawStore
-from laion_assets.stores.shard_fragments import select_shards
-from laion_assets.stores.sql import load_sql
+from laion_assets.stores.shard_fragments import list_fragments_with, select_shards
 
 if TYPE_CHECKING:
-    import lance
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -237,7 +235,7 @@ def _settle_dimension(database: Database, store: LanceStore, shard: str, schema:
     """
     dataset, field = store.open("images"), schema.field(0)
     is_other = COLUMN in dataset.schema.names and dataset.schema.field(COLUMN).type != field.type
-    if is_other and not _has_values(dataset):
+    if is_other and not list_fragments_with(dataset, [COLUMN]):
         _drop_unused(database, store)
     try:
         add_to_lance(store, schema)
@@ -257,24 +255,11 @@ def _drop_unused(database: Database, store: LanceStore) -> None:
     A shard that is about to add its first ones sees at its commit that the column became another.
     """
     with database.read() as connection:
-        shards = connection.execute(load_sql("lance_images/select_shards")).fetchall()
-    with ExitStack() as stack:
-        # No commit comes in between. In one order, so that two processes do not wait for another.
-        for (shard,) in sorted(shards):
-            stack.enter_context(store.lock_shard(shard))
+        shards = list_loaded(connection)
+    with store.lock_shards(shards):
         dataset = store.open("images")
-        if COLUMN in dataset.schema.names and not _has_values(dataset):
+        if COLUMN in dataset.schema.names and not list_fragments_with(dataset, [COLUMN]):
             dataset.drop_columns([COLUMN])
-
-
-def _has_values(dataset: lance.LanceDataset) -> bool:
-    """Returns whether a fragment has a file with vectors."""
-    ids = {f.id() for f in dataset.lance_schema.fields() if f.name() == COLUMN}
-    return any(
-        not ids.isdisjoint(file.fields)
-        for fragment in dataset.get_fragments()
-        for file in fragment.data_files()
-    )
 
 
 def _make_batches(

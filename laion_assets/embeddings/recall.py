@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from laion_assets.embeddings.add_embeddings import COLUMN
 from laion_assets.embeddings.nearest import find_nearest
 from laion_assets.embeddings.vector_index import count_partitions
-from laion_assets.stores.shard_fragments import find_fragments_with
+from laion_assets.stores.shard_fragments import list_fragments_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,17 +98,12 @@ def _list_rows(dataset: lance.LanceDataset) -> Iterator[Numbers]:
         columns=[],
         filter=f"{COLUMN} IS NOT NULL",
         with_row_id=True,
-        fragments=_list_fragments(dataset),
+        fragments=list_fragments_with(dataset, [COLUMN]),
         batch_size=BATCH_ROWS,
         use_scalar_index=False,
     )
     for batch in scanner.to_batches():
         yield batch["_rowid"].to_numpy()
-
-
-def _list_fragments(dataset: lance.LanceDataset) -> list[Any]:
-    wanted = find_fragments_with(dataset, [COLUMN])
-    return [f for f in dataset.get_fragments() if f.fragment_id in wanted]
 
 
 def _take_vectors(dataset: lance.LanceDataset, rows: Numbers) -> Numbers:
@@ -140,7 +135,7 @@ def _measure_limits(
         columns=[COLUMN],
         filter=f"{COLUMN} IS NOT NULL",
         with_row_id=True,
-        fragments=_list_fragments(dataset),
+        fragments=list_fragments_with(dataset, [COLUMN]),
         batch_size=BATCH_ROWS,
         batch_readahead=2,
         fragment_readahead=1,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.embeddings.add_embeddings import COLUMN
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.shard_fragments import find_fragments_with
+from laion_assets.stores.shard_fragments import list_fragments_with
 
 if TYPE_CHECKING:
     import lance
@@ -88,20 +88,16 @@ def count_vectors(dataset: lance.LanceDataset, fragments: set[int] | None = None
         dataset: a version of the table `images`.
         fragments: the ids of those to count in; None: all.
     """
-    wanted = find_fragments_with(dataset, [COLUMN])
-    if fragments is not None:
-        wanted &= fragments
     return sum(
         fragment.count_rows(f"{COLUMN} IS NOT NULL")
-        for fragment in dataset.get_fragments()
-        if fragment.fragment_id in wanted
+        for fragment in list_fragments_with(dataset, [COLUMN])
+        if fragments is None or fragment.fragment_id in fragments
     )
 
 
 def _count_rows(dataset: lance.LanceDataset) -> int:
     """Returns the rows of the fragments that have a file of vectors."""
-    wanted = find_fragments_with(dataset, [COLUMN])
-    return sum(f.count_rows() for f in dataset.get_fragments() if f.fragment_id in wanted)
+    return sum(f.count_rows() for f in list_fragments_with(dataset, [COLUMN]))
 
 
 def _is_too_small(partitions: int, vectors: int) -> bool:

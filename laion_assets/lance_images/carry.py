@@ -6,7 +6,8 @@ has the new rows without them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from laion_assets.schemas import ADDED_COLUMNS, Column
@@ -70,19 +71,18 @@ class Carrier:
         """
         dataset = self._store.open("images")
         old = find_fragments(dataset, self._shard)
+        # Once for all columns, and not at all without any.
+        match = cache(lambda: self._match(dataset, old))
         for name, columns in ADDED_COLUMNS.items():
             schema = _find_schema(dataset, columns)
             if not fragments or schema is None or not _has_values(dataset, old, schema):
                 continue
-            addresses = self._match(dataset, old)
-            if not addresses.null_count < len(addresses):
-                continue
-            files = self._write(dataset, ColumnSet(name, schema), fragments, addresses)
-            for fragment, file in zip(fragments, files.install(self._store, dataset), strict=True):
-                fragment.files.append(file)
-            self.notes.append(self._note(files))
+            addresses = match()
+            if addresses.null_count < len(addresses):
+                files = self._add(dataset, ColumnSet(name, schema), fragments, addresses)
+                self.notes.append(self._note(files))
         for field in list_own(dataset.schema, self._declared):
-            self._extend_own(dataset, old, fragments, field)
+            self._extend_own(dataset, old, fragments, field, match)
 
     def _extend_own(
         self,
@@ -90,6 +90,7 @@ class Carrier:
         old: Sequence[int],
         fragments: list[FragmentMetadata],
         field: pa.Field,
+        match: Callable[[], pa.Array],
     ) -> None:
         import pyarrow as pa
 
@@ -100,14 +101,11 @@ class Carrier:
             return
         lost = total
         if can_come and _has_values(dataset, old, schema):
-            addresses = self._match(dataset, old)
+            addresses = match()
             lost = addresses.null_count
             if lost < total:
                 columns = ColumnSet(f"own-{field.name}", schema)
-                files = self._write(dataset, columns, fragments, addresses)
-                installed = files.install(self._store, dataset)
-                for fragment, file in zip(fragments, installed, strict=True):
-                    fragment.files.append(file)
+                self._add(dataset, columns, fragments, addresses)
         if lost:
             self.losses.append(Loss(field.name, lost, total))
 
@@ -130,6 +128,19 @@ class Carrier:
             engine.register("old_rows", old_rows.rename_columns(["place", "image_id", "address"]))
             matched = engine.sql(load_sql("lance_images/match_rows")).to_arrow_table()
         return matched["address"].combine_chunks()
+
+    def _add(
+        self,
+        dataset: lance.LanceDataset,
+        columns: ColumnSet,
+        fragments: Sequence[FragmentMetadata],
+        addresses: pa.Array,
+    ) -> ColumnFiles:
+        """Adds a file of these columns to each of the new fragments."""
+        files = self._write(dataset, columns, fragments, addresses)
+        for fragment, file in zip(fragments, files.install(self._store, dataset), strict=True):
+            fragment.files.append(file)
+        return files
 
     def _write(
         self,

@@ -30,6 +30,7 @@ from laion_assets.stores.columns import (
 from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import check_space, estimate_copy
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.loads import list_loaded
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.own_columns import check_table
 from laion_assets.stores.sql import load_sql
@@ -136,9 +137,7 @@ def compare_shards(
     noted = {
         shard for (shard,) in connection.execute(load_sql("lance_images/select_copied")).fetchall()
     }
-    loaded = {
-        shard for (shard,) in connection.execute(load_sql("lance_images/select_shards")).fetchall()
-    }
+    loaded = list_loaded(connection)
     return [
         _compare(shard, ours.get(shard, (0, 0)), theirs.get(shard, (0, 0)), shard in noted)
         for shard in sorted(loaded | ours.keys() | theirs.keys())

@@ -9,7 +9,6 @@ then `find_traces` names what is left.
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import ExitStack
 
 from laion_assets.counts.refresh import clear_counts
 from laion_assets.images.load import delete_shard
@@ -17,6 +16,7 @@ from laion_assets.lance_images.table import list_shards, remove_shards
 from laion_assets.stores.columns import forget_shard
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.loads import list_loaded
 from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.sql import load_sql
 
@@ -25,7 +25,7 @@ def find_traces(database: Database, store: LanceStore, raw_store: RawStore) -> d
     """Returns the places that have something of a shard, for each shard that any place has."""
     dataset = store.find("images")
     places = {
-        "DuckDB": set(_list_loaded(database)),
+        "DuckDB": _read_loaded(database),
         "Lance": set() if dataset is None else list_shards(dataset),
         "raw copy": raw_store.list_shards(),
     }
@@ -43,23 +43,17 @@ def remove_traces(
                 delete_shard(connection, shard)
                 forget_shard(connection, shard)
                 connection.execute(load_sql("pictures/delete_pictures"), {"shard": shard})
-            if not connection.execute(load_sql("lance_images/select_shards")).fetchall():
+            if not list_loaded(connection):
                 clear_counts(connection)
     if store.find("images") is not None:
-        with ExitStack() as stack:
-            # In one order, so that two of these commands do not wait for each other.
-            for shard in sorted(shards):
-                stack.enter_context(store.lock_shard(shard))
+        with store.lock_shards(shards):
             remove_shards(store, "images", shards)
     for shard in shards:
         raw_store.remove(shard)
 
 
-def _list_loaded(database: Database) -> list[str]:
+def _read_loaded(database: Database) -> set[str]:
     if not database.path.exists():
-        return []
+        return set()
     with database.read() as connection:
-        return [
-            shard
-            for (shard,) in connection.execute(load_sql("lance_images/select_shards")).fetchall()
-        ]
+        return list_loaded(connection)

@@ -23,6 +23,7 @@ from laion_assets.releases.manifest import Manifest, OutdatedShard, ReleasedShar
 from laion_assets.schemas import LANCE_IMAGES
 from laion_assets.stores.database import Database, open_engine
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.loads import list_loaded
 from laion_assets.stores.rows import fetch_rows
 from laion_assets.stores.shard_fragments import select_shards
 from laion_assets.stores.sql import load_sql
@@ -170,9 +171,7 @@ def refuse(uncopied: Collection[str]) -> StaleTableError:
 
 
 def _check_some_sound(connection: duckdb.DuckDBPyConnection, outdated: Collection[str]) -> None:
-    loaded = {
-        shard for (shard,) in connection.execute(load_sql("lance_images/select_shards")).fetchall()
-    }
+    loaded = list_loaded(connection)
     # What Lance alone has is for a person to judge.
     if outdated and (loaded <= set(outdated) or not set(outdated) <= loaded):
         raise refuse(outdated)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 from laion_assets.stores.sql import load_sql
 
 _PAGE_BYTES = 16_384
 _BUSY_S = 60
+_AT_ONCE = 500
 
 
 @contextmanager
@@ -27,3 +29,10 @@ def open_cache(path: Path, table: str) -> Iterator[sqlite3.Connection]:
         connection.execute("pragma synchronous = normal")
         connection.execute(load_sql(table))
         yield connection
+
+
+def batch_keys(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Yields keys, as many at a time as one statement asks for."""
+    remaining = iter(keys)
+    while batch := list(islice(remaining, _AT_ONCE)):
+        yield batch

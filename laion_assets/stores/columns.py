@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from laion_assets.stores.column_files import (
 )
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.loads import list_loaded
 from laion_assets.stores.migration import add_to_lance
 from laion_assets.stores.shard_fragments import find_fragments, select_shards
 from laion_assets.stores.sql import load_sql
@@ -209,12 +209,9 @@ def drop_columns(
     Cut off, it leaves notes without a version of Lance, and is just done again.
     """
     with database.read() as connection:
-        shards = connection.execute(load_sql("lance_images/select_shards")).fetchall()
+        shards = list_loaded(connection)
     values = {"column_set": column_set}
-    with ExitStack() as stack:
-        # No commit comes in between. In one order, so that two processes do not wait for another.
-        for (shard,) in sorted(shards):
-            stack.enter_context(store.lock_shard(shard))
+    with store.lock_shards(shards):
         with database.write() as connection:
             connection.execute(load_sql("stores/unfinish_column_set"), values)
         dataset = store.open("images")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
 from laion_assets.schemas import LANCE_EMBEDDINGS
-from laion_assets.stores.shard_fragments import find_fragments_with
+from laion_assets.stores.shard_fragments import list_fragments_with
 
 if TYPE_CHECKING:
     import lance
@@ -68,8 +68,7 @@ def estimate_release(dataset: lance.LanceDataset) -> int:
     bytes_needed = LEAST_BYTES + INDEX_BYTES_A_ROW * dataset.count_rows()
     column = LANCE_EMBEDDINGS[0].name
     if column in dataset.schema.names:
-        has_vectors = find_fragments_with(dataset, [column])
-        rows = sum(f.count_rows() for f in dataset.get_fragments() if f.fragment_id in has_vectors)
+        rows = sum(f.count_rows() for f in list_fragments_with(dataset, [column]))
         bytes_needed += INDEX_BYTES_A_NUMBER * dataset.schema.field(column).type.list_size * rows
     return bytes_needed
 

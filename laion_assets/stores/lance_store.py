@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,3 +190,12 @@ class LanceStore:
     def lock_shard(self, shard: str) -> FileLock:
         """Returns the lock of those who write one shard."""
         return lock_shard(self.folder, shard)
+
+    @contextmanager
+    def lock_shards(self, shards: Collection[str]) -> Iterator[None]:
+        """Holds the locks of several shards, so that no commit of theirs comes in between."""
+        with ExitStack() as stack:
+            # In one order, so that two processes do not wait for each other.
+            for shard in sorted(shards):
+                stack.enter_context(self.lock_shard(shard))
+            yield

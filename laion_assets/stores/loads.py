@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from laion_assets.schemas import CLEANING_VERSION
 from laion_assets.stores.database import Database
 from laion_assets.stores.sql import load_sql
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def is_loaded(database: Database, shard: str, sha256: str) -> bool:
@@ -42,3 +47,8 @@ def find_unnoted(database: Database) -> dict[str, str]:
         return {}
     with database.read() as connection:
         return dict(connection.execute(load_sql("lance_images/select_unnoted")).fetchall())
+
+
+def list_loaded(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Returns the shards whose rows are in DuckDB."""
+    return {shard for (shard,) in connection.execute(load_sql("stores/select_shards")).fetchall()}

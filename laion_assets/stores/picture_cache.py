@@ -14,19 +14,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from laion_assets.stores.cache_file import open_cache
+from laion_assets.stores.cache_file import batch_keys, open_cache
 from laion_assets.stores.locks import lock
 from laion_assets.stores.sql import load_sql
 
 _Parameters = Sequence[object] | Mapping[str, object]
-
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class PictureCache:
             urls: in any number.
             is_retry: whether what may pass counts as unknown.
         """
-        for batch in _batch(urls):
+        for batch in batch_keys(urls):
             parameters = {"digests": self._digest_all(batch), "is_retry": is_retry}
             known = {url for (url,) in self._select("stores/cache_select_known", parameters)}
             yield from (url for url in batch if url not in known)
@@ -108,7 +105,7 @@ class PictureCache:
     def read(self, urls: Iterable[str]) -> dict[str, FetchedPicture]:
         """Returns what is known, by URL."""
         found = {}
-        for batch in _batch(urls):
+        for batch in batch_keys(urls):
             for row in self._select("stores/cache_select_fetched", (self._digest_all(batch),)):
                 picture = FetchedPicture(*row)
                 found[picture.url] = replace(picture, is_passing=bool(picture.is_passing))
@@ -132,9 +129,3 @@ class PictureCache:
 
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return open_cache(self._path, "stores/cache_create_fetched")
-
-
-def _batch(urls: Iterable[str]) -> Iterator[list[str]]:
-    remaining = iter(urls)
-    while batch := list(islice(remaining, _AT_ONCE)):
-        yield batch

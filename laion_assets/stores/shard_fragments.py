@@ -10,6 +10,7 @@ from laion_assets.stores.sql import quote_literal
 
 if TYPE_CHECKING:
     import lance
+    from lance.fragment import LanceFragment
 
 
 def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
@@ -35,16 +36,23 @@ def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
 
 
 def find_fragments_with(dataset: lance.LanceDataset, columns: Collection[str]) -> set[int]:
-    """Returns the ids of the fragments with a file for one of these columns.
+    """Returns the ids of the fragments with a file for one of these columns."""
+    return {fragment.fragment_id for fragment in list_fragments_with(dataset, columns)}
+
+
+def list_fragments_with(
+    dataset: lance.LanceDataset, columns: Collection[str]
+) -> list[LanceFragment]:
+    """Returns the fragments with a file for one of these columns.
 
     Only metadata is read. What a fragment has no file for is NULL in all of its rows.
     """
     ids = {f.id() for f in dataset.lance_schema.fields() if f.name() in columns}
-    return {
-        fragment.fragment_id
+    return [
+        fragment
         for fragment in dataset.get_fragments()
         if any(not ids.isdisjoint(file.fields) for file in fragment.data_files())
-    }
+    ]
 
 
 def select_shards(shards: Collection[str]) -> str:

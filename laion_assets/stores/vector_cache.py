@@ -10,14 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from laion_assets.stores.cache_file import open_cache
+from laion_assets.stores.cache_file import batch_keys, open_cache
 from laion_assets.stores.sql import load_sql
-
-_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class VectorCache:
     def read(self, pictures: Iterable[str]) -> dict[str, bytes | None]:
         """Returns what is known, by the SHA-256 of the picture."""
         found: dict[str, bytes | None] = {}
-        for batch in _batch(pictures):
+        for batch in batch_keys(pictures):
             by_digest = {self._digest(picture): picture for picture in batch}
             for digest, vector in self._select("stores/cache_select_vectors", by_digest):
                 found[by_digest[digest]] = vector
@@ -54,7 +51,7 @@ class VectorCache:
 
     def find_missing(self, pictures: Iterable[str]) -> Iterator[str]:
         """Yields the pictures of which nothing is known, in their order."""
-        for batch in _batch(pictures):
+        for batch in batch_keys(pictures):
             digests = {picture: self._digest(picture) for picture in batch}
             rows = self._select("stores/cache_select_vector_digests", digests.values())
             known = {digest for (digest,) in rows}
@@ -72,9 +69,3 @@ class VectorCache:
 
     def _digest(self, picture: str) -> str:
         return hashlib.sha256(f"{self.encoder} {picture}".encode()).hexdigest()[:32]
-
-
-def _batch(pictures: Iterable[str]) -> Iterator[list[str]]:
-    remaining = iter(pictures)
-    while batch := list(islice(remaining, _AT_ONCE)):
-        yield batch
