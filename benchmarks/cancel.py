@@ -45,9 +45,6 @@ run_coordinator:
 """
 LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-GET_REASONS = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
-    ... on ExecutionStepFailureEvent { stepKey error { message } }
-    ... on RunFailureEvent { message error { message stack } } } } } }"""
 GET_STATUS = """query($run: ID!) { runOrError(runId: $run) { ... on Run { status
     stepStats { stepKey status startTime endTime } } } }"""
 
@@ -113,8 +110,7 @@ class Rig:
     def find_newest_failure(self) -> str:
         """Returns what the page of the newest run says."""
         newest, *_ = self.web_ui.list_runs()
-        said = self.web_ui.ask(GET_REASONS, run=newest.run_id)["events"]
-        return f"{newest.run_id}: {[event for event in said if event]}"
+        return f"{newest.run_id}: {self.web_ui.find_reason(newest.run_id)}"
 
     def check_tables(self) -> None:
         """Each table has the shard whole or not at all, and the newest release is complete."""

@@ -51,9 +51,6 @@ GET_TICKS = """query($sensor: InstigationSelector!, $limit: Int!) {
     instigationStateOrError(instigationSelector: $sensor) { ... on InstigationState {
     ticks(limit: $limit) { status timestamp endTimestamp runIds skipReason error { message }
     logEvents { events { message } } } } } }"""
-GET_REASONS = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
-    ... on ExecutionStepFailureEvent { failureMetadata { description } }
-    ... on RunFailureEvent { message error { message } } } } } }"""
 
 
 @dataclass
@@ -100,11 +97,7 @@ class Story:
     def find_reason(self, run_id: str) -> str:
         """Returns what the page of a failed run says."""
         if run_id not in self._reasons:
-            said = []
-            for event in self.web_ui.ask(GET_REASONS, run=run_id)["events"]:
-                said += [(event.get("failureMetadata") or {}).get("description")]
-                said += [event.get("message"), (event.get("error") or {}).get("message")]
-            self._reasons[run_id] = "; ".join(text for text in said if text)
+            self._reasons[run_id] = self.web_ui.find_reason(run_id)
         return self._reasons[run_id]
 
     def find_words(self, pattern: str, since: float) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.embeddings.add_embeddings import COLUMN
+from laion_assets.embeddings.vector_rows import read_column
 from laion_assets.search.matches import Matches
 
 if TYPE_CHECKING:
@@ -56,10 +57,7 @@ def _read(rows: Numbers, dataset: lance.LanceDataset) -> tuple[Numbers, list[int
     back = np.argsort(order)
     hashes = taken["phash"].to_pylist() if "phash" in names else [None] * len(rows)
     lists = taken[COLUMN].combine_chunks()
-    vectors = np.zeros((len(rows), lists.type.list_size), np.float32)
-    vectors[lists.is_valid().to_numpy(zero_copy_only=False)] = (
-        lists.flatten().to_numpy().astype(np.float32).reshape(-1, lists.type.list_size)
-    )
+    vectors = read_column(lists, lists.type.list_size)[0].astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.where(lengths, lengths, 1)
     return vectors[back], [hashes[place] for place in back.tolist()]

@@ -104,11 +104,9 @@ def read_query(text: str) -> Query:
             code="query-too-long",
         )
     reader = _Reader()
-    text = text.encode(errors="replace").decode()
-    if text.count('"') % 2:
+    if _is_quote_open(text):
         reader.notes.append("A quotation mark without a second one was ignored.")
-        text = text.replace('"', " ")
-    for minus, phrase, loose in _PIECE.findall(text):
+    for minus, phrase, loose in _cut(text):
         if loose:
             reader.read(loose)
         else:
@@ -122,15 +120,25 @@ def read_meaning(text: str) -> str:
     Args:
         text: a query that `read_query` takes.
     """
-    text = text.encode(errors="replace").decode()
-    if text.count('"') % 2:
-        text = text.replace('"', " ")
     kept = []
-    for minus, phrase, loose in _PIECE.findall(text):
+    for minus, phrase, loose in _cut(text):
         is_excluded = minus or (loose.startswith("-") and len(loose) > 1)
         if not (is_excluded or loose == "OR" or loose.lower().startswith(_SITE)):
             kept.append(phrase or loose)
     return " ".join(" ".join(kept).split())
+
+
+def _is_quote_open(text: str) -> bool:
+    return text.count('"') % 2 == 1
+
+
+def _cut(text: str) -> list[tuple[str, str, str]]:
+    """Returns the pieces of a query: the minus before a phrase, the phrase, or else what is loose.
+
+    A quotation mark without a second one is none.
+    """
+    text = text.encode(errors="replace").decode()
+    return _PIECE.findall(text.replace('"', " ") if _is_quote_open(text) else text)
 
 
 class _Reader:

@@ -275,7 +275,7 @@ class CaptionSearch:
             LaionError: the vector cannot be compared, or the table has none.
         """
         units = self.vectors.check(vector)
-        allowed = self._filters.find((only, Query()), lambda: self._allow(Query(), only))
+        allowed = self._find_allowed(Query(), only)
         ranking = Ranking(self._dataset, self._values, self.vectors)
         ranking.look_like(units, None, allowed)
         found, _ = ranking.follow(count, 0, is_folded=is_folded)
@@ -292,8 +292,7 @@ class CaptionSearch:
 
         The pictures themselves and the vectors are not among it.
         """
-        names = [name for name in self._dataset.schema.names if name not in NOT_FIELDS]
-        return self._values.read_at(positions, names)
+        return self._values.read_at(positions, self._fields)
 
     def _answer_ranking(
         self, wanted: Wanted, only: SearchFilter, page: slice, started: float, *, is_folded: bool
@@ -301,7 +300,7 @@ class CaptionSearch:
         asked = Query() if wanted.query is None else read_query(wanted.query)
         # What has to be shows in the ranking; what must not be is left out of it.
         rest = replace(asked, phrases=(), groups=(), notes=())
-        allowed = self._filters.find((only, rest), lambda: self._allow(rest, only))
+        allowed = self._find_allowed(rest, only)
         ranking, notes = Ranking(self._dataset, self._values, self.vectors), asked.notes
         if wanted.query is None:
             ranking.look_like(*self._read_vector(wanted), allowed)
@@ -349,6 +348,9 @@ class CaptionSearch:
                 f"like: {what} {place!r}; name another, SHARD/ROW", code="search-like-unknown"
             )
         return vector, own["_rowid"]
+
+    def _find_allowed(self, query: Query, only: SearchFilter) -> Allowed:
+        return self._filters.find((only, query), lambda: self._allow(query, only))
 
     def _allow(self, query: Query, only: SearchFilter) -> Allowed:
         """Returns the rows that pass a filter and what a query leaves out."""
@@ -410,8 +412,7 @@ class CaptionSearch:
 
         Of the picture itself it only says whether there is one, as `has_picture`.
         """
-        names = [name for name in self._dataset.schema.names if name not in NOT_FIELDS]
-        found = self._find_row(shard, row_index, names)
+        found = self._find_row(shard, row_index, self._fields)
         if found is None:
             return None
         del found["_rowid"]
@@ -491,6 +492,11 @@ class CaptionSearch:
         )
         found = self._matches.find(Query(), condition)
         return self._answer(found, only, slice(0, MAX_SAME_URL), RELEVANT, started)
+
+    @property
+    def _fields(self) -> list[str]:
+        """The columns that a page of an image shows."""
+        return [name for name in self._dataset.schema.names if name not in NOT_FIELDS]
 
     @cached_property
     def _has_sites(self) -> bool:

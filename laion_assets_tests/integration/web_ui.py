@@ -26,6 +26,9 @@ GET_RUNS = """query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on
 GET_FAILURES = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
     ... on ExecutionStepFailureEvent { stepKey error { message stack cause { message } }
         failureMetadata { description } } } } } }"""
+GET_REASONS = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
+    ... on ExecutionStepFailureEvent { failureMetadata { description } }
+    ... on RunFailureEvent { message error { message } } } } } }"""
 LAUNCH_BACKFILL = """mutation($params: LaunchBackfillParams!) {
     launchPartitionBackfill(backfillParams: $params) { __typename
     ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -133,6 +136,14 @@ class WebUi:
     def list_failures(self, run_id: str) -> list[dict[str, Any]]:
         """Returns the events of failed steps, as the page of the run shows them."""
         return [event for event in self.ask(GET_FAILURES, run=run_id)["events"] if event]
+
+    def find_reason(self, run_id: str) -> str:
+        """Returns what the page of a failed run says, in one line; empty if it says nothing."""
+        said = []
+        for event in self.ask(GET_REASONS, run=run_id)["events"]:
+            said += [(event.get("failureMetadata") or {}).get("description")]
+            said += [event.get("message"), (event.get("error") or {}).get("message")]
+        return "; ".join(text for text in said if text)
 
 
 def _read_run(run: dict[str, Any]) -> Run:
