@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from laion_assets.schemas import ADDED_COLUMNS, Column
+from laion_assets.schemas import ADDED_COLUMNS
 from laion_assets.stores.column_files import ColumnFiles, ColumnSet, RowSpan, write_column_files
-from laion_assets.stores.columns import NotedColumns
+from laion_assets.stores.columns import NotedColumns, find_schema
 from laion_assets.stores.database import open_engine
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.own_columns import Loss, is_portable, list_own
@@ -74,7 +74,7 @@ class Carrier:
         # Once for all columns, and not at all without any.
         match = cache(lambda: self._match(dataset, old))
         for name, columns in ADDED_COLUMNS.items():
-            schema = _find_schema(dataset, columns)
+            schema = find_schema(dataset, [column.name for column in columns])
             if not fragments or schema is None or not _has_values(dataset, old, schema):
                 continue
             addresses = match()
@@ -171,16 +171,6 @@ class Carrier:
             lance_version=None,
             run_id=self._run_id,
         )
-
-
-def _find_schema(dataset: lance.LanceDataset, columns: Sequence[Column]) -> pa.Schema | None:
-    """Returns these columns as the table has them; None if it lacks one."""
-    import pyarrow as pa
-
-    types = dict(zip(dataset.schema.names, dataset.schema.types, strict=True))
-    if not all(column.name in types for column in columns):
-        return None
-    return pa.schema([pa.field(column.name, types[column.name]) for column in columns])
 
 
 def _has_values(dataset: lance.LanceDataset, fragments: Sequence[int], schema: pa.Schema) -> bool:

@@ -20,9 +20,10 @@ from laion_assets.releases.manifest import (
 from laion_assets.schemas import ADDED_COLUMNS
 from laion_assets.stores.columns import (
     DECLARED,
-    ENCODER_MARK,
     NotedColumns,
+    find_schema,
     measure_columns,
+    read_encoder,
     read_notes,
 )
 from laion_assets.stores.rows import fetch_rows
@@ -31,7 +32,6 @@ from laion_assets.stores.sql import load_sql
 if TYPE_CHECKING:
     import duckdb
     import lance
-    import pyarrow as pa
 
 PICTURES = "pictures"
 
@@ -125,33 +125,28 @@ def describe_vectors(
         return None
     # Vectors that shards brought say nothing of their model, and those of two are refused.
     encoders = {
-        one.made_from.partition(ENCODER_MARK)[2].partition(" ")[0]
+        encoder
         for one in columns
-        if one.column_set == COLUMN_SET and one.value_count
+        if one.column_set == COLUMN_SET
+        and one.value_count
+        and (encoder := read_encoder(one.made_from)[0])
     }
-    digest = next((found for found in sorted(encoders) if found), None)
-    return ReleasedVectors(**vars(measured), encoder_digest=digest)
+    return ReleasedVectors(**vars(measured), encoder_digest=min(encoders, default=None))
 
 
 def _complete(note: NotedColumns, dataset: lance.LanceDataset) -> NotedColumns:
     if note.lance_version is not None:
         return note
-    schema = _find_schema(dataset, note.column_set)
+    schema = find_schema(dataset, _list_names(note.column_set))
     if schema is None:
         return replace(note, value_count=0)
     value_count, digest = measure_columns(dataset, note.shard, schema)
     return replace(note, value_count=value_count, digest=digest)
 
 
-def _find_schema(dataset: lance.LanceDataset, column_set: str) -> pa.Schema | None:
-    """Returns the columns of a set as the table has them; None if it lacks one."""
-    import pyarrow as pa
-
+def _list_names(column_set: str) -> list[str]:
     known = ADDED_COLUMNS.get(column_set)
-    names = [c.name for c in known] if known else [column_set.removeprefix(DECLARED)]
-    if not set(names) <= set(dataset.schema.names):
-        return None
-    return pa.schema([dataset.schema.field(name) for name in names])
+    return [c.name for c in known] if known else [column_set.removeprefix(DECLARED)]
 
 
 def _describe(note: NotedColumns, sources: list[PictureSource]) -> ReleasedColumns:

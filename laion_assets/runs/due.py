@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -211,8 +211,17 @@ def read_chain(
     sound = unreleased
     if uncopied:
         sound = find_unreleased(database, store, kinds, uncopied) or dropped
-    chain = Chain(sources, raws, loads, uncopied, unreleased, sound, unpictured, unembedded)
-    return replace(chain, undeclared=undeclared)
+    return Chain(
+        sources=sources,
+        raws=raws,
+        loads=loads,
+        uncopied=uncopied,
+        unreleased=unreleased,
+        unreleased_sound=sound,
+        unpictured=unpictured,
+        unembedded=unembedded,
+        undeclared=undeclared,
+    )
 
 
 def _find_step_here(chain: Chain, shard: str) -> Step | None:

@@ -59,6 +59,12 @@ class LayoutError(StaleTableError):
     """
 
 
+def read_encoder(made_from: str) -> tuple[str | None, str | None]:
+    """Returns digest and name of the encoder that `made_from` names; None for each if none does."""
+    digest, _, name = made_from.partition(ENCODER_MARK)[2].partition(" ")
+    return digest or None, name or None
+
+
 @dataclass(frozen=True)
 class NotedColumns:
     """What DuckDB notes of a set of columns of a shard; see `schemas.SHARD_COLUMNS`."""
@@ -82,12 +88,12 @@ class NotedColumns:
     @property
     def encoder(self) -> str | None:
         """The digest of the encoder that made some of the values; None if none did."""
-        return self.made_from.partition(ENCODER_MARK)[2].partition(" ")[0] or None
+        return read_encoder(self.made_from)[0]
 
     @property
     def encoder_name(self) -> str | None:
         """What the encoder was called: `demo`, its place on the Hub, or the name of its folder."""
-        return self.made_from.partition(ENCODER_MARK)[2].partition(" ")[2] or None
+        return read_encoder(self.made_from)[1]
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,16 @@ def drop_columns(
             dataset.drop_columns(present)
         with database.write() as connection:
             connection.execute(load_sql("stores/delete_column_set"), values)
+
+
+def find_schema(dataset: lance.LanceDataset, names: Sequence[str]) -> pa.Schema | None:
+    """Returns columns of the table with the types that they have; None if it lacks one."""
+    import pyarrow as pa
+
+    types = dict(zip(dataset.schema.names, dataset.schema.types, strict=True))
+    if not types.keys() >= set(names):
+        return None
+    return pa.schema([pa.field(name, types[name]) for name in names])
 
 
 def measure_columns(dataset: lance.LanceDataset, shard: str, schema: pa.Schema) -> tuple[int, str]:
