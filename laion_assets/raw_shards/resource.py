@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import dagster as dg
 from pydantic import Field
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from laion_assets.raw_shards.sources.source import SourceRules
     from laion_assets.settings import Settings
     from laion_assets.stores.raw_store import RawStore
@@ -59,6 +62,18 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             is_bringing_archives=settings.pictures != "none",
             is_bringing_vectors=settings.embeddings != "none",
         )
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings) -> Iterator[ShardSource]:
+        """Yields the resource for use outside a run, with the token's value.
+
+        Dagster opens an instance of its own for that. Unless it is closed here, the garbage
+        collector closes it at some later time, and puts another instance in the place of the one
+        that is then in use.
+        """
+        with cls.build(settings).process_config_and_initialize_cm() as source:
+            yield source
 
     @property
     def store(self) -> RawStore:

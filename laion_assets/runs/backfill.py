@@ -57,9 +57,11 @@ def discover_shards(
     from laion_assets.raw_shards.discovery import discover
     from laion_assets.raw_shards.resource import ShardSource
 
-    source = ShardSource.build(settings).process_config_and_initialize()
     partitions = instance.get_dynamic_partitions(SHARDS_NAME)
-    found = discover(source.locations, source.store, source.rules, partitions, is_asking=is_asking)
+    with ShardSource.open(settings) as source:
+        found = discover(
+            source.locations, source.store, source.rules, partitions, is_asking=is_asking
+        )
     if found.new:
         instance.add_dynamic_partitions(SHARDS_NAME, found.new)
     for event in describe_changes(found.due, (*found.new, *found.changed)):
