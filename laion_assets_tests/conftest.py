@@ -1,6 +1,7 @@
 """Fixtures that every test may use: settings in a temporary folder, small shards, servers."""
 
 import io
+import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,15 @@ from laion_assets_tests.browser import NoBrowserError, launch_browser
 from laion_assets_tests.quick_history import read_files_once
 from laion_assets_tests.servers.file_server import FileServer, run_file_server
 from laion_assets_tests.servers.hub_server import Hub
+
+# Where the system offers files in memory, and how much of it a run of the tests may use.
+MEMORY_FOLDER, MEMORY_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 - pytest has its own in it
+
+
+def pytest_configure() -> None:
+    """Puts temporary folders into memory: tests write many small files and wait for the disk."""
+    if MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
 
 
 class WriteShard(Protocol):

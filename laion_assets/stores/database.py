@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 # What the system says of a lock's file in a folder that this user, or nobody, can write.
 UNWRITABLE = (EACCES, EPERM, EROFS)
-# DuckDB takes 20 ms to start an engine and 1 ms to attach a file to one, and a refresh reads the
-# file some fifty times. An engine serves one reader at a time; what it had attached is closed.
+# DuckDB takes 20 ms to start an engine and 1 ms to attach a file to one, and a refresh opens the
+# file some hundred times. An engine serves one block at a time; what it had attached is closed.
 _IDLE_ENGINES: list[duckdb.DuckDBPyConnection] = []
 
 
@@ -107,11 +107,11 @@ class Database:
     @contextmanager
     def _open(self, *, is_read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + self.stranger_wait_s
-        connect = _attach if is_read_only else _connect
+        mode = "READ_ONLY" if is_read_only else "READ_WRITE"
         while True:
             with self._turn(is_read_only=is_read_only), ExitStack() as stack:
                 try:
-                    connection = stack.enter_context(connect(self.path))
+                    connection = stack.enter_context(_attach(self.path, mode))
                 except (duckdb.IOException, duckdb.ConnectionException) as error:
                     if not _is_lock_conflict(error):
                         reason = find_system_reason(error, self.path)
@@ -156,30 +156,43 @@ class Database:
 
 
 @contextmanager
-def _connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with closing(duckdb.connect(str(path))) as connection:
-        connection.execute(load_sql("raw_shards/set_progress_off"))
-        yield connection
-
-
-@contextmanager
-def _attach(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens a file for reading in an engine that ran before, if one is idle."""
+def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a file in an engine that ran before, if one is idle."""
+    engine = _find_engine(path)
     try:
-        engine = _IDLE_ENGINES.pop()
-    except IndexError:
-        engine = duckdb.connect()
-    try:
-        engine.execute(load_sql("stores/attach_database").format(path=quote_literal(str(path))))
+        attach = load_sql("stores/attach_database").format(path=quote_literal(str(path)), mode=mode)
+        engine.execute(attach)
         with closing(engine.cursor()) as connection:
             connection.execute(load_sql("raw_shards/set_progress_off"))
             connection.execute(load_sql("stores/use_database"))
             yield connection
-        engine.execute(load_sql("stores/detach_database"))
+        engine.execute(load_sql("stores/reset_order"))
     except BaseException:
         engine.close()
         raise
-    _IDLE_ENGINES.append(engine)
+    try:
+        engine.execute(load_sql("stores/detach_database"))
+    except duckdb.Error:
+        # The disk may be full. What was committed is in the log beside the file, and is moved into
+        # the file when it is next closed.
+        engine.close()
+    else:
+        _IDLE_ENGINES.append(engine)
+
+
+def _find_engine(path: Path) -> duckdb.DuckDBPyConnection:
+    """Returns an engine that puts what does not fit into memory beside this file."""
+    spill = f"{path}.tmp"
+    while _IDLE_ENGINES:
+        engine = _IDLE_ENGINES.pop()
+        try:
+            engine.execute(load_sql("stores/set_spill").format(path=quote_literal(spill)))
+        except duckdb.Error:
+            # One that has used another folder cannot leave it.
+            engine.close()
+        else:
+            return engine
+    return duckdb.connect(config={"temp_directory": spill})
 
 
 @contextmanager

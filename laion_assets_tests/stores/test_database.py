@@ -13,6 +13,7 @@ import pytest
 from laion_assets.errors import DatabaseBusyError, LaionError
 from laion_assets.schemas import TABLES
 from laion_assets.stores.database import Database, stream
+from laion_assets.stores.sql import load_sql
 from laion_assets_tests.raises import raises
 
 HOLD = """
@@ -190,3 +191,38 @@ def test_no_progress_bar_is_drawn_into_the_log_of_a_run(database: Database) -> N
     with database.read() as connection:
         read = connection.execute(query).fetchall()
     assert written == read == [(False,)]
+
+
+@pytest.mark.parametrize("is_writing", [True, False], ids=["writing", "reading"])
+def test_what_does_not_fit_into_memory_goes_beside_the_file(
+    database: Database, tmp_path: Path, is_writing: bool
+) -> None:
+    """Not into the folder that a program was started in: that may be read-only, or another disk."""
+    query = "SELECT current_setting('temp_directory')"
+    for folder in (database.path.parent, tmp_path / "another"):
+        place = Database(folder / "laion.duckdb")
+        with place.write():
+            pass
+        with (place.write if is_writing else place.read)() as connection:
+            assert connection.execute(query).fetchall() == [(f"{place.path}.tmp",)]
+
+
+def test_an_engine_that_used_one_folder_for_it_is_not_used_for_another(
+    database: Database, tmp_path: Path
+) -> None:
+    other = Database(tmp_path / "another" / "laion.duckdb")
+    big = "SELECT count(*) FROM (SELECT DISTINCT n, md5(n::VARCHAR) FROM range(1500000) t(n))"
+    with database.write() as connection:
+        connection.execute("SET memory_limit = '60MB'")
+        assert connection.execute(big).fetchall() == [(1_500_000,)]
+    with other.write() as connection:
+        query = "SELECT current_setting('temp_directory')"
+        assert connection.execute(query).fetchall() == [(f"{other.path}.tmp",)]
+
+
+def test_rows_come_in_their_order_after_a_load_that_left_it_open(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(load_sql("images/set_order_free"))
+    with database.read() as connection:
+        query = "SELECT current_setting('preserve_insertion_order')"
+        assert connection.execute(query).fetchall() == [(True,)]

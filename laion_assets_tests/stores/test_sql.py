@@ -38,6 +38,7 @@ DUMMIES = {
     "type": "VARCHAR",
     "value": "'v'",
     "key": '"k"',
+    "mode": "READ_ONLY",
     "query": "SELECT 1",
 }
 # What only SQLite understands; the tests of the export run those of `exports`.

@@ -1,2 +1,2 @@
--- In: {path} of a DuckDB file, quoted.  Out: its tables, as the database `laion`, to read.
-ATTACH {path} AS laion (READ_ONLY)
+-- In: {path} of a DuckDB file, quoted; {mode}: READ_ONLY or READ_WRITE.  Out: its tables, as the database `laion`.
+ATTACH {path} AS laion ({mode})
