@@ -161,6 +161,11 @@ class Settings:
         return self.data_dir / "datasette" / "laion.db"
 
     @property
+    def parquet_dir(self) -> Path:
+        """The folder that `laion export parquet` writes."""
+        return self.data_dir / "parquet"
+
+    @property
     def history_dir(self) -> Path:
         """Folder of Dagster's runs and events; it may lie on another disk than the data."""
         return self.history or self.data_dir / "dagster"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from laion_assets.errors import LaionError
 from laion_assets.exports.site_metadata import MARK, describe_site
 from laion_assets.releases.catalog import find_release, open_released
-from laion_assets.search.safety import PUNSAFE_THRESHOLD, measure_unsafety
+from laion_assets.search.safety import drop_unsafe
 from laion_assets.settings import TAKEN_IN_SQLITE
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.locks import name_digest
@@ -220,14 +220,11 @@ def _list_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Yields the rows of a batch; an image has the same id with and without the unsafe ones."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     numbers = pa.array(range(first_id, first_id + batch.num_rows), pa.int64())
     batch = batch.append_column("id", numbers)
     if is_safe:
-        unsafety = measure_unsafety(batch["punsafe"], batch["nsfw"])
-        is_hidden = pc.fill_null(pc.greater(unsafety, PUNSAFE_THRESHOLD), pa.scalar(value=False))
-        batch = batch.filter(pc.invert(is_hidden))
+        batch = drop_unsafe(batch)
     try:
         of_domains = [domain_ids[domain] for domain in _list_values(batch["domain"])]
     except KeyError as error:

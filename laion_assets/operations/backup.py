@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from laion_assets.stores.disk_space import check_space, measure_folder
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawShard, RawStore
 from laion_assets.stores.sql import load_sql
+from laion_assets.stores.whole_folder import recover_folder, replace_folder
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
@@ -92,16 +92,10 @@ def back_up(settings: Settings, destination: Path) -> Backup:
             code="backup-of-nothing",
         )
     with LanceStore(settings.lance_dir).lock("backup"), _name_errors(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(destination)
+        recover_folder(destination)
         check_space(destination.parent, _estimate(settings), f"backup to {destination}")
-        made = Path(tempfile.mkdtemp(prefix=f".{destination.name}.part-", dir=destination.parent))
-        try:
-            backup = _fill(settings, made)
-            _put_in_place(made, destination)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    return backup
+        with replace_folder(destination) as made:
+            return _fill(settings, made)
 
 
 def read_backup(folder: Path) -> Backup | None:
@@ -118,25 +112,6 @@ def _check_place(destination: Path) -> None:
             f"{destination}: exists, and is not a backup; choose another place",
             code="backup-place-taken",
         )
-
-
-def _remove_leftovers(destination: Path) -> None:
-    """Removes what a killed backup to the same place left."""
-    for left in destination.parent.glob(f".{destination.name}.part-*"):
-        shutil.rmtree(left)
-    for old in destination.parent.glob(f".{destination.name}.old-*"):
-        if destination.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(destination)
-
-
-def _put_in_place(made: Path, destination: Path) -> None:
-    old = made.with_name(made.name.replace(".part-", ".old-"))
-    if destination.exists():
-        destination.rename(old)
-    made.rename(destination)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _estimate(settings: Settings) -> int:

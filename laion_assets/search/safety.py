@@ -40,3 +40,17 @@ def measure_unsafety(punsafe: pa.Array, labels: pa.Array) -> pa.Array:
     is_labelled = pc.is_in(written, pa.array(UNSAFE_LABELS, written.type))
     one = pa.scalar(1, punsafe.type)
     return pc.coalesce(punsafe, pc.if_else(is_labelled, one, pa.scalar(None, punsafe.type)))
+
+
+def drop_unsafe(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns the rows that the search page shows without being asked; see `PUNSAFE_THRESHOLD`.
+
+    Args:
+        batch: rows with the columns `punsafe` and `nsfw`.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unsafety = measure_unsafety(batch["punsafe"], batch["nsfw"])
+    is_hidden = pc.fill_null(pc.greater(unsafety, PUNSAFE_THRESHOLD), pa.scalar(value=False))
+    return batch.filter(pc.invert(is_hidden))

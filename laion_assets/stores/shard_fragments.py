@@ -20,19 +20,36 @@ def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
     neighbours, so a fragment's first and last row tell which shards it can have: if both have the
     same, then that one alone, else all between have to be looked at.
     """
+    return [
+        fragment.fragment_id
+        for fragment, first, last in _list_ends(dataset)
+        if not {first, last}.isdisjoint(shards)
+        or (first != last and fragment.count_rows(select_shards(shards)))
+    ]
+
+
+def map_fragments(dataset: lance.LanceDataset) -> dict[str, list[LanceFragment]]:
+    """Returns for each shard the fragments with rows of it, in the order of the table."""
+    found: dict[str, list[LanceFragment]] = {}
+    for fragment, first, last in _list_ends(dataset):
+        shards = {first}
+        if first != last:
+            for batch in fragment.to_batches(columns=["shard"]):
+                shards.update(batch["shard"].unique().to_pylist())
+        for shard in shards:
+            found.setdefault(shard, []).append(fragment)
+    return found
+
+
+def _list_ends(dataset: lance.LanceDataset) -> list[tuple[LanceFragment, str, str]]:
+    """Returns each fragment that has rows, with the shards of its first and its last one."""
     fragments = [f for f in dataset.get_fragments() if f.count_rows()]
     if not fragments:
         return []
     ends = list(accumulate(f.count_rows() for f in fragments))
-    starts = [0, *ends[:-1]]
-    firsts = _shards_at(dataset, starts)
+    firsts = _shards_at(dataset, [0, *ends[:-1]])
     lasts = _shards_at(dataset, [end - 1 for end in ends])
-    return [
-        fragment.fragment_id
-        for fragment, first, last in zip(fragments, firsts, lasts, strict=True)
-        if not {first, last}.isdisjoint(shards)
-        or (first != last and fragment.count_rows(select_shards(shards)))
-    ]
+    return list(zip(fragments, firsts, lasts, strict=True))
 
 
 def find_fragments_with(dataset: lance.LanceDataset, columns: Collection[str]) -> set[int]:

@@ -36,11 +36,11 @@ def replace_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
     try:
         yield temporary
         for path in temporary:
-            _sync(path)
+            sync(path)
         for unfinished, path in zip(temporary, paths, strict=True):
             unfinished.replace(path)
         for folder in {path.parent for path in paths}:
-            _sync(folder)
+            sync(folder)
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
@@ -120,7 +120,8 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns when a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

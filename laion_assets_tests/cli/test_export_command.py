@@ -1,5 +1,6 @@
 """`laion export`: where it writes, and what it says."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -50,3 +51,28 @@ def test_a_release_is_written_to_the_data_folder_or_where_it_is_said(
     foreign = export(str(settings.database))
     assert foreign.exit_code == 1
     assert "not written by an export, so it is not replaced" in foreign.output
+
+
+def test_a_release_is_written_as_parquet(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LAION_DATA_DIR", str(settings.data_dir))
+    ingest(settings, "a", "a fox", "two foxes")
+    refresh(settings, "one")
+    ingest(settings, "b", "a third fox")
+    refresh(settings, "two")
+
+    newest = CliRunner().invoke(main, ["export", "parquet"])
+    old = CliRunner().invoke(
+        main, ["export", "parquet", str(tmp_path / "x"), "--release", "one", "--without-unsafe"]
+    )
+
+    assert newest.output.startswith(f"{settings.parquet_dir}: release two, 3 images, 2 shards, ")
+    assert old.output.startswith(
+        f"{tmp_path / 'x'}: release one, 2 images, 0 unsafe ones left out, 1 shards, "
+    )
+    record = json.loads((tmp_path / "x" / "_release.json").read_text("utf-8"))
+    assert (record["release"], record["is_safe"]) == ("one", True)
+    foreign = CliRunner().invoke(main, ["export", "parquet", str(settings.lance_dir)])
+    assert foreign.exit_code == 1
+    assert "not written by an export of parquet" in foreign.output
