@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import LaionError
-from laion_assets.exports.site_metadata import MARK, describe_site
+from laion_assets.exports.site_metadata import MARK, describe_site, name_list_columns
 from laion_assets.releases.catalog import find_release, open_released
+from laion_assets.releases.list_columns import ListColumns, read_released_lists
 from laion_assets.search.safety import drop_unsafe
 from laion_assets.settings import TAKEN_IN_SQLITE
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
@@ -47,6 +48,8 @@ _VALUES = (
 _PLACE = ("shard", "row_index")
 # Facets, filters and sorting of millions of rows take seconds without an index.
 INDEXED = ("domain_id", "aesthetic")
+# SQLite's own limit, less the two columns of the project.
+MOST_LIST_COLUMNS = 1_998
 _BATCH_ROWS = 16_384
 # A row with its share of both indices and of the full text, beside its texts.
 _BYTES_A_ROW = 250
@@ -114,7 +117,11 @@ def export_datasette(
                 _write_names(connection, store, manifest, is_complete=not is_safe)
                 connection.execute("commit")
                 row_counts = _check(connection, manifest, hidden_count)
-            kinds = [sheet.kind for sheet in manifest.sheets]
+            lists = read_released_lists(open_released(store, manifest, "entity_counts"))
+            kinds = {
+                sheet.kind: name_list_columns(lists.get(sheet.kind, ListColumns()).columns)
+                for sheet in manifest.sheets
+            }
             export = Export(
                 path=path,
                 release=manifest.release,
@@ -126,7 +133,7 @@ def export_datasette(
                 file_bytes=unfinished.stat().st_size,
                 sha256=digest_file(unfinished),
             )
-            site = describe_site(manifest, path.stem, hidden_count if is_safe else None)
+            site = describe_site(manifest, kinds, path.stem, hidden_count if is_safe else None)
             new_metadata.write_text(site, encoding="utf-8")
             new_inspect.write_text(_describe_file(export, row_counts), encoding="utf-8")
     return export
@@ -252,18 +259,33 @@ def _write_names(
     connection: sqlite3.Connection, store: LanceStore, manifest: Manifest, *, is_complete: bool
 ) -> None:
     """Writes a table for each kind of names, with what FTS5 counts for each."""
-    released = open_released(store, manifest, "entity_counts").to_table().to_pylist()
+    names = open_released(store, manifest, "entity_counts")
+    released, lists = names.to_table().to_pylist(), read_released_lists(names)
     for sheet in manifest.sheets:
         table = quote_identifier(sheet.kind)
-        connection.execute(load_sql("exports/create_names").format(table=table))
+        kept = lists.get(sheet.kind, ListColumns())
+        columns = name_list_columns(kept.columns)
+        if len(columns) > MOST_LIST_COLUMNS:
+            raise LaionError(
+                f"release {manifest.release}: its list `{sheet.kind}` has {len(columns):,} columns "
+                f"beside the names, and SQLite takes {MOST_LIST_COLUMNS:,}; remove some, and make "
+                "a new release",
+                code="export-list-too-wide",
+            )
+        definitions = "".join(f"{quote_identifier(column)} TEXT, " for column in columns)
+        create = load_sql("exports/create_names")
+        connection.execute(create.format(table=table, columns=definitions))
         known = {row["name"]: row["image_count"] for row in released if row["kind"] == sheet.kind}
         counted = _count_matches(connection, known)
         if is_complete and counted != known:
             name = next(name for name in known if counted[name] != known[name])
             raise _differ(manifest, f"`entity_counts` of {name!r}")
-        names = (row["name"] for row in released if row["kind"] == sheet.kind)
-        rows = ((name, counted[name]) for name in names)
-        connection.executemany(load_sql("exports/insert_name").format(table=table), rows)
+        blank = ("",) * len(columns)
+        rows = ((name, *kept.values.get(name, blank), counted[name]) for name in known)
+        values = ", ".join("?" * (len(columns) + 2))
+        connection.executemany(
+            load_sql("exports/insert_name").format(table=table, values=values), rows
+        )
 
 
 def _count_matches(connection: sqlite3.Connection, names: Iterable[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.schemas import IMAGES
@@ -19,18 +20,36 @@ _SAME = (
 )
 
 
-def describe_site(manifest: Manifest, database: str, hidden_count: int | None) -> str:
+def name_list_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    """Returns what a list's other columns are called in SQLite: `image_counts` is ours."""
+    taken = {"name", "image_counts", *(column.lower() for column in columns)}
+    found = []
+    for column in columns:
+        name = column
+        while name.lower() == "image_counts" or (name != column and name.lower() in taken):
+            name = f"{name}_of_list"
+        found.append(name)
+    return tuple(found)
+
+
+def describe_site(
+    manifest: Manifest,
+    kinds: Mapping[str, Sequence[str]],
+    database: str,
+    hidden_count: int | None,
+) -> str:
     """Returns the text of `metadata.yaml`.
 
     Args:
         manifest: the record of the release.
+        kinds: the kinds of names, and the other columns of each.
         database: the name of the SQLite file without its suffix, by which Datasette knows it.
         hidden_count: the images left out as unsafe; None: all images are in the file.
     """
     import yaml
 
-    kinds = [sheet.kind for sheet in manifest.sheets]
-    tables = {"images": _describe_images(), "domain": _DOMAIN, **{k: _describe(k) for k in kinds}}
+    names = {kind: _describe(kind, columns) for kind, columns in kinds.items()}
+    tables = {"images": _describe_images(), "domain": _DOMAIN, **names}
     source = (
         f"Release {manifest.release} of laion_assets, content SHA-256 {manifest.content_sha256}"
     )
@@ -83,12 +102,13 @@ _DOMAIN: dict[str, Any] = {
 }
 
 
-def _describe(kind: str) -> dict[str, Any]:
+def _describe(kind: str, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "description": f"The names of the list `{kind}`, and how many captions have each.",
         "label_column": "name",
         "columns": {
             "name": "The name as the list has it.",
+            **dict.fromkeys(columns, "As in the list."),
             "image_counts": "Images whose caption has the name as a phrase, by SQLite FTS5.",
         },
         "sort_desc": "image_counts",

@@ -223,6 +223,8 @@ class Manifest(Record):
         versions: of the code and of the libraries that made it.
         shards: by name.
         sheets: by kind.
+        lists_sha256: digest of the lists' other columns, in hexadecimal; None in a release from
+            before they were kept.
         columns_sha256: digest of the columns that came after the rows; None if there are none.
         columns: what came after the rows, by shard and set.
         outdated: shards whose present load it does not have, because Lance did not; by name.
@@ -240,6 +242,7 @@ class Manifest(Record):
     versions: Mapping[str, str]
     shards: tuple[ReleasedShard, ...]
     sheets: tuple[ReleasedSheet, ...]
+    lists_sha256: str | None = None
     columns_sha256: str | None = None
     columns: tuple[ReleasedColumns, ...] = ()
     outdated: tuple[OutdatedShard, ...] = ()

@@ -34,6 +34,7 @@ from laion_assets.releases.columns_of_release import (
     read_columns,
 )
 from laion_assets.releases.coverage import check_counts
+from laion_assets.releases.list_columns import digest_lists, keep_lists, read_lists
 from laion_assets.releases.manifest import (
     MANIFEST_KEY,
     Manifest,
@@ -118,6 +119,7 @@ class _Content:
     sheets: tuple[ReleasedSheet, ...]
     counts: Mapping[str, pa.Table]
     count_digests: Mapping[str, str]
+    lists_sha256: str
     columns: tuple[ReleasedColumns, ...]
     outdated: tuple[OutdatedShard, ...] = ()
     declared: tuple[ReleasedDeclaration, ...] = ()
@@ -127,10 +129,11 @@ class _Content:
         return digest_content(self.shards, self.count_digests)
 
     def is_that_of(self, manifest: Manifest) -> bool:
-        return (manifest.content_sha256, manifest.columns_sha256) == (
-            self.digest,
-            digest_columns(self.columns),
-        )
+        # One from before lists kept their columns is not made again for them alone.
+        return manifest.lists_sha256 in (None, self.lists_sha256) and (
+            manifest.content_sha256,
+            manifest.columns_sha256,
+        ) == (self.digest, digest_columns(self.columns))
 
 
 def publish_release(
@@ -208,6 +211,8 @@ def _read_content(
             table: connection.sql(load_sql(f"releases/select_{table}")).to_arrow_table()
             for table in COUNT_TABLES
         }
+        lists = read_lists(connection, [str(sheet["kind"]) for sheet in sheets])
+        counts["entity_counts"] = keep_lists(counts["entity_counts"], lists)
         digests = connection.execute(load_sql("releases/digest_counts")).fetchall()
         names = {str(shard["shard"]) for shard in shards}
         columns = read_columns(connection, dataset, names)
@@ -217,6 +222,7 @@ def _read_content(
         sheets=tuple(ReleasedSheet.model_validate(sheet) for sheet in sheets),
         counts=counts,
         count_digests=dict(digests),
+        lists_sha256=digest_lists(lists),
         columns=columns,
         outdated=outdated,
         declared=declared,
@@ -264,6 +270,7 @@ def _publish(
         versions=find_versions(),
         shards=content.shards,
         sheets=content.sheets,
+        lists_sha256=content.lists_sha256,
         columns_sha256=digest_columns(content.columns),
         columns=content.columns,
         outdated=content.outdated,

@@ -1,5 +1,6 @@
 """A release as a SQLite file, and what Datasette answers from it."""
 
+import csv
 import json
 import re
 import signal
@@ -26,6 +27,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import DiskSpaceError
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets_tests import pipeline
 from laion_assets_tests.conftest import WriteSheet, copy_made, make_settings
 from laion_assets_tests.pipeline import copy, ingest, load, refresh
 from laion_assets_tests.raises import raises
@@ -69,7 +71,9 @@ def bring(settings: Settings, shard: str, **columns: Sequence[object]) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A release of two shards on three hosts, with scores, gaps and unsafe images."""
     folder = tmp_path_factory.mktemp("released")
-    settings = make_settings(folder, celebrities=CELEBRITIES, artists=("Lemur", "a lemur"))
+    settings = make_settings(folder, artists=("Lemur", "a lemur"))
+    with Path(settings.sheets["celebrities"]).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("known_for", "name"), *enumerate(CELEBRITIES)])
     rows = range(len(CAPTIONS))
     bring(
         settings,
@@ -327,6 +331,45 @@ def test_a_list_with_the_name_of_a_table_is_refused(settings: Settings, tmp_path
         export_datasette(store(settings), tmp_path / "x.db")
 
 
+def test_the_other_columns_of_a_list_come_along(
+    released: Settings, write_sheet: WriteSheet, tmp_path: Path
+) -> None:
+    """As the release has them, whatever became of the list since."""
+    sheet = Path(released.sheets["artists"])
+    sheet.write_text(
+        'born,name,Image_Counts,"""odd"" one"\n1452,a lemur,7,x\n,Lemur,,"y, z"\n', encoding="utf-8"
+    )
+    refresh(released, "two")
+    write_sheet("artists", "a lemur", "Lemur")
+    pipeline.count(released)
+
+    made = export_datasette(store(released), tmp_path / "x.db")
+
+    assert (made.release, made.name_count) == ("two", 8)
+    query = 'SELECT name, born, Image_Counts_of_list, """odd"" one", image_counts FROM artists'
+    assert select(made.path, query) == [
+        ("a lemur", "1452", "7", "x", 3),
+        ("Lemur", "", "", "y, z", 3),
+    ]
+    site = yaml.safe_load(made.path.with_name("metadata.yaml").read_text("utf-8"))
+    described = site["databases"]["x"]["tables"]["artists"]["columns"]
+    assert list(described) == ["name", "born", "Image_Counts_of_list", '"odd" one', "image_counts"]
+    old = export_datasette(store(released), tmp_path / "x.db", "one")
+    assert select(old.path, "SELECT * FROM artists") == [("Lemur", 3), ("a lemur", 3)]
+
+
+def test_a_list_with_more_columns_than_sqlite_takes_is_refused(
+    released: Settings, tmp_path: Path
+) -> None:
+    others = [f"c{n}" for n in range(datasette.MOST_LIST_COLUMNS + 1)]
+    header, row = ",".join(["name", *others]), ",".join(["a lemur", *others])
+    Path(released.sheets["artists"]).write_text(f"{header}\n{row}\n", encoding="utf-8")
+    refresh(released, "two")
+
+    with raises("export-list-too-wide"):
+        export_datasette(store(released), tmp_path / "x.db")
+
+
 @pytest.fixture
 def site(released: Settings, tmp_path: Path) -> Iterator[str]:
     """The address of Datasette, over an export, with the files beside it."""
@@ -395,6 +438,22 @@ def test_datasette_searches_counts_and_links(site: str, released: Settings) -> N
     assert {row["name"]: row["search_count"] for row in counted} == {
         row["name"]: row["image_counts"] for row in names
     }
+
+    # And what its author did with it: the counts as a column of the table, beside the sheet's own.
+    query = (
+        "with counts as (select name, (select count(*) from images_fts where images_fts match "
+        "'\"' || name || '\"') as search_count from celebrities) "
+        "select celebrities.name, known_for, image_counts from celebrities join counts on counts.name = celebrities.name "
+        "where image_counts = search_count order by image_counts desc, known_for"
+    )
+    joined = ask("/laion.json", sql=query, _shape="arrays").json()["rows"]
+    assert joined == [
+        ["Dwayne 'The Rock' Johnson", "0", 2],
+        ["Beyoncé", "1", 1],
+        ['Weird "Al" Yankovic', "2", 1],
+        ["Nobody", "3", 0],
+        ["???", "4", 0],
+    ]
 
     inspected = ask("/-/databases.json").json()
     (database,) = [each for each in inspected if each["name"] == "laion"]

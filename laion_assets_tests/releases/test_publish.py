@@ -23,6 +23,7 @@ from laion_assets.releases.catalog import (
 )
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.releases.diff import CountChange, compare_releases
+from laion_assets.releases.list_columns import ListColumns, read_released_lists
 from laion_assets.releases.manifest import DIGESTED, Manifest
 from laion_assets.search.filter import SearchFilter
 from laion_assets.search.search import open_search
@@ -526,3 +527,24 @@ def test_a_record_from_before_samples_were_marked_can_be_read(settings: Settings
     record = manifest.model_dump(mode="json")
     assert [shard.pop("is_sample") for shard in record["shards"]] == [False]
     assert Manifest.model_validate(record) == manifest
+
+
+def test_other_columns_of_a_list_are_released_as_they_change(settings: Settings) -> None:
+    ingest(settings, "a", "a fox")
+    sheet = Path(settings.sheets["artists"])
+    sheet.write_text("name,born\nfox,1452\n", encoding="utf-8")
+    first = refresh(settings)
+    assert refresh(settings) == first
+    sheet.write_text("name,born\nfox,1453\n", encoding="utf-8")
+    second = refresh(settings)
+
+    store = LanceStore(settings.lance_dir)
+    assert second != first
+    manifests = {manifest.release: manifest for manifest in list_releases(store)}
+    assert manifests[first].content_sha256 == manifests[second].content_sha256
+    assert manifests[first].lists_sha256 != manifests[second].lists_sha256
+    for tag, born in ((first, "1452"), (second, "1453")):
+        table = open_released(store, manifests[tag], "entity_counts")
+        assert table.schema.names == ["kind", "name", "image_count"]
+        kept = read_released_lists(table)
+        assert kept == {"artists": ListColumns(("born",), {"fox": (born,)})}

@@ -1,2 +1,2 @@
--- For SQLite.  In: {table} quoted, a kind of names.  Out: its empty table.
-CREATE TABLE {table} (name TEXT NOT NULL, image_counts INTEGER NOT NULL)
+-- For SQLite.  In: {table} quoted, a kind of names; {columns}, the definitions of the list's other columns.  Out: its empty table.
+CREATE TABLE {table} (name TEXT NOT NULL, {columns}image_counts INTEGER NOT NULL)

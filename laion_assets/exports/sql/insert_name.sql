@@ -1,2 +1,2 @@
--- For SQLite.  In: {table} quoted, a kind of names; name, the images that match it.
-INSERT INTO {table} (name, image_counts) VALUES (?, ?)
+-- For SQLite.  In: {table} quoted, a kind of names; {values}, a `?` for each of its columns.
+INSERT INTO {table} VALUES ({values})
