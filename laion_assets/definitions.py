@@ -90,7 +90,8 @@ def build_defs(
     refresh_counts = build_refresh_job(kinds)
     asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
     clean_history = build_clean_history(
-        {ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key}.union(*(c.check_keys for c in asset_checks))
+        {ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key}.union(*(c.check_keys for c in asset_checks)),
+        settings,
     )
     add_pictures = build_add_pictures(is_computing=is_computing)
     return dg.Definitions(

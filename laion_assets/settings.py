@@ -35,6 +35,7 @@ UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
 QUIET_LANCE_LOG = "warn,lance_table::transaction::manifest_build=error"
 # An e-mail address or a web page, in a header.
 _CONTACT = re.compile(r"[!-~]+@[!-~]+\.[!-~]+|https?://[!-~]+\.[!-~]+")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SEPARATORS = re.compile(r"[,\r\n]")
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
 # The tables of an export to SQLite beside those of the kinds; `images_fts` brings some of its own.
@@ -112,6 +113,10 @@ class Settings:
         web_ui: where people find Dagster's pages.
         curation: the file of declared columns, as it was set; None: that of the data folder, which
             need not be there.
+        keep_history_days: how long runs stay in the history that no page shows.
+        keep_scratch_days: how long unfinished files stay that nobody works on.
+        picture_cache_gb: how large the cache of fetched pictures and of vectors may become, in
+            gigabytes; the daily cleaning makes it smaller.
     """
 
     data_dir: Path
@@ -129,6 +134,9 @@ class Settings:
     alert_url: str | None = field(default=None, repr=False)
     web_ui: str = "http://127.0.0.1:3000"
     curation: Path | None = None
+    keep_history_days: float = 90
+    keep_scratch_days: float = 7
+    picture_cache_gb: float = 100
 
     @property
     def curation_file(self) -> Path:
@@ -212,6 +220,15 @@ class Settings:
             alert_url=_unquote(values.get("LAION_ALERT_URL", "")) or None,
             web_ui=(_unquote(values.get("LAION_WEB_UI", "")) or default.web_ui).rstrip("/"),
             curation=_find_folder(values, "LAION_CURATION"),
+            keep_history_days=_read_number(
+                values, "LAION_KEEP_HISTORY_DAYS", default.keep_history_days
+            ),
+            keep_scratch_days=_read_number(
+                values, "LAION_KEEP_SCRATCH_DAYS", default.keep_scratch_days
+            ),
+            picture_cache_gb=_read_number(
+                values, "LAION_PICTURE_CACHE_GB", default.picture_cache_gb
+            ),
         )
 
 
@@ -261,6 +278,18 @@ def _read_embeddings(text: str, encoder: str | None) -> str:
             code="embeddings-unknown",
         )
     return word
+
+
+def _read_number(values: Mapping[str, str], name: str, default: float) -> float:
+    text = _unquote(values.get(name, ""))
+    if not text:
+        return default
+    if not _NUMBER.fullmatch(text):
+        raise SettingsError(
+            f"{name}: {text!r} is not a number; write one such as {default:g}, 0 or more",
+            code="setting-not-a-number",
+        )
+    return float(text)
 
 
 def _unquote(text: str) -> str:
@@ -456,6 +485,26 @@ VARIABLES = (
         "LAION_CURATION",
         "A TOML file of columns of your own. See [Columns of your own](../how-to/columns.md).",
         "`<data dir>/curation.toml`, if it is there",
+    ),
+    Variable(
+        "LAION_KEEP_HISTORY_DAYS",
+        "Days that a run stays in Dagster's history, with its events and logs, after it ended. The "
+        "last run of each shard, asset and check stays anyway. `daily_clean_history` removes the "
+        "others.",
+        "`90`",
+    ),
+    Variable(
+        "LAION_KEEP_SCRATCH_DAYS",
+        "Days that unfinished files of killed processes stay, such as parts of downloads. "
+        "`daily_clean_history` removes older ones.",
+        "`7`",
+    ),
+    Variable(
+        "LAION_PICTURE_CACHE_GB",
+        "How large `<data dir>/pictures` may be, in gigabytes: what was fetched, and vectors. "
+        "`daily_clean_history` removes the oldest pictures, then the oldest vectors. Those in "
+        "Lance stay.",
+        "`100`",
     ),
     Variable(
         "HF_TOKEN",

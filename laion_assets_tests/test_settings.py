@@ -205,3 +205,22 @@ def test_the_history_is_beside_the_data_unless_it_is_set(
 ) -> None:
     assert find_history_dir(environ) == folder
     assert Settings.from_environment(environ).history_dir == folder
+
+
+def test_how_long_and_how_much_is_kept_can_be_set() -> None:
+    settings = Settings.from_environment(
+        {
+            "LAION_KEEP_HISTORY_DAYS": " 30 ",
+            "LAION_KEEP_SCRATCH_DAYS": "'0.5'",
+            "LAION_PICTURE_CACHE_GB": "",
+        }
+    )
+
+    assert (settings.keep_history_days, settings.keep_scratch_days) == (30, 0.5)
+    assert settings.picture_cache_gb == 100
+
+
+@pytest.mark.parametrize("text", ["-1", "a week", "nan", "inf", "1e3", "1,5", "9" * 400])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with raises("setting-not-a-number"):
+        Settings.from_environment({"LAION_KEEP_HISTORY_DAYS": text})

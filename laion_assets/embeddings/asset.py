@@ -1,6 +1,7 @@
 """The vectors of each shard, in Lance."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -51,6 +52,7 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         """
         from laion_assets.embeddings.add_embeddings import add_embeddings
         from laion_assets.embeddings.vector_rows import REASONS
+        from laion_assets.stores.cache_file import use_caches
         from laion_assets.stores.raw_store import RawStore
 
         shard, raws = context.partition_key, RawStore(Path(shards.raw_dir))
@@ -59,7 +61,8 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
             return
         database, run_id = warehouse.database, context.run.run_id
         computing = embedding_rules.start_computing(context.log.info)
-        made = add_embeddings(database, lance_store.store, raws, shard, run_id, computing)
+        with use_caches(computing.cache_dir) if computing else nullcontext():
+            made = add_embeddings(database, lance_store.store, raws, shard, run_id, computing)
         if made is None:
             context.log.info(f"{shard} brings no vectors, and has no pictures to compute them from")
             return

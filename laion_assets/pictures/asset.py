@@ -1,6 +1,7 @@
 """The pictures of each shard, in Lance."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +69,23 @@ def pictures(
     raws, run_id = RawStore(Path(shards.raw_dir)), context.run.run_id
     is_fetching = picture_rules.mode == "fetch"
     cache = picture_rules.open_cache() if is_fetching else None
-    note = add_pictures(database, store, raws, shard, run_id, cache)
-    if cache is not None:
-        fetching = fetch_missing(
-            database,
-            cache,
-            shard,
-            picture_rules.fetch_rules,
-            context.log.info,
-            max_punsafe=picture_rules.max_punsafe,
-            is_retry=config.is_retry,
-        )
-        context.log.info(fetching.describe())
-        if fetching.reasons:
-            note = add_pictures(database, store, raws, shard, run_id, cache)
+    with ExitStack() as stack:
+        if cache is not None:
+            stack.enter_context(cache.use())
+        note = add_pictures(database, store, raws, shard, run_id, cache)
+        if cache is not None:
+            fetching = fetch_missing(
+                database,
+                cache,
+                shard,
+                picture_rules.fetch_rules,
+                context.log.info,
+                max_punsafe=picture_rules.max_punsafe,
+                is_retry=config.is_retry,
+            )
+            context.log.info(fetching.describe())
+            if fetching.reasons:
+                note = add_pictures(database, store, raws, shard, run_id, cache)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(note.digest),
         metadata={

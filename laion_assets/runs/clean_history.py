@@ -15,6 +15,9 @@ from laion_assets.history import remove_run_log
 from laion_assets.orchestration.failures import explain_failures
 from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.runs.tick import IN_BACKGROUND
+from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 
 # So many records are read at a time.
 PAGE_LENGTH = 500
@@ -27,32 +30,63 @@ SHOWN_EVENTS = (
 class CleaningConfig(dg.Config):
     """How long the history is kept."""
 
-    keep_days: float = Field(
-        default=90,
+    keep_days: float | None = Field(
+        default=None,
         ge=0,
-        description="Runs that ended longer ago are removed, unless a page shows them.",
+        description="Runs that ended longer ago are removed, unless a page shows them; by default "
+        "as LAION_KEEP_HISTORY_DAYS says.",
     )
 
 
-def build_clean_history(checks: Collection[dg.AssetCheckKey]) -> dg.JobDefinition:
-    """Returns the job that removes old runs; it is told which checks there are."""
+def build_clean_history(
+    checks: Collection[dg.AssetCheckKey], settings: Settings
+) -> dg.JobDefinition:
+    """Returns the job that removes old runs, and limits what else grows by itself.
+
+    Args:
+        checks: those that there are.
+        settings: how long and how much is kept.
+    """
 
     @dg.op
     @explain_failures
     def remove_old_runs(context: dg.OpExecutionContext, config: CleaningConfig) -> None:
         """Removes the runs that ended long ago and that nothing shows any more."""
-        count = clean_history(context.instance, checks, config.keep_days)
+        keep_days = settings.keep_history_days if config.keep_days is None else config.keep_days
+        count = clean_history(context.instance, checks, keep_days)
         context.log.info(f"removed {count:,} runs with their events and logs")
+
+    @dg.op
+    @explain_failures
+    def remove_scratch(context: dg.OpExecutionContext) -> None:
+        """Removes old unfinished files, and the oldest of a cache that is too large."""
+        from laion_assets.stores import scratch
+        from laion_assets.stores.cache_limit import limit_caches
+
+        store, raws = LanceStore(settings.lance_dir), RawStore(settings.raw_dir)
+        days = settings.keep_scratch_days
+        freed = scratch.remove_scratch(settings.data_dir, store, raws, days)
+        context.log.info(f"removed {freed / 1e6:,.1f} MB of unfinished files")
+        limit_gb = settings.picture_cache_gb
+        cleaning = limit_caches(settings.picture_cache_dir, limit_gb * 1e9)
+        size = f"{cleaning.used_bytes / 1e9:,.3f} GB of {limit_gb:g} GB"
+        if cleaning.is_in_use:
+            context.log.info(f"the cache of pictures is in use, and stays as it is: {size}")
+        else:
+            context.log.info(f"removed {cleaning.removed_count:,} from the picture cache: {size}")
 
     @dg.job(
         name="clean_history",
         description=(
-            "Removes runs that ended over 90 days ago from Dagster's history, with their events "
-            "and logs. The last run of each shard, asset and check stays."
+            f"Removes runs that ended over {settings.keep_history_days:g} days ago from Dagster's "
+            "history, with their events and logs; the last run of each shard, asset and check "
+            "stays. It also removes old unfinished files, and the oldest fetched pictures if "
+            f"their cache takes more than {settings.picture_cache_gb:g} GB."
         ),
     )
     def job() -> None:
         remove_old_runs()
+        remove_scratch()
 
     return job
 
@@ -65,7 +99,7 @@ def build_daily_cleaning(job: dg.JobDefinition) -> dg.ScheduleDefinition:
         cron_schedule="0 5 * * *",
         execution_timezone="UTC",
         tags=IN_BACKGROUND,
-        description="Removes old runs from Dagster's history every day at 05:00 UTC.",
+        description="Removes old runs and unfinished files every day at 05:00 UTC.",
     )
 
 

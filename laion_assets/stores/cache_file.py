@@ -8,6 +8,9 @@ from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
+from filelock import ReadWriteLock, Timeout
+
+from laion_assets.stores.locks import lock_path
 from laion_assets.stores.sql import load_sql
 
 _PAGE_BYTES = 16_384
@@ -29,6 +32,34 @@ def open_cache(path: Path, table: str) -> Iterator[sqlite3.Connection]:
         connection.execute("pragma synchronous = normal")
         connection.execute(load_sql(table))
         yield connection
+
+
+@contextmanager
+def use_caches(folder: Path) -> Iterator[None]:
+    """Keeps what is in the caches of a folder while the block runs, in any number of processes.
+
+    What was found there once is read later, so nothing may go in between.
+    """
+    held = ReadWriteLock(lock_path(folder, "use"), is_singleton=False)
+    with closing(held), held.read_lock():
+        yield
+
+
+@contextmanager
+def hold_caches(folder: Path) -> Iterator[bool]:
+    """Yields whether nobody uses the caches of a folder; then nobody begins to in the block."""
+    held = ReadWriteLock(lock_path(folder, "use"), timeout=0, is_singleton=False)
+    try:
+        held.acquire_write()
+    except Timeout:
+        held.close()
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        held.release()
+        held.close()
 
 
 def batch_keys(keys: Iterable[str]) -> Iterator[list[str]]:

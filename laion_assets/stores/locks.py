@@ -13,9 +13,14 @@ def lock(folder: Path, name: str) -> FileLock:
 
     It lies beside the folder, in `locks`: what is in the folder is the data's alone.
     """
+    return FileLock(lock_path(folder, name))
+
+
+def lock_path(folder: Path, name: str) -> Path:
+    """Returns the file of a lock on something in a folder; makes the folder of the locks."""
     locks = folder.with_name("locks")
     locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{folder.name}-{name}.lock")
+    return locks / f"{folder.name}-{name}.lock"
 
 
 def lock_file(path: Path) -> FileLock:

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from laion_assets.stores.cache_file import batch_keys, open_cache
+from laion_assets.stores.cache_file import batch_keys, open_cache, use_caches
 from laion_assets.stores.locks import lock
 from laion_assets.stores.sql import load_sql
 
@@ -82,6 +82,10 @@ class PictureCache:
     def lock_fetch(self) -> FileLock:
         """Returns the lock of whoever fetches: limits per host hold for one process at a time."""
         return lock(self.folder, "fetch")
+
+    def use(self) -> AbstractContextManager[None]:
+        """Keeps what is in the cache while the block runs."""
+        return use_caches(self.folder)
 
     def put(self, results: Sequence[FetchedPicture]) -> None:
         """Keeps results, all of them or none; a newer one of a URL replaces the older."""

@@ -222,6 +222,16 @@ class RawStore:
         names = (path.name for path in self.folder.glob("*"))
         return {match[1] or match[2] for match in map(_NAME.fullmatch, names) if match}
 
+    def list_unfinished(self) -> set[str]:
+        """Returns the shards of which a file is there that is not whole."""
+        names = (path.name for path in self.folder.glob(".*"))
+        return {match[2] for match in map(_NAME.fullmatch, names) if match and match[2]}
+
+    def list_unfinished_files(self, shard: str) -> list[Path]:
+        """Returns the files of a shard that are not whole, where they are."""
+        kinds = ("part", "part-origin", "link", "record")
+        return [path for kind in kinds if (path := self._hidden(shard, kind)).exists()]
+
     def remove(self, shard: str) -> None:
         """Removes the file of a shard, its record, and what there is of a download."""
         if not self.folder.exists():

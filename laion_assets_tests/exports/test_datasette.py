@@ -443,7 +443,8 @@ def test_datasette_searches_counts_and_links(site: str, released: Settings) -> N
     query = (
         "with counts as (select name, (select count(*) from images_fts where images_fts match "
         "'\"' || name || '\"') as search_count from celebrities) "
-        "select celebrities.name, known_for, image_counts from celebrities join counts on counts.name = celebrities.name "
+        "select celebrities.name, known_for, image_counts from celebrities "
+        "join counts on counts.name = celebrities.name "
         "where image_counts = search_count order by image_counts desc, known_for"
     )
     joined = ask("/laion.json", sql=query, _shape="arrays").json()["rows"]

@@ -1,6 +1,8 @@
 """What the job `clean_history` removes, and what it leaves."""
 
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -12,6 +14,7 @@ from laion_assets.runs.backfill import run_job
 from laion_assets.runs.instance import open_instance
 from laion_assets.runs.run_failures import find_failure
 from laion_assets.settings import REPOSITORY, Settings
+from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets_tests.conftest import WriteShard
 
 pytestmark = pytest.mark.slow
@@ -128,3 +131,29 @@ def test_a_run_that_an_asset_shows_stays_though_its_job_ran_again(
     kept = {run.run_id for run in history.get_runs() if run.job_name == "ingest_shards"}
     assert kept == {first, third}
     assert second not in kept
+
+
+def test_the_settings_say_how_long_and_how_much_is_kept(
+    settings: Settings, history: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    write_shard("a", url=["https://a.test/1"], caption=["a"])
+    history.add_dynamic_partitions(SHARDS_NAME, ["a"])
+    ingest = build_defs(settings).resolve_job_def("ingest_shards")
+    for _ in range(2):
+        run_job(ingest, history, "a")
+    cache = PictureCache(settings.picture_cache_dir, "small")
+    cache.put([FetchedPicture("https://a.test/1", "success", picture=b"jpeg")])
+    part = settings.raw_dir / ".gone.part"
+    part.write_bytes(b"half")
+    day_ago = part.stat().st_mtime - 86_400
+    os.utime(part, (day_ago, day_ago))
+
+    def clean_up(settings: Settings) -> tuple[int, bool, int]:
+        clean = build_defs(settings).resolve_job_def("clean_history")
+        assert clean.execute_in_process(instance=history).success
+        runs = [run for run in history.get_runs() if run.job_name == "ingest_shards"]
+        return len(runs), part.exists(), len(cache.read(["https://a.test/1"]))
+
+    assert clean_up(settings) == (2, True, 1)
+    assert clean_up(replace(settings, keep_scratch_days=0.5)) == (2, False, 1)
+    assert clean_up(replace(settings, keep_history_days=0, picture_cache_gb=0)) == (1, False, 0)

@@ -1,0 +1,2 @@
+-- Out: the vectors in the cache (SQLite).
+SELECT count(*) FROM vectors
