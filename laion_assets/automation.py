@@ -61,15 +61,18 @@ def build_add_pictures(*, is_computing: bool) -> dg.UnresolvedAssetJobDefinition
     )
 
 
-def build_refresh_job(kinds: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:
-    """Returns the job that reads the sheets, counts, and releases."""
+def build_refresh_job(
+    kinds: Iterable[str], subsets: Iterable[str] = ()
+) -> dg.UnresolvedAssetJobDefinition:
+    """Returns the job that reads the sheets, counts, releases, and makes subsets of the release."""
     return dg.define_asset_job(
         REFRESH_NAME,
         selection=dg.AssetSelection.assets(
-            *kinds, "domain_counts", "site_counts", "entity_counts", "release"
+            *(*kinds, *subsets), "domain_counts", "site_counts", "entity_counts", "release"
         )
         | TABLE_CHECKS,
-        description="Reads the sheets, counts domains, sites and names, and publishes a release.",
+        description="Reads the sheets, counts domains, sites and names, publishes a release, and "
+        "makes its subsets.",
     )
 
 
@@ -118,7 +121,7 @@ def build_discover_shards(
         lance_store: LanceResource,
         curation_file: CurationFile,
     ) -> dg.SensorResult:
-        from laion_assets.curation.curation_file import CurationError
+        from laion_assets.curation.place import CurationError
         from laion_assets.errors import DatabaseBusyError
         from laion_assets.runs.due import Wishes
         from laion_assets.runs.status import find_unread_lists

@@ -58,6 +58,8 @@ from laion_assets.releases.checks import (
 from laion_assets.runs.clean_history import build_clean_history, build_daily_cleaning
 from laion_assets.settings import Settings
 from laion_assets.stores.resources import LanceResource, Warehouse
+from laion_assets.subsets.asset import build_subset_asset
+from laion_assets.subsets.check_subsets import check_subsets
 
 # Each runs once a refresh, over all shards.
 TABLE_CHECKS = (
@@ -86,8 +88,10 @@ def build_defs(
     kinds = tuple(settings.sheets)
     is_computing = settings.embeddings == "compute"
     # What is wrong in the file is said when it is read, and not by the first run.
-    declared = CurationFile.build(settings).read().columns
-    refresh_counts = build_refresh_job(kinds)
+    curation = CurationFile.build(settings).read()
+    check_subsets(curation, kinds)
+    subsets = tuple(subset.name for subset in curation.subsets)
+    refresh_counts = build_refresh_job(kinds, subsets)
     asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
     clean_history = build_clean_history(
         {ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key}.union(*(c.check_keys for c in asset_checks)),
@@ -102,12 +106,15 @@ def build_defs(
             lance_images,
             pictures,
             build_embeddings_asset(is_computing=is_computing),
-            build_declared_columns_asset(is_reading_pictures=any(map(reads_pictures, declared))),
+            build_declared_columns_asset(
+                is_reading_pictures=any(map(reads_pictures, curation.columns))
+            ),
             domain_counts,
             site_counts,
             *(build_names_asset(kind) for kind in kinds),
             build_entity_counts_asset(kinds),
             build_release_asset(kinds),
+            *map(build_subset_asset, curation.subsets),
             datasette,
         ],
         asset_checks=asset_checks,

@@ -49,6 +49,7 @@ ORDER = (
     "declared_columns",
     "releases",
     "search",
+    "subsets",
     "exports",
     "runs",
     "alarms",
@@ -61,7 +62,7 @@ ORDER = (
 )
 STAGES = (
     *("raw_shards", "images", "names", "counts", "lance_images", "pictures", "embeddings"),
-    *("declared_columns", "releases", "exports"),
+    *("declared_columns", "releases", "subsets", "exports"),
 )
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(

@@ -178,18 +178,13 @@ def _needs_encoder(query: str | None, ways: Mapping[str, Any]) -> bool:
 
 def _open_encoder(settings: Settings, release: str | None) -> Encoder | None:
     """Returns the encoder that is set; without one the demo's, if that made the vectors."""
-    from laion_assets.embeddings.encoder import find_missing_library, open_encoder
-    from laion_assets.embeddings.model_files import DEMO, find_files
+    from laion_assets.embeddings.encoder import find_encoder
     from laion_assets.releases.catalog import find_release, newest_release
 
-    if settings.encoder is not None:
-        return open_encoder(settings.encoder, settings.hub_endpoint)
     store = LanceStore(settings.lance_dir)
     manifest = newest_release(store) if release is None else find_release(store, release)
-    digest = manifest and manifest.vectors and manifest.vectors.encoder_digest
-    if not digest or find_missing_library() or find_files(DEMO).digest() != digest:
-        return None
-    return open_encoder(DEMO)
+    digest = manifest.vectors.encoder_digest if manifest and manifest.vectors else None
+    return find_encoder(settings.encoder, settings.hub_endpoint, digest)
 
 
 # Its web server heeds signals itself, and lets visitors finish.

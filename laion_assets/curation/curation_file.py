@@ -23,7 +23,8 @@ from laion_assets.curation.expression import (
     ExpressionError,
     open_checker,
 )
-from laion_assets.errors import LaionError
+from laion_assets.curation.place import CurationError, Place, are_tables, check_keys
+from laion_assets.curation.subset_table import DeclaredSubset, read_subsets
 from laion_assets.schemas import ADDED_COLUMNS, IMAGES, LANCE_IMAGES, LANCE_PICTURES
 
 # By which columns the rows of a file are found, with their types.
@@ -34,10 +35,6 @@ FILE_KINDS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv", ".lance": 
 READABLE = (*IMAGES, *LANCE_PICTURES)
 # As in SQL without quotes; Lance keeps names with `_` in front for itself.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-
-
-class CurationError(LaionError):
-    """`curation.toml` cannot be used; the message names the place in it and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +119,11 @@ class Curation:
 
     Attributes:
         columns: in the order of the file.
+        subsets: in the order of the file.
     """
 
     columns: tuple[DeclaredColumn, ...] = ()
+    subsets: tuple[DeclaredSubset, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, DeclaredColumn]:
@@ -161,38 +160,14 @@ def read_curation(path: Path, *, is_required: bool = False) -> Curation:
         raise CurationError(
             f"{path}: is no TOML ({error}); correct it", code="curation-no-toml"
         ) from error
-    place = _Place(path)
-    _check_keys(place, content, TABLES)
+    place = Place(path, text)
+    check_keys(place, content, TABLES)
     return Curation(**{name: read(place.of(name), content) for name, read in TABLES.items()})
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A place in the file, for messages."""
-
-    path: Path
-    names: tuple[str, ...] = ()
-
-    def of(self, name: str) -> _Place:
-        return _Place(self.path, (*self.names, name))
-
-    def __str__(self) -> str:
-        """Returns the file and the table, or the key in it."""
-        return f"{self.path} [{'.'.join(self.names)}]" if self.names else str(self.path)
-
-
-def _check_keys(place: _Place, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    unknown = [name for name in table if name not in known]
-    if unknown:
-        raise CurationError(
-            f"{place}: `{unknown[0]}` is not known here; known are {', '.join(known)}",
-            code="curation-key-unknown",
-        )
-
-
-def _read_columns(place: _Place, content: Mapping[str, Any]) -> tuple[DeclaredColumn, ...]:
+def _read_columns(place: Place, content: Mapping[str, Any]) -> tuple[DeclaredColumn, ...]:
     tables = content.get("columns", {})
-    if not _are_tables(tables):
+    if not are_tables(tables):
         raise CurationError(
             f"{place}: write a table for each column, such as [columns.aspect_ratio]",
             code="curation-no-table",
@@ -209,11 +184,7 @@ def _read_columns(place: _Place, content: Mapping[str, Any]) -> tuple[DeclaredCo
     return tuple(columns)
 
 
-def _are_tables(tables: Any) -> bool:
-    return isinstance(tables, dict) and all(isinstance(each, dict) for each in tables.values())
-
-
-def _check_name(place: _Place, name: str, taken: set[str]) -> None:
+def _check_name(place: Place, name: str, taken: set[str]) -> None:
     if not _NAME.fullmatch(name):
         raise CurationError(
             f"{place}: {name!r} cannot name a column; use up to 63 letters, digits and _, after "
@@ -228,10 +199,10 @@ def _check_name(place: _Place, name: str, taken: set[str]) -> None:
 
 
 def _read_column(
-    place: _Place, name: str, table: Mapping[str, Any], checker: Checker
+    place: Place, name: str, table: Mapping[str, Any], checker: Checker
 ) -> DeclaredColumn:
     known = ("sql",) if "sql" in table else ("file", "on", "value", "type")
-    _check_keys(place, table, dict.fromkeys(known))
+    check_keys(place, table, known)
     for key, value in table.items():
         if not isinstance(value, str) or not value.strip():
             raise CurationError(f"{place.of(key)}: write a text in quotes", code="curation-no-text")
@@ -246,7 +217,7 @@ def _read_column(
     return _read_joined(place, name, table)
 
 
-def _read_computed(place: _Place, name: str, sql: str, checker: Checker) -> ComputedColumn:
+def _read_computed(place: Place, name: str, sql: str, checker: Checker) -> ComputedColumn:
     try:
         expression = checker.parse(sql)
         return ComputedColumn(name, sql.strip(), checker.find_type(expression), expression)
@@ -254,7 +225,7 @@ def _read_computed(place: _Place, name: str, sql: str, checker: Checker) -> Comp
         raise CurationError(f"{place.of('sql')}: {error}", code=error.code) from error
 
 
-def _read_joined(place: _Place, name: str, table: Mapping[str, str]) -> JoinedColumn:
+def _read_joined(place: Place, name: str, table: Mapping[str, str]) -> JoinedColumn:
     if table["on"] not in JOIN_KEYS:
         raise CurationError(
             f"{place.of('on')}: {table['on']!r} is not one of {', '.join(JOIN_KEYS)}",
@@ -278,4 +249,7 @@ def _read_joined(place: _Place, name: str, table: Mapping[str, str]) -> JoinedCo
 
 
 # The tables of the file, each an attribute of `Curation`, and what reads it.
-TABLES: Mapping[str, Callable[[_Place, Mapping[str, Any]], Any]] = {"columns": _read_columns}
+TABLES: Mapping[str, Callable[[Place, Mapping[str, Any]], Any]] = {
+    "columns": _read_columns,
+    "subsets": read_subsets,
+}

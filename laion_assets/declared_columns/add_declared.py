@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from laion_assets.curation.curation_file import (
     ComputedColumn,
-    CurationError,
     DeclaredColumn,
     JoinedColumn,
 )
 from laion_assets.curation.expression import ExpressionError, compute, open_sandbox
+from laion_assets.curation.place import CurationError
 from laion_assets.declared_columns.join import Join, open_join
 from laion_assets.declared_columns.origin import (
     Wanted,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from laion_assets.curation.curation_file import JOIN_KEYS, CurationError, JoinedColumn
+from laion_assets.curation.curation_file import JOIN_KEYS, JoinedColumn
 from laion_assets.curation.expression import KEPT_TYPES
+from laion_assets.curation.place import CurationError
 from laion_assets.errors import first_line
 from laion_assets.schemas import arrow_type
 from laion_assets.stores.database import open_engine, stream

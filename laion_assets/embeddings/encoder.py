@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from laion_assets.embeddings.model_files import ModelFiles, find_files
+from laion_assets.embeddings.model_files import DEMO, ModelFiles, find_files
 from laion_assets.embeddings.model_session import ModelSession
 from laion_assets.embeddings.preprocessing import read_preprocessor
 from laion_assets.embeddings.tokens import Tokenizer
@@ -173,6 +173,23 @@ def open_encoder(source: str, hub_endpoint: str | None = None) -> Encoder:
             code="encoder-library-missing",
         )
     return Encoder(source, find_files(source, hub_endpoint))
+
+
+def find_encoder(
+    source: str | None, hub_endpoint: str | None, wanted: str | None
+) -> Encoder | None:
+    """Opens the encoder that is set; without one that of the demo, if it made the vectors.
+
+    Args:
+        source: as `open_encoder` takes it; None: none is set.
+        hub_endpoint: as `open_encoder` takes it.
+        wanted: the digest of the encoder of the vectors; None if nobody knows it.
+    """
+    if source is not None:
+        return open_encoder(source, hub_endpoint)
+    if not wanted or find_missing_library() or find_files(DEMO).digest() != wanted:
+        return None
+    return open_encoder(DEMO)
 
 
 def find_missing_library() -> str | None:

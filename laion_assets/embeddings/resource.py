@@ -9,6 +9,7 @@ from pydantic import Field
 
 if TYPE_CHECKING:
     from laion_assets.embeddings.compute import Computing, Report
+    from laion_assets.embeddings.encoder import Encoder
     from laion_assets.settings import Settings
 
 
@@ -32,6 +33,16 @@ class EmbeddingRules(dg.ConfigurableResource):  # type: ignore[type-arg]
             cache_dir=str(settings.picture_cache_dir),
             hub_endpoint=settings.hub_endpoint,
         )
+
+    def find_encoder(self, wanted: str | None) -> Encoder | None:
+        """Opens the encoder that is set; without one that of the demo, if it made the vectors.
+
+        Args:
+            wanted: the digest of the encoder of the vectors; None if nobody knows it.
+        """
+        from laion_assets.embeddings.encoder import find_encoder
+
+        return find_encoder(self.encoder, self.hub_endpoint, wanted)
 
     def start_computing(self, report: Report) -> Computing | None:
         """Returns how to compute vectors; None if only given ones are kept.

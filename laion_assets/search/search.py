@@ -380,13 +380,24 @@ class CaptionSearch:
         Raises:
             LaionError: the query is too long.
         """
-        asked = None if query is None else read_query(query)
-        shown, _ = self._show(self._find(asked, only), only)
-        return count_facets(shown.rows, self._values)
+        return count_facets(self.match(query, only).rows, self._values)
 
     def has_word(self, word: str) -> bool:
         """Returns whether any caption has this word, folded as FTS5 does."""
         return self._matches.has_word(word)
+
+    def match(self, query: str | None, only: SearchFilter = EVERYTHING) -> Matches:
+        """Returns the row ids of all hits that are shown, ascending, with their scores.
+
+        Args:
+            query: as `find` takes it; None: whatever the caption, as `browse`.
+            only: what a hit has to be besides.
+
+        Raises:
+            LaionError: the query is too long, or only says what a caption must not have.
+        """
+        asked = None if query is None else read_query(query)
+        return self._show(self._find(asked, only), only)[0]
 
     def export(
         self, query: str | None, only: SearchFilter = EVERYTHING, order: Order = RELEVANT
@@ -401,9 +412,7 @@ class CaptionSearch:
         Raises:
             LaionError: the query is too long.
         """
-        asked = None if query is None else read_query(query)
-        shown, _ = self._show(self._find(asked, only), only)
-        ordered = order.sort(shown, self._values)
+        ordered = order.sort(self.match(query, only), self._values)
         for start in range(0, len(ordered.rows), EXPORT_ROWS):
             yield from self._read(ordered, slice(start, start + EXPORT_ROWS), is_page=False)
 

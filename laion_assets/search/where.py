@@ -7,7 +7,7 @@ the tree, part by part; nothing that somebody wrote is pasted into it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.curation.expression import KEPT_TYPES, ExpressionError, open_checker
@@ -49,23 +49,7 @@ def read_where(text: str, dataset: lance.LanceDataset) -> str:
     Raises:
         LaionError: it cannot be used; the message says why.
     """
-    if len(text) > MAX_LENGTH:
-        raise LaionError(
-            f"where: {len(text):,} characters; write at most {MAX_LENGTH:,}", code="where-too-long"
-        )
-    columns = _list_columns(dataset.schema)
-    with open_checker(columns) as checker:
-        try:
-            expression = checker.parse(text)
-            written = _Writer({c.name.lower(): c for c in columns}).write(expression.tree)
-            kind = checker.find_type(expression)
-        except ExpressionError as error:
-            raise LaionError(f"where: {error}", code=error.code) from error
-    if kind != "BOOLEAN":
-        raise LaionError(
-            f"where: it is of type {kind}, not true or false; compare it, as in width > 500",
-            code="where-no-condition",
-        )
+    written = write_where(text, _list_columns(dataset.schema))
     try:
         dataset.scanner(columns=[], filter=written, with_row_id=True).explain_plan()
     except (ValueError, OSError) as error:
@@ -73,6 +57,38 @@ def read_where(text: str, dataset: lance.LanceDataset) -> str:
             f"where: Lance cannot compare this ({first_line(error)}); compare values of one type",
             code="where-not-comparable",
         ) from error
+    return written
+
+
+def write_where(text: str, columns: Collection[Column], untyped: Collection[str] = ()) -> str:
+    """Returns a condition as Lance takes it, without a table to ask whether it can compare this.
+
+    Args:
+        text: an SQL expression that is true or false.
+        columns: what it may read.
+        untyped: names of those whose type is not known yet; whether its parts fit together is then
+            not checked.
+
+    Raises:
+        LaionError: it cannot be used; the message says why.
+    """
+    if len(text) > MAX_LENGTH:
+        raise LaionError(
+            f"where: {len(text):,} characters; write at most {MAX_LENGTH:,}", code="where-too-long"
+        )
+    with open_checker(columns) as checker:
+        try:
+            expression = checker.parse(text)
+            written = _Writer({c.name.lower(): c for c in columns}).write(expression.tree)
+            is_known = set(untyped).isdisjoint(expression.reads)
+            kind = checker.find_type(expression) if is_known else "BOOLEAN"
+        except ExpressionError as error:
+            raise LaionError(f"where: {error}", code=error.code) from error
+    if kind != "BOOLEAN":
+        raise LaionError(
+            f"where: it is of type {kind}, not true or false; compare it, as in width > 500",
+            code="where-no-condition",
+        )
     return written
 
 

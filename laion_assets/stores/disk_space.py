@@ -73,6 +73,14 @@ def estimate_release(dataset: lance.LanceDataset) -> int:
     return bytes_needed
 
 
+def estimate_rows(dataset: lance.LanceDataset, row_count: int) -> int:
+    """Returns what so many rows of a Lance table take as a table of their own, by what all take."""
+    files = (file for fragment in dataset.get_fragments() for file in fragment.data_files())
+    total_bytes = sum(file.file_size_bytes or 0 for file in files)
+    share = row_count / max(dataset.count_rows(), 1)
+    return LEAST_BYTES + int(total_bytes * share) + INDEX_BYTES_A_ROW * row_count
+
+
 def measure_folder(folder: Path) -> int:
     """Returns the size of all files in a folder, with those below it."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

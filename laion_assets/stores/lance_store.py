@@ -124,6 +124,32 @@ class LanceStore:
             rows, self.uri(table), schema=rows.schema, mode="append", max_rows_per_file=max_rows
         )
 
+    def write_anew(
+        self, table: str, rows: pa.RecordBatchReader, max_rows: int
+    ) -> list[FragmentMetadata]:
+        """Writes all rows of a table into new fragments, which nobody sees until `commit_anew`."""
+        from lance.fragment import write_fragments
+
+        return write_fragments(
+            rows,
+            self.uri(table),
+            schema=rows.schema,
+            mode="create" if self.find(table) is None else "overwrite",
+            max_rows_per_file=max_rows,
+            data_storage_version=FORMAT,
+        )
+
+    def commit_anew(
+        self, table: str, schema: pa.Schema, fragments: list[FragmentMetadata]
+    ) -> lance.LanceDataset:
+        """Puts fragments in place of all that a table has, in one commit; makes it if need be."""
+        import lance
+
+        dataset = self.find(table)
+        operation = lance.LanceOperation.Overwrite(schema, fragments)
+        read_version = 0 if dataset is None else dataset.version
+        return self.commit(table, lance.Transaction(read_version, operation))
+
     def commit(self, table: str, transaction: Any) -> lance.LanceDataset:
         """Commits a transaction; Lance puts it on top of what others have committed meanwhile."""
         import lance

@@ -7,12 +7,12 @@ import pytest
 from laion_assets.curation.curation_file import (
     ComputedColumn,
     Curation,
-    CurationError,
     JoinedColumn,
     digest_definition,
     read_curation,
     reads_pictures,
 )
+from laion_assets.curation.place import CurationError
 from laion_assets_tests.raises import raises
 
 
@@ -114,7 +114,7 @@ def test_everything_else_is_refused_with_its_place(tmp_path: Path, sql: str) -> 
     with pytest.raises(CurationError) as found:
         compute(tmp_path, sql)
     assert found.value.code == REFUSED[sql], found.value
-    assert str(found.value).startswith(f"{tmp_path / 'curation.toml'} [columns.mine.sql]: ")
+    assert str(found.value).startswith(f"{tmp_path / 'curation.toml'}:2 [columns.mine.sql]: ")
     assert "\n" not in str(found.value)
 
 

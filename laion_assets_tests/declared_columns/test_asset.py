@@ -6,7 +6,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from laion_assets.curation.curation_file import CurationError
+from laion_assets.curation.place import CurationError
 from laion_assets.definitions import build_defs
 from laion_assets.releases.catalog import newest_release
 from laion_assets.runs.backfill import discover_shards, find_missing, run_job

@@ -1,0 +1,102 @@
+"""What a subset says of itself: the release, the definition and the figures behind its rows.
+
+It lies in the metadata of the schema, so it is committed with the rows, and whoever reads the table
+has it at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from laion_assets.curation.subset_table import DeclaredSubset
+from laion_assets.releases.manifest import Record
+from laion_assets.stores.lance_store import LanceStore
+
+if TYPE_CHECKING:
+    import lance
+
+RECORD_KEY = "laion_assets.subset"
+# Raise it when the same definition gives other rows, or rows in another order, than before.
+RULES_VERSION = 1
+
+
+class SubsetRecord(Record):
+    """The record of a subset.
+
+    Attributes:
+        subset: its name.
+        release: the tag of the release that it is a part of.
+        content_sha256: of that release.
+        columns_sha256: of that release.
+        definition: as `curation.toml` had it.
+        definition_sha256: of the definition and the rules that read it, in hexadecimal.
+        encoder_digest: of the model that read `like`; None without.
+        digest: SHA-256 over the values of all columns, in the order of the rows, in hexadecimal.
+        row_count: its rows.
+        match_count: rows of the release that fit, of which `limit` took these.
+        picture_count: rows with a picture; 0 without the column `image`.
+        vector_count: rows with a vector; 0 without the column `img_emb`.
+        missing: rows without a value, by column.
+        data_bytes: size of its data files.
+        run_id: the Dagster run that made it.
+        made_at: when, in UTC.
+        versions: of the code and of the libraries that made it.
+    """
+
+    subset: str
+    release: str
+    content_sha256: str
+    columns_sha256: str | None
+    definition: Mapping[str, Any]
+    definition_sha256: str
+    encoder_digest: str | None
+    digest: str
+    row_count: int
+    match_count: int
+    picture_count: int
+    vector_count: int
+    missing: Mapping[str, int]
+    data_bytes: int
+    run_id: str
+    made_at: datetime
+    versions: Mapping[str, str]
+
+
+def digest_subset(subset: DeclaredSubset) -> str:
+    """Returns SHA-256 of the definition of a subset and of the rules, in hexadecimal."""
+    text = json.dumps([subset.name, subset.describe(), RULES_VERSION], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_record(dataset: lance.LanceDataset) -> SubsetRecord | None:
+    """Returns the record in a version of a table; None if it is no subset."""
+    text = (dataset.schema.metadata or {}).get(RECORD_KEY.encode())
+    if text is None:
+        return None
+    try:
+        return SubsetRecord.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def find_made(store: LanceStore, name: str) -> SubsetRecord | None:
+    """Returns the record of a subset that was made to its end, with indices and tag; else None."""
+    dataset = store.find(name)
+    if dataset is None or (record := read_record(dataset)) is None:
+        return None
+    tag = dataset.tags.list().get(record.release)
+    if tag is None or read_record(dataset.checkout_version(int(tag["version"]))) != record:
+        return None
+    return record
+
+
+def list_made(store: LanceStore) -> dict[str, SubsetRecord]:
+    """Returns the records of all subsets that were made, declared or not, by name."""
+    found = ((name, find_made(store, name)) for name in store.list_tables() if name != "images")
+    return {name: record for name, record in found if record is not None}

@@ -1,0 +1,93 @@
+"""Each subset of `curation.toml` is an asset, which runs after a release."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from laion_assets.definitions import build_defs
+from laion_assets.runs.backfill import discover_shards, run_job
+from laion_assets.settings import Settings
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.subsets.shards import declare, make_rows
+
+pytestmark = pytest.mark.slow
+
+LEMURS = '[subsets.lemurs]\nsearch = "lemur"\ncolumns = ["url", "caption", "width"]\n'
+WIDE = '[subsets.wide]\nwhere = "width > 400"\n'
+
+
+def refresh(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
+    outcome = run_job(build_defs(settings).resolve_job_def("refresh_counts"), instance)
+    assert outcome.reason is None
+    return outcome.metadata
+
+
+def list_assets(settings: Settings) -> set[str]:
+    specs = build_defs(settings).resolve_all_asset_specs()
+    return {spec.key.to_user_string() for spec in specs}
+
+
+@pytest.fixture
+def loaded(settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard) -> Settings:
+    """A shard in Lance."""
+    rows = make_rows("a", 30).select(["url", "caption", "width", "height"])
+    write_shard("a", **{name: rows[name].combine_chunks() for name in rows.column_names})
+    discover_shards(settings, instance)
+    job = build_defs(settings).resolve_job_def("ingest_shards")
+    assert run_job(job, instance, "a").reason is None
+    return settings
+
+
+def test_subsets_are_made_with_the_release_and_only_if_something_changed(
+    loaded: Settings, instance: dg.DagsterInstance
+) -> None:
+    declare(loaded, LEMURS + WIDE)
+    assert {"lemurs", "wide"} < list_assets(loaded)
+    first = refresh(loaded, instance)
+    lemurs = first["lemurs"]
+    table = LanceStore(loaded.lance_dir).open("lemurs", first["release"]["tag"]).to_table()
+    assert table.schema.names == ["url", "caption", "width"]
+    assert lemurs["dagster/row_count"] == table.num_rows > 3
+    assert lemurs["release"] == first["release"]["tag"]
+    assert lemurs["indices"] == "caption_idx, width_idx"
+    preview = [record.data for record in lemurs["preview"].records]
+    assert preview == table.slice(0, 10).to_pylist()
+    again = refresh(loaded, instance)
+    assert {again[name]["is_new"] for name in ("lemurs", "wide")} == {False}
+
+
+def test_another_definition_is_made_anew_and_the_others_are_not(
+    loaded: Settings, instance: dg.DagsterInstance
+) -> None:
+    declare(loaded, LEMURS + WIDE)
+    refresh(loaded, instance)
+    declare(loaded, LEMURS.replace('"lemur"', '"fox"') + WIDE)
+    made = refresh(loaded, instance)
+    assert (made["lemurs"]["is_new"], made["wide"]["is_new"]) == (True, False)
+
+
+def test_a_subset_that_is_declared_no_more_has_no_asset_and_keeps_its_table(
+    loaded: Settings, instance: dg.DagsterInstance
+) -> None:
+    declare(loaded, LEMURS + WIDE)
+    job = build_defs(loaded).resolve_job_def("refresh_counts")
+    metadata = refresh(loaded, instance)
+    declare(loaded, WIDE)
+    assert "lemurs" not in list_assets(loaded)
+    # A run that was planned before makes nothing.
+    outcome = run_job(job, instance)
+    assert (outcome.reason, "lemurs" in outcome.metadata) == (None, False)
+    rows = LanceStore(loaded.lance_dir).open("lemurs").count_rows()
+    assert rows == metadata["lemurs"]["dagster/row_count"]
+
+
+def test_a_subset_that_cannot_be_made_leaves_the_others_and_the_release(
+    loaded: Settings, instance: dg.DagsterInstance
+) -> None:
+    declare(loaded, '[subsets.seen]\nlike = "a lemur"\n' + WIDE)
+    outcome = run_job(build_defs(loaded).resolve_job_def("refresh_counts"), instance)
+    assert outcome.reason is not None
+    assert "[subsets.seen]" in outcome.reason
+    assert {"release", "wide"} < outcome.metadata.keys()
