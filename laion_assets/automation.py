@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import dagster as dg
 
@@ -92,6 +93,7 @@ def build_discover_shards(
     add_pictures: dg.UnresolvedAssetJobDefinition,
     refresh: dg.UnresolvedAssetJobDefinition,
     kinds: Iterable[str],
+    subsets: Collection[str] = (),
     interval_s: int = DISCOVERY_INTERVAL_S,
 ) -> dg.SensorDefinition:
     """Returns the sensor that keeps everything up to date with the sources.
@@ -134,6 +136,9 @@ def build_discover_shards(
             context.log.warning(line)
         additions = [SHARDS.build_add_request(found.new)] if found.new else []
         try:
+            curation = curation_file.read()
+            # Those that were declared when the definitions were loaded; the job has no others.
+            known = tuple(subset for subset in curation.subsets if subset.name in subsets)
             due = read_due(
                 instance,
                 found,
@@ -143,7 +148,7 @@ def build_discover_shards(
                 wishes=Wishes(
                     is_embedding=shards.is_bringing_vectors,
                     is_picturing=picture_rules.mode != "none",
-                    curation=curation_file.read(),
+                    curation=replace(curation, subsets=known),
                 ),
             )
         except (DatabaseBusyError, CurationError) as error:

@@ -121,7 +121,9 @@ def build_defs(
         jobs=[INGEST_SHARDS, add_pictures, refresh_counts, clean_history],
         schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
         sensors=[
-            build_discover_shards(add_pictures, refresh_counts, kinds, discovery_interval_s),
+            build_discover_shards(
+                add_pictures, refresh_counts, kinds, subsets, discovery_interval_s
+            ),
             *_build_alarms(settings),
         ],
         resources=build_resources(settings),

@@ -146,6 +146,8 @@ def _describe_status(status: Status) -> Iterator[str]:
             yield f"The release has {outdated.describe()}"
         for gap in status.release.gaps:
             yield f"In the release, {gap}"
+    for subset in status.subsets:
+        yield subset.describe()
     free = (
         f"{free_bytes / 1e9:,.1f} GB ({what})" for what, free_bytes in status.free_bytes.items()
     )
@@ -158,6 +160,8 @@ def _describe_behind(status: Status) -> Iterator[str]:
     """Yields what is to be done, and by which command."""
     if status.is_release_behind:
         yield "Counts and release are behind the shards: `laion backfill --missing`"
+    elif any(subset.state in {"behind", "missing"} for subset in status.subsets):
+        yield "Subsets are not of the newest release: `laion backfill --missing`"
     if status.without_pictures:
         yield (
             f"Pictures of {len(status.without_pictures):,} shards are not in Lance yet: "

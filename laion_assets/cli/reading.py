@@ -15,6 +15,7 @@ from laion_assets.stores.lance_store import LanceStore
 if TYPE_CHECKING:
     from laion_assets.embeddings.encoder import Encoder
     from laion_assets.settings import Settings
+    from laion_assets.web.current_release import Shelf
 
 
 @command()
@@ -187,11 +188,24 @@ def _open_encoder(settings: Settings, release: str | None) -> Encoder | None:
     return find_encoder(settings.encoder, settings.hub_endpoint, digest)
 
 
+def _open_subset(settings: Settings, subset: str) -> Shelf:
+    from laion_assets.embeddings.encoder import find_encoder
+    from laion_assets.subsets.subset_record import find_made
+    from laion_assets.web.subset_shelf import SubsetShelf
+
+    store = LanceStore(settings.lance_dir)
+    record = find_made(store, subset)
+    known = record.vectors_encoder if record else None
+    encoder = find_encoder(settings.encoder, settings.hub_endpoint, known)
+    return SubsetShelf(store, subset, encoder)
+
+
 # Its web server heeds signals itself, and lets visitors finish.
 @click.command
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--release", help="A tag; the newest release at any time if none is named.")
+@click.option("--subset", help="A subset of curation.toml in place of a release.")
 @click.option(
     "--public-url",
     help="Where visitors find the page, for citations; behind a proxy, such as https://example.org.",
@@ -200,13 +214,24 @@ def _open_encoder(settings: Settings, release: str | None) -> Encoder | None:
     "--access-log", is_flag=True, help="Print each request as a line of JSON; off for privacy."
 )
 def serve(
-    host: str, port: int, release: str | None, public_url: str | None, *, access_log: bool
+    host: str,
+    port: int,
+    release: str | None,
+    subset: str | None,
+    public_url: str | None,
+    *,
+    access_log: bool,
 ) -> None:
-    """Opens the search page: a release as web pages, JSON and CSV."""
+    """Opens the search page: a release, or a subset, as web pages, JSON and CSV."""
+    if release and subset:
+        raise click.UsageError("give one of --release and --subset")
     from laion_assets.web.current_release import Shelf
     from laion_assets.web.figures import write_visit
     from laion_assets.web.server import serve as run
 
     settings = load_settings()
-    shelf = Shelf(LanceStore(settings.lance_dir), release, _open_encoder(settings, release))
+    if subset is None:
+        shelf = Shelf(LanceStore(settings.lance_dir), release, _open_encoder(settings, release))
+    else:
+        shelf = _open_subset(settings, subset)
     run(shelf, host, port, public_url, write_visit if access_log else None)

@@ -227,15 +227,17 @@ def _add_unpictured(
 
 
 def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
-    """Returns whether a shard was done, one of before is not released yet, or a column is to go."""
+    """Returns whether a shard was done, or release, columns or subsets are not up to date."""
     from laion_assets.curation.resource import CurationFile
     from laion_assets.declared_columns.origin import list_dropped
     from laion_assets.releases.coverage import find_unreleased
     from laion_assets.stores.database import Database
+    from laion_assets.subsets.subset_states import name_behind
 
     if any(outcome.reason is None for outcome in outcomes):
         return True
     database, kinds = Database(settings.database), tuple(settings.sheets)
-    unreleased = find_unreleased(database, LanceStore(settings.lance_dir), kinds)
-    dropped = list_dropped(database, CurationFile.build(settings).read())
-    return (unreleased or dropped) is not None
+    store, curation = LanceStore(settings.lance_dir), CurationFile.build(settings).read()
+    unreleased = find_unreleased(database, store, kinds)
+    dropped = list_dropped(database, curation)
+    return (unreleased or dropped or name_behind(store, curation.subsets)) is not None

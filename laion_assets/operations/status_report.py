@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.releases.manifest import OutdatedShard, Record
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.subsets.subset_states import SubsetStatus
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from laion_assets.runs.status import Load
     from laion_assets.settings import Settings
 
-# A run on its way is neither behind nor failed.
-SOUND_STATES = frozenset({"done", "running"})
+# A run on its way is neither behind nor failed, and a table that was left harms nobody.
+SOUND_STATES = frozenset({"done", "running", "no release", "not declared"})
 
 
 class ShardStatus(Record):
@@ -100,6 +101,7 @@ class Status(Record):
         totals: rows of the tables that describe all shards together.
         lists: the lists of names, by kind.
         release: the newest one; None if there is none.
+        subsets: those that are declared, and tables of those that were.
         free_bytes: free space of the disk of the data and of the disk of the history.
     """
 
@@ -113,6 +115,7 @@ class Status(Record):
     totals: Mapping[str, int]
     lists: tuple[ListStatus, ...]
     release: ReleaseStatus | None
+    subsets: tuple[SubsetStatus, ...]
     free_bytes: Mapping[str, int]
 
 
@@ -152,6 +155,8 @@ def read_status(
         delays = [delay.describe() for delay in read_delays(instance, due, kinds, failed)]
     states |= dict.fromkeys(left, "no partition")
     is_sound = all(state in SOUND_STATES for state in states.values())
+    subsets = _read_subsets(settings)
+    is_sound = is_sound and all(subset.state in SOUND_STATES for subset in subsets)
     return Status(
         is_sound=is_sound and not (due.is_behind or due.unpictured) and problem is None,
         is_release_behind=due.is_behind,
@@ -166,6 +171,7 @@ def read_status(
         totals=read_totals(settings),
         lists=_read_lists(settings),
         release=_read_release(settings),
+        subsets=subsets,
         free_bytes=_measure_free(settings),
     )
 
@@ -210,6 +216,14 @@ def _read_release(settings: Settings) -> ReleaseStatus | None:
         outdated=newest.outdated,
         gaps=tuple(gap for column in newest.declared if (gap := column.describe_gap())),
     )
+
+
+def _read_subsets(settings: Settings) -> tuple[SubsetStatus, ...]:
+    from laion_assets.curation.resource import CurationFile
+    from laion_assets.subsets.subset_states import read_subsets_status
+
+    curation = CurationFile.build(settings).read()
+    return read_subsets_status(LanceStore(settings.lance_dir), curation.subsets)
 
 
 def _measure_free(settings: Settings) -> dict[str, int]:

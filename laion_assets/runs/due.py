@@ -73,6 +73,7 @@ class Chain:
             word for these.
         unembedded: the same of vectors.
         undeclared: shards that lack declared columns in Lance, with a word for these.
+        subsets: a word for the subsets of the newest release that have to be made; None if none.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Chain:
     unpictured: Mapping[str, str] = field(default_factory=dict)
     unembedded: Mapping[str, str] = field(default_factory=dict)
     undeclared: Mapping[str, str] = field(default_factory=dict)
+    subsets: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class Due:
         fallbacks: what can be done for a shard from its verified file, while a newer one cannot
             be fetched.
         stray: shards whose rows Lance has, though no earlier stage has them. No run helps these.
-        refresh: a word for the shards as they are, if counts or release are out of date; None
-            otherwise, and while a release would be refused.
+        refresh: a word for the shards as they are, if counts or release are out of date, or for
+            the subsets that are; None otherwise, and while a release would be refused.
         held_by: shards for which a release would be refused: Lance and DuckDB differ, and no shard
             is sound, or DuckDB does not have one of them.
         is_behind: whether counts or release are out of date, be it refused or not.
@@ -150,7 +152,7 @@ def compare_stages(chain: Chain) -> Due:
         steps=steps,
         fallbacks={shard: step for shard, step in here.items() if shard in fetches},
         stray=[shard for shard in stray if shard not in steps],
-        refresh=None if held_by else chain.unreleased_sound,
+        refresh=None if held_by else chain.unreleased_sound or chain.subsets,
         held_by=held_by if chain.unreleased else [],
         is_behind=chain.unreleased is not None,
         outdated=[] if held_by else outdated,
@@ -189,6 +191,7 @@ def read_chain(
     """
     from laion_assets.declared_columns.origin import list_dropped, look_at_files
     from laion_assets.releases.coverage import find_unreleased
+    from laion_assets.subsets.subset_states import name_behind
 
     if not database.path.exists():
         return Chain(sources, raws)
@@ -221,6 +224,7 @@ def read_chain(
         unpictured=unpictured,
         unembedded=unembedded,
         undeclared=undeclared,
+        subsets=name_behind(store, wishes.curation.subsets),
     )
 
 

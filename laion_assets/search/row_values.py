@@ -43,7 +43,7 @@ INTEGERS = ("image_id", "row_index")
 CODED = ("domain", "shard")
 # Texts by which the matches are counted; not of hits, so they are read when first asked for.
 COUNTED = ("domain", "registered_domain", "shard", "license", "nsfw", "language")
-# A picture has a hash, which is quicker read than the picture itself.
+# Each picture has one.
 HASH = "picture_sha256"
 # A column that no table has: the smaller of width and height.
 SIDE = "shorter_side"
@@ -183,12 +183,21 @@ class RowValues:
 
     def have_pictures(self, rows: Numbers) -> list[bool]:
         """Returns for each row id whether the table has the picture itself."""
-        if HASH not in self._dataset.schema.names or not len(rows):
+        if self.picture_column is None or not len(rows):
             return [False] * len(rows)
         if self._row_count > MAX_KEPT_ROWS:
-            return self._have(HASH, rows)
+            return self._have(self.picture_column, rows)
         flags: list[bool] = self._keep_pictured()[self._positions(rows)].tolist()
         return flags
+
+    @property
+    def picture_column(self) -> str | None:
+        """A column that has a value where the table has a picture; None if it has no pictures.
+
+        A hash is quicker read than a picture, but a subset may lack it.
+        """
+        names = self._dataset.schema.names
+        return next((name for name in (HASH, "image") if name in names), None)
 
     def have_vectors(self, rows: Numbers) -> list[bool]:
         """Returns for each row id whether it has a vector; for the rows of a page."""
@@ -213,7 +222,7 @@ class RowValues:
         if self._pictured is None:
             # Two threads may both do it, to the same end.
             found = self._dataset.scanner(
-                columns=[], filter=f"{HASH} IS NOT NULL", with_row_id=True
+                columns=[], filter=f"{self.picture_column} IS NOT NULL", with_row_id=True
             ).to_table()
             pictured = np.zeros(self._row_count, np.bool_)
             pictured[self._positions(found["_rowid"].to_numpy())] = True

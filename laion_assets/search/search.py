@@ -421,11 +421,14 @@ class CaptionSearch:
 
         Of the picture itself it only says whether there is one, as `has_picture`.
         """
+        import numpy as np
+
         found = self._find_row(shard, row_index, self._fields)
         if found is None:
             return None
-        del found["_rowid"]
-        return {**found, "has_picture": found.get("picture_sha256") is not None}
+        rows = np.array([found.pop("_rowid")], np.uint64)
+        (has_picture,) = self._values.have_pictures(rows)
+        return {**found, "has_picture": has_picture}
 
     def has_vector(self, shard: str, row_index: int) -> bool:
         """Returns whether the row of a shard has a vector, so that others like it can be found."""

@@ -214,6 +214,7 @@ def _write(store: LanceStore, order: SubsetOrder, source: _Source) -> SubsetReco
         definition=order.subset.describe(),
         definition_sha256=digest_subset(order.subset),
         encoder_digest=source.encoder.digest if source.encoder else None,
+        vectors_encoder=manifest.vectors.encoder_digest if manifest.vectors else None,
         digest=tally.digest.hexdigest(),
         row_count=tally.row_count,
         match_count=source.selection.match_count,

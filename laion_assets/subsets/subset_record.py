@@ -37,6 +37,7 @@ class SubsetRecord(Record):
         definition: as `curation.toml` had it.
         definition_sha256: of the definition and the rules that read it, in hexadecimal.
         encoder_digest: of the model that read `like`; None without.
+        vectors_encoder: of the model that made the vectors of the release; None if nobody knows it.
         digest: SHA-256 over the values of all columns, in the order of the rows, in hexadecimal.
         row_count: its rows.
         match_count: rows of the release that fit, of which `limit` took these.
@@ -56,6 +57,7 @@ class SubsetRecord(Record):
     definition: Mapping[str, Any]
     definition_sha256: str
     encoder_digest: str | None
+    vectors_encoder: str | None
     digest: str
     row_count: int
     match_count: int

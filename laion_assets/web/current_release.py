@@ -134,6 +134,7 @@ class OpenRelease:
         domains: the images of each domain.
         sites: the images of each registered domain.
         names: the names of each kind with their images, the most first.
+        subset: the name of the subset that it is, if it is one.
     """
 
     manifest: Manifest
@@ -141,6 +142,7 @@ class OpenRelease:
     domains: DomainCounts
     sites: SiteCounts
     names: Mapping[str, Sequence[tuple[str, int]]]
+    subset: str | None = None
 
     @classmethod
     def open(

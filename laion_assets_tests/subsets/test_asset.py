@@ -6,10 +6,13 @@ import dagster as dg
 import pytest
 
 from laion_assets.definitions import build_defs
+from laion_assets.operations.status_report import read_status
 from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.subsets.subset_record import find_made
 from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.integration.test_discovery import Pipeline
 from laion_assets_tests.subsets.shards import declare, make_rows
 
 pytestmark = pytest.mark.slow
@@ -81,6 +84,48 @@ def test_a_subset_that_is_declared_no_more_has_no_asset_and_keeps_its_table(
     assert (outcome.reason, "lemurs" in outcome.metadata) == (None, False)
     rows = LanceStore(loaded.lance_dir).open("lemurs").count_rows()
     assert rows == metadata["lemurs"]["dagster/row_count"]
+
+
+def test_the_status_says_which_subsets_are_behind_and_which_are_left(
+    loaded: Settings, instance: dg.DagsterInstance
+) -> None:
+    def read_states() -> dict[str, str]:
+        return {each.subset: each.state for each in read_status(loaded, instance).subsets}
+
+    declare(loaded, LEMURS + WIDE)
+    assert read_states() == {"lemurs": "no release", "wide": "no release"}
+    refresh(loaded, instance)
+    status = read_status(loaded, instance)
+    assert [each.state for each in status.subsets] == ["done", "done"]
+    assert status.is_sound
+    declare(loaded, LEMURS.replace('"lemur"', '"fox"') + "[subsets.more]\nlimit = 3\n")
+    assert read_states() == {"lemurs": "behind", "more": "missing", "wide": "not declared"}
+    assert not read_status(loaded, instance).is_sound
+    lines = [each.describe() for each in read_status(loaded, instance).subsets]
+    assert lines[0].endswith(", behind")
+    assert lines[1] == "Subset more: missing"
+    assert "drop_table" in lines[2]
+    refresh(loaded, instance)
+    assert read_states() == {"lemurs": "done", "more": "done", "wide": "not declared"}
+    assert read_status(loaded, instance).is_sound
+
+
+def test_the_sensor_makes_subsets_that_changed(
+    loaded: Settings, instance: dg.DagsterInstance
+) -> None:
+    declare(loaded, LEMURS)
+    refresh(loaded, instance)
+    pipeline = Pipeline(loaded, instance)
+    assert pipeline.tick() == []
+    # It has not loaded the second one, so it cannot make it.
+    declare(loaded, LEMURS.replace('"lemur"', '"fox"') + WIDE)
+    assert pipeline.tick() == ["refresh_counts"]
+    assert pipeline.tick() == []
+    record = find_made(LanceStore(loaded.lance_dir), "lemurs")
+    assert record is not None
+    assert record.definition["search"] == "fox"
+    assert Pipeline(loaded, instance).tick() == ["refresh_counts"]
+    assert find_made(LanceStore(loaded.lance_dir), "wide") is not None
 
 
 def test_a_subset_that_cannot_be_made_leaves_the_others_and_the_release(

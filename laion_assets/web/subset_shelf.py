@@ -1,0 +1,131 @@
+"""The subset that the pages show, in place of releases."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from laion_assets.embeddings.recall import measure_vectors
+from laion_assets.errors import LaionError
+from laion_assets.releases.catalog import list_releases
+from laion_assets.releases.manifest import Manifest, ReleasedVectors
+from laion_assets.schemas import IMAGES
+from laion_assets.search.filter import SearchFilter
+from laion_assets.search.row_values import COUNTED, HIT_COLUMNS
+from laion_assets.search.search import CaptionSearch
+from laion_assets.stores.filled_table import FilledTable
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.subsets.subset_record import SubsetRecord, find_made
+from laion_assets.web.current_release import DomainCounts, OpenRelease, Shelf, SiteCounts
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+    from laion_assets.embeddings.encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+# Without these there is nothing to search, to show or to count by.
+NEEDED = ("image_id", "url", "caption")
+# What pages read of each row; a subset may lack it.
+READ = (*HIT_COLUMNS, *COUNTED)
+
+
+class SubsetShelf(Shelf):
+    """Holds a subset as if it were the only release, under the tag of its own."""
+
+    def __init__(self, store: LanceStore, name: str, encoder: Encoder | None = None) -> None:
+        """Opens nothing yet.
+
+        Args:
+            store: the Lance tables.
+            name: of the subset.
+            encoder: makes vectors of texts and pictures, to search by their meaning.
+        """
+        super().__init__(store, None, encoder)
+        self._name = name
+        self._record: SubsetRecord | None = None
+
+    def refresh(self) -> bool:
+        """Looks at the subset; returns whether it has changed. For one thread at a time.
+
+        Raises:
+            LaionError: it is not there, or lacks what pages need.
+        """
+        record = find_made(self.store, self._name)
+        if record is None:
+            if self._current is not None:
+                # It is being made again.
+                return False
+            raise LaionError(
+                f"{self.store.uri(self._name)}: there is no such subset; declare it as "
+                f"[subsets.{self._name}] in curation.toml, then run `laion backfill --missing`",
+                code="serve-subset-missing",
+            )
+        if record == self._record:
+            return False
+        self._current = _open(self.store, record, self._encoder)
+        self._releases = (self._current.manifest,)
+        self._record, self._state = record, record.digest[:16]
+        logger.info("subset %s of release %s is shown", self._name, record.release)
+        return True
+
+
+def _open(store: LanceStore, record: SubsetRecord, encoder: Encoder | None) -> OpenRelease:
+    dataset = store.open(record.subset, record.release)
+    if missing := [name for name in NEEDED if name not in dataset.schema.names]:
+        raise LaionError(
+            f"subset {record.subset} has no column `{missing[0]}`, which the search page needs; "
+            f"add it to `columns` of [subsets.{record.subset}] in curation.toml",
+            code="serve-subset-column",
+        )
+    table = _fill(dataset, record.subset)
+    manifest = _describe(store, record, _measure(dataset, record))
+    search = CaptionSearch(
+        table, manifest.release, keeps_hits=True, vectors=manifest.vectors, encoder=encoder
+    )
+    search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
+    domains = DomainCounts(_count_domains(table))
+    return OpenRelease(manifest, search, domains, SiteCounts.count(domains), {}, record.subset)
+
+
+def _fill(dataset: lance.LanceDataset, name: str) -> lance.LanceDataset:
+    types: Mapping[str, str] = {column.name: column.type for column in IMAGES}
+    filled: Any = FilledTable(dataset, name, {column: types[column] for column in READ})
+    return cast("lance.LanceDataset", filled)
+
+
+def _measure(dataset: lance.LanceDataset, record: SubsetRecord) -> ReleasedVectors | None:
+    measured = measure_vectors(dataset) if record.vector_count else None
+    if measured is None:
+        return None
+    return ReleasedVectors(**vars(measured), encoder_digest=record.vectors_encoder)
+
+
+def _describe(store: LanceStore, record: SubsetRecord, vectors: ReleasedVectors | None) -> Manifest:
+    """Returns the record of a subset in the form of that of a release."""
+    # The release may have been deleted since.
+    parents = (each for each in list_releases(store) if each.release == record.release)
+    parent = next(parents, None)
+    return Manifest(
+        release=record.release,
+        released_at=record.made_at,
+        content_sha256=record.digest,
+        run_id=record.run_id,
+        row_counts={"images": record.row_count},
+        count_digests={},
+        lance_versions={"images": store.open(record.subset, record.release).version},
+        versions=record.versions,
+        shards=parent.shards if parent else (),
+        sheets=(),
+        vectors=vectors,
+    )
+
+
+def _count_domains(dataset: lance.LanceDataset) -> pa.Table:
+    table = dataset.scanner(columns=["domain"]).to_table()
+    known = table.filter(table["domain"].is_valid())
+    counts = known.group_by("domain").aggregate([([], "count_all")])
+    return counts.rename_columns({"count_all": "image_count"})
