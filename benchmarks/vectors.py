@@ -93,12 +93,14 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--exponent", type=float, default=1.0)
     parser.add_argument("--without-faiss", action="store_true")
+    parser.add_argument("--folder", type=Path, help="kept, and searched if it has a release")
     options = parser.parse_args()
     drawn = Drawn(options.exponent)
     with tempfile.TemporaryDirectory(prefix="laion-benchmark-") as folder:
-        settings = Settings.default(Path(folder))
+        settings = Settings.default(options.folder or Path(folder))
         per_shard = options.rows // options.shards
-        build(settings, drawn, per_shard, options.shards)
+        if not settings.lance_dir.exists():
+            build(settings, drawn, per_shard, options.shards)
         queries = drawn.draw(options.queries, seed=10**6)
         truths = measure_search(settings, drawn, queries, per_shard, options.shards)
         if not options.without_faiss:
