@@ -22,7 +22,7 @@ TREES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 SQL_FILES = {f"{path.parts[-3]}/{path.stem}" for path in PACKAGE.rglob("*.sql")}
-HEAVY = frozenset({"lance", "lancedb", "numpy", "polars", "pyarrow"})
+HEAVY = frozenset({"lance", "lancedb", "numpy", "polars", "pyarrow", "torch"})
 # Its modules make data and nothing else, and are themselves imported where they are used.
 MAY_IMPORT_HEAVY = "demo"
 STATEMENT = re.compile(
@@ -50,6 +50,7 @@ ORDER = (
     "releases",
     "search",
     "subsets",
+    "training",
     "exports",
     "runs",
     "alarms",

@@ -1,0 +1,288 @@
+"""A split of a release as a stream of rows, in an order that a seed fixes.
+
+Row `n` of an epoch is computed from the seed, the epoch and `n` alone. So the order does not depend
+on how many processes read it, and a stream goes on in the middle without reading what was before.
+LanceDB's own `Permutation` does not carry this; docs/decisions/training-order.md says why.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.sharedctypes import RawValue
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from laion_assets.errors import LaionError
+from laion_assets.training.released_table import (
+    find_table,
+    name_failures,
+    open_release,
+    open_version,
+)
+from laion_assets.training.row_batch import IS_NULL, Row, RowBatch
+from laion_assets.training.shuffled_order import shuffle_numbers
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+SPLITS = ("train", "validation", "test")
+# Rows that are read at once where somebody asks for one after the other.
+READ_ROWS = 256
+_OFFSET = "_rowoffset"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a stream has, and in which order; a state fits only a stream with the same.
+
+    Attributes:
+        release: tag of the release.
+        split: `train`, `validation` or `test`.
+        seed: of the order.
+        shuffle: whether there is one, or rows come as in the table.
+        world: how many streams share the rows.
+        row_count: rows of all of these streams.
+    """
+
+    release: str
+    split: str
+    seed: int
+    shuffle: bool
+    world: int
+    row_count: int
+
+
+class SplitStream:
+    """The share of one process of the rows of a split.
+
+    It is an iterable of dictionaries, and a sequence, as a `torch.utils.data.DataLoader` takes it.
+    A whole pass, or `set_epoch`, leads to the next epoch, with its own order.
+
+    Attributes:
+        uri: the table.
+        selection: what it has.
+        columns: of each row.
+        rank: which of the shares.
+    """
+
+    def __init__(
+        self,
+        dataset: lance.LanceDataset,
+        selection: Selection,
+        columns: Sequence[str],
+        rank: int,
+        offsets: Numbers,
+    ) -> None:
+        self.uri = str(dataset.uri)
+        self.selection = selection
+        self.columns = list(columns)
+        self.rank = rank
+        self._version = int(dataset.version)
+        self._offsets = offsets
+        # Shared with the workers of a DataLoader, which may outlive an epoch.
+        self._epoch = RawValue("q", 0)
+        self._position = 0
+        self._start = 0
+        self._pid = os.getpid()
+        self._opened: lance.LanceDataset | None = dataset
+
+    def __len__(self) -> int:
+        return self.selection.row_count // self.selection.world
+
+    def __getitem__(self, number: int) -> Row:
+        (row,) = self.__getitems__([range(len(self))[number]])
+        return row
+
+    def __getitems__(self, numbers: Sequence[int]) -> RowBatch:
+        """Returns rows by their numbers in this epoch; a DataLoader asks for a batch so.
+
+        Raises:
+            LaionError: the table cannot be read, or the process was forked from one that read it.
+        """
+        import numpy as np
+
+        offsets = self._locate(np.asarray(numbers, np.uint64))
+        # Rows that are read in the order of the table take half of the time.
+        ascending = np.argsort(offsets)
+        dataset = self._dataset
+        with name_failures(self.uri):
+            table = dataset.take(offsets[ascending], columns=self.columns)
+        return RowBatch(table.take(np.argsort(ascending)))
+
+    def __iter__(self) -> Iterator[Row]:
+        for numbers in self.walk(READ_ROWS):
+            for number, row in zip(numbers, self.__getitems__(numbers), strict=True):
+                self._position = number + 1
+                yield row
+
+    def batches(self, size: int, *, drop_last: bool = False) -> Iterator[dict[str, Any]]:
+        """Yields a pass as arrays, as `RowBatch.to_arrays` has them.
+
+        Args:
+            size: rows of a batch; the last one may have fewer.
+            drop_last: leave such a last one out.
+        """
+        for numbers in self.walk(size, drop_last=drop_last):
+            yield self.__getitems__(numbers).to_arrays()
+
+    def walk(self, size: int, *, drop_last: bool = False) -> Iterator[range]:
+        """Yields the numbers of the rows of a pass, batch by batch, from where it goes on.
+
+        The state that `state_dict` returns is past those that were yielded.
+        """
+        plan = self.plan(size, drop_last=drop_last)
+        self._position, self._start = self._start, 0
+        for numbers in plan:
+            self._position = numbers.stop
+            yield numbers
+        self.set_epoch(self.epoch + 1)
+
+    def plan(self, size: int, *, drop_last: bool = False) -> list[range]:
+        """Returns the numbers of the rows of the next pass, batch by batch."""
+        end = len(self)
+        starts = range(self._start, end - (size - 1 if drop_last else 0), size)
+        return [range(start, min(start + size, end)) for start in starts]
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch, from 0."""
+        return int(self._epoch.value)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the beginning of an epoch, unless the stream is in it already."""
+        if epoch != self.epoch:
+            self._epoch.value = epoch
+            self._position = self._start = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where the stream is, as plain values; JSON has all of them.
+
+        It is the same for each rank, if all have read the same number of rows.
+        """
+        return {**asdict(self.selection), "epoch": self.epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Lets the next pass go on from a state.
+
+        Raises:
+            LaionError: it is the state of another stream.
+        """
+        for name, value in asdict(self.selection).items():
+            if state.get(name) != value:
+                raise LaionError(
+                    f"state: it is of a stream with {name} {state.get(name)!r}, and this one has "
+                    f"{value!r}; open the split as it was opened then",
+                    code="training-state-of-another",
+                )
+        self._epoch.value = state["epoch"]
+        self._position = self._start = state["position"]
+
+    def _locate(self, numbers: Numbers) -> Numbers:
+        """Returns where in the table rows of this share are."""
+        import numpy as np
+
+        chosen = self.selection
+        places = numbers * np.uint64(chosen.world) + np.uint64(self.rank)
+        if chosen.shuffle:
+            places = shuffle_numbers(places, chosen.row_count, chosen.seed, self.epoch)
+        found: Numbers = self._offsets[places]
+        return found
+
+    @property
+    def _dataset(self) -> lance.LanceDataset:
+        if self._pid != os.getpid():
+            raise LaionError(
+                f"{self.uri}: this process was forked, which Lance does not survive; use "
+                'make_loader, or multiprocessing_context="forkserver" of the DataLoader',
+                code="training-forked",
+            )
+        if self._opened is None:
+            self._opened = open_version(self.uri, self._version)
+        return self._opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "_opened": None}
+        # Memory can be shared with a process that is being started, and else with nobody.
+        if get_spawning_popen() is None:
+            state["_epoch"] = self.epoch
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self._epoch, int):
+            self._epoch = RawValue("q", self._epoch)
+        self._pid = os.getpid()
+
+
+def open_split(
+    uri: str,
+    release: str,
+    split: str,
+    columns: Sequence[str],
+    seed: int = 0,
+    shuffle: bool = True,
+    shard_of: tuple[int, int] = (0, 1),
+) -> SplitStream:
+    """Opens a split of a release as a stream of rows.
+
+    Args:
+        uri: a LanceDB database, a data folder, a published dataset, or a table (`….lance`), on this
+            machine or `hf://datasets/…`.
+        release: tag of the release.
+        split: `train`, `validation` or `test`.
+        columns: what each row has; nothing else is read.
+        seed: of the order; each epoch has another one.
+        shuffle: False for the order of the table.
+        shard_of: rank and number of the processes that share the rows. Each gets the same number of
+            rows: with a number that cannot be divided, some are left out, others in each epoch.
+
+    Raises:
+        LaionError: there is no such table, release, split or column, or too few rows.
+    """
+    rank, world = shard_of
+    if not 0 <= rank < world:
+        raise LaionError(
+            f"shard_of: {shard_of} is no rank and number of processes; pass (0, 4) to (3, 4)",
+            code="training-rank",
+        )
+    dataset = open_release(find_table(uri), release)
+    _check_columns(dataset, [*columns, "split"])
+    offsets = _find_offsets(dataset, split)
+    selection = Selection(release, split, seed, shuffle, world, len(offsets))
+    if len(offsets) < world:
+        raise LaionError(
+            f"{dataset.uri}: release {release} has {len(offsets)} rows of the split {split!r} for "
+            f"{world} processes; take one of {', '.join(SPLITS)}, or fewer processes",
+            code="training-too-few-rows",
+        )
+    return SplitStream(dataset, selection, columns, rank, offsets)
+
+
+def _check_columns(dataset: lance.LanceDataset, columns: Sequence[str]) -> None:
+    known = dataset.schema.names
+    unknown = [name for name in columns if name not in known or name == IS_NULL]
+    if unknown:
+        raise LaionError(
+            f"{dataset.uri}: no column {', '.join(unknown)}; it has {', '.join(known)}",
+            code="training-column-unknown",
+        )
+
+
+def _find_offsets(dataset: lance.LanceDataset, split: str) -> Numbers:
+    """Returns where the rows of a split are, in the order of the table."""
+    import numpy as np
+
+    if split not in SPLITS:
+        raise LaionError(
+            f"split: {split!r} is none; take one of {', '.join(SPLITS)}", code="training-split"
+        )
+    kind = np.uint32 if dataset.count_rows() < 1 << 32 else np.uint64
+    with name_failures(str(dataset.uri)):
+        scanner = dataset.scanner(columns=[_OFFSET], filter=f"split = '{split}'")
+        parts = [batch[_OFFSET].to_numpy().astype(kind) for batch in scanner.to_batches()]
+    return np.concatenate([np.zeros(0, kind), *parts])

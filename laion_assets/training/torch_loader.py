@@ -1,0 +1,138 @@
+"""Streams as torch takes them. Only here is torch imported, and only when somebody uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import get_all_start_methods
+from typing import Any
+
+from laion_assets.errors import LaionError
+from laion_assets.training.row_batch import RowBatch
+from laion_assets.training.split_stream import SplitStream
+
+
+def collate(rows: RowBatch) -> dict[str, Any]:
+    """Returns a batch as `RowBatch.to_arrays` does, with tensors in place of arrays.
+
+    For `collate_fn` of a DataLoader; torch's own fails where a value is missing.
+
+    Raises:
+        LaionError: these are not the rows of a stream.
+    """
+    if not isinstance(rows, RowBatch):
+        raise LaionError(
+            f"collate: got {type(rows).__name__}, not rows of a stream; give the DataLoader the "
+            "stream itself, and a batch_size",
+            code="training-collate",
+        )
+    return {name: _to_tensors(value) for name, value in rows.to_arrays().items()}
+
+
+def make_loader(
+    stream: SplitStream,
+    batch_size: int,
+    *,
+    num_workers: int = 0,
+    drop_last: bool = False,
+    collate_fn: Callable[[RowBatch], Any] = collate,
+    **options: Any,
+) -> SplitLoader:
+    """Returns a loader of batches that goes on where a state of it was saved.
+
+    Args:
+        stream: what it reads. The loader moves it on, so read it in no other way meanwhile.
+        batch_size: rows of a batch.
+        num_workers: processes that read and collate; 0 for this one.
+        drop_last: leave out a last batch that has fewer rows.
+        collate_fn: makes a batch of rows, in the worker; decode pictures there.
+        options: others of `torch.utils.data.DataLoader`.
+    """
+    return SplitLoader(stream, batch_size, num_workers, drop_last, collate_fn, options)
+
+
+class SplitLoader:
+    """A `torch.utils.data.DataLoader` over a stream, with a state.
+
+    Each pass is an epoch. The state is that of the stream, past the batches that were yielded, and
+    not past those that workers have read ahead.
+
+    Attributes:
+        stream: what it reads.
+    """
+
+    def __init__(
+        self,
+        stream: SplitStream,
+        batch_size: int,
+        num_workers: int,
+        drop_last: bool,
+        collate_fn: Callable[[RowBatch], Any],
+        options: Mapping[str, Any],
+    ) -> None:
+        from torch.utils.data import DataLoader
+
+        self.stream = stream
+        self._batch_size, self._drop_last = batch_size, drop_last
+        given = dict(options)
+        if num_workers:
+            # Until Python 3.14 the default is a fork, which Lance does not survive.
+            context = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+            given.setdefault("multiprocessing_context", context)
+        self._loader = DataLoader(
+            stream,
+            batch_sampler=_NextPass(stream, batch_size, drop_last),
+            num_workers=num_workers,
+            collate_fn=collate_fn,
+            **given,
+        )
+
+    def __len__(self) -> int:
+        """Returns the batches of the next pass."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = iter(self._loader)
+        walk = self.stream.walk(self._batch_size, drop_last=self._drop_last)
+        for batch, _ in zip(batches, walk, strict=True):
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the beginning of an epoch, unless the stream is in it already."""
+        self.stream.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where the loader is, as plain values."""
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Lets the next pass go on from a state.
+
+        Raises:
+            LaionError: it is the state of another stream.
+        """
+        self.stream.load_state_dict(state)
+
+
+class _NextPass:
+    """The batches of the next pass, as a `batch_sampler`."""
+
+    def __init__(self, stream: SplitStream, batch_size: int, drop_last: bool) -> None:
+        self._stream = stream
+        self._batch_size, self._drop_last = batch_size, drop_last
+
+    def __iter__(self) -> Iterator[range]:
+        return iter(self._stream.plan(self._batch_size, drop_last=self._drop_last))
+
+    def __len__(self) -> int:
+        return len(self._stream.plan(self._batch_size, drop_last=self._drop_last))
+
+
+def _to_tensors(value: Any) -> Any:
+    import numpy as np
+    import torch
+
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, dict):
+        return {name: _to_tensors(one) for name, one in value.items()}
+    return value
