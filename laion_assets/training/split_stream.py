@@ -15,6 +15,7 @@ from multiprocessing.sharedctypes import RawValue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
+from laion_assets.training.near_train import PHASH, find_near_train
 from laion_assets.training.released_table import (
     find_table,
     name_failures,
@@ -47,6 +48,7 @@ class Selection:
         shuffle: whether there is one, or rows come as in the table.
         world: how many streams share the rows.
         row_count: rows of all of these streams.
+        apart_from_train: whether pictures that look like one of `train` are left out.
     """
 
     release: str
@@ -55,6 +57,7 @@ class Selection:
     shuffle: bool
     world: int
     row_count: int
+    apart_from_train: bool
 
 
 class SplitStream:
@@ -219,7 +222,7 @@ class SplitStream:
         self._pid = os.getpid()
 
 
-def open_split(
+def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
     uri: str,
     release: str,
     split: str,
@@ -227,6 +230,8 @@ def open_split(
     seed: int = 0,
     shuffle: bool = True,
     shard_of: tuple[int, int] = (0, 1),
+    *,
+    apart_from_train: bool = False,
 ) -> SplitStream:
     """Opens a split of a release as a stream of rows.
 
@@ -240,6 +245,8 @@ def open_split(
         shuffle: False for the order of the table.
         shard_of: rank and number of the processes that share the rows. Each gets the same number of
             rows: with a number that cannot be divided, some are left out, others in each epoch.
+        apart_from_train: leave out pictures of `validation` or `test` that look like one of
+            `train`, which are at several addresses. A row without a picture stays.
 
     Raises:
         LaionError: there is no such table, release, split or column, or too few rows.
@@ -251,9 +258,9 @@ def open_split(
             code="training-rank",
         )
     dataset = open_release(find_table(uri), release)
-    _check_columns(dataset, [*columns, "split"])
-    offsets = _find_offsets(dataset, split)
-    selection = Selection(release, split, seed, shuffle, world, len(offsets))
+    _check_columns(dataset, [*columns, "split", *([PHASH] if apart_from_train else [])])
+    offsets = _find_offsets(dataset, split, apart_from_train)
+    selection = Selection(release, split, seed, shuffle, world, len(offsets), apart_from_train)
     if len(offsets) < world:
         raise LaionError(
             f"{dataset.uri}: release {release} has {len(offsets)} rows of the split {split!r} for "
@@ -273,7 +280,7 @@ def _check_columns(dataset: lance.LanceDataset, columns: Sequence[str]) -> None:
         )
 
 
-def _find_offsets(dataset: lance.LanceDataset, split: str) -> Numbers:
+def _find_offsets(dataset: lance.LanceDataset, split: str, apart_from_train: bool) -> Numbers:
     """Returns where the rows of a split are, in the order of the table."""
     import numpy as np
 
@@ -281,8 +288,21 @@ def _find_offsets(dataset: lance.LanceDataset, split: str) -> Numbers:
         raise LaionError(
             f"split: {split!r} is none; take one of {', '.join(SPLITS)}", code="training-split"
         )
+    if apart_from_train and split == "train":
+        raise LaionError(
+            "apart_from_train: it is for validation and test; leave it out for train",
+            code="training-apart-from-itself",
+        )
     kind = np.uint32 if dataset.count_rows() < 1 << 32 else np.uint64
+    columns = [_OFFSET, PHASH] if apart_from_train else [_OFFSET]
     with name_failures(str(dataset.uri)):
-        scanner = dataset.scanner(columns=[_OFFSET], filter=f"split = '{split}'")
-        parts = [batch[_OFFSET].to_numpy().astype(kind) for batch in scanner.to_batches()]
-    return np.concatenate([np.zeros(0, kind), *parts])
+        found = dataset.to_table(columns, filter=f"split = '{split}'")
+        offsets: Numbers = found[_OFFSET].to_numpy().astype(kind)
+        if not apart_from_train:
+            return offsets
+        hashes = found[PHASH].combine_chunks()
+        has_hash = np.array(hashes.is_valid())
+        is_near = np.zeros(len(offsets), bool)
+        known = hashes.drop_null().to_numpy().view(np.uint64)
+        is_near[has_hash] = find_near_train(dataset, known)
+    return offsets[~is_near]

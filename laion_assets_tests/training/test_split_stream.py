@@ -14,6 +14,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.training import SplitStream, open_split
 from laion_assets_tests.pipeline import ingest, refresh
 from laion_assets_tests.raises import raises
+from laion_assets_tests.training.other_process import read_one, read_when_asked
 from laion_assets_tests.training.small_release import TAG, write_release
 
 SPLITS = ["train", "train", "validation", "train", "test"] * 20
@@ -171,32 +172,20 @@ def test_a_copy_in_another_process_reads_the_same(folder: Path) -> None:
     assert ids(copy) == ids(stream)
 
 
-def read_in_process(stream: SplitStream, asked: Any, answers: Any) -> None:
-    while asked.get():
-        answers.put(stream[0]["image_id"])
-
-
 @pytest.mark.slow
 def test_a_process_that_outlives_an_epoch_hears_of_the_next(folder: Path) -> None:
     """As the workers of a DataLoader do with `persistent_workers`."""
     context = multiprocessing.get_context("spawn")
     asked, answers = context.Queue(), context.Queue()
     stream = open_train(folder)
-    process = context.Process(target=read_in_process, args=(stream, asked, answers))
+    process = context.Process(target=read_when_asked, args=(stream, asked, answers))
     process.start()
     for epoch in range(3):
         stream.set_epoch(epoch)
         asked.put(True)
-        assert answers.get(timeout=120) == stream[0]["image_id"]
+        assert answers.get(timeout=600) == stream[0]["image_id"]
     asked.put(False)
     process.join()
-
-
-def read_one(stream: SplitStream, answers: Any) -> None:
-    try:
-        answers.put(stream[0])
-    except Exception as error:  # noqa: BLE001 - the other process looks at it
-        answers.put(error)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:lance is not fork-safe")
@@ -205,7 +194,7 @@ def test_a_forked_process_is_refused(folder: Path) -> None:
     answers = context.Queue()
     process = context.Process(target=read_one, args=(open_train(folder), answers))
     process.start()
-    error = answers.get(timeout=120)
+    error = answers.get(timeout=600)
     process.join()
     assert "forkserver" in str(error)
     assert "\n" not in str(error)
