@@ -15,6 +15,7 @@ from multiprocessing.sharedctypes import RawValue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
+from laion_assets.search.where import read_where
 from laion_assets.training.near_train import PHASH, find_near_train
 from laion_assets.training.released_table import (
     find_table,
@@ -48,6 +49,7 @@ class Selection:
         shuffle: whether there is one, or rows come as in the table.
         world: how many streams share the rows.
         row_count: rows of all of these streams.
+        where: a condition that the rows fulfil.
         apart_from_train: whether pictures that look like one of `train` are left out.
     """
 
@@ -57,6 +59,7 @@ class Selection:
     shuffle: bool
     world: int
     row_count: int
+    where: str | None
     apart_from_train: bool
 
 
@@ -231,6 +234,7 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
     shuffle: bool = True,
     shard_of: tuple[int, int] = (0, 1),
     *,
+    where: str | None = None,
     apart_from_train: bool = False,
 ) -> SplitStream:
     """Opens a split of a release as a stream of rows.
@@ -245,11 +249,14 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
         shuffle: False for the order of the table.
         shard_of: rank and number of the processes that share the rows. Each gets the same number of
             rows: with a number that cannot be divided, some are left out, others in each epoch.
+        where: a condition in SQL, as of a search; `picture_sha256 IS NOT NULL` is true where there
+            is a picture.
         apart_from_train: leave out pictures of `validation` or `test` that look like one of
             `train`, which are at several addresses. A row without a picture stays.
 
     Raises:
-        LaionError: there is no such table, release, split or column, or too few rows.
+        LaionError: there is no such table, release, split or column, the condition cannot be used,
+            or there are too few rows.
     """
     rank, world = shard_of
     if not 0 <= rank < world:
@@ -259,12 +266,16 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
         )
     dataset = open_release(find_table(uri), release)
     _check_columns(dataset, [*columns, "split", *([PHASH] if apart_from_train else [])])
-    offsets = _find_offsets(dataset, split, apart_from_train)
-    selection = Selection(release, split, seed, shuffle, world, len(offsets), apart_from_train)
-    if len(offsets) < world:
+    only = _select_split(split, None if where is None else read_where(where, dataset))
+    offsets = _find_offsets(dataset, only)
+    if apart_from_train:
+        offsets = _leave_out_near(dataset, split, only, offsets)
+    count = len(offsets)
+    selection = Selection(release, split, seed, shuffle, world, count, where, apart_from_train)
+    if count < world:
         raise LaionError(
-            f"{dataset.uri}: release {release} has {len(offsets)} rows of the split {split!r} for "
-            f"{world} processes; take one of {', '.join(SPLITS)}, or fewer processes",
+            f"{dataset.uri}: release {release} has {count} such rows of the split {split!r} for "
+            f"{world} processes; take another condition, or fewer processes",
             code="training-too-few-rows",
         )
     return SplitStream(dataset, selection, columns, rank, offsets)
@@ -280,29 +291,40 @@ def _check_columns(dataset: lance.LanceDataset, columns: Sequence[str]) -> None:
         )
 
 
-def _find_offsets(dataset: lance.LanceDataset, split: str, apart_from_train: bool) -> Numbers:
-    """Returns where the rows of a split are, in the order of the table."""
-    import numpy as np
-
+def _select_split(split: str, where: str | None) -> str:
+    """Returns the rows of a split that fulfil a condition, as a condition."""
     if split not in SPLITS:
         raise LaionError(
             f"split: {split!r} is none; take one of {', '.join(SPLITS)}", code="training-split"
         )
-    if apart_from_train and split == "train":
+    return f"split = '{split}'" if where is None else f"split = '{split}' AND {where}"
+
+
+def _find_offsets(dataset: lance.LanceDataset, only: str) -> Numbers:
+    """Returns where the rows are that fulfil a condition, in the order of the table."""
+    import numpy as np
+
+    kind = np.uint32 if dataset.count_rows() < 1 << 32 else np.uint64
+    with name_failures(str(dataset.uri)):
+        found = dataset.to_table([_OFFSET], filter=only)
+    offsets: Numbers = found[_OFFSET].to_numpy().astype(kind)
+    return offsets
+
+
+def _leave_out_near(
+    dataset: lance.LanceDataset, split: str, only: str, offsets: Numbers
+) -> Numbers:
+    """Returns the rows whose pictures look like none of `train`."""
+    import numpy as np
+
+    if split == "train":
         raise LaionError(
             "apart_from_train: it is for validation and test; leave it out for train",
             code="training-apart-from-itself",
         )
-    kind = np.uint32 if dataset.count_rows() < 1 << 32 else np.uint64
-    columns = [_OFFSET, PHASH] if apart_from_train else [_OFFSET]
     with name_failures(str(dataset.uri)):
-        found = dataset.to_table(columns, filter=f"split = '{split}'")
-        offsets: Numbers = found[_OFFSET].to_numpy().astype(kind)
-        if not apart_from_train:
-            return offsets
-        hashes = found[PHASH].combine_chunks()
-        has_hash = np.array(hashes.is_valid())
-        is_near = np.zeros(len(offsets), bool)
-        known = hashes.drop_null().to_numpy().view(np.uint64)
-        is_near[has_hash] = find_near_train(dataset, known)
-    return offsets[~is_near]
+        hashes = dataset.to_table([PHASH], filter=only)[PHASH].combine_chunks()
+        is_near = np.array(hashes.is_valid())
+        is_near[is_near] = find_near_train(dataset, hashes.drop_null().to_numpy().view(np.uint64))
+    kept: Numbers = offsets[~is_near]
+    return kept

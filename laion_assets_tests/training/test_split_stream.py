@@ -108,6 +108,14 @@ def _skip(rest: Iterable[Any], stream: SplitStream) -> SplitStream:
     return stream
 
 
+def test_a_condition_picks_rows_of_the_split(folder: Path) -> None:
+    stream = open_train(folder, where="width >= 150 AND width < 180 OR image_id = 1")
+    expected = [n for n in TRAIN if n == 1 or (50 <= n < 80 and n % 3 != 2)]
+    assert sorted(ids(stream)) == expected
+    with raises("training-state-of-another"):
+        open_train(folder).load_state_dict(stream.state_dict())
+
+
 def test_batches_go_on_too(folder: Path) -> None:
     def read(stream: SplitStream, count: int | None = None) -> list[list[int]]:
         return [b["image_id"].tolist() for b in islice(stream.batches(8), count)]
@@ -225,6 +233,10 @@ CALLS: dict[str, tuple[str, Callable[[str], SplitStream]]] = {
     "reserved": ("training-column-unknown", lambda f: open_split(f, TAG, "train", ["is_null"])),
     "split": ("training-split", lambda f: open_split(f, TAG, "tests", ["image_id"])),
     "release": ("training-release-unknown", lambda f: open_split(f, "r9", "train", ["image_id"])),
+    "condition": (
+        "where-no-condition",
+        lambda f: open_split(f, TAG, "train", ["image_id"], where="width"),
+    ),
     "rank": ("training-rank", lambda f: open_split(f, TAG, "train", ["image_id"], 0, True, (2, 2))),
     "few": (
         "training-too-few-rows",
