@@ -55,13 +55,15 @@ def open_release(uri: str, release: str) -> lance.LanceDataset:
     """
     with name_failures(uri):
         dataset = open_source_dataset(uri, {})
-        tags = dataset.tags.list()
-    if release not in tags:
-        known = ", ".join(sorted(tags)) or "none"
-        raise LaionError(
-            f"{uri}: no release {release!r}; it has {known}", code="training-release-unknown"
-        )
-    return open_version(uri, int(tags[release]["version"]))
+        try:
+            return dataset.checkout_version(release)
+        except OSError as error:
+            if "Ref not found" not in str(error):
+                raise
+    raise LaionError(
+        f"{uri}: no release {release!r}; `tags.list()` of the table has their names",
+        code="training-release-unknown",
+    )
 
 
 def open_version(uri: str, version: int) -> lance.LanceDataset:

@@ -61,6 +61,8 @@ class Hub:
             self.server.put(
                 f"{tree}/{quote(folder)}".rstrip("/"), guard(self._list(files, folder, folders))
             )
+        info = f"/api/datasets/{dataset}/paths-info/{quote(revision, safe='')}"
+        self.server.put(info, guard(_describe_paths(files)))
         for path, content in files.items():
             place = f"/{dataset}/{sha256(content)}"
             self.cdn.put(place, serve(content))
@@ -124,6 +126,17 @@ def _describe(path: str, content: bytes) -> dict[str, object]:
     if path.endswith(".txt"):
         return entry
     return entry | {"lfs": {"oid": sha256(content), "size": len(content), "pointerSize": 134}}
+
+
+def _describe_paths(files: Mapping[str, bytes]) -> Answer:
+    """Describes the files that the body of a request asks for, as Lance does."""
+
+    def answer(handler: Handler) -> None:
+        body = handler.rfile.read(int(handler.headers["Content-Length"])).decode()
+        found = [_describe(path, files[path]) for path in parse_qs(body)["paths"] if path in files]
+        send(200, json.dumps(found).encode())(handler)
+
+    return answer
 
 
 def _git_id(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """Streams in torch's own loaders. Skipped without torch, which is no part of the project."""
 
+import multiprocessing
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,12 @@ torch = pytest.importorskip("torch", reason=REASON)
 pytestmark = pytest.mark.slow
 COLUMNS = ["image_id", "image", "caption", "width", "aesthetic", "is_sharp", "img_emb"]
 FORKSERVER: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": "forkserver"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_workers() -> None:
+    """The server that forks workers imports torch once, and not each of them."""
+    multiprocessing.set_forkserver_preload(["torch", "laion_assets.training"])
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,6 @@ def test_a_data_loader_takes_a_stream(folder: Path, workers: dict[str, Any]) -> 
 
 def test_a_batch_is_of_tensors_whatever_is_missing(folder: Path) -> None:
     (batch,) = make_loader(open_train(folder, shuffle=False), 99)
-    is_bare = torch.arange(60)[torch.arange(60) % 3 != 2] % 3 == 2
     numbers = batch["image_id"]
     is_bare = numbers % 3 == 2
     assert len(numbers) == 40
@@ -81,10 +87,8 @@ def test_a_fork_is_refused_and_a_loader_of_ours_does_not_fork(folder: Path) -> N
 )
 def test_a_loader_goes_on_in_the_middle_of_an_epoch(folder: Path, workers: dict[str, Any]) -> None:
     loader = make_loader(open_train(folder), 6, **workers)
-    whole = [ids(iter(loader)), ids(iter(loader))]
-    assert whole == [expect(folder), expect(folder, 1)]
-    batches = iter(loader)
-    seen = ids(islice(batches, 3))
+    loader.set_epoch(2)
+    assert ids(islice(iter(loader), 3)) == expect(folder, 2)[:18]
     state = loader.state_dict()
     assert (state["epoch"], state["position"]) == (2, 18)
 
@@ -95,7 +99,6 @@ def test_a_loader_goes_on_in_the_middle_of_an_epoch(folder: Path, workers: dict[
         other.set_epoch(epoch)
         left = expect(folder, epoch)[18 if epoch == 2 else 0 :]
         assert ids(iter(other)) == left
-    assert seen == expect(folder, 2)[:18]
 
 
 def test_a_loader_leaves_out_a_batch_that_is_not_full(folder: Path) -> None:
