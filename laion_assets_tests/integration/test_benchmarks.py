@@ -30,3 +30,12 @@ def test_the_load_of_the_search_page_runs(shell: Shell, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "SERVE.md").read_text(encoding="utf-8")
     assert "Failed in the long load: **0.00**" in page
+
+
+def test_reading_for_training_is_compared(shell: Shell) -> None:
+    for name in ("torch", "datasets", "webdataset"):
+        pytest.importorskip(name, reason="needs torch, datasets and webdataset, to compare with")
+    sizes = ["--pictures", "600", "--rounds", "1", "--workers", "0"]
+    result = shell.run(sys.executable, "-m", "benchmarks.training", *sizes, "--decode")
+    assert result.returncode == 0, result.stderr
+    assert "ratio to the better of the others" in result.stdout

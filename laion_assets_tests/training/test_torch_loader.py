@@ -108,6 +108,7 @@ def test_a_loader_leaves_out_a_batch_that_is_not_full(folder: Path) -> None:
     assert ids(iter(loader)) == expect(folder, 1)[:36]
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # which torchdata calls
 @pytest.mark.parametrize("workers", [{}, FORKSERVER], ids=["here", "workers"])
 def test_torchdata_saves_and_loads_the_state(folder: Path, workers: dict[str, Any]) -> None:
     torchdata = pytest.importorskip("torchdata.stateful_dataloader", reason="needs torchdata")
