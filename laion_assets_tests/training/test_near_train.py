@@ -18,7 +18,8 @@ def draw_near(
     """Returns hashes that differ from these in so many bits each."""
     bits = np.argsort(drawing.random((len(hashes), 64)), axis=1)
     masks = np.where(np.arange(64) < distances[:, None], np.uint64(1) << bits.astype(np.uint64), 0)
-    return hashes ^ np.bitwise_or.reduce(masks.astype(np.uint64), axis=1)
+    drawn: np.ndarray = hashes ^ np.bitwise_or.reduce(masks.astype(np.uint64), axis=1)
+    return drawn
 
 
 @pytest.mark.parametrize("piece", [7, 1 << 22], ids=["pieces", "at once"])
