@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
@@ -226,7 +227,7 @@ class SplitStream:
 
 
 def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
-    uri: str,
+    uri: str | Path,
     release: str,
     split: str,
     columns: Sequence[str],
@@ -264,7 +265,7 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
             f"shard_of: {shard_of} is no rank and number of processes; pass (0, 4) to (3, 4)",
             code="training-rank",
         )
-    dataset = open_release(find_table(uri), release)
+    dataset = open_release(find_table(str(uri)), release)
     _check_columns(dataset, [*columns, "split", *([PHASH] if apart_from_train else [])])
     only = _select_split(split, None if where is None else read_where(where, dataset))
     offsets = _find_offsets(dataset, only)

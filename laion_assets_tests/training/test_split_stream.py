@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def open_train(folder: Path, **options: Any) -> SplitStream:
-    return open_split(str(folder), TAG, "train", ["image_id"], **options)
+    return open_split(folder, TAG, "train", ["image_id"], **options)
 
 
 def ids(rows: Iterable[dict[str, Any]]) -> list[int]:
