@@ -95,7 +95,7 @@ class Rig:
     def finish(self, job: str, *assets: str) -> float:
         """Runs assets to their end; returns the seconds of the steps."""
         run_id = self.launch(job, *assets)
-        assert self.wait_for_end(run_id) == "SUCCESS", run_id
+        assert self.wait_for_end(run_id) == "SUCCESS", self.find_newest_failure()
         stats = self.web_ui.ask(GET_STATUS, run=run_id)["stepStats"]
         return float(sum(step["endTime"] - step["startTime"] for step in stats))
 
