@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -181,6 +181,20 @@ METADATA: dict[str, dict[str, str]] = {
         "sheets_held": "The lists of names, with their checksums.",
         "made_with": "Versions of the programs.",
     },
+    "subsets": {
+        "release": "Tag of the release that it is a part of, and of the table.",
+        "is_new": "Whether this run made it; false if it was there.",
+        "dagster/row_count": "Its rows.",
+        "matching_rows": "Rows of the release that fit, of which `limit` took these.",
+        "pictures": "Rows with a picture.",
+        "vectors": "Rows with a vector.",
+        "bytes": "Size of its data files.",
+        "digest": "SHA-256 over all values, in the order of the rows.",
+        "definition": "As `curation.toml` has it.",
+        "indices": "The indices of the table.",
+        "preview": "The first rows, without pictures and vectors.",
+        "missing_values": "Rows without a value, by column.",
+    },
     "datasette": {
         "file": "Where the file is.",
         "release": "Tag of the release in it.",
@@ -263,11 +277,18 @@ def _describe_definitions() -> Iterator[str]:
                 yield f"| `{check.key.name}` | {_one_line(check.description)}{_mark(check)} |"
             yield ""
         if metadata := METADATA.get("names" if name in kinds else name):
-            yield from ("### Metadata of " + name, "", "| name | meaning |", "| --- | --- |")
-            for key, meaning in {**metadata, **_EVERYWHERE}.items():
-                yield f"| `{key}` | {meaning} |"
-            yield ""
+            yield from _describe_metadata(name, metadata)
+    yield from ("## Subsets", "", "One asset for each subset of `curation.toml`, made from")
+    yield from ("`release`, in the group `subsets`. See [Subsets](../how-to/subsets.md).", "")
+    yield from _describe_metadata("subsets", METADATA["subsets"])
     yield from _describe_automation(defs)
+
+
+def _describe_metadata(name: str, metadata: Mapping[str, str]) -> Iterator[str]:
+    yield from ("### Metadata of " + name, "", "| name | meaning |", "| --- | --- |")
+    for key, meaning in {**metadata, **_EVERYWHERE}.items():
+        yield f"| `{key}` | {meaning} |"
+    yield ""
 
 
 def _describe_spec(spec: dg.AssetSpec) -> Iterator[str]:

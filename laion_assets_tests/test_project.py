@@ -21,6 +21,7 @@ from laion_assets.settings import (
     find_sheets_dir,
     is_project,
 )
+from laion_assets.subsets.check_subsets import check_subsets
 from laion_assets_tests.raises import raises
 
 DOTENV = Path(".env")
@@ -134,8 +135,11 @@ def test_the_examples_of_curation_are_valid(tmp_path: Path) -> None:
 
     assert tomllib.loads(examples).keys() == {"keep", "columns", "subsets"}
     columns = examples[examples.index("[columns.") : examples.index("[keep]")]
-    (tmp_path / "curation.toml").write_text(columns, encoding="utf-8")
+    subsets = examples[examples.index("[subsets.") :]
+    (tmp_path / "curation.toml").write_text(columns + subsets, encoding="utf-8")
     declared = read_curation(tmp_path / "curation.toml")
+    check_subsets(declared, ())
+    assert [subset.name for subset in declared.subsets] == ["lemurs"]
     assert [column.name for column in declared.columns] == ["aspect_ratio", "aesthetic_v3"]
 
 

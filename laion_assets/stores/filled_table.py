@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 # Lance's names of types, where they differ from DuckDB's.
 _TYPES = {"VARCHAR": "STRING", "INTEGER": "INT"}
 _TEXT = re.compile(r"('(?:[^']|'')*')")
-SHARD, PLACE = "shard", "row_index"
+SHARD, PLACE, HOST, URL = "shard", "row_index", "domain", "url"
+# What stands around the host in a URL: what comes before the first, after each of the others.
+_BEFORE, _AFTER = "://", ("/", "?", ":")
 
 
 class FilledTable:
     """A version of a table, with NULL in the columns that it lacks.
 
     Of a table without `shard` and `row_index` these are its own name and the row id, so that each
-    row has an address. Everything else is the table's own.
+    row has an address; without `domain`, that is the host in `url`. Everything else is the table's
+    own.
     """
 
     def __init__(self, dataset: lance.LanceDataset, name: str, columns: Mapping[str, str]) -> None:
@@ -45,6 +48,8 @@ class FilledTable:
         }
         if SHARD in missing:
             self._values |= {SHARD: quote_literal(name), PLACE: "CAST(_rowid AS BIGINT)"}
+        if HOST in missing:
+            self._values[HOST] = _write_host()
         names = "|".join(map(re.escape, self._values))
         self._named = re.compile(rf"(`?)\b({names})\b\1") if names else None
 
@@ -80,15 +85,19 @@ class FilledTable:
 
     def take(self, indices: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Returns the rows at some positions."""
-        found = self._table.take(indices, columns=self._list_own(columns))
+        found = self._table.take(indices, columns=self._list_taken(columns))
         return self._fill(found, self._find_rows(indices), columns)
 
     def _take_rows(self, rows: pa.Array, columns: Sequence[str]) -> pa.Table:
-        found = self._table._take_rows(rows, columns=self._list_own(columns))
+        found = self._table._take_rows(rows, columns=self._list_taken(columns))
         return self._fill(found, rows.to_pylist(), columns)
 
     def _list_own(self, columns: Sequence[str]) -> list[str]:
         return [name for name in columns if name not in self._missing]
+
+    def _list_taken(self, columns: Sequence[str]) -> list[str]:
+        own = self._list_own(columns)
+        return own if HOST not in self._missing or URL in own else [*own, URL]
 
     def _fill(self, found: pa.Table, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
         import pyarrow as pa
@@ -99,6 +108,8 @@ class FilledTable:
                 values[field.name] = pa.nulls(len(rows), field.type)
         if SHARD in self._missing:
             values |= {SHARD: pa.array([self._name] * len(rows)), PLACE: pa.array(rows, pa.int64())}
+        if HOST in self._missing:
+            values[HOST] = pa.array(map(_read_host, found[URL].to_pylist()), pa.string())
         return pa.table({name: values[name] for name in columns})
 
     def _find_rows(self, indices: Sequence[int]) -> list[int]:
@@ -122,3 +133,19 @@ class FilledTable:
         parts = _TEXT.split(condition)
         parts[::2] = [named.sub(lambda m: f"({self._values[m[2]]})", part) for part in parts[::2]]
         return "".join(parts)
+
+
+def _write_host() -> str:
+    """Returns the host in `url` as Lance takes it."""
+    written = f"split_part(url, '{_BEFORE}', 2)"
+    for mark in _AFTER:
+        written = f"split_part({written}, '{mark}', 1)"
+    return f"lower({written})"
+
+
+def _read_host(url: str) -> str:
+    """Returns the same."""
+    host = url.partition(_BEFORE)[2].partition(_BEFORE)[0]
+    for mark in _AFTER:
+        host = host.partition(mark)[0]
+    return host.lower()

@@ -220,6 +220,7 @@ def _write(store: LanceStore, order: SubsetOrder, source: _Source) -> SubsetReco
         match_count=source.selection.match_count,
         picture_count=tally.row_count - tally.missing.get("image", tally.row_count),
         vector_count=tally.row_count - vectors,
+        is_sample=manifest.sample_count > 0,
         missing={name: tally.missing.get(name, 0) for name in schema.names},
         data_bytes=sum(file.file_size_bytes or 0 for f in fragments for file in f.files),
         run_id=order.run_id,

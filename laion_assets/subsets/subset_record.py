@@ -43,6 +43,7 @@ class SubsetRecord(Record):
         match_count: rows of the release that fit, of which `limit` took these.
         picture_count: rows with a picture; 0 without the column `image`.
         vector_count: rows with a vector; 0 without the column `img_emb`.
+        is_sample: whether the release has shards with invented rows.
         missing: rows without a value, by column.
         data_bytes: size of its data files.
         run_id: the Dagster run that made it.
@@ -63,6 +64,7 @@ class SubsetRecord(Record):
     match_count: int
     picture_count: int
     vector_count: int
+    is_sample: bool
     missing: Mapping[str, int]
     data_bytes: int
     run_id: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from laion_assets.embeddings.recall import measure_vectors
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import list_releases
-from laion_assets.releases.manifest import Manifest, ReleasedVectors
+from laion_assets.releases.manifest import Manifest, ReleasedShard, ReleasedVectors
 from laion_assets.schemas import IMAGES
 from laion_assets.search.filter import SearchFilter
 from laion_assets.search.row_values import COUNTED, HIT_COLUMNS
@@ -82,12 +82,12 @@ def _open(store: LanceStore, record: SubsetRecord, encoder: Encoder | None) -> O
             code="serve-subset-column",
         )
     table = _fill(dataset, record.subset)
-    manifest = _describe(store, record, _measure(dataset, record))
+    manifest = _describe(store, record, table, _measure(dataset, record))
     search = CaptionSearch(
         table, manifest.release, keeps_hits=True, vectors=manifest.vectors, encoder=encoder
     )
     search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
-    domains = DomainCounts(_count_domains(table))
+    domains = DomainCounts(_count(table, "domain"))
     return OpenRelease(manifest, search, domains, SiteCounts.count(domains), {}, record.subset)
 
 
@@ -104,11 +104,13 @@ def _measure(dataset: lance.LanceDataset, record: SubsetRecord) -> ReleasedVecto
     return ReleasedVectors(**vars(measured), encoder_digest=record.vectors_encoder)
 
 
-def _describe(store: LanceStore, record: SubsetRecord, vectors: ReleasedVectors | None) -> Manifest:
+def _describe(
+    store: LanceStore,
+    record: SubsetRecord,
+    table: lance.LanceDataset,
+    vectors: ReleasedVectors | None,
+) -> Manifest:
     """Returns the record of a subset in the form of that of a release."""
-    # The release may have been deleted since.
-    parents = (each for each in list_releases(store) if each.release == record.release)
-    parent = next(parents, None)
     return Manifest(
         release=record.release,
         released_at=record.made_at,
@@ -116,16 +118,46 @@ def _describe(store: LanceStore, record: SubsetRecord, vectors: ReleasedVectors 
         run_id=record.run_id,
         row_counts={"images": record.row_count},
         count_digests={},
-        lance_versions={"images": store.open(record.subset, record.release).version},
+        lance_versions={"images": table.version},
         versions=record.versions,
-        shards=parent.shards if parent else (),
+        shards=tuple(_list_shards(store, record, table)),
         sheets=(),
         vectors=vectors,
     )
 
 
-def _count_domains(dataset: lance.LanceDataset) -> pa.Table:
-    table = dataset.scanner(columns=["domain"]).to_table()
-    known = table.filter(table["domain"].is_valid())
-    counts = known.group_by("domain").aggregate([([], "count_all")])
+def _list_shards(
+    store: LanceStore, record: SubsetRecord, table: lance.LanceDataset
+) -> Iterator[ReleasedShard]:
+    """Yields what is known of each shard in a subset; without `shard`, the subset stands for it."""
+    # The release may have been deleted since.
+    parents = (each for each in list_releases(store) if each.release == record.release)
+    known = {shard.shard: shard for parent in parents for shard in parent.shards}
+    for row in _count(table, "shard").sort_by("shard").to_pylist():
+        name, count = row["shard"], row["image_count"]
+        if name in known:
+            yield known[name].model_copy(update={"image_count": count})
+            continue
+        yield ReleasedShard(
+            shard=name,
+            sha256=record.digest,
+            source=f"subset {record.subset} of release {record.release}",
+            file_bytes=record.data_bytes,
+            file_rows=count,
+            image_count=count,
+            rejected_count=0,
+            id_sum="0",
+            cleaning_version="",
+            lance_version=table.version,
+            run_id=record.run_id,
+            loaded_at=record.made_at,
+            is_sample=record.is_sample,
+        )
+
+
+def _count(table: lance.LanceDataset, column: str) -> pa.Table:
+    """Returns the values of a column with the number of rows that have each."""
+    values = table.scanner(columns=[column]).to_table()
+    known = values.filter(values[column].is_valid())
+    counts = known.group_by(column).aggregate([([], "count_all")])
     return counts.rename_columns({"count_all": "image_count"})

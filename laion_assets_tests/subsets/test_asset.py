@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from docs.generate_reference import METADATA
 from laion_assets.definitions import build_defs
 from laion_assets.operations.status_report import read_status
 from laion_assets.runs.backfill import discover_shards, run_job
@@ -50,6 +51,7 @@ def test_subsets_are_made_with_the_release_and_only_if_something_changed(
     assert {"lemurs", "wide"} < list_assets(loaded)
     first = refresh(loaded, instance)
     lemurs = first["lemurs"]
+    assert lemurs.keys() == METADATA["subsets"].keys() | {"duration_s"}
     table = LanceStore(loaded.lance_dir).open("lemurs", first["release"]["tag"]).to_table()
     assert table.schema.names == ["url", "caption", "width"]
     assert lemurs["dagster/row_count"] == table.num_rows > 3
