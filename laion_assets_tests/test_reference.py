@@ -64,7 +64,7 @@ def test_the_metadata_of_every_materialization_is_described(
         jpg=pa.array([paint(1), b"?", None, None, None], pa.binary()),
         img_emb=pa.array([[0.6, 0.8]] * 5, pa.list_(pa.float32())),
     )
-    declared = "[columns.ratio]\nsql = 'width / height'"
+    declared = "[columns.ratio]\nsql = 'width / height'\n[subsets.some]"
     settings.curation_file.write_text(declared, encoding="utf-8")
     discover_shards(settings, instance)
     defs = build_defs(settings)
@@ -79,8 +79,9 @@ def test_the_metadata_of_every_materialization_is_described(
         dg.materialize([datasette], instance=instance, resources=build_resources(settings)),
     ]
     kinds = set(settings.sheets)
+    groups = {**dict.fromkeys(kinds, "names"), "some": "subsets"}
     shown = {
-        ("names" if asset in kinds else asset, key.replace("punsafe_", "<score>_"))
+        (groups.get(asset, asset), key.replace("punsafe_", "<score>_"))
         for run in runs
         for event in run.get_asset_materialization_events()
         for asset in [event.materialization.asset_key.to_user_string()]

@@ -39,3 +39,10 @@ def test_reading_for_training_is_compared(shell: Shell) -> None:
     result = shell.run(sys.executable, "-m", "benchmarks.training", *sizes, "--decode")
     assert result.returncode == 0, result.stderr
     assert "ratio to the better of the others" in result.stdout
+
+
+def test_the_making_of_subsets_runs(shell: Shell) -> None:
+    sizes = ["--rows", "3400", "--picture-bytes", "2000", "--rounds", "1"]
+    result = shell.run(sys.executable, "-m", "benchmarks.subsets", *sizes)
+    assert result.returncode == 0, result.stderr
+    assert "34 of 3,400 rows, 34 pictures" in result.stdout
