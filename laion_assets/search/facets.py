@@ -17,6 +17,8 @@ from laion_assets.search.row_values import NO_TEXT, SIDE, RowValues
 if TYPE_CHECKING:
     import numpy as np
 
+    from laion_assets.search.own_facets import OwnFacet, OwnFacets
+
     Numbers: TypeAlias = np.ndarray[Any, Any]
 
 MAX_COUNTED = 250_000
@@ -49,10 +51,13 @@ class FacetValue:
     Attributes:
         value: as the filter takes it.
         image_count: how many have it.
+        condition: of a column that a user declared, what `SearchFilter.where` takes; None: `value`
+            is taken by the filter of the facet.
     """
 
     value: str
     image_count: int
+    condition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Facet:
         other_values: how many more values there are.
         other_count: how many matches have one of these.
         missing_count: how many matches have none.
+        is_range: whether the values are ranges of numbers.
+        is_own: whether it is a column that a user declared, or added by hand.
     """
 
     name: str
@@ -72,6 +79,8 @@ class Facet:
     other_values: int
     other_count: int
     missing_count: int
+    is_range: bool = False
+    is_own: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,12 +98,13 @@ class Facets:
     facets: tuple[Facet, ...]
 
 
-def count_facets(rows: Numbers, values: RowValues) -> Facets | None:
+def count_facets(rows: Numbers, values: RowValues, own: OwnFacets | None = None) -> Facets | None:
     """Counts matches.
 
     Args:
         rows: their row ids.
         values: of the table that they are of.
+        own: the columns of a user; None: they are not counted.
 
     Returns:
         The counts; None for a table that is too large to be kept in memory.
@@ -107,6 +117,7 @@ def count_facets(rows: Numbers, values: RowValues) -> Facets | None:
         *(_count_texts(name, counted, values) for name in TEXTS),
         _count_sizes(values.read(SIDE, counted)),
         *(_count_scores(name, values.read(name, counted)) for name in EDGES),
+        *(map(_cut_own, own.count(counted)) if own else ()),
     ]
     kept = tuple(facet for facet in facets if facet.values)
     return Facets(len(counted), step == 1, kept)
@@ -170,7 +181,21 @@ def _count_scores(name: str, scores: Numbers) -> Facet:
     ends = zip((None, *edges), (*edges, None), counts, strict=True)
     values = [FacetValue(str(Bounds(first, last)), count) for first, last, count in ends]
     is_any = missing < len(scores)
-    return Facet(name, tuple(values) if is_any else (), 0, 0, missing)
+    return Facet(name, tuple(values) if is_any else (), 0, 0, missing, is_range=True)
+
+
+def _cut_own(found: OwnFacet) -> Facet:
+    """Returns a facet with all ranges, or the commonest values."""
+    kept = found.counts if found.is_range else found.counts[:MAX_VALUES]
+    return Facet(
+        name=found.name,
+        values=tuple(FacetValue(one.value, one.image_count, one.condition) for one in kept),
+        other_values=len(found.counts) - len(kept),
+        other_count=sum(one.image_count for one in found.counts[len(kept) :]),
+        missing_count=found.missing_count,
+        is_range=found.is_range,
+        is_own=True,
+    )
 
 
 def _count_between(values: Numbers, edges: tuple[float, ...] | list[int]) -> tuple[list[int], int]:

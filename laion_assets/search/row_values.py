@@ -85,6 +85,7 @@ class RowValues:
         self._starts[self._fragments] = np.cumsum([0, *sizes])[:-1]
         self._floats: dict[str, Numbers] = {}
         self._others: dict[str, Numbers] = {}
+        self._doubles: dict[str, Numbers] = {}
         self._pictured: Numbers | None = None
         self._texts: dict[str, Sequence[str | None]] = {}
         # Lance counts the rows that are left, we those that were written.
@@ -122,6 +123,52 @@ class RowValues:
         if len(texts) == 1:
             return np.zeros(len(rows), np.int32), texts
         return self._others[column][self._positions(rows)], texts
+
+    def read_own_texts(
+        self, column: str, rows: Numbers, most: int
+    ) -> tuple[Numbers, Sequence[str | None]] | None:
+        """Returns what `read_codes` does, of a column of texts or truth values of a user.
+
+        None if there are more different ones than that.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        if column not in self._texts:
+            known: dict[str | None, int] = {None: NO_TEXT}
+
+            def encode(batch: pa.RecordBatch) -> Numbers:
+                if len(known) > most:
+                    return np.zeros(len(batch), np.int32)
+                texts = batch.select([column]).cast(pa.schema([pa.field(column, pa.string())]))
+                return _encode(known, texts)
+
+            # Two threads may both do it, to the same end.
+            self._others[column] = self._load([column], np.int32, encode)
+            self._texts[column] = list(known) if len(known) <= most else []
+        texts = self._texts[column]
+        return (self._others[column][self._positions(rows)], texts) if texts else None
+
+    def read_own_numbers(self, column: str, rows: Numbers | None = None) -> Numbers:
+        """Returns the number in a column of a user for each row id, NaN where there is none.
+
+        Args:
+            column: of numbers.
+            rows: row ids; None: all rows that there are.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        if column not in self._doubles:
+            # Two threads may both do it, to the same end.
+            self._doubles[column] = self._load(
+                [column],
+                np.float64,
+                lambda b: b.column(0).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False),
+                missing=np.nan,
+            )
+        every = self._doubles[column]
+        return every if rows is None else every[self._positions(rows)]
 
     @property
     def can_count(self) -> bool:

@@ -23,6 +23,7 @@ from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_te
 from laion_assets.search.folding import MAX_FOLDED, TOO_MANY, fold, keep_alike
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
 from laion_assets.search.order import Order
+from laion_assets.search.own_facets import OwnFacets
 from laion_assets.search.query import Query, read_meaning, read_query
 from laion_assets.search.ranking import Ranking
 from laion_assets.search.row_values import RowValues
@@ -171,6 +172,7 @@ class CaptionSearch:
         self._release = release
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
         self._matches = MatchFinder(dataset)
+        self._own = OwnFacets(dataset, self._values)
         self._alike = AlikePictures(dataset)
         self._filters = KeptFilters()
         self._read_where = lru_cache(MAX_CONDITIONS)(partial(read_where, dataset=dataset))
@@ -368,7 +370,7 @@ class CaptionSearch:
         )
 
     def count_facets(self, query: str | None, only: SearchFilter = EVERYTHING) -> Facets | None:
-        """Counts the hits that are shown by sites, shards, labels, sizes and scores.
+        """Counts the hits that are shown by sites, shards, labels, sizes, scores, own columns.
 
         Args:
             query: as `find` takes it; None: whatever the caption, as `browse`.
@@ -380,7 +382,7 @@ class CaptionSearch:
         Raises:
             LaionError: the query is too long.
         """
-        return count_facets(self.match(query, only).rows, self._values)
+        return count_facets(self.match(query, only).rows, self._values, self._own)
 
     def has_word(self, word: str) -> bool:
         """Returns whether any caption has this word, folded as FTS5 does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from laion_assets.search.where import MAX_LENGTH
 from laion_assets.web.responses import Facet, Facets, FacetValue
 
 if TYPE_CHECKING:
@@ -38,12 +39,29 @@ def _link(facet: facets.Facet, query: SearchQuery, release: str | None) -> Facet
                 value=v.value,
                 image_count=v.image_count,
                 address=query.write(
-                    "/search", **{facet.name: v.value, "page": 1, "release": release}
+                    "/search", **_filter(facet, v, query.where), page=1, release=release
                 ),
             )
             for v in values
+            if len(_join(query.where, v.condition) or "") <= MAX_LENGTH
         ),
         other_values=facet.other_values,
         other_count=facet.other_count,
         missing_count=facet.missing_count + blank_count,
+        is_range=facet.is_range,
+        is_own=facet.is_own,
     )
+
+
+def _filter(facet: facets.Facet, value: facets.FacetValue, where: str | None) -> dict[str, object]:
+    """Returns the parameter that leaves the images with a value."""
+    if value.condition is None:
+        return {facet.name: value.value}
+    return {"where": _join(where, value.condition)}
+
+
+def _join(where: str | None, condition: str | None) -> str | None:
+    """Returns one condition of two."""
+    if where is None or condition is None:
+        return condition
+    return f"({where}) AND {condition}"

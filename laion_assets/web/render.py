@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
-from laion_assets.search.filter import SCORES
 from laion_assets.web.highlight import fold_words, mark_words
 from laion_assets.web.params import CompareQuery, SearchQuery, write_path
 from laion_assets.web.responses import Answer, Problem
@@ -21,6 +20,7 @@ from laion_assets.web.wording import (
     SORT_CHOICES,
     describe_filters,
     introduce_query,
+    name_bounds,
     name_value,
 )
 
@@ -51,14 +51,14 @@ def open_templates() -> jinja2.Environment:
         introduce_query=introduce_query,
         sort_choices=SORT_CHOICES,
         facet_names=FACETS,
-        scores=SCORES,
         name_value=name_value,
+        name_bounds=name_bounds,
         start_comparing=CompareQuery.begin,
     )
     environment.filters.update(
         thousands=_thousands, moment=_moment, link=_link, share=_share, breakable=_breakable
     )
-    environment.filters["facet_name"] = FACETS.get
+    environment.filters["facet_name"] = lambda name: FACETS.get(name, name)
     return environment
 
 

@@ -134,10 +134,12 @@ class Facet(Record):
 
     Attributes:
         name: of the filter.
-        values: the commonest values, the most images first; for sizes and scores all, in order.
+        values: the commonest values, the most images first; of sizes and ranges all, in order.
         other_values: how many more values there are.
         other_count: how many images have one of these.
         missing_count: how many images have none.
+        is_range: whether the values are ranges of numbers.
+        is_own: whether it is a column that was declared; then `where` filters by it.
     """
 
     name: str
@@ -145,6 +147,8 @@ class Facet(Record):
     other_values: int
     other_count: int
     missing_count: int
+    is_range: bool = False
+    is_own: bool = False
 
 
 class Facets(Record):

@@ -88,6 +88,16 @@ def name_value(facet: str, value: str) -> str:
     return value
 
 
+def name_bounds(text: str) -> str:
+    """Returns a range of a declared column as people read it."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        return text
+    if not first:
+        return f"below {last}"
+    return f"{first} to {last}" if last else f"from {first}"
+
+
 def _name_range(at_least: float | None, below: float | None) -> str:
     if at_least is None:
         return f"below {below:g}"

@@ -11,7 +11,7 @@ from laion_assets.runs.backfill import Outcome, discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
-from laion_assets_tests.subsets.shards import COLUMNS, declare, make_rows
+from laion_assets_tests.subsets.shards import COLUMNS, bring_all, declare, make_rows
 
 pytestmark = pytest.mark.slow
 
@@ -61,21 +61,16 @@ def list_data_files(store: LanceStore, tag: str, shard: str) -> set[str]:
 def test_a_shard_that_is_loaded_again_has_everything_again_and_no_other_is_touched(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
-    def write(shard: str, rows: int, seed: int = 0) -> None:
-        table = make_rows(shard, rows, seed)
-        write_shard(shard, **{name: table[name].combine_chunks() for name in table.column_names})
-
+    curation = declare(settings, COLUMNS + SUBSETS)
     for shard in SHARDS:
-        write(shard, 12)
-    declare(settings, COLUMNS + SUBSETS)
+        bring_all(settings, shard, make_rows(shard, 12), curation)
     discover_shards(settings, instance)
     project = Project(settings, instance)
-    for shard in SHARDS:
-        project.bring(shard)
     store = LanceStore(settings.lance_dir)
     before = str(project.run("refresh_counts").metadata["release"]["tag"])
 
-    write("c", 15, seed=1)
+    table = make_rows("c", 15, seed=1)
+    write_shard("c", **{name: table[name].combine_chunks() for name in table.column_names})
     project.bring("c")
     made = project.run("refresh_counts").metadata
     after = str(made["release"]["tag"])

@@ -2,12 +2,18 @@
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.web.app import build_app
+from laion_assets.web.current_release import Shelf
 from laion_assets.web.params import SearchQuery
+from laion_assets_tests.conftest import make_settings
+from laion_assets_tests.subsets.shards import COLUMNS, bring_all, declare, make_rows, release
 from laion_assets_tests.web.conftest import Released
-from laion_assets_tests.web.site import Site
+from laion_assets_tests.web.site import Site, run_site
 
 
 @pytest.mark.parametrize("path", ["/search.json?q=fox", "/sites/host3.test.json"])
@@ -96,3 +102,24 @@ def test_what_a_filter_cannot_be_is_refused(site: Site, parameter: str) -> None:
 def test_a_blank_filter_is_none() -> None:
     blank = [(name, " ") for name in ("size", "license", "aesthetic")]
     assert SearchQuery.read(blank) == SearchQuery()
+
+
+def test_declared_columns_are_facets_that_filter_by_a_condition(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    curation = declare(settings, COLUMNS)
+    bring_all(settings, "a", make_rows("a", 60), curation)
+    release(settings, curation)
+    shelf = Shelf(LanceStore(settings.lance_dir))
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site:
+        found = site.get("/search.json?q=lemur&where=width+>+200").json()
+        own = {each["name"]: each for each in found["facets"]["facets"] if each["is_own"]}
+        assert own.keys() == {"ratio", "is_wide"}
+        assert (own["ratio"]["is_range"], own["is_wide"]["is_range"]) == (True, False)
+        for facet in own.values():
+            for value in facet["values"]:
+                address = value["address"].replace("?", ".json?")
+                assert site.get(address).json()["shown"] == value["image_count"], address
+        html = site.get("/search?q=lemur").text
+        assert "<h2>Ratio</h2>" in html
+        assert "<h2>Is_wide</h2>" in html
