@@ -20,6 +20,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from laion_assets.settings import find_history_dir
+from laion_assets.stores.locks import lock_file
 
 if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
@@ -70,8 +71,15 @@ class HistoryStorage(DagsterSqliteStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData, _config: Mapping[str, Any]
     ) -> Self:
-        """Opens the history; creates its folder."""
-        return cls.from_local(str(find_history_dir()), inst_data)
+        """Opens the history; creates its folder.
+
+        Several processes that find it empty would each create its tables, and break it: the first
+        one does it while the others wait. Web server, daemon and health checks start together.
+        """
+        history_dir = find_history_dir()
+        history_dir.mkdir(parents=True, exist_ok=True)
+        with lock_file(history_dir / ".init.lock"):
+            return cls.from_local(str(history_dir), inst_data)
 
 
 class HistoryArtifacts(LocalArtifactStorage):

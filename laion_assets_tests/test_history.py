@@ -1,5 +1,8 @@
 """What Dagster's history says of runs that somebody cancelled."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,3 +74,37 @@ def test_a_run_that_nobody_cancelled_fails_and_is_tried_again(
 
     assert read(history, run).status is dg.DagsterRunStatus.FAILURE
     assert should_retry(read(history, run), history)
+
+
+def test_programs_that_find_an_empty_history_at_once_create_it_once(tmp_path: Path) -> None:
+    """As Compose and systemd start Dagster's web server and daemon, with their health checks."""
+    (tmp_path / "dagster.yaml").write_text(CONFIG, encoding="utf-8")
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(tmp_path),
+        "LAION_HISTORY_DIR": str(tmp_path / "history"),
+    }
+    # They import first, and open it when all are there; what is left open is not waited for.
+    steps = ("import os, dagster", "print(flush=True)", "input()", "dagster.DagsterInstance.get()")
+    opening = "; ".join((*steps, "os._exit(0)"))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", opening],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout
+        process.stdout.readline()
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    complaints = [process.communicate()[1] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0, 0], complaints

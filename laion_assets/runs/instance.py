@@ -50,26 +50,13 @@ def load_environment() -> Settings:
 def open_instance() -> Iterator[dg.DagsterInstance]:
     """Opens the instance; call `load_environment` first.
 
-    Several processes that find an empty history at once would each create its tables, and break
-    it; the first one does it while the others wait.
-
     Raises:
         HistoryError: its folder cannot be used.
     """
     import dagster as dg
 
-    from laion_assets.partitions import SHARDS_NAME
-    from laion_assets.stores.locks import lock_file
-
-    history_dir = find_history_dir()
     with name_history_errors():
-        history_dir.mkdir(parents=True, exist_ok=True)
-        with lock_file(history_dir / ".init.lock"):
-            instance = dg.DagsterInstance.get()
-            # Each of the three storages creates its tables when it is first asked.
-            instance.get_runs(limit=1)
-            instance.get_dynamic_partitions(SHARDS_NAME)
-            instance.all_instigator_state()
+        instance = dg.DagsterInstance.get()
     with instance:
         yield instance
 

@@ -204,14 +204,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def find_free_port() -> int:
+    """Returns a port of this machine that nothing listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def run_web_ui(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
 ) -> Iterator[WebUi]:
     """Runs `dagster dev` or `dagster-webserver` at a free port, until the block is left."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_free_port()
     arguments = [*command, "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     with run_in_background(arguments, folder, environment, log) as process:

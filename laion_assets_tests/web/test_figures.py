@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from laion_assets.settings import Settings
+from laion_assets.settings import REPOSITORY, Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
@@ -122,3 +122,29 @@ def test_nobody_is_logged_unless_it_is_asked_for(
     with run_site(build_app(open_shelf(released.settings))) as site:
         site.get("/search?q=lemur")
     assert capsys.readouterr().out == ""
+
+
+def find_expressions(node: object) -> list[str]:
+    """Returns all that a dashboard asks Prometheus for."""
+    if isinstance(node, list):
+        return [each for child in node for each in find_expressions(child)]
+    if not isinstance(node, dict):
+        return []
+    inner = [each for child in node.values() for each in find_expressions(child)]
+    return [node["expr"], *inner] if "expr" in node else inner
+
+
+def test_the_dashboard_asks_for_figures_that_are_there(released: Released) -> None:
+    dashboard = json.loads((REPOSITORY / "deploy" / "grafana.json").read_text("utf-8"))
+    expressions = find_expressions(dashboard)
+    asked = {name for each in expressions for name in re.findall(r"\b(?:laion|process)_\w+", each)}
+    released.site.get("/search?q=lemur")
+    there = {name.partition("{")[0] for name in read_figures(released.site)}
+
+    assert len(asked) > 10
+    assert asked - there == set()
+    # Each panel asks for something, at a place of its own.
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+    assert all(panel["targets"] for panel in dashboard["panels"])
+    assert len(set(places)) == len(places)
+    assert all(f"laion_{name}" in asked for name in ("requests_total", "release_images"))
