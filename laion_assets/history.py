@@ -7,22 +7,26 @@ asks `settings.py` here.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
 from dagster._core.events import DagsterEvent, JobCanceledData
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
-from laion_assets.settings import find_history_dir
+from laion_assets.settings import find_history_dir, find_log_format
 from laion_assets.stores.locks import lock_file
 
 if TYPE_CHECKING:
+    from dagster._core.events.log import EventLogEntry
     from dagster._serdes import ConfigurableClassData
 
 
@@ -55,12 +59,49 @@ class HistoryRuns(SqliteRunStorage):
         return run is not None and run.status is status
 
 
+class HistoryEvents(SqliteEventLogStorage):
+    """Events of runs, which can be printed as JSON as well: `LAION_LOG_FORMAT`.
+
+    All that is said of a run comes here, from its own process and from the daemon. Dagster's own
+    setting for this is in beta, and warns of it at every start.
+    """
+
+    def __init__(self, base_dir: str) -> None:
+        super().__init__(base_dir)
+        self._is_printing = find_log_format() == "json"
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Stores an event, and prints it if that is asked for."""
+        super().store_event(event)
+        if self._is_printing:
+            print(write_event(event), flush=True)
+
+
+def write_event(event: EventLogEntry) -> str:
+    """Returns an event as a JSON object in one line, without what it does not have."""
+    said = event.dagster_event
+    line = {
+        "time": datetime.fromtimestamp(event.timestamp, UTC).isoformat(timespec="milliseconds"),
+        "level": logging.getLevelName(event.level).lower(),
+        "message": event.user_message or event.message,
+        "run": event.run_id,
+        "job": event.job_name,
+        "step": event.step_key,
+        "shard": said.partition if said else None,
+        "event": said.event_type_value if said else None,
+        # Of a step that failed: with the cause, as the page of the run shows it.
+        "error": getattr(said and said.event_specific_data, "error_display_string", None),
+    }
+    return json.dumps({name: value for name, value in line.items() if value is not None})
+
+
 class HistoryStorage(DagsterSqliteStorage):
     """Runs, events and schedules, in SQLite."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(base_dir, inst_data)
         self._run_storage = HistoryRuns(self._run_storage._conn_string)
+        self._event_log_storage = HistoryEvents(self._event_log_storage._base_dir)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:

@@ -31,6 +31,8 @@ EMBEDDINGS = ("given", "compute", "none")
 SHEET_PREFIX = "LAION_SHEET_"
 # Python stands surrogates for the bytes of a path that are no UTF-8.
 UNUSABLE_IN_PATH = re.compile(r"[%?\\\x00-\x1f\x7f\ud800-\udfff]")
+# How runs write their log.
+LOG_FORMATS = ("text", "json")
 # Lance's default, without the notice that `DataReplacement` may still change.
 QUIET_LANCE_LOG = "warn,lance_table::transaction::manifest_build=error"
 # An e-mail address or a web page, in a header.
@@ -319,6 +321,21 @@ def find_history_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return (_find_folder(environ, "LAION_DATA_DIR") or find_home(environ) / "data") / "dagster"
 
 
+def find_log_format(environ: Mapping[str, str] = os.environ) -> str:
+    """Returns how runs write their log, whatever else is set wrongly.
+
+    Raises:
+        SettingsError: the variable holds another word.
+    """
+    word = _unquote(environ.get("LAION_LOG_FORMAT", "")).lower() or LOG_FORMATS[0]
+    if word not in LOG_FORMATS:
+        raise SettingsError(
+            f"LAION_LOG_FORMAT: {word!r} is not one of {', '.join(LOG_FORMATS)}; correct it",
+            code="log-format-unknown",
+        )
+    return word
+
+
 def hush_lance() -> None:
     """Keeps Lance from writing a notice to the terminal at each commit of columns.
 
@@ -480,6 +497,12 @@ VARIABLES = (
         "LAION_WEB_UI",
         "Where people find Dagster's web UI, for the links in alarms.",
         "`http://127.0.0.1:3000`",
+    ),
+    Variable(
+        "LAION_LOG_FORMAT",
+        "`json` prints each event of a run as a JSON object in a line to standard output as well: "
+        "time, level, message, run, job, step, shard, event, error.",
+        "`text`",
     ),
     Variable(
         "LAION_CURATION",

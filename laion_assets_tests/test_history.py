@@ -1,5 +1,6 @@
 """What Dagster's history says of runs that somebody cancelled."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import should_retry
+
+from laion_assets.settings import find_log_format
+from laion_assets_tests.raises import raises
 
 CONFIG = """
 storage:
@@ -108,3 +112,51 @@ def test_programs_that_find_an_empty_history_at_once_create_it_once(tmp_path: Pa
     complaints = [process.communicate()[1] for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0, 0], complaints
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a"]))
+def told(context: dg.AssetExecutionContext) -> None:
+    """Says something through Dagster, and then fails if it is told to."""
+    context.log.warning('it says "hello"\nand more')
+    if "broken" in context.run.tags:
+        raise ValueError("broken")
+
+
+def run_told(folder: Path, **tags: str) -> None:
+    (folder / "dagster.yaml").write_text(CONFIG, encoding="utf-8")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        dg.materialize(
+            [told], instance=instance, partition_key="a", tags=tags, raise_on_error=False
+        )
+
+
+def test_runs_are_printed_as_json_if_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAION_HISTORY_DIR", str(tmp_path / "history"))
+    monkeypatch.setenv("LAION_LOG_FORMAT", "JSON")
+    run_told(tmp_path, broken="yes")
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (said,) = (line for line in lines if line["message"] == 'it says "hello"\nand more')
+    assert (said["level"], said["step"]) == ("warning", "told")
+    assert said["time"].endswith("+00:00")
+    events = {line["event"]: line for line in lines if "event" in line}
+    assert events["ASSET_MATERIALIZATION_PLANNED"]["shard"] == "a"
+    assert "ValueError: broken" in events["STEP_FAILURE"]["error"]
+    assert {line["run"] for line in lines} == {said["run"]}
+
+
+def test_runs_print_nothing_to_standard_output_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAION_HISTORY_DIR", str(tmp_path / "history"))
+    monkeypatch.delenv("LAION_LOG_FORMAT", raising=False)
+    run_told(tmp_path)
+
+    assert capsys.readouterr().out == ""
+
+
+def test_another_format_of_the_log_is_refused() -> None:
+    with raises("log-format-unknown"):
+        find_log_format({"LAION_LOG_FORMAT": "xml"})
