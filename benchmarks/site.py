@@ -230,7 +230,7 @@ def list_steps(site: Site) -> list[Callable[[], object]]:
     numbers = iter(range(1_000_000))
     return [
         lambda: site.release(f"new-{next(numbers)}"),
-        *(lambda name=name: site.restart(name) for name in site.roles),  # type: ignore[misc]
+        *(lambda name=name: site.restart(name) for name in site.roles),
     ]
 
 

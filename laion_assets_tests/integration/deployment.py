@@ -168,8 +168,9 @@ class Role:
 
     def _forbid_writing(self) -> list[str]:
         # Permissions hold for root, too, without this capability.
-        if os.geteuid() == 0:
-            return ["setpriv", "--bounding-set=-dac_override"]
+        program = shutil.which("setpriv")
+        if program and os.geteuid() == 0:
+            return [program, "--bounding-set=-dac_override"]
         return []
 
     def run(self, place: Place, *words: str) -> subprocess.CompletedProcess[str]:

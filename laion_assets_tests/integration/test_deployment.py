@@ -169,7 +169,7 @@ def test_datasette_serves_an_export(tmp_path: Path, released: Settings) -> None:
     (tmp_path / "tmp").mkdir()
     (tmp_path / "data").mkdir()
     export_datasette(LanceStore(released.lance_dir), tmp_path / "data")
-    environment = {"PATH": os.environ["PATH"], **read_environment(file)}
+    environment = {"PATH": "/venv/bin", **read_environment(file)}
     health = read_last(file, "HEALTHCHECK")
     role = Role("datasette", read_last(file, "CMD"), environment, "/data", health)
     assert fly["mounts"][0]["destination"] == "/data"
