@@ -43,7 +43,7 @@ def _link(facet: facets.Facet, query: SearchQuery, release: str | None) -> Facet
                 ),
             )
             for v in values
-            if len(_join(query.where, v.condition) or "") <= MAX_LENGTH
+            if _is_short(_join(query.where, v.condition))
         ),
         other_values=facet.other_values,
         other_count=facet.other_count,
@@ -58,6 +58,11 @@ def _filter(facet: facets.Facet, value: facets.FacetValue, where: str | None) ->
     if value.condition is None:
         return {facet.name: value.value}
     return {"where": _join(where, value.condition)}
+
+
+def _is_short(condition: str | None) -> bool:
+    """Returns whether the page takes a condition."""
+    return condition is None or len(condition) <= MAX_LENGTH
 
 
 def _join(where: str | None, condition: str | None) -> str | None:
