@@ -23,6 +23,7 @@ from laion_assets.curation.expression import (
     ExpressionError,
     open_checker,
 )
+from laion_assets.curation.keep_table import read_kept
 from laion_assets.curation.place import CurationError, Place, are_tables, check_keys
 from laion_assets.curation.subset_table import DeclaredSubset, read_subsets
 from laion_assets.schemas import ADDED_COLUMNS, IMAGES, LANCE_IMAGES, LANCE_PICTURES
@@ -99,7 +100,29 @@ class JoinedColumn:
         return {"file": self.file, "on": self.on, "value": self.value, **kind}
 
 
-DeclaredColumn = ComputedColumn | JoinedColumn
+@dataclass(frozen=True)
+class KeptColumn:
+    """A column of the shards that is kept under its own name.
+
+    Attributes:
+        name: its name in Lance, and in the shards, there in whatever case.
+        type: None: that of the shards.
+    """
+
+    name: str
+    type: None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that have to be read for it."""
+        return ("row_index",)
+
+    def describe(self) -> dict[str, str]:
+        """Returns the definition as it was written."""
+        return {"source_column": self.name}
+
+
+DeclaredColumn = ComputedColumn | JoinedColumn | KeptColumn
 
 
 def digest_definition(column: DeclaredColumn) -> str:
@@ -118,7 +141,7 @@ class Curation:
     """What a user declares.
 
     Attributes:
-        columns: in the order of the file.
+        columns: in the order of the file, those of `[keep]` at the end.
         subsets: in the order of the file.
     """
 
@@ -161,7 +184,7 @@ def read_curation(path: Path, *, is_required: bool = False) -> Curation:
             f"{path}: is no TOML ({error}); correct it", code="curation-no-toml"
         ) from error
     place = Place(path, text)
-    check_keys(place, content, TABLES)
+    check_keys(place, content, ("columns", "keep", "subsets"))
     return Curation(**{name: read(place.of(name), content) for name, read in TABLES.items()})
 
 
@@ -172,7 +195,8 @@ def _read_columns(place: Place, content: Mapping[str, Any]) -> tuple[DeclaredCol
             f"{place}: write a table for each column, such as [columns.aspect_ratio]",
             code="curation-no-table",
         )
-    if not tables:
+    kept = read_kept(Place(place.path, place.text).of("keep"), content)
+    if not (tables or kept):
         return ()
     taken = {c.name.lower() for c in (*LANCE_IMAGES, *sum(ADDED_COLUMNS.values(), ()))}
     columns: list[DeclaredColumn] = []
@@ -181,6 +205,11 @@ def _read_columns(place: Place, content: Mapping[str, Any]) -> tuple[DeclaredCol
             _check_name(place.of(name), name, taken)
             taken.add(name.lower())
             columns.append(_read_column(place.of(name), name, table, checker))
+    place = Place(place.path, place.text).of("keep").of("source_columns")
+    for name in kept:
+        _check_name(place, name, taken)
+        taken.add(name.lower())
+        columns.append(KeptColumn(name))
     return tuple(columns)
 
 
@@ -248,7 +277,7 @@ def _read_joined(place: Place, name: str, table: Mapping[str, str]) -> JoinedCol
     return JoinedColumn(name, file, path, table["on"], table["value"], kind)
 
 
-# The tables of the file, each an attribute of `Curation`, and what reads it.
+# What the tables of the file are to `Curation`, each an attribute of `Curation`, and what reads it.
 TABLES: Mapping[str, Callable[[Place, Mapping[str, Any]], Any]] = {
     "columns": _read_columns,
     "subsets": read_subsets,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from laion_assets.curation.keep_table import read_kept
 from laion_assets.curation.place import CurationError, Place, are_tables, check_keys
 from laion_assets.schemas import IMAGES, LANCE_EMBEDDINGS, LANCE_PICTURES
 from laion_assets.settings import RESERVED_NAMES
@@ -76,7 +77,7 @@ def read_subsets(place: Place, content: Mapping[str, Any]) -> tuple[DeclaredSubs
 
 
 def _list_columns(content: Mapping[str, Any]) -> tuple[str, ...]:
-    return (*COLUMNS, *content.get("columns", {}))
+    return (*COLUMNS, *content.get("columns", {}), *read_kept(Place(Path()), content))
 
 
 def _check_name(place: Place, name: str, taken: set[str]) -> None:

@@ -10,10 +10,17 @@ from laion_assets.curation.curation_file import (
     ComputedColumn,
     DeclaredColumn,
     JoinedColumn,
+    KeptColumn,
 )
-from laion_assets.curation.expression import ExpressionError, compute, open_sandbox
+from laion_assets.curation.expression import (
+    KEPT_TYPES,
+    ExpressionError,
+    compute,
+    open_sandbox,
+)
 from laion_assets.curation.place import CurationError
 from laion_assets.declared_columns.join import Join, open_join
+from laion_assets.declared_columns.kept import Kept, open_kept
 from laion_assets.declared_columns.origin import (
     Wanted,
     find_behind,
@@ -32,6 +39,8 @@ from laion_assets.stores.columns import (
 )
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.loads import is_loaded
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.shard_fragments import find_fragments_with
 from laion_assets.stores.sql import load_sql, quote_identifier
 
@@ -63,7 +72,12 @@ class MadeColumn:
 
 
 def add_declared(
-    database: Database, store: LanceStore, curation: Curation, shard: str, run_id: str
+    database: Database,
+    store: LanceStore,
+    curation: Curation,
+    shard: str,
+    run_id: str,
+    raws: RawStore,
 ) -> dict[str, MadeColumn]:
     """Makes those declared columns of a shard that Lance does not have as they are declared.
 
@@ -75,6 +89,7 @@ def add_declared(
         curation: what is declared.
         shard: partition key.
         run_id: the Dagster run, for provenance.
+        raws: the verified files, for columns that are kept.
 
     Returns:
         What was made, by column.
@@ -92,7 +107,7 @@ def add_declared(
         if not names:
             break
         for name in names:
-            task = _Task(curation.by_name[name], behind[name], shard, run_id)
+            task = _Task(curation.by_name[name], behind[name], shard, run_id, raws)
             try:
                 made[name] = _add_column(database, store, task)
             except StaleTableError:
@@ -133,6 +148,7 @@ class _Task:
     origin: str
     shard: str
     run_id: str
+    raws: RawStore
 
 
 def _add_column(database: Database, store: LanceStore, task: _Task) -> MadeColumn:
@@ -140,7 +156,9 @@ def _add_column(database: Database, store: LanceStore, task: _Task) -> MadeColum
 
     column, shard = task.column, task.shard
     join = open_join(column) if isinstance(column, JoinedColumn) else None
-    kind = join.kind if join else column.type
+    kept = _open_kept(database, store, task, column) if isinstance(column, KeptColumn) else None
+    source = join or kept
+    kind = source.kind if source else column.type
     assert kind is not None
     field = pa.field(column.name, arrow_type(kind))
     columns = ColumnSet(DECLARED + column.name, pa.schema([field]))
@@ -158,11 +176,33 @@ def _add_column(database: Database, store: LanceStore, task: _Task) -> MadeColum
         whole = (_complete(batch, column) for batch in keys)
         if join:
             return _make_joined(join, whole, store, shard)
+        if kept:
+            return kept.compute(whole)
         assert isinstance(column, ComputedColumn)
         return _make_computed(column, whole, shard)
 
     note = add_shard_columns(database, store, order, make)
-    return MadeColumn(note, kind, join.losses.describe() if join else "")
+    oddities = join.losses.describe() if join else kept.describe() if kept else ""
+    return MadeColumn(note, kind, oddities)
+
+
+def _open_kept(database: Database, store: LanceStore, task: _Task, column: KeptColumn) -> Kept:
+    raw = task.raws.read(task.shard)
+    if not is_loaded(database, task.shard, raw.sha256):
+        raise StaleTableError(
+            f"shard {task.shard!r}: its present file is not in DuckDB and Lance; materialize "
+            "`images` and `lance_images`",
+            code="kept-before-rows",
+        )
+    with database.read() as connection:
+        notes = read_notes(connection)
+    has_values = any(n.column_set == DECLARED + column.name and n.value_count for n in notes)
+    schema = store.open("images").schema
+    kind = None
+    if has_values and column.name in schema.names:
+        found = schema.field(column.name).type
+        kind = next((name for name in KEPT_TYPES if arrow_type(name) == found), None)
+    return open_kept(column, task.raws.path(task.shard), kind)
 
 
 def _settle(database: Database, store: LanceStore, column: DeclaredColumn, field: pa.Field) -> None:

@@ -9,6 +9,7 @@ from laion_assets.curation.resource import CurationFile
 from laion_assets.orchestration.assets import laion_asset
 from laion_assets.orchestration.metadata import show_table
 from laion_assets.partitions import SHARDS
+from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 
@@ -33,29 +34,35 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
     )
     def declared_columns(
         context: dg.AssetExecutionContext,
+        shards: ShardSource,
         warehouse: Warehouse,
         lance_store: LanceResource,
         curation_file: CurationFile,
     ) -> Iterator[dg.MaterializeResult[None]]:
         """The columns that `curation.toml` declares, in the Lance table `images`.
 
-        Each is computed by an SQL expression over the other columns, or joined from a parquet, CSV
-        or Lance file. Only those are made whose definition, file or shard has changed. Each comes
-        in one commit, which leaves the other columns and the indices as they are.
+        Each is computed by an SQL expression over the other columns, joined from a parquet, CSV or
+        Lance file, or kept from the shard's own file. Only those are made whose definition, file or
+        shard has changed. Each comes in one commit, which leaves the other columns and the indices
+        as they are.
 
         ```python
         images = lance.dataset("data/lance/images.lance")
         images.to_table(["url", "aspect_ratio"], filter="aspect_ratio > 2")
         ```
         """
+        from pathlib import Path
+
         from laion_assets.declared_columns.add_declared import add_declared, find_notes
+        from laion_assets.stores.raw_store import RawStore
 
         shard, curation = context.partition_key, curation_file.read()
         if not curation.columns:
             context.log.info(f"{curation_file.path} declares no columns")
             return
         stores = warehouse.database, lance_store.store
-        made = add_declared(*stores, curation, shard, context.run.run_id)
+        raws = RawStore(Path(shards.raw_dir))
+        made = add_declared(*stores, curation, shard, context.run.run_id, raws)
         for name, column in made.items():
             if column.oddities:
                 context.log.warning(f"{name}: {column.oddities}")

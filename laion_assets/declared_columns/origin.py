@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from laion_assets.curation.curation_file import (
-    ComputedColumn,
     Curation,
     DeclaredColumn,
+    JoinedColumn,
     digest_definition,
     reads_pictures,
 )
@@ -45,7 +45,7 @@ class Wanted:
         """
         definition = digest_definition(column)
         parts = [definition, f"rules {RULES_VERSION}"]
-        if not isinstance(column, ComputedColumn):
+        if isinstance(column, JoinedColumn):
             parts.append(f"file {self.contents[column.name]}")
         if reads_pictures(column):
             parts.append(f"pictures {pictures}")
@@ -57,7 +57,7 @@ def look_at_files(database: Database, curation: Curation) -> Wanted:
     digests = FileDigests(database.path.with_name("file-digests.json"))
     contents = {}
     for column in curation.columns:
-        if isinstance(column, ComputedColumn):
+        if not isinstance(column, JoinedColumn):
             continue
         try:
             contents[column.name] = digests.find(find_file(column))

@@ -17,6 +17,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.columns import read_notes
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import bring
 from laion_assets_tests.raises import raises
 
@@ -36,7 +37,7 @@ def join(file: str, on: str = "url", value: str = "score", kind: str = "") -> st
 
 def add(settings: Settings, curation: Curation, shard: str = "a") -> dict[str, MadeColumn]:
     stores = Database(settings.database), LanceStore(settings.lance_dir)
-    return add_declared(*stores, curation, shard, "run")
+    return add_declared(*stores, curation, shard, "run", RawStore(settings.raw_dir))
 
 
 def make_rows(count: int, **more: Any) -> pa.Table:

@@ -12,6 +12,7 @@ from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import bring, refresh
 
 ROWS = 400
@@ -49,7 +50,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> CaptionSearch:
         bring(settings, shard, pa.table(rows))
     stores = Database(settings.database), LanceStore(settings.lance_dir)
     # The other shard has none of them.
-    add_declared(*stores, curation, "a", "run")
+    add_declared(*stores, curation, "a", "run", RawStore(settings.raw_dir))
     refresh(settings)
     return open_search(LanceStore(settings.lance_dir))
 

@@ -65,7 +65,7 @@ def bring_all(settings: Settings, shard: str, rows: pa.Table, curation: Curation
     raws = RawStore(settings.raw_dir)
     add_pictures(*stores, raws, shard, "run")
     add_embeddings(*stores, raws, shard, "run")
-    add_declared(*stores, curation, shard, "run")
+    add_declared(*stores, curation, shard, "run", raws)
 
 
 def release(settings: Settings, curation: Curation) -> str:
