@@ -37,7 +37,7 @@ from laion_assets.subsets.subset_record import (
     SubsetRecord,
     digest_subset,
     find_made,
-    read_record,
+    is_subset,
 )
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class _Tally:
 
 def _check_table(store: LanceStore, subset: DeclaredSubset) -> None:
     dataset = store.find(subset.name)
-    if dataset is not None and read_record(dataset) is None:
+    if dataset is not None and not is_subset(dataset):
         raise CurationError(
             f"{subset.place}: {dataset.uri} is a table that this project did not make; choose "
             "another name, or drop or rename that table",

@@ -78,8 +78,13 @@ def digest_subset(subset: DeclaredSubset) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def is_subset(dataset: lance.LanceDataset) -> bool:
+    """Returns whether this project made a table as a subset, of whatever version."""
+    return RECORD_KEY.encode() in (dataset.schema.metadata or {})
+
+
 def read_record(dataset: lance.LanceDataset) -> SubsetRecord | None:
-    """Returns the record in a version of a table; None if it is no subset."""
+    """Returns the record in a version of a table; None if it has none that can be read."""
     text = (dataset.schema.metadata or {}).get(RECORD_KEY.encode())
     if text is None:
         return None

@@ -43,7 +43,7 @@ def _link(facet: facets.Facet, query: SearchQuery, release: str | None) -> Facet
                 ),
             )
             for v in values
-            if _is_short(_join(query.where, v.condition))
+            if len(_combine(query.where, v.condition or "")) <= MAX_LENGTH
         ),
         other_values=facet.other_values,
         other_count=facet.other_count,
@@ -57,16 +57,9 @@ def _filter(facet: facets.Facet, value: facets.FacetValue, where: str | None) ->
     """Returns the parameter that leaves the images with a value."""
     if value.condition is None:
         return {facet.name: value.value}
-    return {"where": _join(where, value.condition)}
+    return {"where": _combine(where, value.condition)}
 
 
-def _is_short(condition: str | None) -> bool:
-    """Returns whether the page takes a condition."""
-    return condition is None or len(condition) <= MAX_LENGTH
-
-
-def _join(where: str | None, condition: str | None) -> str | None:
+def _combine(where: str | None, condition: str) -> str:
     """Returns one condition of two."""
-    if where is None or condition is None:
-        return condition
-    return f"({where}) AND {condition}"
+    return condition if where is None else f"({where}) AND {condition}"

@@ -15,7 +15,7 @@ from laion_assets.releases.cleanup import delete_release
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.subsets.make_subset import SubsetOrder, make_subset
-from laion_assets.subsets.subset_record import find_made, list_made, read_record
+from laion_assets.subsets.subset_record import RECORD_KEY, find_made, list_made, read_record
 from laion_assets_tests.conftest import copy_made, make_settings
 from laion_assets_tests.raises import raises
 from laion_assets_tests.subsets.shards import (
@@ -231,6 +231,16 @@ def test_a_table_of_somebody_else_is_left_alone(own: Settings) -> None:
     with raises("subset-table-foreign"):
         make(own, DeclaredSubset("lemurs"))
     assert read_table(own) == mine
+
+
+def test_a_record_of_another_version_is_written_anew(own: Settings) -> None:
+    subset = DeclaredSubset("lemurs", where="is_wide", columns=("url",))
+    made = make(own, subset)
+    store = LanceStore(own.lance_dir)
+    store.open("lemurs").update_schema_metadata({RECORD_KEY: "{}"}, replace=True)
+    assert find_made(store, "lemurs") is None
+    again = make(own, subset)
+    assert (again.is_new, again.record.digest) == (True, made.record.digest)
 
 
 def test_a_column_that_the_release_lacks_is_named(own: Settings) -> None:
