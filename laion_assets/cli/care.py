@@ -1,4 +1,4 @@
-"""The commands that look after what is there: status, backup."""
+"""The commands that look after what is there: status, doctor, backup, restore, upgrade."""
 
 from __future__ import annotations
 
@@ -36,6 +36,30 @@ def status(is_json: bool) -> None:
 
 
 @command()
+@click.option("--json", "is_json", is_flag=True, help="Print an object: is_sound, findings.")
+@click.option("--hash", "is_hashing", is_flag=True, help="Read the raw files and compare SHA-256.")
+def doctor(is_json: bool, is_hashing: bool) -> None:
+    """Looks for what is wrong, and says what to do about it.
+
+    It looks at settings, versions, locks, disks, DuckDB against Lance, raw files, releases, lists
+    of names, the encoder, the daemon, and the size of the history. It changes nothing, and can
+    run beside loads. The exit status is 1 if something is wrong.
+    """
+    from laion_assets.cli.output import print_diagnosis, print_json
+    from laion_assets.operations.doctor import diagnose
+    from laion_assets.settings import SettingsError
+
+    try:
+        settings, problem = load_settings(), None
+    except SettingsError as error:
+        settings, problem = None, str(error)
+    found = diagnose(settings, problem, is_hashing=is_hashing)
+    (print_json if is_json else print_diagnosis)(found)
+    if not found.is_sound:
+        sys.exit(1)
+
+
+@command()
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
 def backup(destination: Path) -> None:
     """Copies the database, the releases, the raw files and the lists to the folder DEST.
@@ -48,5 +72,73 @@ def backup(destination: Path) -> None:
     made = back_up(load_settings(), destination)
     click.echo(
         f"{destination}: {len(made.files):,} files, {made.total_bytes / 1e6:,.1f} MB, "
-        f"{len(made.releases)} releases, verified"
+        f"{len(made.releases)} releases, {made.copied_bytes / 1e6:,.1f} MB of it copied now, "
+        "verified"
     )
+
+
+@command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--replace", "is_replacing", is_flag=True, help="Lose the data that are there.")
+def restore(source: Path, is_replacing: bool) -> None:
+    """Restores the backup SOURCE into the data folder, and verifies it.
+
+    It is refused if the data folder has a database, Lance tables or raw files, unless --replace is
+    given, and while a run has not ended. Nothing is lost before the copy of the backup is whole
+    and verified. Dagster's history stays as it is; shards that it does not know become partitions.
+    """
+    from laion_assets.errors import LaionError
+    from laion_assets.operations.restore import restore as restore_backup
+    from laion_assets.orchestration.dead_runs import list_unfinished
+    from laion_assets.partitions import SHARDS_NAME
+
+    source = source.absolute()
+    settings = load_settings()
+    with open_instance() as instance:
+        if runs := list_unfinished(instance):
+            raise LaionError(
+                f"run {runs[0].run_id} of {runs[0].job_name} has not ended; wait for it or "
+                "terminate it in the web UI, then restore again",
+                code="restore-during-run",
+            )
+        done = restore_backup(settings, source, is_replacing=is_replacing)
+        instance.add_dynamic_partitions(SHARDS_NAME, list(done.shards))
+    click.echo(
+        f"{settings.data_dir}: restored {len(done.shards):,} shards and "
+        f"{len(done.backup.releases)} releases of {done.backup.made_at:%Y-%m-%d %H:%M} UTC, "
+        "verified"
+    )
+
+
+@command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--reload", "is_reloading", is_flag=True, help="Load shards of older rules again.")
+def upgrade(dry_run: bool, is_reloading: bool) -> None:
+    """Brings the data and Dagster's history to this version of the program.
+
+    DuckDB and Lance get the tables and columns that they lack, and Dagster's own databases are
+    migrated as by `dagster instance migrate`. Make a backup before, and stop the daemon. Shards
+    that older cleaning rules loaded are named; --reload loads them again, then refreshes.
+    """
+    from laion_assets.cli.shards import load_shards
+    from laion_assets.operations.upgrade import plan_upgrade
+    from laion_assets.operations.upgrade import upgrade as upgrade_all
+
+    settings = load_settings()
+    with open_instance() as instance:
+        plan = plan_upgrade(settings, instance) if dry_run else upgrade_all(settings, instance)
+        done = "would be migrated" if dry_run else "migrated"
+        for line in plan.migrations:
+            click.echo(f"{done}: {line}")
+        if not plan.migrations:
+            click.echo("nothing to migrate: data and history are of this version")
+        if plan.outdated and not (is_reloading and not dry_run):
+            click.echo(
+                f"loaded by older rules: {len(plan.outdated):,} shards, {plan.outdated[0]} first; "
+                "`laion upgrade --reload` or `laion backfill --missing` loads them again"
+            )
+            return
+        if plan.outdated and not load_shards(
+            settings, instance, list(plan.outdated), is_refreshing=True
+        ):
+            sys.exit(1)

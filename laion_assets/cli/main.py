@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from laion_assets.cli.care import backup, status
+from laion_assets.cli.care import backup, doctor, restore, status, upgrade
 from laion_assets.cli.exports import export
 from laion_assets.cli.pictures import pictures
 from laion_assets.cli.projects import demo, init
@@ -28,7 +28,10 @@ COMMANDS = (
     release,
     export,
     status,
+    doctor,
     backup,
+    restore,
+    upgrade,
 )
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
+    from laion_assets.operations.finding import Diagnosis
     from laion_assets.operations.status_report import ReleaseStatus, Status
     from laion_assets.releases.cleanup import Cleaning
     from laion_assets.releases.diff import ReleaseDiff
@@ -123,6 +124,15 @@ def print_status(status: Status) -> None:
     console.print(table)
     for line in _describe_status(status):
         console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def print_diagnosis(diagnosis: Diagnosis) -> None:
+    """Prints a line for each finding."""
+    console = _open_console()
+    for finding in diagnosis.findings:
+        mark = "[green]ok   [/]" if finding.is_sound else "[red]wrong[/]"
+        line = f"{mark} {escape(finding.part)}: {escape(finding.text)}"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _describe_status(status: Status) -> Iterator[str]:

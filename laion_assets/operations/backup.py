@@ -3,26 +3,40 @@
 A backup has the layout of the data folder, so it can be used in place of one. It is made under a
 temporary name, verified, and then renamed: a folder with `backup.json` in it is whole. DuckDB is
 copied under its read lock, so loads wait for that long; Lance under the lock of releases, so that
-nothing is cleaned up meanwhile. Raw files are links where the disk is the same.
+nothing is cleaned up meanwhile. Raw files are links where the disk is the same. What the backup
+before has already becomes a link to that, so a second backup copies only what is new; every file is
+read again and compared with what it has to be.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
 from laion_assets.names.sheet_download import is_link
+from laion_assets.operations.backup_files import (
+    RECORD,
+    BackedUpFile,
+    Backup,
+    copy_file,
+    describe_file,
+    link_file,
+    read_backup,
+)
 from laion_assets.releases.catalog import list_releases, open_released
-from laion_assets.releases.manifest import Record, find_versions
+from laion_assets.releases.manifest import find_versions
 from laion_assets.stores.database import Database
-from laion_assets.stores.disk_space import check_space, measure_folder
+from laion_assets.stores.disk_space import check_space
+from laion_assets.stores.lance_files import (
+    is_immutable,
+    list_files,
+    list_kept_versions,
+    list_tag_files,
+)
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawShard, RawStore
 from laion_assets.stores.sql import load_sql
@@ -31,45 +45,65 @@ from laion_assets.stores.whole_folder import recover_folder, replace_folder
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
 
-RECORD = "backup.json"
-_BLOCK_BYTES = 1 << 22
+
+class _Before:
+    """The backup that is there already, of which equal files are taken over as links."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        record = read_backup(folder)
+        self._files = {file.path: file for file in record.files} if record else {}
+
+    def has(self, name: str, file_bytes: int) -> bool:
+        """Returns whether it has a file of that name and size."""
+        known = self._files.get(name)
+        return known is not None and known.file_bytes == file_bytes
+
+    def take(self, made: Path, name: str, sha256: str | None = None) -> BackedUpFile | None:
+        """Links a file of before; None if there is none as its record says.
+
+        Args:
+            made: the new backup.
+            name: path of the file in both.
+            sha256: what it has to have; None: what it had.
+        """
+        known = self._files.get(name)
+        if known is None or sha256 not in (None, known.sha256):
+            return None
+        if not (self._folder / name).is_file():
+            return None
+        taken = link_file(self._folder / name, made, name)
+        if taken is not None and taken != known:
+            # The disk lost something of it; what is in the data folder is copied again.
+            (made / name).unlink()
+            return None
+        return taken
 
 
-class BackedUpFile(Record):
-    """A file of a backup.
+class _Making:
+    """A backup on its way."""
 
-    Attributes:
-        path: from the folder of the backup, with `/`.
-        file_bytes: its size.
-        sha256: of its content, in hexadecimal.
-    """
+    def __init__(self, made: Path, before: _Before) -> None:
+        self.made = made
+        self.before = before
+        self.files: list[BackedUpFile] = []
+        self.copied_bytes = 0
 
-    path: str
-    file_bytes: int
-    sha256: str
+    def copy(self, source: Path, name: str) -> BackedUpFile:
+        """Copies a file from the data folder."""
+        copied = copy_file(source, self.made, name)
+        self.copied_bytes += copied.file_bytes
+        self.files.append(copied)
+        return copied
 
-
-class Backup(Record):
-    """What a backup holds; `backup.json` in its folder.
-
-    Attributes:
-        made_at: when, in UTC.
-        data_dir: the folder that was copied.
-        versions: of the code and of the libraries that made it.
-        releases: tags, the newest first.
-        files: all of them, by path.
-    """
-
-    made_at: datetime
-    data_dir: str
-    versions: dict[str, str]
-    releases: tuple[str, ...]
-    files: tuple[BackedUpFile, ...]
-
-    @property
-    def total_bytes(self) -> int:
-        """Size of all files."""
-        return sum(file.file_bytes for file in self.files)
+    def take_or_copy(self, source: Path, name: str) -> None:
+        """Takes a file with one content for ever from the backup before, else copies it."""
+        if not self.before.has(name, source.stat().st_size):
+            self.copy(source, name)
+        elif (taken := self.before.take(self.made, name)) is not None:
+            self.files.append(taken)
+        else:
+            self.copy(source, name)
 
 
 def back_up(settings: Settings, destination: Path) -> Backup:
@@ -93,17 +127,11 @@ def back_up(settings: Settings, destination: Path) -> Backup:
         )
     with LanceStore(settings.lance_dir).lock("backup"), _name_errors(destination):
         recover_folder(destination)
-        check_space(destination.parent, _estimate(settings), f"backup to {destination}")
+        before = _Before(destination)
+        needed = _estimate(settings, before)
+        check_space(destination.parent, needed, f"backup to {destination}")
         with replace_folder(destination) as made:
-            return _fill(settings, made)
-
-
-def read_backup(folder: Path) -> Backup | None:
-    """Returns the record of a backup; None if the folder is none."""
-    try:
-        return Backup.model_validate_json((folder / RECORD).read_bytes())
-    except (OSError, ValueError):
-        return None
+            return _fill(settings, _Making(made, before))
 
 
 def _check_place(destination: Path) -> None:
@@ -114,109 +142,137 @@ def _check_place(destination: Path) -> None:
         )
 
 
-def _estimate(settings: Settings) -> int:
+def _estimate(settings: Settings, before: _Before) -> int:
     """Returns what is copied at most; raw files may be linked."""
-    folders = (settings.lance_dir, settings.raw_dir)
-    return settings.database.stat().st_size + sum(measure_folder(f) for f in folders if f.exists())
+    data, needed = settings.data_dir, settings.database.stat().st_size
+    for folder in (settings.lance_dir, settings.raw_dir):
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                size = path.lstat().st_size
+                if path.is_file() and not before.has(path.relative_to(data).as_posix(), size):
+                    needed += size
+    return needed
 
 
-def _fill(settings: Settings, made: Path) -> Backup:
+def _fill(settings: Settings, making: _Making) -> Backup:
     """Copies everything, verifies it, and writes the record."""
-    files: list[BackedUpFile] = []
+    made = making.made
     store, copy = LanceStore(settings.lance_dir), LanceStore(made / "lance")
     with store.lock("release"):
         with Database(settings.database).read():
             # No writer has the file; one that was killed left a log, without which it is old.
             logged = settings.database.with_name(f"{settings.database.name}.wal")
-            files += [_copy(p, made, p.name) for p in (settings.database, logged) if p.exists()]
-        _copy_lance(store, copy)
-    _check_database(made / settings.database.name)
-    releases = _check_lance(store, copy)
-    files += [_describe(path, made) for path in _list_files(copy.folder)]
-    files += _copy_raw(RawStore(settings.raw_dir), made)
-    files += _copy_sheets(settings, made)
+            for path in (settings.database, logged):
+                if path.exists():
+                    making.copy(path, path.name)
+        _copy_lance(store, making)
+    check_database(made / settings.database.name)
+    releases = check_lance(copy, [manifest.release for manifest in list_releases(store)])
+    _copy_raw(RawStore(settings.raw_dir), making)
+    _copy_sheets(settings, making)
     backup = Backup(
         made_at=datetime.now(tz=UTC),
         data_dir=str(settings.data_dir),
         versions=find_versions(),
         releases=releases,
-        files=tuple(sorted(files, key=lambda file: file.path)),
+        files=tuple(sorted(making.files, key=lambda file: file.path)),
+        copied_bytes=making.copied_bytes,
     )
     (made / RECORD).write_text(backup.model_dump_json(indent=2), encoding="utf-8")
     return backup
 
 
-def _copy_lance(store: LanceStore, copy: LanceStore) -> None:
-    """Copies the tagged versions and the newest one of each table, whoever writes meanwhile."""
+def _copy_lance(store: LanceStore, making: _Making) -> None:
+    """Copies the tagged versions and the newest one of each table, whoever writes meanwhile.
+
+    Nothing that a version needs is ever changed, and nothing is removed under the lock of releases.
+    """
     for table in store.list_tables():
-        if store.find(table) is None:
+        # Opened once: what is committed later is not seen.
+        if (dataset := store.find(table)) is None:
             continue
-        source, target = Path(store.uri(table)), Path(copy.uri(table))
-        # The versions first: all that they name is there by then, and stays.
-        named = [*_list_files(source / "_versions"), *_list_files(source / "_refs")]
-        # A version that is being written has such a name, and loses it at once.
-        paths = [path for path in named if not path.name.startswith(".")]
-        seen = set(named)
-        paths += [path for path in _list_files(source) if path not in seen and _is_data(path)]
-        for path in paths:
-            _copy(path, target, path.relative_to(source).as_posix())
-        # What nothing names but an old version, or a commit on its way, is not worth the room.
-        copy.open(table).cleanup_old_versions(
-            timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
-        )
+        folder = Path(store.uri(table))
+        names = list_files(dataset, list_kept_versions(dataset)) | list_tag_files(dataset)
+        for name in sorted(names):
+            place = f"lance/{folder.name}/{name}"
+            if is_immutable(name):
+                making.take_or_copy(folder / name, place)
+            else:
+                making.copy(folder / name, place)
 
 
-def _is_data(path: Path) -> bool:
-    # A version or a tag that came after the list names data that may have come after it, too; and
-    # what a writer has not finished yet has a name of its own.
-    is_temporary = path.name.startswith(".") or "#" in path.name
-    return not is_temporary and not {"_versions", "_refs"} & set(path.parts)
-
-
-def _copy_raw(store: RawStore, made: Path) -> Iterator[BackedUpFile]:
+def _copy_raw(store: RawStore, making: _Making) -> None:
     for shard in sorted(store.list_shards()):
-        yield from _copy_raw_shard(store, shard, made)
+        _copy_raw_shard(store, shard, making)
 
 
-def _copy_raw_shard(store: RawStore, shard: str, made: Path) -> list[BackedUpFile]:
+def _copy_raw_shard(store: RawStore, shard: str, making: _Making) -> None:
     """Copies a verified file and its record; nothing of one that is being replaced.
 
     Raises:
         LaionError: the file is not the one of its record.
     """
-    path, copy = store.path(shard), RawStore(made / "raw")
+    path, copy = store.path(shard), RawStore(making.made / "raw")
     while (record := store.find(shard)) is not None:
-        copied = _link_or_copy(path, made, f"raw/{path.name}")
+        copied, copied_bytes = _bring_raw(path, making, record.sha256)
         if copied.sha256 == record.sha256:
-            kept = _describe(copy.write_record(record), made)
-            return [copied, kept, *_copy_beside(store, record, made)]
-        (made / copied.path).unlink()
+            kept = describe_file(copy.write_record(record), making.made)
+            making.files += [copied, kept]
+            making.copied_bytes += copied_bytes
+            _copy_beside(store, record, making)
+            return
+        (making.made / copied.path).unlink()
         # Else it was replaced while it was copied.
         if store.find(shard) == record:
             raise LaionError(
                 f"{path}: has changed since it was verified; materialize `raw_shards` again",
                 code="backup-raw-file-changed",
             )
-    return []
 
 
-def _copy_beside(store: RawStore, record: RawShard, made: Path) -> Iterator[BackedUpFile]:
-    path = store.archive_path(record.shard)
-    if record.archive_sha256 and path.exists():
-        yield _link_or_copy(path, made, f"raw/archives/{path.name}")
-    path = store.vectors_path(record.shard)
-    if record.vectors_sha256 and path.exists():
-        yield _link_or_copy(path, made, f"raw/vectors/{path.name}")
+def _bring_raw(path: Path, making: _Making, sha256: str) -> tuple[BackedUpFile, int]:
+    """Takes a raw file from the backup before, links it or copies it; returns the bytes copied.
+
+    It is linked where it is on the same disk and nobody else has a link to it: a raw file may be a
+    link to the user's own, which may be written into.
+    """
+    name = f"raw/{path.name}"
+    taken = making.before.take(making.made, name, sha256)
+    # One that was copied then has the time of then, which the record may not have.
+    if taken is not None and (making.made / name).stat().st_mtime_ns == path.stat().st_mtime_ns:
+        return taken, 0
+    (making.made / name).unlink(missing_ok=True)
+    if path.stat().st_nlink == 1 and (linked := link_file(path, making.made, name)) is not None:
+        return linked, 0
+    copied = copy_file(path, making.made, name)
+    return copied, copied.file_bytes
 
 
-def _copy_sheets(settings: Settings, made: Path) -> Iterator[BackedUpFile]:
+def _copy_beside(store: RawStore, record: RawShard, making: _Making) -> None:
+    for place, path, sha256 in (
+        ("archives", store.archive_path(record.shard), record.archive_sha256),
+        ("vectors", store.vectors_path(record.shard), record.vectors_sha256),
+    ):
+        if sha256 is None or not path.exists():
+            continue
+        name = f"raw/{place}/{path.name}"
+        taken = making.before.take(making.made, name, sha256)
+        if taken is None and path.stat().st_nlink == 1:
+            taken = link_file(path, making.made, name)
+        if taken is None:
+            making.copy(path, name)
+        else:
+            making.files.append(taken)
+
+
+def _copy_sheets(settings: Settings, making: _Making) -> None:
     """Copies the lists of names that are files here; the names of all are in DuckDB."""
     for kind, location in settings.sheets.items():
         if not is_link(location) and Path(location).is_file():
-            yield _copy(Path(location), made, f"sheets/{kind}.csv")
+            making.copy(Path(location), f"sheets/{kind}.csv")
 
 
-def _check_database(path: Path) -> None:
+def check_database(path: Path) -> None:
     """Checks that the copy opens, and has the rows of each shard."""
     with Database(path).read() as connection:
         rows = connection.execute(load_sql("lance_images/select_checksums")).fetchall()
@@ -232,10 +288,9 @@ def _check_database(path: Path) -> None:
         )
 
 
-def _check_lance(store: LanceStore, copy: LanceStore) -> tuple[str, ...]:
-    """Checks that the copy has every release with all its rows; returns their tags."""
+def check_lance(copy: LanceStore, expected: Iterable[str]) -> tuple[str, ...]:
+    """Checks that a copy has these releases, with all rows and files; returns their tags."""
     manifests = list(list_releases(copy))
-    expected = [manifest.release for manifest in list_releases(store)]
     if missing := set(expected) - {manifest.release for manifest in manifests}:
         raise LaionError(
             f"{copy.folder}: release {min(missing)} was not copied; try again",
@@ -248,60 +303,15 @@ def _check_lance(store: LanceStore, copy: LanceStore) -> tuple[str, ...]:
                     f"{copy.folder}: {table} of {manifest.release} is incomplete; try again",
                     code="backup-release-not-whole",
                 )
+    for table in copy.list_tables():
+        dataset = copy.open(table)
+        for name in list_files(dataset, list_kept_versions(dataset)):
+            if not (Path(dataset.uri) / name).is_file():
+                raise LaionError(
+                    f"{dataset.uri}: has no {name}, which a version of it needs; try again",
+                    code="backup-without-file",
+                )
     return tuple(manifest.release for manifest in manifests)
-
-
-def _list_files(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _link_or_copy(source: Path, made: Path, name: str) -> BackedUpFile:
-    """Links a file on the same disk that nobody else has a link to; copies any other.
-
-    A raw file may be a link to the user's own, which may be written into.
-    """
-    target = made / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.stat().st_nlink > 1:
-        return _copy(source, made, name)
-    try:
-        os.link(source, target)
-    except OSError:
-        return _copy(source, made, name)
-    return _describe(target, made)
-
-
-def _copy(source: Path, made: Path, name: str) -> BackedUpFile:
-    """Copies a file and reads the copy again.
-
-    Raises:
-        LaionError: the copy has another content.
-    """
-    target = made / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with source.open("rb") as read, target.open("wb") as written:
-        while block := read.read(_BLOCK_BYTES):
-            digest.update(block)
-            written.write(block)
-        written.flush()
-        os.fsync(written.fileno())
-    # A raw file is known by its time, too.
-    shutil.copystat(source, target)
-    copied = _describe(target, made)
-    if copied.sha256 != digest.hexdigest():
-        raise LaionError(
-            f"{target}: is not the same as {source} after it was copied; check the disk",
-            code="backup-copy-differs",
-        )
-    return copied
-
-
-def _describe(path: Path, made: Path) -> BackedUpFile:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    name = path.relative_to(made).as_posix()
-    return BackedUpFile(path=name, file_bytes=path.stat().st_size, sha256=sha256)
 
 
 @contextmanager

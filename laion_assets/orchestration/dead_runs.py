@@ -88,16 +88,20 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     another machine is left alone: whether its process lives is not known here.
     """
     ended = []
-    for record in instance.get_run_records(dg.RunsFilter(statuses=[QUEUED, *STARTED])):
-        worker = _find_worker(instance, record)
-        if worker is None or not worker.is_dead:
-            continue
+    for run, worker in find_dead_runs(instance):
         # Nobody writes to its log any more: what it says now is the last word.
-        last = instance.get_run_by_id(record.dagster_run.run_id)
+        last = instance.get_run_by_id(run.run_id)
         if last and not last.is_finished:
             _end(instance, last, worker.pid)
             ended.append(last.run_id)
     return ended
+
+
+def find_dead_runs(instance: dg.DagsterInstance) -> list[tuple[dg.DagsterRun, Worker]]:
+    """Returns the runs that seem to be on their way and whose process is gone."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=[QUEUED, *STARTED]))
+    found = [(record.dagster_run, _find_worker(instance, record)) for record in records]
+    return [(run, worker) for run, worker in found if worker is not None and worker.is_dead]
 
 
 def is_busy(instance: dg.DagsterInstance) -> bool:

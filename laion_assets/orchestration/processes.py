@@ -8,6 +8,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 ZOMBIE = "Z"
+STOPPED = "T"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ def read_start(pid: int) -> str:
     """Returns when a process started, as `Process` has it."""
     process = find_process(pid)
     return process.start if process else ""
+
+
+def is_stopped(pid: int) -> bool:
+    """Returns whether somebody stopped a process, so that it waits to be continued."""
+    fields = _read_fields(pid)
+    return fields is not None and fields[0] == STOPPED
 
 
 def _read_fields(pid: int) -> list[str] | None:

@@ -116,16 +116,22 @@ def clean_history(
     Returns:
         How many were removed.
     """
-    since = datetime.now(tz=UTC) - timedelta(days=keep_days)
-    old = _find_superseded(instance, since)
-    if old:
-        old -= _find_shown(instance, checks)
+    old = find_old_runs(instance, checks, keep_days)
     for run_id in sorted(old):
         # The run itself goes last but for its file, so that a cleaning that was cut off goes on.
         instance.compute_log_manager.delete_logs(prefix=[run_id])
         instance.delete_run(run_id)
         remove_run_log(run_id)
     return len(old)
+
+
+def find_old_runs(
+    instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey], keep_days: float
+) -> set[str]:
+    """Returns the runs that `clean_history` would remove; the arguments are its own."""
+    since = datetime.now(tz=UTC) - timedelta(days=keep_days)
+    old = _find_superseded(instance, since)
+    return old - _find_shown(instance, checks) if old else old
 
 
 def _find_superseded(instance: dg.DagsterInstance, since: datetime) -> set[str]:

@@ -93,6 +93,31 @@ class Database:
                 connection = stack.enter_context(self._open(is_read_only=True))
             yield connection
 
+    @contextmanager
+    def read_as_it_is(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
+        """Opens the database to read what is committed, of whatever schema; migrates nothing.
+
+        Yields:
+            The connection, and the version of the schema.
+
+        Raises:
+            LaionError: it cannot be opened.
+            DatabaseBusyError: the file was not free in time; the message names the holder.
+        """
+        with self._open(is_read_only=True) as connection:
+            yield connection, read_database_version(connection)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keeps readers and writers of the project out, for who replaces the file.
+
+        Raises:
+            DatabaseBusyError: the file was not free in time; the message names the holder.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._turn(is_read_only=False):
+            yield
+
     def _migrate(self) -> None:
         try:
             with self.write():

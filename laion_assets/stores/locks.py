@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 from filelock import FileLock
+
+_ALL_LOCKS = Path("/proc/locks")
+_LOCK = re.compile(r"^\d+: (?:FLOCK|POSIX|OFDLCK) .*? (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.M)
 
 
 def lock(folder: Path, name: str) -> FileLock:
@@ -14,6 +18,24 @@ def lock(folder: Path, name: str) -> FileLock:
     It lies beside the folder, in `locks`: what is in the folder is the data's alone.
     """
     return FileLock(lock_path(folder, name))
+
+
+def find_holders(folder: Path) -> dict[int, list[str]]:
+    """Returns the processes that hold locks on files in a folder, and the names of these files.
+
+    Only Linux says who holds a lock; elsewhere there are none.
+    """
+    try:
+        held = _LOCK.findall(_ALL_LOCKS.read_text(encoding="ascii"))
+    except OSError:
+        return {}
+    # Device numbers of some file systems differ between `stat` and the kernel's list.
+    names = {path.stat().st_ino: path.name for path in folder.glob("*.lock")}
+    found: dict[int, list[str]] = {}
+    for pid, inode in held:
+        if int(inode) in names:
+            found.setdefault(int(pid), []).append(names[int(inode)])
+    return found
 
 
 def lock_path(folder: Path, name: str) -> Path:

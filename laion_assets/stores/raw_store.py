@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError
+from laion_assets.stores.disk_space import check_space
 from laion_assets.stores.locks import lock_shard
 from laion_assets.stores.part import Part
 from laion_assets.stores.reasons import find_system_reason
@@ -153,6 +154,22 @@ class RawStore:
             self.write_record(record)
         return record
 
+    def is_as_recorded(self, shard: str, *, is_hashing: bool) -> bool:
+        """Returns whether a file is the one of its record; writes nothing.
+
+        Args:
+            shard: partition key.
+            is_hashing: whether to read the content even if size and time are the same.
+        """
+        try:
+            record, is_same = self._read_record(shard)
+        except ShardError:
+            return False
+        if is_same and not is_hashing:
+            return True
+        path = self.path(shard)
+        return path.stat().st_size == record.file_bytes and hash_file(path) == record.sha256
+
     def find_whole(self, shard: str) -> RawShard | None:
         """Reads the content, and returns the record if it still is what was verified."""
         try:
@@ -190,6 +207,7 @@ class RawStore:
         It has a hidden name, and is gone after the block unless it was put in place.
 
         Raises:
+            DiskSpaceError: it has to be copied, and the disk has no room for it.
             OSError: the file cannot be read, or the disk is full.
         """
         temporary = self._hidden(shard, "link")
@@ -200,6 +218,7 @@ class RawStore:
             except FileNotFoundError:
                 raise
             except OSError:
+                check_space(self.folder, origin.stat().st_size, f"copying {origin}")
                 shutil.copyfile(origin, temporary)
             yield temporary
         finally:

@@ -21,7 +21,7 @@ from laion_assets.stores.raw_store import RawStore
 _DAY_S = 86_400
 # Beside raw files: repaired copies. In the data folder: exports, and what DuckDB had no memory for.
 _BESIDE_RAW = (".repair-*",)
-_IN_DATA = (".*.part-*", "datasette/.*.unfinished", "*.duckdb.tmp/*")
+_IN_DATA = (".*.part-*", ".restore.part", "datasette/.*.unfinished", "*.duckdb.tmp/*")
 
 
 def remove_scratch(data_dir: Path, store: LanceStore, raws: RawStore, keep_days: float) -> int:

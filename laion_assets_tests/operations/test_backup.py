@@ -10,7 +10,9 @@ import duckdb
 import pytest
 
 from laion_assets.lance_images.copy import find_uncopied
-from laion_assets.operations.backup import Backup, back_up, read_backup
+from laion_assets.operations import backup
+from laion_assets.operations.backup import back_up
+from laion_assets.operations.backup_files import Backup, read_backup
 from laion_assets.releases.catalog import list_releases, open_released
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
@@ -43,16 +45,16 @@ def test_a_backup_can_be_used_in_place_of_the_data(settings: Settings, tmp_path:
     tag = refresh(settings)
     folder = tmp_path / "backups" / "monday"
 
-    backup = back_up(settings, folder)
+    made = back_up(settings, folder)
 
     copy = replace(settings, data_dir=folder)
-    assert read_backup(folder) == backup
-    assert list_wrong(backup, folder) == []
+    assert read_backup(folder) == made
+    assert list_wrong(made, folder) == []
     assert read_rows(copy.database) == read_rows(settings.database)
     assert (
         [m.release for m in list_releases(LanceStore(copy.lance_dir))]
         == [tag]
-        == list(backup.releases)
+        == list(made.releases)
     )
     assert RawStore(copy.raw_dir).read("a") == RawStore(settings.raw_dir).read("a")
     sheet = Path(settings.sheets["artists"])
@@ -99,17 +101,18 @@ def test_a_backup_replaces_the_one_before(settings: Settings, tmp_path: Path) ->
     (tmp_path / "all" / ".b.part-killed").mkdir()
     ingest(settings, "c", "a hen")
 
-    backup = back_up(settings, tmp_path / "all" / "b")
+    second = back_up(settings, tmp_path / "all" / "b")
 
-    assert "raw/c.parquet" in {file.path for file in backup.files}
-    assert list_wrong(backup, tmp_path / "all" / "b") == []
+    assert "raw/c.parquet" in {file.path for file in second.files}
+    assert list_wrong(second, tmp_path / "all" / "b") == []
     assert [p.name for p in (tmp_path / "all").iterdir()] == ["b"]
 
 
 def test_a_backup_that_fails_leaves_the_one_before(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     before = back_up(settings, tmp_path / "all" / "b")
-    path = RawStore(settings.raw_dir).path("a")
+    ingest(settings, "c", "a hen")
+    path = RawStore(settings.raw_dir).path("c")
     status, content = path.stat(), path.read_bytes()
     path.unlink()
     path.write_bytes(content[:-1] + b"?")
@@ -167,3 +170,98 @@ def test_there_is_nothing_to_back_up_before_the_first_load(
 ) -> None:
     with raises("backup-of-nothing"):
         back_up(settings, tmp_path / "b")
+
+
+def list_inodes(folder: Path) -> dict[str, int]:
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_ino
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def unlink_sources(settings: Settings) -> None:
+    """Gives each raw file a second link, so that backups copy it."""
+    for path in settings.raw_dir.glob("*.parquet"):
+        os.link(path, settings.data_dir / f"mine-{path.name}")
+
+
+def test_a_second_backup_copies_only_what_is_new(settings: Settings, tmp_path: Path) -> None:
+    ingest(settings, "a", *[f"the {n}th fox" for n in range(500)])
+    refresh(settings)
+    unlink_sources(settings)
+    first = back_up(settings, tmp_path / "b")
+    before = list_inodes(tmp_path / "b")
+    again = back_up(settings, tmp_path / "b")
+    ingest(settings, "c", "a hen")
+    refresh(settings)
+    second = back_up(settings, tmp_path / "b")
+
+    after = list_inodes(tmp_path / "b")
+    kept = {
+        name
+        for name in before
+        if name.startswith(("raw/a.parquet", "lance/images.lance/data", "lance/images.lance/_ind"))
+    }
+    assert len(kept) > 3
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert list_wrong(second, tmp_path / "b") == []
+    assert first.copied_bytes == first.total_bytes - (settings.raw_dir / "a.json").stat().st_size
+    # Nothing was new: what can change is copied, and what cannot is taken over.
+    changing = [
+        file.file_bytes
+        for file in again.files
+        if file.path.startswith(("laion.duckdb", "sheets/"))
+        or "/_versions/" in file.path
+        or "/_refs/" in file.path
+    ]
+    assert again.copied_bytes == sum(changing)
+    assert again.copied_bytes < first.copied_bytes
+    new = {file.path for file in second.files} - {file.path for file in again.files}
+    new_bytes = sum(file.file_bytes for file in second.files if file.path in new)
+    assert (
+        0
+        < second.copied_bytes
+        <= new_bytes
+        + sum(
+            file.file_bytes
+            for file in second.files
+            if file.path not in new and file.path not in kept and not file.path.startswith("raw/")
+        )
+    )
+
+
+def test_what_rotted_in_the_backup_before_is_copied_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    ingest(settings, "a", "a fox")
+    refresh(settings)
+    unlink_sources(settings)
+    first = back_up(settings, tmp_path / "b")
+    names = [f.path for f in first.files if "/data/" in f.path or f.path.endswith(".parquet")]
+    for name in names:
+        path = tmp_path / "b" / name
+        status, content = path.stat(), path.read_bytes()
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    second = back_up(settings, tmp_path / "b")
+
+    assert list_wrong(second, tmp_path / "b") == []
+    sound = {file.path: file.sha256 for file in first.files}
+    assert {f.path: f.sha256 for f in second.files if f.path in names} == {
+        n: sound[n] for n in names
+    }
+
+
+def test_a_full_disk_is_noticed_before_anything_is_copied(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(settings, "a", "a fox")
+    before = back_up(settings, tmp_path / "b")
+    monkeypatch.setattr(backup, "_estimate", lambda *_: 1 << 60)
+
+    with raises("disk-too-small"):
+        back_up(settings, tmp_path / "b")
+
+    assert read_backup(tmp_path / "b") == before

@@ -1,0 +1,161 @@
+"""What `laion doctor` finds beside the tables: settings, versions, locks, disks, lists, encoder."""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laion_assets.operations.finding import Finding
+
+if TYPE_CHECKING:
+    from laion_assets.settings import Settings
+
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?([^;]*)(;.*)?")
+# With less than this free, Dagster's history and the locks fail before anything is refused.
+LEAST_FREE_BYTES = 200_000_000
+
+
+def look_at_settings(settings: Settings) -> Iterator[Finding]:
+    """Finds folders and files that the settings name and that cannot be used."""
+    from laion_assets.curation.resource import CurationFile
+    from laion_assets.raw_shards.sources.source import split_scheme
+
+    wrong = []
+    for name, folder in (
+        ("LAION_DATA_DIR", settings.data_dir),
+        ("LAION_HISTORY_DIR", settings.history_dir),
+    ):
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            wrong.append(f"{name}: {folder} cannot be written; change its owner or its mode")
+    for location in settings.shards:
+        near = not split_scheme(location)
+        if near and not any(glob.iglob(str(Path(location).expanduser()))):  # noqa: PTH207
+            wrong.append(f"LAION_SHARDS: no file is at {location}; put shards there, or correct it")
+    CurationFile.build(settings).read()
+    yield from (_wrong("settings", text) for text in wrong)
+    if not wrong:
+        yield _sound("settings", f"data in {settings.data_dir}, {len(settings.shards)} sources")
+
+
+def look_at_versions() -> Iterator[Finding]:
+    """Finds libraries of versions that this version of the project does not work with."""
+    from packaging.specifiers import SpecifierSet
+
+    wrong = []
+    for line in requires("laion-assets") or ():
+        match = _REQUIREMENT.fullmatch(line)
+        if match is None or match[3]:
+            continue
+        try:
+            found = version(match[1])
+        except PackageNotFoundError:
+            wrong.append(f"{match[1]}: not installed; run `pip install laion-assets` again")
+            continue
+        if not SpecifierSet(match[2].strip()).contains(found, prereleases=True):
+            wrong.append(
+                f"{match[1]} {found}: version {match[2].strip()} is needed; "
+                "run `pip install laion-assets` again"
+            )
+    yield from (_wrong("versions", text) for text in wrong)
+    if not wrong:
+        ours = version("laion-assets")
+        yield _sound("versions", f"laion-assets {ours} on Python {platform.python_version()}")
+
+
+def look_at_locks(settings: Settings) -> Iterator[Finding]:
+    """Finds processes that hold locks and have been stopped."""
+    from laion_assets.orchestration.processes import is_stopped
+    from laion_assets.stores.locks import find_holders
+
+    holders = find_holders(settings.data_dir / "locks")
+    for pid, names in find_holders(settings.data_dir).items():
+        holders.setdefault(pid, []).extend(names)
+    stopped = {pid: names for pid, names in holders.items() if is_stopped(pid)}
+    for pid, names in stopped.items():
+        yield _wrong(
+            "locks",
+            f"process {pid} holds {', '.join(sorted(names))} and is stopped, so others wait; "
+            f"continue it with `kill -CONT {pid}`, or end it",
+        )
+    if not stopped:
+        held = ", ".join(f"process {pid} holds {len(names)}" for pid, names in holders.items())
+        yield _sound("locks", held or "none is held")
+
+
+def look_at_disks(settings: Settings) -> Iterator[Finding]:
+    """Finds disks without room for the next release, or for the history."""
+    from laion_assets.stores.disk_space import check_space, estimate_release
+    from laion_assets.stores.lance_store import LanceStore
+
+    for name, folder in (("data", settings.data_dir), ("history", settings.history_dir)):
+        place = next(p for p in (folder, *folder.parents) if p.exists())
+        free = shutil.disk_usage(place).free
+        if free < LEAST_FREE_BYTES:
+            yield _wrong(
+                "disk",
+                f"{folder}: {free / 1e6:,.1f} MB free; make room for "
+                f"{LEAST_FREE_BYTES / 1e6:,.0f} MB at least",
+            )
+        else:
+            yield _sound("disk", f"{free / 1e9:,.1f} GB free for the {name} in {folder}")
+    images = LanceStore(settings.lance_dir).find("images")
+    if images is not None:
+        check_space(settings.lance_dir, estimate_release(images), "the next release")
+
+
+def look_at_lists(settings: Settings) -> Iterator[Finding]:
+    """Finds lists of names that cannot be read."""
+    from laion_assets.errors import SheetError
+    from laion_assets.names.sheets import read_sheet
+
+    for kind, location in settings.sheets.items():
+        try:
+            sheet = read_sheet(kind, location)
+        except SheetError as error:
+            yield _wrong("lists", str(error))
+        else:
+            column = f"column {sheet.name_header!r}"
+            yield _sound("lists", f"{kind}: {len(sheet.rows):,} names in {column} of {location}")
+
+
+def look_at_encoder(settings: Settings) -> Iterator[Finding]:
+    """Finds an encoder that cannot be used, or is another than that of the released vectors."""
+    from laion_assets.embeddings.encoder import open_encoder
+    from laion_assets.releases.catalog import newest_release
+    from laion_assets.stores.lance_store import LanceStore
+
+    if settings.encoder is None:
+        yield _sound("encoder", "none is set")
+        return
+    if settings.encoder.startswith("hf://"):
+        # To look into it would fetch it.
+        yield _sound("encoder", f"{settings.encoder} is fetched when it is needed")
+        return
+    encoder = open_encoder(settings.encoder)
+    newest = newest_release(LanceStore(settings.lance_dir))
+    vectors = newest.vectors if newest else None
+    if newest and vectors and vectors.encoder_digest not in (None, encoder.digest):
+        yield _wrong(
+            "encoder",
+            f"LAION_ENCODER: {settings.encoder} is not the encoder of release {newest.release}, "
+            "so nobody can search it by meaning; set the one of before, or run "
+            "`laion backfill --all --pictures`",
+        )
+    else:
+        yield _sound("encoder", f"{settings.encoder} can be opened")
+
+
+def _sound(part: str, text: str) -> Finding:
+    return Finding(part=part, is_sound=True, text=text)
+
+
+def _wrong(part: str, text: str) -> Finding:
+    return Finding(part=part, is_sound=False, text=text)

@@ -1,0 +1,97 @@
+"""What `laion doctor` finds in Dagster's history: the daemon, dead runs, and how large it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from laion_assets.operations.finding import Finding
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from laion_assets.settings import Settings
+
+# The daemon says every 30 seconds that it lives; Dagster itself waits so much longer.
+SILENT_S = 30 + 1800
+# The cleaning runs once a day.
+CLEANING_LATE_DAYS = 2
+
+
+def look_at_daemon(instance: dg.DagsterInstance) -> Iterator[Finding]:
+    """Finds a sensor or a schedule that is on while no daemon runs it."""
+    running = sorted(
+        state.instigator_name
+        for state in instance.all_instigator_state()
+        if state.status.value in ("RUNNING", "DECLARED_IN_CODE")
+    )
+    beats = instance.get_daemon_heartbeats()
+    last = max((beat.timestamp for beat in beats.values()), default=None)
+    silent_s = None if last is None else time.time() - last
+    errors = [error.message for beat in beats.values() for error in beat.errors or ()]
+    is_alive = silent_s is not None and silent_s < SILENT_S
+    if running and not is_alive:
+        since = (
+            "was never heard"
+            if silent_s is None
+            else f"was last heard {silent_s / 60:,.0f} min ago"
+        )
+        yield _say(
+            False,
+            f"{', '.join(running)} are on, but the daemon {since}; start it (`dagster-daemon run`, "
+            "or `make dev`)",
+            "daemon",
+        )
+    elif is_alive and errors:
+        line = errors[0].strip().splitlines()[0]
+        yield _say(False, f"the daemon reports: {line}; read its log, then restart it", "daemon")
+    elif is_alive:
+        yield _say(
+            True, f"runs; on are {', '.join(running) or 'no sensor and no schedule'}", "daemon"
+        )
+    else:
+        yield _say(True, "does not run, and no sensor or schedule is on", "daemon")
+
+
+def look_at_runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
+    """Finds runs that seem to be on their way and whose process is gone."""
+    from laion_assets.orchestration.dead_runs import find_dead_runs, list_unfinished
+
+    dead = find_dead_runs(instance)
+    for run, worker in dead:
+        yield _say(
+            False,
+            f"run {run.run_id} of {run.job_name}: its process {worker.pid} ended without a word; "
+            "the next command or tick notes that, and `laion backfill --missing` does its work",
+            "runs",
+        )
+    if not dead:
+        count = len(list_unfinished(instance))
+        yield _say(True, f"{count:,} wait or are under way", "runs")
+
+
+def look_at_history(settings: Settings, instance: dg.DagsterInstance) -> Iterator[Finding]:
+    """Finds runs that should have been removed by now."""
+    from laion_assets.definitions import build_defs
+    from laion_assets.runs.clean_history import find_old_runs
+    from laion_assets.stores.disk_space import measure_folder
+
+    checks = build_defs(settings).resolve_asset_graph().asset_check_keys
+    keep_days = settings.keep_history_days
+    old = find_old_runs(instance, checks, keep_days + CLEANING_LATE_DAYS)
+    size = f"{measure_folder(settings.history_dir) / 1e6:,.1f} MB"
+    count = instance.get_runs_count()
+    if old:
+        yield _say(
+            False,
+            f"{size}, {len(old):,} of {count:,} runs ended over {keep_days:g} days ago and are not "
+            "needed; turn on the schedule `daily_clean_history`, or run the job `clean_history`",
+            "history",
+        )
+    else:
+        yield _say(True, f"{size}, {count:,} runs", "history")
+
+
+def _say(is_sound: bool, text: str, part: str) -> Finding:
+    return Finding(part=part, is_sound=is_sound, text=text)

@@ -1,0 +1,39 @@
+"""One line of `laion doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from laion_assets.releases.manifest import Record
+
+
+class Finding(Record):
+    """What was found of one thing.
+
+    Attributes:
+        part: what it is about, such as `disk`.
+        is_sound: whether it is as it has to be.
+        text: one line; where it is not sound, what to do as well.
+    """
+
+    part: str
+    is_sound: bool
+    text: str
+
+
+class Diagnosis(Record):
+    """All findings.
+
+    Attributes:
+        is_sound: whether each is.
+        findings: in the order in which they were found.
+    """
+
+    is_sound: bool
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def of(cls, findings: Iterable[Finding]) -> Diagnosis:
+        """Returns the diagnosis that these are."""
+        found = tuple(findings)
+        return cls(is_sound=all(finding.is_sound for finding in found), findings=found)
