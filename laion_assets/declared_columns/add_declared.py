@@ -38,6 +38,7 @@ from laion_assets.stores.columns import (
     read_notes,
 )
 from laion_assets.stores.database import Database
+from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import is_loaded
 from laion_assets.stores.raw_store import RawStore
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 # Of pictures, which may have megabytes each, so many are held; of other values some more.
 PICTURE_ROWS = 64
 ROWS = 16_384
+# Of a text in a column.
+TEXT_BYTES = 100
 # A shard that had to be copied again has none of its declared columns any more.
 MAX_ROUNDS = 3
 
@@ -162,6 +165,7 @@ def _add_column(database: Database, store: LanceStore, task: _Task) -> MadeColum
     assert kind is not None
     field = pa.field(column.name, arrow_type(kind))
     columns = ColumnSet(DECLARED + column.name, pa.schema([field]))
+    check_space(store.folder, _estimate(database, shard, field), f"making column {column.name!r}")
     _settle(database, store, column, field)
     order = ColumnOrder(
         shard=shard,
@@ -203,6 +207,18 @@ def _open_kept(database: Database, store: LanceStore, task: _Task, column: KeptC
         found = schema.field(column.name).type
         kind = next((name for name in KEPT_TYPES if arrow_type(name) == found), None)
     return open_kept(column, task.raws.path(task.shard), kind)
+
+
+def _estimate(database: Database, shard: str, field: pa.Field) -> int:
+    """Returns what a column of a shard takes: texts as they usually are, numbers at most."""
+    with database.read() as connection:
+        counts = dict(connection.execute(load_sql("lance_images/select_image_counts")).fetchall())
+    value_bytes: int
+    try:
+        value_bytes = field.type.byte_width
+    except ValueError:
+        value_bytes = TEXT_BYTES
+    return LEAST_BYTES + int(counts.get(shard, 0)) * max(value_bytes, 1)
 
 
 def _settle(database: Database, store: LanceStore, column: DeclaredColumn, field: pa.Field) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.embeddings.compute import (
+    FLOAT16_BYTES,
     PICTURE_COLUMN,
     Computing,
     compute_missing,
@@ -37,6 +38,7 @@ from laion_assets.schemas import LANCE_EMBEDDINGS, vector_schema
 from laion_assets.stores.column_files import ColumnSet
 from laion_assets.stores.columns import ENCODER_MARK, ColumnOrder, NotedColumns, read_notes
 from laion_assets.stores.database import Database
+from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import is_loaded, list_loaded
 from laion_assets.stores.migration import add_to_lance
@@ -87,6 +89,7 @@ def add_embeddings(
         StaleTableError: the shard's present file is not loaded and copied, or was replaced
             meanwhile.
         ShardError: the file, or that of the vectors, cannot be read.
+        DiskSpaceError: the disk has no room for them.
         LaionError: the table has vectors of another dimension or encoder, or the encoder cannot be
             used; nothing was written.
     """
@@ -108,6 +111,8 @@ def add_embeddings(
         dimension = computing.encoder.dimension
     if dimension is None:
         return None
+    needed = LEAST_BYTES + raw.file_rows * dimension * FLOAT16_BYTES
+    check_space(store.folder, needed, f"adding the vectors of shard {shard!r}")
     schema = vector_schema(dimension)
     _settle_dimension(database, store, shard, schema)
     if computing is not None:

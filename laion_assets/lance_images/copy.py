@@ -182,7 +182,9 @@ def _copy(
         ((load_id, sha256, image_count),) = loads
         counts = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
         total = sum(count for _, count in counts)
-        needed = estimate_copy(database.path, image_count, total)
+        # Pictures and vectors that rows keep are written again.
+        carried = sum(note.data_bytes for note in read_notes(connection) if note.shard == shard)
+        needed = estimate_copy(database.path, image_count, total) + carried
         check_space(store.folder, needed, f"copying shard {shard!r} to Lance")
         declared = _list_declared(connection)
         carrier = Carrier(store, shard, load_id, run_id, declared)

@@ -166,7 +166,7 @@ def _find_fault(
     if not raws.is_as_recorded(shard, is_hashing=is_hashing):
         return f"{path}: is not the file of its record, or has none; {again}"
     record = raws.find(shard)
-    if record and loaded.get(shard, record.sha256) != record.sha256:
+    if record is not None and loaded.get(shard, record.sha256) != record.sha256:
         return f"{path}: is newer than what is loaded; {again}"
     return None
 

@@ -112,8 +112,10 @@ def add_pictures(
     with database.read() as connection:
         _check_loaded(connection, raw)
         notes = [n for n in read_notes(connection) if n.column_set == COLUMN_SET]
-    check_space(store.folder, _estimate(raws, raw), f"adding the pictures of shard {shard!r}")
-    has_some = any(note.shard == shard and note.data_bytes for note in notes)
+    kept_bytes = sum(note.data_bytes for note in notes if note.shard == shard)
+    needed = _estimate(raws, raw) + kept_bytes + _measure_fetched(database, cache, shard)
+    check_space(store.folder, needed, f"adding the pictures of shard {shard!r}")
+    has_some = kept_bytes > 0
     facts = _Facts()
 
     def compute(keys: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -138,8 +140,17 @@ def add_pictures(
     return add_shard_columns(database, store, order, compute, finish)
 
 
+def _measure_fetched(database: Database, cache: PictureCache | None, shard: str) -> int:
+    """Returns the bytes of the pictures of a shard that were fetched."""
+    if cache is None:
+        return 0
+    with database.read() as connection:
+        rows = connection.execute(load_sql("pictures/select_urls"), {"shard": shard}).fetchall()
+    return cache.measure(url for (url,) in rows)
+
+
 def _estimate(raws: RawStore, raw: RawShard) -> int:
-    """Returns how many bytes the pictures of a shard take at most."""
+    """Returns how many bytes the pictures that a shard brings take at most."""
     archive = raws.archive_path(raw.shard)
     archived = archive.stat().st_size if raw.archive_sha256 and archive.exists() else 0
     return LEAST_BYTES + (raw.file_bytes + archived if raw.has_pictures else 0)

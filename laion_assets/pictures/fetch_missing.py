@@ -7,13 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from laion_assets.pictures.fetching.rules import FetchRules
+from laion_assets.pictures.fetching.rules import FetchRules, Mode, SizeRules
 from laion_assets.schemas import UNSAFE_LABELS
 from laion_assets.stores.database import Database
+from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.sql import load_sql
 
 REPORT_INTERVAL_S = 15
+# A JPEG of quality 90 with 256 pixels a side takes 11 to 20 kB.
+BYTES_A_PIXEL = 0.35
+# Such a side does a picture of the web have that is not made smaller.
+ORIGINAL_PIXELS = 800
 
 # Is told how far it is, in a sentence.
 Report = Callable[[str], None]
@@ -67,6 +72,9 @@ def fetch_missing(
 
     Returns:
         What came of it.
+
+    Raises:
+        DiskSpaceError: the disk has no room for them; no server was asked.
     """
     from laion_assets.pictures.fetching.fetch_pictures import fetch_pictures
 
@@ -76,6 +84,8 @@ def fetch_missing(
     with cache.lock_fetch():
         missing = list(cache.find_missing(urls, is_retry=is_retry))
         fetching = Fetching(len(missing))
+        needed = estimate_fetch(len(missing), rules.sizes)
+        check_space(cache.folder, needed, f"fetching {len(missing):,} pictures of shard {shard!r}")
 
         def keep(results: list[FetchedPicture]) -> None:
             cache.put(results)
@@ -87,6 +97,16 @@ def fetch_missing(
         if missing:
             fetch_pictures(missing, rules, keep)
     return fetching
+
+
+def estimate_fetch(url_count: int, sizes: SizeRules) -> int:
+    """Returns what the pictures of so many URLs take in the cache; half of it is usual.
+
+    No server says before how large a picture is, so this is no bound for pictures that are kept as
+    they come.
+    """
+    pixels = ORIGINAL_PIXELS if sizes.mode is Mode.ORIGINAL else sizes.size
+    return LEAST_BYTES + int(url_count * BYTES_A_PIXEL * pixels * pixels)
 
 
 def find_passing(database: Database) -> dict[str, int]:

@@ -115,6 +115,14 @@ class PictureCache:
                 found[picture.url] = replace(picture, is_passing=bool(picture.is_passing))
         return found
 
+    def measure(self, urls: Iterable[str]) -> int:
+        """Returns the bytes of the pictures that are known of these URLs, each named once."""
+        total = 0
+        for batch in batch_keys(urls):
+            for (size,) in self._select("stores/cache_sum_pictures", (self._digest_all(batch),)):
+                total += size
+        return total
+
     def _select(self, name: str, parameters: _Parameters) -> list[tuple[Any, ...]]:
         if not self._path.exists():
             return []

@@ -304,3 +304,18 @@ def test_a_table_that_somebody_compacted_gets_all_columns_again(settings: Settin
     assert read(settings, "ratio")[2] == 40
     assert read(settings, "other") == read(settings, "other", "b") == expected
     assert list_behind(settings, curation) == {"b": ["ratio"]}
+
+
+def test_a_column_that_does_not_fit_on_the_disk_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(settings, "a", make_rows(3))
+    curation = declare(settings, '[columns.word]\nsql = "upper(caption)"\n')
+    monkeypatch.setattr("laion_assets.declared_columns.add_declared.TEXT_BYTES", 1 << 50)
+
+    with raises("disk-too-small"):
+        add(settings, curation)
+
+    assert "word" not in LanceStore(settings.lance_dir).open("images").schema.names
+    monkeypatch.undo()
+    assert add(settings, curation).keys() == {"word"}

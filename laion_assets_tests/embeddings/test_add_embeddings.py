@@ -30,6 +30,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pipeline import copy, load
+from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.file_server import FileServer, Serve, send
 
 BITS = 16
@@ -483,3 +484,19 @@ def test_two_shards_at_once_get_each_its_own(settings: Settings, write_shard: Wr
     for shard, count in counts.items():
         assert read(settings, shard) == {row: row for row in range(count)}
         assert notes(settings)[shard].value_count == count
+
+
+def test_vectors_that_do_not_fit_on_the_disk_are_refused(
+    settings: Settings, write_shard: WriteShard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_shard("a", **texts(3), img_emb=encode(3).tolist())
+    load(settings, "a", source)
+    copy(settings, "a")
+    monkeypatch.setattr("laion_assets.embeddings.add_embeddings.FLOAT16_BYTES", 1 << 50)
+
+    with raises("disk-too-small"):
+        add(settings)
+
+    assert "img_emb" not in LanceStore(settings.lance_dir).open("images").schema.names
+    monkeypatch.undo()
+    assert add(settings) is not None

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from laion_assets.definitions import build_defs
+from laion_assets.pictures import fetch_missing
 from laion_assets.pictures.fetch_missing import find_passing
 from laion_assets.pictures.resource import PictureRules
 from laion_assets.runs.backfill import discover_shards, run_job
@@ -75,7 +76,8 @@ def run(
     }
     config = {"resources": resources, "ops": {"pictures": {"config": {"is_retry": is_retry}}}}
     outcome = run_job(job, instance, shard, config)
-    assert outcome.reason is None
+    if outcome.reason is not None:
+        raise AssertionError(outcome.reason)
     return outcome.metadata["pictures"]
 
 
@@ -200,3 +202,28 @@ def test_a_new_load_keeps_what_was_fetched(
     run(settings, instance)
     assert len(fetched.asked) == asked
     assert read_lance(settings) == before
+
+
+def test_a_fetch_that_does_not_fit_on_the_disk_asks_nobody(
+    settings: Settings,
+    write_shard: WriteShard,
+    instance: dg.DagsterInstance,
+    server: PictureServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(write_shard, server)
+    ingest(settings, instance)
+    monkeypatch.setattr(fetch_missing, "BYTES_A_PIXEL", 1e15)
+
+    with pytest.raises(AssertionError, match=r"^fetching 5 pictures of shard 'a': needs up to"):
+        run(settings, instance)
+
+    assert server.asked == []
+    monkeypatch.undo()
+    run(settings, instance)
+    # What was fetched counts for the room that Lance needs.
+    fetching = replace(settings, pictures="fetch", fetch_contact=CONTACT)
+    cache = PictureRules.build(fetching).open_cache()
+    urls = [f"http://{ADDRESS}:{server.port}/{row}.jpg" for row in range(ROWS)]
+    known = cache.read(urls).values()
+    assert cache.measure(urls) == sum(len(found.picture or b"") for found in known) > 0
