@@ -79,12 +79,7 @@ def upgrade(settings: Settings, instance: dg.DagsterInstance) -> UpgradePlan:
             "it in the web UI, stop the daemon, then upgrade again",
             code="upgrade-during-run",
         )
-    if settings.database.exists():
-        with Database(settings.database).write():
-            pass
-    store = LanceStore(settings.lance_dir)
-    if store.find("images") is not None:
-        migrate_lance(store)
+    upgrade_tables(settings)
     with _hush():
         instance.upgrade()
     left = [name for name, found, newest in list_revisions(instance) if found != newest]
@@ -95,6 +90,16 @@ def upgrade(settings: Settings, instance: dg.DagsterInstance) -> UpgradePlan:
             code="upgrade-history-failed",
         )
     return plan
+
+
+def upgrade_tables(settings: Settings) -> None:
+    """Migrates DuckDB and Lance, whoever reads them meanwhile."""
+    if settings.database.exists():
+        with Database(settings.database).write():
+            pass
+    store = LanceStore(settings.lance_dir)
+    if store.find("images") is not None:
+        migrate_lance(store)
 
 
 def list_revisions(instance: dg.DagsterInstance) -> list[tuple[str, str | None, str]]:

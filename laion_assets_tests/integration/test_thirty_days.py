@@ -20,7 +20,7 @@ from laion_assets.definitions import build_defs
 from laion_assets.operations.backup import back_up
 from laion_assets.operations.doctor import diagnose
 from laion_assets.operations.restore import restore
-from laion_assets.operations.upgrade import upgrade
+from laion_assets.operations.upgrade import upgrade_tables
 from laion_assets.releases.catalog import newest_release, open_released
 from laion_assets.runs.backfill import QUIET
 from laion_assets.settings import Settings
@@ -185,10 +185,10 @@ def lose_and_restore(settings: Settings, backup: Path) -> None:
     restore(settings, backup)
 
 
-def upgrade_older(site: Site) -> None:
+def upgrade_older(settings: Settings) -> None:
     """Upgrades the data of an older version."""
-    make_older(site.settings)
-    upgrade(site.settings, site.instance)
+    make_older(settings)
+    upgrade_tables(settings)
 
 
 def plan_mornings(site: Site, month: Month, backup: Path) -> dict[int, Callable[[], None]]:
@@ -208,7 +208,7 @@ def plan_mornings(site: Site, month: Month, backup: Path) -> dict[int, Callable[
         month.sheet_mended: lambda: write_names(sheet, ["fox"]),
         month.shards_break: break_shards,
         month.shards_mended: mend_shards,
-        month.upgraded: lambda: upgrade_older(site),
+        month.upgraded: lambda: upgrade_older(site.settings),
         month.restored: lambda: lose_and_restore(site.settings, backup),
     }
 
