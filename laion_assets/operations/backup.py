@@ -188,17 +188,23 @@ def _copy_lance(store: LanceStore, making: _Making) -> None:
     Nothing that a version needs is ever changed, and nothing is removed under the lock of releases.
     """
     for table in store.list_tables():
-        # Opened once: what is committed later is not seen.
-        if (dataset := store.find(table)) is None:
-            continue
-        folder = Path(store.uri(table))
-        names = list_files(dataset, list_kept_versions(dataset)) | list_tag_files(dataset)
-        for name in sorted(names):
-            place = f"lance/{folder.name}/{name}"
-            if is_immutable(name):
-                making.take_or_copy(folder / name, place)
-            else:
-                making.copy(folder / name, place)
+        # Who makes a subset removes versions of it under a lock of its own.
+        with store.lock(f"subset-{table}"):
+            _copy_table(store, table, making)
+
+
+def _copy_table(store: LanceStore, table: str, making: _Making) -> None:
+    # Opened once: what is committed later is not seen.
+    if (dataset := store.find(table)) is None:
+        return
+    folder = Path(store.uri(table))
+    names = list_files(dataset, list_kept_versions(dataset)) | list_tag_files(dataset)
+    for name in sorted(names):
+        place = f"lance/{folder.name}/{name}"
+        if is_immutable(name):
+            making.take_or_copy(folder / name, place)
+        else:
+            making.copy(folder / name, place)
 
 
 def _copy_raw(store: RawStore, making: _Making) -> None:
