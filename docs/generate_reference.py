@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -206,6 +207,17 @@ METADATA: dict[str, dict[str, str]] = {
         "bytes": "Size of the file.",
         "sha256": "SHA-256 of the file.",
     },
+    "published": {
+        "place": "The folder, or the dataset on the Hub.",
+        "release": "Tag of the release.",
+        "content_sha256": "Digest of that release's content.",
+        "is_new": "Whether anything was sent.",
+        "dagster/row_count": "Images in the release.",
+        "files_sent": "Files that were not there before.",
+        "bytes_sent": "Size of these.",
+        "files_kept": "Files of the release that were there already.",
+        "missing_in_card": "What the dataset card still has to be told in `curation.toml`.",
+    },
 }
 
 
@@ -260,7 +272,7 @@ def _describe_settings() -> Iterator[str]:
 
 
 def _describe_definitions() -> Iterator[str]:
-    defs = build_defs(Settings.default(Path("data")))
+    defs = build_defs(replace(Settings.default(Path("data")), publish="published"))
     graph = defs.resolve_asset_graph()
     order = list(graph.toposorted_asset_keys)
     specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: order.index(spec.key))

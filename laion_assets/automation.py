@@ -63,13 +63,24 @@ def build_add_pictures(*, is_computing: bool) -> dg.UnresolvedAssetJobDefinition
 
 
 def build_refresh_job(
-    kinds: Iterable[str], subsets: Iterable[str] = ()
+    kinds: Iterable[str], subsets: Iterable[str] = (), *, is_publishing: bool = False
 ) -> dg.UnresolvedAssetJobDefinition:
-    """Returns the job that reads the sheets, counts, releases, and makes subsets of the release."""
+    """Returns the job that reads the sheets, counts, releases, and makes what is made of it.
+
+    Args:
+        kinds: of names.
+        subsets: that are declared.
+        is_publishing: whether each release is published.
+    """
+    published = ("published",) if is_publishing else ()
     return dg.define_asset_job(
         REFRESH_NAME,
         selection=dg.AssetSelection.assets(
-            *(*kinds, *subsets), "domain_counts", "site_counts", "entity_counts", "release"
+            *(*kinds, *subsets, *published),
+            "domain_counts",
+            "site_counts",
+            "entity_counts",
+            "release",
         )
         | TABLE_CHECKS,
         description="Reads the sheets, counts domains, sites and names, publishes a release, and "

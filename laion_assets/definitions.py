@@ -46,6 +46,8 @@ from laion_assets.pictures.checks import (
     pictures_decode,
 )
 from laion_assets.pictures.resource import PictureRules
+from laion_assets.publishing.asset import published
+from laion_assets.publishing.resource import PublishRules
 from laion_assets.raw_shards.asset import raw_shards
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.raw_shards.source_asset import SOURCE_SHARDS
@@ -91,7 +93,7 @@ def build_defs(
     curation = CurationFile.build(settings).read()
     check_subsets(curation, kinds)
     subsets = tuple(subset.name for subset in curation.subsets)
-    refresh_counts = build_refresh_job(kinds, subsets)
+    refresh_counts = build_refresh_job(kinds, subsets, is_publishing=settings.publish is not None)
     asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
     clean_history = build_clean_history(
         {ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key}.union(*(c.check_keys for c in asset_checks)),
@@ -116,6 +118,7 @@ def build_defs(
             build_release_asset(kinds),
             *map(build_subset_asset, curation.subsets),
             datasette,
+            *([published] if settings.publish else []),
         ],
         asset_checks=asset_checks,
         jobs=[INGEST_SHARDS, add_pictures, refresh_counts, clean_history],
@@ -150,6 +153,11 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "curation_file": CurationFile.build(settings),
         "lance_store": LanceResource(path=str(settings.lance_dir)),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
+        **(
+            {"publish_rules": PublishRules.build(settings, settings.publish)}
+            if settings.publish
+            else {}
+        ),
     }
 
 

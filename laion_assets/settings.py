@@ -64,6 +64,7 @@ RESERVED_NAMES = frozenset(
         "ingest_shards",
         "lance_images",
         "pictures",
+        "published",
         "raw_shards",
         "refresh_counts",
         "refreshes",
@@ -119,6 +120,8 @@ class Settings:
         keep_scratch_days: how long unfinished files stay that nobody works on.
         picture_cache_gb: how large the cache of fetched pictures and of vectors may become, in
             gigabytes; the daily cleaning makes it smaller.
+        publish: where each release is published to: an absolute folder, or a place on the Hub;
+            None: nowhere.
     """
 
     data_dir: Path
@@ -139,6 +142,7 @@ class Settings:
     keep_history_days: float = 90
     keep_scratch_days: float = 7
     picture_cache_gb: float = 100
+    publish: str | None = None
 
     @property
     def curation_file(self) -> Path:
@@ -174,6 +178,11 @@ class Settings:
     def parquet_dir(self) -> Path:
         """The folder that `laion export parquet` writes."""
         return self.data_dir / "parquet"
+
+    @property
+    def publish_dir(self) -> Path:
+        """Folder of what is about to be published; it is empty between two publications."""
+        return self.data_dir / "publish"
 
     @property
     def history_dir(self) -> Path:
@@ -231,6 +240,7 @@ class Settings:
             picture_cache_gb=_read_number(
                 values, "LAION_PICTURE_CACHE_GB", default.picture_cache_gb
             ),
+            publish=_find_place(values, "LAION_PUBLISH"),
         )
 
 
@@ -389,6 +399,14 @@ def _find_folder(environ: Mapping[str, str], variable: str) -> Path | None:
     return find_home(environ) / Path(folder).expanduser() if folder else None
 
 
+def _find_place(environ: Mapping[str, str], variable: str) -> str | None:
+    """Returns a URL as it is, or an absolute folder; None if the variable is blank or not set."""
+    place = _unquote(environ.get(variable, ""))
+    if not place or "://" in place:
+        return place or None
+    return str(find_home(environ) / Path(place).expanduser())
+
+
 def _sheet_locations(environ: Mapping[str, str]) -> dict[str, str]:
     locations = {}
     for variable, value in environ.items():
@@ -530,9 +548,15 @@ VARIABLES = (
         "`100`",
     ),
     Variable(
+        "LAION_PUBLISH",
+        "Where each release is published as a dataset, as `laion publish` does: a folder, or "
+        "`hf://datasets/<org>/<name>`. See [Publish a release](../how-to/publish.md).",
+        "not set",
+    ),
+    Variable(
         "HF_TOKEN",
-        "The token for datasets of the Hugging Face Hub that need a login. It is sent to the Hub "
-        "only.",
+        "The token for datasets of the Hugging Face Hub that need a login, and for publishing "
+        "there. It is sent to the Hub only.",
         "not set",
     ),
     Variable("HF_ENDPOINT", "The address of another Hub.", "`https://huggingface.co`"),

@@ -52,6 +52,7 @@ ORDER = (
     "subsets",
     "training",
     "exports",
+    "publishing",
     "runs",
     "alarms",
     "automation",
@@ -63,7 +64,7 @@ ORDER = (
 )
 STAGES = (
     *("raw_shards", "images", "names", "counts", "lance_images", "pictures", "embeddings"),
-    *("declared_columns", "releases", "subsets", "exports"),
+    *("declared_columns", "releases", "subsets", "exports", "publishing"),
 )
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(

@@ -133,13 +133,14 @@ def test_the_examples_of_curation_are_valid(tmp_path: Path) -> None:
     lines = (line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))
     examples = "\n".join(line for line in lines if line.startswith("[") or " = " in line)
 
-    assert tomllib.loads(examples).keys() == {"keep", "columns", "subsets"}
+    assert tomllib.loads(examples).keys() == {"keep", "columns", "publish", "subsets"}
     (tmp_path / "curation.toml").write_text(examples, encoding="utf-8")
     declared = read_curation(tmp_path / "curation.toml")
     check_subsets(declared, ())
     assert [subset.name for subset in declared.subsets] == ["lemurs"]
     names = ["aspect_ratio", "aesthetic_v3", "num_faces"]
     assert [column.name for column in declared.columns] == names
+    assert (declared.publish.license, declared.publish.missing) == ("cc-by-4.0", ())
 
 
 def test_a_project_is_written_twice_and_keeps_other_files(tmp_path: Path) -> None:

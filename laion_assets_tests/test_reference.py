@@ -1,6 +1,7 @@
 """The reference says what the code says, and the pages link to what there is."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -67,6 +68,7 @@ def test_the_metadata_of_every_materialization_is_described(
     declared = "[columns.ratio]\nsql = 'width / height'\n[subsets.some]"
     settings.curation_file.write_text(declared, encoding="utf-8")
     discover_shards(settings, instance)
+    settings = replace(settings, publish=str(settings.data_dir.with_name("published")))
     defs = build_defs(settings)
     runs = [
         defs.resolve_job_def("ingest_shards").execute_in_process(

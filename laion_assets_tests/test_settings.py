@@ -224,3 +224,16 @@ def test_how_long_and_how_much_is_kept_can_be_set() -> None:
 def test_what_is_no_number_is_refused(text: str) -> None:
     with raises("setting-not-a-number"):
         Settings.from_environment({"LAION_KEEP_HISTORY_DAYS": text})
+
+
+def test_a_place_to_publish_to_is_a_folder_of_the_project_or_a_place_on_the_hub(
+    tmp_path: Path,
+) -> None:
+    home = {"LAION_HOME": str(tmp_path)}
+    assert Settings.from_environment(home).publish is None
+    for written, read in (
+        ("out", str(tmp_path / "out")),
+        ("'/there/out'", "/there/out"),
+        ("hf://datasets/a/b", "hf://datasets/a/b"),
+    ):
+        assert Settings.from_environment(home | {"LAION_PUBLISH": written}).publish == read

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from laion_assets.cli.environment import load_settings
-from laion_assets.cli.stopping import StoppableGroup
+from laion_assets.cli.stopping import StoppableGroup, command
 from laion_assets.stores.lance_store import LanceStore
 
 without_unsafe = click.option(
@@ -69,3 +69,34 @@ def parquet(folder: Path | None, release: str | None, is_safe: bool) -> None:
         f"{made.folder}: release {made.record.release}, {made.image_count:,} images{hidden}, "
         f"{len(made.record.shards):,} shards, {made.total_bytes / 1e6:,.1f} MB, verified"
     )
+
+
+@command()
+@click.argument("destination", metavar="DEST")
+@click.option("--release", help="A tag; the newest release if none is named.")
+def publish(destination: str, release: str | None) -> None:
+    """Publishes a release as a dataset with a card, for everybody to load.
+
+    DEST is a folder, or hf://datasets/<org>/<name>, for which HF_TOKEN has to be set. Licence and
+    contact come from the table [publish] of curation.toml; without them nothing goes to the Hub.
+    Readers see the release before or this one, never half of it. What was cut off is taken up by
+    the same command, and what is there already is not sent again.
+    """
+    from laion_assets.publishing.publication import publish_dataset
+    from laion_assets.publishing.resource import PublishRules
+
+    settings = load_settings()
+    rules = PublishRules.build(settings, destination)
+    target, order = rules.open_target(), rules.order(release)
+    made = publish_dataset(LanceStore(settings.lance_dir), target, order)
+    sent = f"{made.sent_files:,} files sent, {made.sent_bytes / 1e6:,.1f} MB"
+    click.echo(
+        f"{made.place}: release {made.manifest.release}, "
+        f"{made.manifest.row_counts['images']:,} images; {sent if made.is_new else 'nothing new'}"
+    )
+    if made.missing:
+        click.echo(
+            f"laion: the dataset card lacks {' and '.join(made.missing)}; write them into "
+            f"{order.terms_file} under [publish]",
+            err=True,
+        )

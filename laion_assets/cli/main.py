@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from laion_assets.cli.care import backup, doctor, restore, status, upgrade
-from laion_assets.cli.exports import export
+from laion_assets.cli.exports import export, publish
 from laion_assets.cli.pictures import pictures
 from laion_assets.cli.projects import demo, init
 from laion_assets.cli.reading import search, serve
@@ -27,6 +27,7 @@ COMMANDS = (
     serve,
     release,
     export,
+    publish,
     status,
     doctor,
     backup,

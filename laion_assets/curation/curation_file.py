@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from laion_assets.curation.expression import (
     open_checker,
 )
 from laion_assets.curation.keep_table import read_kept
-from laion_assets.curation.place import CurationError, Place, are_tables, check_keys
+from laion_assets.curation.place import CurationError, Place, are_tables, check_keys, check_texts
 from laion_assets.curation.subset_table import DeclaredSubset, read_subsets
+from laion_assets.curation.terms import Terms, read_terms
 from laion_assets.schemas import ADDED_COLUMNS, IMAGES, LANCE_IMAGES, LANCE_PICTURES
 
 # By which columns the rows of a file are found, with their types.
@@ -143,10 +144,12 @@ class Curation:
     Attributes:
         columns: in the order of the file, those of `[keep]` at the end.
         subsets: in the order of the file.
+        publish: what a published release says of itself.
     """
 
     columns: tuple[DeclaredColumn, ...] = ()
     subsets: tuple[DeclaredSubset, ...] = ()
+    publish: Terms = field(default_factory=Terms)
 
     @cached_property
     def by_name(self) -> Mapping[str, DeclaredColumn]:
@@ -232,9 +235,7 @@ def _read_column(
 ) -> DeclaredColumn:
     known = ("sql",) if "sql" in table else ("file", "on", "value", "type")
     check_keys(place, table, known)
-    for key, value in table.items():
-        if not isinstance(value, str) or not value.strip():
-            raise CurationError(f"{place.of(key)}: write a text in quotes", code="curation-no-text")
+    check_texts(place, table)
     if "sql" in table:
         return _read_computed(place, name, table["sql"], checker)
     for key in ("file", "on", "value"):
@@ -281,4 +282,5 @@ def _read_joined(place: Place, name: str, table: Mapping[str, str]) -> JoinedCol
 TABLES: Mapping[str, Callable[[Place, Mapping[str, Any]], Any]] = {
     "columns": _read_columns,
     "subsets": read_subsets,
+    "publish": read_terms,
 }

@@ -101,3 +101,14 @@ def _read_path(line: str) -> tuple[str, ...]:
         ((name, read),) = read.items()
         path.append(name)
     return tuple(path)
+
+
+def check_texts(place: Place, table: Mapping[str, Any]) -> None:
+    """Checks that all values of a table are texts.
+
+    Raises:
+        CurationError: one is not, or is blank.
+    """
+    for key, value in table.items():
+        if not isinstance(value, str) or not value.strip():
+            raise CurationError(f"{place.of(key)}: write a text in quotes", code="curation-no-text")

@@ -141,6 +141,10 @@ FILES = {
     "[columns.a]\nfile = 's3://b/x.csv'\non = 'url'\nvalue = 'v'": "join-file-kind",
     "[columns.a]\nfile = 'x.csv'\non = 'url'\nvalue = 'v'\ntype = 'JSON'": "join-type-unknown",
     "[columns.a\n": "curation-no-toml",
+    "publish = 1": "curation-publish-no-table",
+    "[publish]\nlicence = 'mit'": "curation-key-unknown",
+    "[publish]\nlicense = ''": "curation-no-text",
+    "[publish]\nlicense = 'CC BY 4.0'": "license-name-invalid",
 }
 
 
@@ -156,3 +160,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "curation.toml").write_bytes(b"\xff\xfe")
     with raises("curation-no-toml"):
         read_curation(tmp_path / "curation.toml")
+
+
+def test_what_a_publisher_says_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, "").publish.missing == ("license", "contact")
+    terms = read(tmp_path, "[publish]\nlicense = 'mit'\ncontact = ' me@a.test '").publish
+    assert (terms.license, terms.contact, terms.missing) == ("mit", "me@a.test", ())
+    other = read(tmp_path, "[publish]\nlicense = 'other'\ncontact = 'me@a.test'").publish
+    assert other.missing == ("license_name", "license_link")
