@@ -84,7 +84,7 @@ class FolderTarget:
             check_space(self.folder, needed_bytes, f"publishing to {self.folder}")
         self._place(files)
 
-    def finish(self, files: Sequence[StagedFile], there: There, release: str) -> None:  # noqa: ARG002
+    def finish(self, files: Sequence[StagedFile], release: str) -> None:  # noqa: ARG002
         """Brings the files that make the release visible, one after the other."""
         self._unfinished.mkdir(parents=True, exist_ok=True)
         self._place(files)

@@ -134,7 +134,7 @@ def _bring(staged: Staged, texts: Sequence[StagedFile], there: There, target: Ta
     sizes = [file.size for file in (*content, *heads, *changed)]
     if content:
         target.send(content)
-    target.finish([*heads, *changed], there, staged.manifest.release)
+    target.finish([*heads, *changed], staged.manifest.release)
     return sizes
 
 

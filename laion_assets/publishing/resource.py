@@ -42,7 +42,7 @@ class PublishRules(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         from laion_assets.publishing.destinations import open_target
 
-        return open_target(self.destination)
+        return open_target(self.destination, self.hub_endpoint)
 
     def order(self, release: str | None) -> PublishOrder:
         """Returns the order to publish a release, the newest if none is named.

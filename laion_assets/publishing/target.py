@@ -49,13 +49,11 @@ class There:
         sizes: the size of each file, by its path in the dataset.
         record: of the newest release that was published there; None if none was.
         texts: the text of card and record, by name; None for one that is not there.
-        state: names this very state of a destination that others can change meanwhile.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     record: Manifest | None = None
     texts: Mapping[str, str | None] = field(default_factory=lambda: {CARD: None, RECORD: None})
-    state: str | None = None
 
     def newest_version(self, table: str) -> int:
         """Returns the newest version of a published table; 0 if there is none."""
@@ -97,7 +95,7 @@ class Target(Protocol):
     def send(self, files: Sequence[StagedFile]) -> None:
         """Brings files that nobody reads before a version names them."""
 
-    def finish(self, files: Sequence[StagedFile], there: There, release: str) -> None:
+    def finish(self, files: Sequence[StagedFile], release: str) -> None:
         """Brings the files that make a release visible, in their order or all at once."""
 
 
