@@ -48,7 +48,7 @@ class Column:
 
 # Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
 # data of an older version get it when they are next opened (`stores/migration.py`).
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.
 CLEANING_VERSION = "4"
@@ -267,6 +267,13 @@ SHARDS = (
         is_required=True,
         since=1,
         default="false",
+    ),
+    Column(
+        "origin_sha256",
+        "VARCHAR",
+        "SHA-256 of the file that the rows came from at first, if they were read from a published "
+        "release; NULL: that of `sha256`.",
+        since=5,
     ),
 )
 

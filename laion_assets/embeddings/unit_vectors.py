@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FLOAT32_BYTES = 4
+# By so much the length of a vector of unit length can be off once its numbers are float16.
+ROUNDING = 2**-11
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class UnitVectors:
 
 
 def normalise(values: NDArray[np.floating]) -> UnitVectors:
-    """Makes vectors of unit length.
+    """Makes vectors of unit length; those of the table itself stay as they are, bit by bit.
 
     Args:
         values: a row for each.
@@ -38,12 +40,16 @@ def normalise(values: NDArray[np.floating]) -> UnitVectors:
     with np.errstate(all="ignore"):
         kind = np.float64 if values.dtype.itemsize > FLOAT32_BYTES else np.float32
         wide: NDArray[Any] = values.astype(kind)
+        is_unit = np.abs(np.sqrt(np.einsum("ij,ij->i", wide, wide)) - 1) <= ROUNDING
         # By the largest number first, so that no square is too large or too small.
         largest = np.abs(wide).max(axis=1, keepdims=True)
         wide /= largest
         wide /= np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
         is_finite = np.isfinite(largest[:, 0])
-        return UnitVectors(wide.astype(np.float16), largest[:, 0] == 0, is_finite)
+        units = wide.astype(np.float16)
+        if values.dtype == np.float16:
+            units = np.where(is_unit[:, None], values, units)
+        return UnitVectors(units, largest[:, 0] == 0, is_finite)
 
 
 def find_good(units: UnitVectors) -> NDArray[np.bool_]:

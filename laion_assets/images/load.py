@@ -12,10 +12,11 @@ import duckdb
 from laion_assets.errors import LaionError, ShardError, first_line
 from laion_assets.images.registered_domain import map_hosts
 from laion_assets.images.text_repair import repair_file
-from laion_assets.raw_shards.samples import is_sample_file
+from laion_assets.raw_shards.samples import is_sample_file, read_file_metadata
 from laion_assets.raw_shards.source_columns import select_list
 from laion_assets.raw_shards.verify import plain_path
 from laion_assets.schemas import CLEANING_VERSION, SPLIT
+from laion_assets.stores.published_shards import ORIGIN_KEY
 from laion_assets.stores.raw_store import RawShard
 from laion_assets.stores.reasons import find_system_reason
 from laion_assets.stores.sql import load_sql, quote_path
@@ -98,7 +99,7 @@ def load_shard(
     rejected = _count_rejected(connection, raw.shard)
     load = ShardLoad(str(uuid.uuid4()), image_count, rejected, repaired_count)
     _check_accounting(raw, load)
-    _record(connection, raw, load, run_id, is_sample=is_sample_file(path))
+    _record(connection, raw, load, run_id, path)
     return load
 
 
@@ -171,8 +172,7 @@ def _record(
     raw: RawShard,
     load: ShardLoad,
     run_id: str,
-    *,
-    is_sample: bool,
+    path: Path,
 ) -> None:
     values = {
         "shard": raw.shard,
@@ -185,6 +185,7 @@ def _record(
         "rejected_count": sum(load.rejected.values()),
         "cleaning_version": CLEANING_VERSION,
         "run_id": run_id,
-        "is_sample": is_sample,
+        "is_sample": is_sample_file(path),
+        "origin_sha256": read_file_metadata(path).get(ORIGIN_KEY),
     }
     connection.execute(load_sql("images/insert_shard"), values)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import lance
+    import pyarrow as pa
 
     from laion_assets.curation.terms import Terms
     from laion_assets.publishing.target import Target
@@ -34,6 +35,13 @@ LARGEST_SIZE = "n>1B"
 COUNT_COLUMNS = {"domain_counts": DOMAIN_COUNTS, "entity_counts": ENTITY_COUNTS}
 # So many places that shards came from are named; `release.json` has all.
 MAX_SOURCES = 20
+PICTURE = ADDED_COLUMNS["pictures"][0].name
+_DATASETS_TYPES = {
+    "halffloat": "float16",
+    "float": "float32",
+    "double": "float64",
+    "date32[day]": "date32",
+}
 _TABLE_SIGNS = re.compile(r"[|\r\n]+")
 
 
@@ -60,7 +68,7 @@ def write_card(store: LanceStore, manifest: Manifest, terms: Terms, target: Targ
         _open_templates()
         .get_template("card.md")
         .render(
-            front=_write_front(manifest, terms),
+            front=_write_front(manifest, terms, train.schema),
             manifest=manifest,
             terms=terms,
             address=target.address,
@@ -96,7 +104,7 @@ def _open_templates() -> jinja2.Environment:
     return environment
 
 
-def _write_front(manifest: Manifest, terms: Terms) -> str:
+def _write_front(manifest: Manifest, terms: Terms, schema: pa.Schema) -> str:
     """Returns what the Hub reads of a card."""
     import yaml
 
@@ -121,8 +129,36 @@ def _write_front(manifest: Manifest, terms: Terms) -> str:
             for name in reversed(TABLES.values())
         ],
     }
+    if (features := _describe_features(schema)) is not None:
+        front["dataset_info"] = [{"config_name": "default", "features": features}]
     text: str = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)
     return text
+
+
+def _describe_features(schema: pa.Schema) -> list[dict[str, Any]] | None:
+    """Returns the columns as `datasets` names them; None if one has a type that is not known here.
+
+    Without them it guesses the kind of a picture from the first row, and fails if that has none.
+    """
+    features: list[dict[str, Any]] = []
+    for field in schema:
+        kind = field.type
+        words = re.fullmatch(r"(?:fixed_size_)?list<\w+: (\w+)>(?:\[(\d+)\])?", str(kind))
+        if field.name == PICTURE:
+            features.append({"name": field.name, "dtype": "image"})
+        elif words is not None:
+            length = {"length": int(words[2])} if words[2] else {}
+            features.append({"name": field.name, "list": _name_type(words[1]), **length})
+        elif re.fullmatch(r"\w+(\[\w+\])?", str(kind)):
+            features.append({"name": field.name, "dtype": _name_type(str(kind))})
+        else:
+            return None
+    return features
+
+
+def _name_type(arrow: str) -> str:
+    """Returns the name that `datasets` has for an Arrow type."""
+    return _DATASETS_TYPES.get(arrow, arrow)
 
 
 def _name_size(rows: int) -> str:

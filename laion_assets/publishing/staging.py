@@ -20,14 +20,18 @@ from laion_assets.publishing.target import DATA, TABLES, StagedFile, There, name
 from laion_assets.releases.catalog import open_released
 from laion_assets.releases.manifest import MANIFEST_KEY, Manifest, Record
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.published_shards import (
+    PUBLISHED_KEY,
+    RELEASE_KEY,
+    PublishedShard,
+    write_published_shards,
+)
 from laion_assets.stores.version_files import link_files, list_version_files
 
 if TYPE_CHECKING:
     import lance
 
 _NOTE = "staged.json"
-# Names the release in the version of each table.
-RELEASE_KEY = "laion_assets.published_release"
 
 
 class _Note(Record):
@@ -87,7 +91,7 @@ def stage_release(store: LanceStore, manifest: Manifest, there: There, folder: P
     published = scrub_record(manifest, versions)
     files: dict[str, list[str]] = {}
     for name, version in versions.items():
-        properties = {MANIFEST_KEY: published.model_dump_json()} if name == "train" else {}
+        properties = _describe_train(published) if name == "train" else {}
         dataset = _commit(copy, name, manifest.release, properties)
         assert dataset.version == version, (dataset.version, version)
         copy.create_tag(name, manifest.release, version)
@@ -171,6 +175,29 @@ def _commit(
         transaction_properties=dict(properties),
     )
     return store.commit(table, transaction)
+
+
+def _describe_train(manifest: Manifest) -> dict[str, str]:
+    """Returns what the version of `train` says: the record, and what it takes to read it back."""
+    columns: dict[str, dict[str, str]] = {}
+    for one in manifest.columns:
+        columns.setdefault(one.shard, {})[one.column_set] = one.digest
+    shards = (
+        PublishedShard(
+            shard=shard.shard,
+            sha256=shard.sha256,
+            file_rows=shard.file_rows,
+            image_count=shard.image_count,
+            id_sum=shard.id_sum,
+            is_sample=shard.is_sample,
+            columns=columns.get(shard.shard, {}),
+        )
+        for shard in manifest.shards
+    )
+    return {
+        MANIFEST_KEY: manifest.model_dump_json(),
+        PUBLISHED_KEY: write_published_shards(shards),
+    }
 
 
 def _is_version(path: str) -> bool:

@@ -43,7 +43,7 @@ def bring_archive(
 
     schema = pq.read_schema(store.path(raw.shard))
     is_in_columns = has_pictures(schema)
-    is_wanted = rules.is_bringing_archives and source.fragment is None
+    is_wanted = rules.is_bringing_archives and not source.is_in_dataset
     if is_wanted and not is_in_columns and find_key(schema):
         raw = _bring(source, raw, store, rules, report)
     has_some = is_in_columns or raw.archive_sha256 is not None

@@ -1,7 +1,7 @@
 """Brings a shard's parquet file into the raw store, verified, and remembers what it is.
 
 A local file is hard-linked where the file system allows it, and copied elsewhere; one that is far
-away is downloaded; a fragment of a Lance dataset is written as a parquet file.
+away is downloaded; a shard in a Lance dataset is written as a parquet file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from laion_assets.raw_shards.archives import bring_archive
 from laion_assets.raw_shards.sources.bucket import download_object
 from laion_assets.raw_shards.sources.download import download_url
 from laion_assets.raw_shards.sources.files import resolve_file
-from laion_assets.raw_shards.sources.lance_dataset import write_fragment
+from laion_assets.raw_shards.sources.lance_dataset import write_rows
 from laion_assets.raw_shards.sources.listing import find_shard
 from laion_assets.raw_shards.sources.source import (
     Report,
@@ -112,8 +112,8 @@ def _fetch_remote(source: Source, store: RawStore, rules: SourceRules, report: R
         return known
     part = store.part(source.shard)
     answer: Source | None
-    if source.fragment is not None:
-        answer = write_fragment(source, part, rules, report)
+    if source.is_in_dataset:
+        answer = write_rows(source, part, rules, report)
     elif source.scheme in SCHEMES:
         is_same_place = known is not None and known.source == source.name
         # A server that has the known file still cannot be told so if another one was promised.

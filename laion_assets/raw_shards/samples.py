@@ -11,6 +11,11 @@ SAMPLE_METADATA = {SAMPLE_KEY: "true"}
 
 def is_sample_file(path: Path) -> bool:
     """Returns whether a parquet file says that its rows are invented; False if it has no footer."""
+    return read_file_metadata(path).get(SAMPLE_KEY) == SAMPLE_METADATA[SAMPLE_KEY]
+
+
+def read_file_metadata(path: Path) -> dict[str, str]:
+    """Returns what a parquet file says of itself, without its schema; nothing without a footer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -18,5 +23,9 @@ def is_sample_file(path: Path) -> bool:
         with path.open("rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
     except (pa.ArrowException, OSError):
-        return False
-    return metadata.get(SAMPLE_KEY.encode()) == SAMPLE_METADATA[SAMPLE_KEY].encode()
+        return {}
+    return {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in metadata.items()
+        if key != b"ARROW:schema"
+    }

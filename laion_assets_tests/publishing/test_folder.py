@@ -239,6 +239,12 @@ def test_the_card_says_what_it_is(data: Settings, folder: Path) -> None:
     ]
     assert read["configs"][0]["data_files"] == [{"split": "train", "path": "data/train.lance/**"}]
     assert read["size_categories"] == ["n<1K"]
+    (info,) = read["dataset_info"]
+    features = {one.pop("name"): one for one in info["features"]}
+    assert list(features) == lance.dataset(folder / "data" / "train.lance").schema.names
+    assert features["image"] == {"dtype": "image"}
+    assert features["img_emb"] == {"list": "float16", "length": 8}
+    assert features["similarity"] == {"dtype": "float32"}
     assert "license" not in read
     for column in lance.dataset(folder / "data" / "train.lance").schema.names:
         assert f"| `{column}` |" in text

@@ -12,4 +12,5 @@ SELECT
     $cleaning_version AS cleaning_version,
     $run_id AS run_id,
     now() AS loaded_at,
-    $is_sample AS is_sample
+    $is_sample AS is_sample,
+    $origin_sha256 AS origin_sha256

@@ -1,6 +1,7 @@
 """Shards in Lance datasets: `….lance`, on this machine or on the Hugging Face Hub.
 
-Each fragment of a dataset is a shard. It is written into a parquet file, piece by piece, so that
+Each fragment of a dataset is a shard; a release that was published has the shards that it was made
+from (`published_release.py`). A shard is written into a parquet file, piece by piece, so that
 it is then as any other shard. Lance never changes a file that it wrote: a fragment is the same as
 long as its list of files is.
 """
@@ -14,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -21,6 +23,13 @@ from urllib.parse import unquote, urlsplit
 from laion_assets.errors import GoneError, ShardError, first_line
 from laion_assets.raw_shards.picture_columns import find_picture_columns
 from laion_assets.raw_shards.source_columns import check_columns, list_read_columns
+from laion_assets.raw_shards.sources.published_release import (
+    describe_columns,
+    describe_file,
+    find_rows,
+    list_columns,
+    read_rows,
+)
 from laion_assets.raw_shards.sources.source import (
     SUFFIX,
     Report,
@@ -36,6 +45,7 @@ from laion_assets.raw_shards.sources.urls import LOOPBACK
 from laion_assets.raw_shards.vector_files import find_vector_column
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.part import Origin, Part
+from laion_assets.stores.published_shards import PublishedShard, read_published_shards
 from laion_assets.stores.source_dataset import open_source_dataset
 
 if TYPE_CHECKING:
@@ -65,12 +75,13 @@ def is_dataset(location: str) -> bool:
 def list_fragments(
     location: str, rules: SourceRules, only: str | None = None
 ) -> list[Source | ShardError]:
-    """Returns the fragments of a dataset, or of those that a glob matches on this machine.
+    """Returns the shards of a dataset, or of those that a glob matches on this machine.
 
     Args:
         location: a path, a glob, or `hf://…`.
         rules: how to talk to the Hub.
-        only: the one shard that is wanted; a dataset that cannot have it is not opened.
+        only: the one shard that is wanted; a dataset is opened only if one of its fragments has
+            that name.
 
     Raises:
         ShardError: there is no such dataset, or it cannot be read.
@@ -81,13 +92,17 @@ def list_fragments(
             continue
         with _name_failures(hide_secrets(place)):
             dataset = _open(place, rules)
+            published = read_published_shards(dataset)
             fragments = dataset.get_fragments()
+        if published is not None:
+            found += describe_each(published.values(), partial(_describe_published, place))
+            continue
         found += describe_each(fragments, lambda f, d=dataset, p=place: _describe(p, d, f))  # type: ignore[misc]
     return found
 
 
-def write_fragment(source: Source, part: Part, rules: SourceRules, report: Report) -> Source:
-    """Writes a fragment into the part, as a parquet file, a bounded number of bytes at a time.
+def write_rows(source: Source, part: Part, rules: SourceRules, report: Report) -> Source:
+    """Writes a shard into the part, as a parquet file, a bounded number of bytes at a time.
 
     It has the columns that are read, and those of single values. A part that was left begins anew.
 
@@ -95,27 +110,61 @@ def write_fragment(source: Source, part: Part, rules: SourceRules, report: Repor
         The source, with the version that was written.
 
     Raises:
-        GoneError: the dataset or the fragment is not there any more.
+        GoneError: the dataset, or the shard in it, is not there any more.
         ShardError: it has no URL or caption column, or cannot be read.
         DiskSpaceError: the disk has no room for it.
         OSError: it cannot be written.
     """
     with _name_failures(source.name):
         dataset = _open(source.place, rules)
+        if source.fragment is None:
+            return _write_published(dataset, source, part, report)
         fragment = _find_fragment(dataset, source)
         scanned = _scan(fragment, None).projected_schema
         check_columns(scanned, source.name)
         total = _count_bytes(fragment)
         check_space(part.path.parent, LEAST_BYTES + (total or 0), f"fetching {source.name}")
         newest = _describe(source.place, dataset, fragment)
-        # Nobody can go on with it: the same rows may be written in other bytes.
-        part.start(Origin(newest.name, newest.version, None, None))
-        try:
-            _write(fragment, _choose_columns(scanned), part, report)
-        except BaseException:
-            part.remove()
-            raise
+        columns = _choose_columns(scanned)
+        with _fill(part, newest):
+            schema = _scan(fragment, columns).projected_schema
+            _write(_read(fragment, columns), schema, total, part, report)
     return newest
+
+
+def _write_published(
+    dataset: lance.LanceDataset, source: Source, part: Part, report: Report
+) -> Source:
+    record = (read_published_shards(dataset) or {}).get(source.shard)
+    if record is None:
+        raise _is_gone(source)
+    places = find_rows(dataset, record, source.name)
+    check_columns(dataset.schema, source.name)
+    columns = list_columns(_choose_columns(dataset.schema))
+    numbers = set(places.fragment.tolist())
+    fragments = [f for f in dataset.get_fragments() if f.fragment_id in numbers]
+    rows = max(sum(fragment.physical_rows for fragment in fragments), 1)
+    at_hand = sum(_count_bytes(fragment) or 0 for fragment in fragments)
+    total = at_hand * record.image_count // rows
+    check_space(part.path.parent, LEAST_BYTES + total, f"fetching {source.name}")
+    newest = _describe_published(source.place, record)
+    at_once = _count_rows_at_once(rows, at_hand)
+    with _fill(part, newest):
+        schema = describe_columns(dataset, columns).with_metadata(describe_file(record))
+        pieces = read_rows(dataset, record, places, columns, at_once)
+        _write(pieces, schema, total, part, report)
+    return newest
+
+
+@contextmanager
+def _fill(part: Part, source: Source) -> Iterator[None]:
+    # Nobody can go on with it: the same rows may be written in other bytes.
+    part.start(Origin(source.name, source.version, None, None))
+    try:
+        yield
+    except BaseException:
+        part.remove()
+        raise
 
 
 def _list_places(location: str) -> list[str]:
@@ -177,15 +226,25 @@ def _describe(place: str, dataset: lance.LanceDataset, fragment: lance.LanceFrag
     return Source(shard, place, name, f"lance:{digest}", fragment=number)
 
 
+def _describe_published(place: str, record: PublishedShard) -> Source:
+    name = f"{hide_secrets(place)} (shard {record.shard})"
+    shard = shard_of(f"{record.shard}{SUFFIX}", name)
+    return Source(shard, place, name, f"released:{record.digest}", is_released=True)
+
+
 def _find_fragment(dataset: lance.LanceDataset, source: Source) -> lance.LanceFragment:
     assert source.fragment is not None, source
     fragment = dataset.get_fragment(source.fragment)
     if fragment is None:
-        raise GoneError(
-            f"{source.name}: the dataset does not have it any more; list the sources again",
-            code="lance-fragment-gone",
-        )
+        raise _is_gone(source)
     return fragment
+
+
+def _is_gone(source: Source) -> GoneError:
+    return GoneError(
+        f"{source.name}: the dataset does not have it any more; list the sources again",
+        code="lance-fragment-gone",
+    )
 
 
 def _count_bytes(fragment: lance.LanceFragment) -> int | None:
@@ -224,16 +283,27 @@ def _choose_columns(schema: pa.Schema) -> list[str]:
     ]
 
 
-def _write(fragment: lance.LanceFragment, columns: list[str], part: Part, report: Report) -> None:
+def _read(fragment: lance.LanceFragment, columns: list[str]) -> Iterator[pa.Table]:
+    at_once = _count_rows_at_once(fragment.physical_rows, _count_bytes(fragment))
+    for start in range(0, fragment.count_rows(), at_once):
+        yield _scan(fragment, columns, start, at_once).to_table()
+
+
+def _count_rows_at_once(rows: int, size: int | None) -> int:
+    """Returns how many of these rows may be held at a time."""
+    fitting = CAREFUL_ROWS if size is None else HELD_BYTES * rows // max(size, 1)
+    return min(max(fitting, 1), MAX_HELD_ROWS)
+
+
+def _write(
+    pieces: Iterator[pa.Table], schema: pa.Schema, total: int | None, part: Part, report: Report
+) -> None:
+    """Writes the pieces, each a row group."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _scan(fragment, columns).projected_schema
     large = (pa.types.is_nested, pa.types.is_large_binary, pa.types.is_binary)
     small = [field.name for field in schema if not any(test(field.type) for test in large)]
-    total, row_count = _count_bytes(fragment), fragment.count_rows()
-    rows = CAREFUL_ROWS if total is None else HELD_BYTES * fragment.physical_rows // max(total, 1)
-    rows = min(max(rows, 1), MAX_HELD_ROWS)
     report(0, total)
     with (
         part.open() as file,
@@ -245,8 +315,8 @@ def _write(fragment: lance.LanceFragment, columns: list[str], part: Part, report
             compression={name: "zstd" if name in small else "none" for name in schema.names},
         ) as writer,
     ):
-        for start in range(0, row_count, rows):
-            writer.write_table(_scan(fragment, columns, start, rows).to_table(), rows)
+        for piece in pieces:
+            writer.write_table(piece, max(len(piece), 1))
             done = file.tell()
             report(done if total is None else min(done, total), total)
     done = part.count_bytes()

@@ -165,6 +165,12 @@ def find_shard(
     locations = tuple(locations)
     # A run of its own looks for the files of its shard alone.
     listing = recall_listing(locations, rules) if _holds else list_shards(locations, rules, shard)
+    datasets = [] if _holds else [location for location in locations if is_dataset(location)]
+    if datasets and shard not in {*listing.sources, *listing.refused}:
+        # Only whoever opens a dataset knows whether it is a release, which has shards of any name.
+        opened = list_shards(datasets, rules)
+        listing.unlisted = [line for line in listing.unlisted if line not in opened.unlisted]
+        listing = join_listings([listing, opened])
     held = listing.sources.get(shard)
     if _holds and held and held.is_file_here:
         # What the list says of a file on this machine is checked for the price of one look.

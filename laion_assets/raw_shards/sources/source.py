@@ -32,7 +32,7 @@ def tell_nobody(_done_bytes: int, _total_bytes: int | None) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """One parquet file, or one fragment of a Lance dataset, somewhere.
+    """One parquet file, or one shard in a Lance dataset, somewhere.
 
     Attributes:
         shard: partition key.
@@ -41,6 +41,8 @@ class Source:
         version: another one means another content; None if it has to be asked for, or cannot be.
         sha256: of the content, where somebody promised it.
         fragment: the number of the fragment, where the place is a Lance dataset.
+        is_released: whether the place is a release that was published, which has the shard under
+            its own name.
     """
 
     shard: str
@@ -49,11 +51,17 @@ class Source:
     version: str | None = None
     sha256: str | None = None
     fragment: int | None = None
+    is_released: bool = False
 
     @property
     def is_file_here(self) -> bool:
         """Whether it is a parquet file on this machine, which can be linked."""
-        return not self.scheme and self.fragment is None
+        return not self.scheme and not self.is_in_dataset
+
+    @property
+    def is_in_dataset(self) -> bool:
+        """Whether the place is a Lance dataset."""
+        return self.is_released or self.fragment is not None
 
     @property
     def scheme(self) -> str:

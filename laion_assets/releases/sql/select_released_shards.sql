@@ -1,7 +1,7 @@
 -- Out: what a release says of each shard, by name; see manifest.ReleasedShard.
 SELECT
     shards.shard,
-    sha256,
+    coalesce(origin_sha256, sha256) AS sha256,
     source,
     file_bytes,
     file_rows,

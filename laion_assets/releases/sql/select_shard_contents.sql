@@ -1,2 +1,2 @@
 -- Out: of each loaded shard what makes the content of a release: its file, and what became of its rows.
-SELECT shard, sha256, image_count, rejected_count, cleaning_version FROM shards
+SELECT shard, coalesce(origin_sha256, sha256), image_count, rejected_count, cleaning_version FROM shards
