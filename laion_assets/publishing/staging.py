@@ -85,6 +85,8 @@ def stage_release(store: LanceStore, manifest: Manifest, there: There, folder: P
             link_files(Path(store.uri(table)), tracked, Path(copy.uri(name)))
     versions = {}
     for name in TABLES.values():
+        if name != "train":
+            _take_out_lists(copy, name)
         _take_out_deleted(copy, name)
         _merge_indices(copy, name)
         versions[name] = _pass_version(copy, name, there.newest_version(name)) + 1
@@ -130,6 +132,16 @@ def _open_staged(note: _Note, folder: Path) -> Staged:
         tuple(StagedFile(path, folder / path) for path in note.content),
         tuple(StagedFile(path, folder / path) for path in note.heads),
     )
+
+
+def _take_out_lists(store: LanceStore, table: str) -> None:
+    """Takes out the other columns of the lists of names, which may be private as their links are.
+
+    They lie in the metadata of a table of counts, and of its file, so the table is written again.
+    """
+    rows = store.open(table).to_table()
+    if rows.schema.metadata:
+        store.overwrite(table, rows.replace_schema_metadata(None))
 
 
 def _take_out_deleted(store: LanceStore, table: str) -> None:

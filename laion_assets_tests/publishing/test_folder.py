@@ -91,6 +91,7 @@ def test_each_index_is_one_part_and_covers_every_row(data: Settings, folder: Pat
 
 def test_nothing_of_this_machine_is_published(data: Settings, folder: Path) -> None:
     bring(data, "c", make_rows("c", 7).drop(["image", "img_emb"]))
+    Path(data.sheets["artists"]).write_text("name,note\nfox,private-note\n", encoding="utf-8")
     count(data)
     link = "https://docs.google.com/spreadsheets/d/1secretSheet/edit?gid=0"
     with Database(data.database).write() as connection:
@@ -107,6 +108,10 @@ def test_nothing_of_this_machine_is_published(data: Settings, folder: Path) -> N
     private = [str(data.data_dir), "1secretSheet", "/home/somebody", "run-of-here", "me:pass"]
     original = find_release(store).model_dump_json()
     assert [word for word in private if word not in original] == []
+
+    lists = store.open("entity_counts", "second").schema.metadata
+    assert b"private-note" in b"".join(lists.values())
+    private.append("private-note")
 
     publish(data, folder)
 
