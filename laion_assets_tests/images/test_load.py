@@ -544,6 +544,7 @@ def test_the_load_is_recorded(
             None,
             "run-7",
             False,
+            None,
         )
     ]
 

@@ -67,7 +67,7 @@ def publish(
     return publish_dataset(LanceStore(settings.lance_dir), target, order)
 
 
-def read(table: str = "train", version: str | int | None = None) -> lance.LanceDataset:
+def open_published(table: str = "train", version: str | int | None = None) -> lance.LanceDataset:
     return lance.dataset(
         f"{PLACE}/data/{table}.lance", version=version, storage_options={"hf_token": TOKEN}
     )
@@ -86,10 +86,10 @@ def look(hub: WritableHub) -> tuple[str | None, int | None]:
     rows = {"train": "images", "domain_counts": "domain_counts", "entity_counts": "entity_counts"}
     for table, name in rows.items():
         for version in (record.release, None):
-            opened = read(table, version)
+            opened = open_published(table, version)
             assert opened.version == record.lance_versions[table]
             assert opened.to_table().num_rows == record.row_counts[name]
-    return record.release, read().count_rows()
+    return record.release, open_published().count_rows()
 
 
 def test_a_release_is_published_whole(data: Settings, hub: WritableHub) -> None:
@@ -101,7 +101,11 @@ def test_a_release_is_published_whole(data: Settings, hub: WritableHub) -> None:
     assert repository.tags == {"first": repository.head}
     messages = [message for _, message, _ in repository.commits]
     assert messages == ["initial commit", "Files of the next release, 1 of 1", "Release first"]
-    assert read().to_table().equals(LanceStore(data.lance_dir).open("images", "first").to_table())
+    assert (
+        open_published()
+        .to_table()
+        .equals(LanceStore(data.lance_dir).open("images", "first").to_table())
+    )
     assert made.place == PLACE
     card = repository.files["README.md"].decode()
     assert f'lancedb.connect("{PLACE}/data")' in card
@@ -138,7 +142,7 @@ def test_the_next_release_sends_only_what_is_new(data: Settings, hub: WritableHu
     assert len(new) == made.sent_files
     assert before.keys() <= repository.files.keys()
     assert look(hub) == ("second", 117)
-    assert read(version="first").count_rows() == 78
+    assert open_published(version="first").count_rows() == 78
     assert list(repository.tags) == ["first", "second"]
 
 

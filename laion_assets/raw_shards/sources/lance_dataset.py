@@ -128,7 +128,7 @@ def write_rows(source: Source, part: Part, rules: SourceRules, report: Report) -
         columns = _choose_columns(scanned)
         with _fill(part, newest):
             schema = _scan(fragment, columns).projected_schema
-            _write(_read(fragment, columns), schema, total, part, report)
+            _write(_read_pieces(fragment, columns), schema, total, part, report)
     return newest
 
 
@@ -283,7 +283,7 @@ def _choose_columns(schema: pa.Schema) -> list[str]:
     ]
 
 
-def _read(fragment: lance.LanceFragment, columns: list[str]) -> Iterator[pa.Table]:
+def _read_pieces(fragment: lance.LanceFragment, columns: list[str]) -> Iterator[pa.Table]:
     at_once = _count_rows_at_once(fragment.physical_rows, _count_bytes(fragment))
     for start in range(0, fragment.count_rows(), at_once):
         yield _scan(fragment, columns, start, at_once).to_table()
