@@ -187,7 +187,7 @@ def read_curation(path: Path, *, is_required: bool = False) -> Curation:
             f"{path}: is no TOML ({error}); correct it", code="curation-no-toml"
         ) from error
     place = Place(path, text)
-    check_keys(place, content, ("columns", "keep", "subsets"))
+    check_keys(place, content, ("columns", "keep", "subsets", "publish"))
     return Curation(**{name: read(place.of(name), content) for name, read in TABLES.items()})
 
 
