@@ -81,6 +81,7 @@ METADATA: dict[str, dict[str, str]] = {
         "rejected_missing_url": "Rows rejected because the URL is null or blank.",
         "rejected_invalid_url": "Rows rejected because the URL names no host.",
         "rejected_missing_caption": "Rows rejected because the caption is null or blank.",
+        "rejected_removed": "Rows rejected because they are on the list of removals.",
         "repeated": "Rows whose URL and caption occur earlier in the shard.",
         "repaired": "Rows whose texts were not valid UTF-8 and were repaired.",
         "file_rows": "Rows in the file.",
@@ -142,6 +143,18 @@ METADATA: dict[str, dict[str, str]] = {
         "spreadsheet_errors": "Rows with an error such as `#N/A` in place of a name.",
         "sha256": "SHA-256 of the list.",
         "source": "Where the list is.",
+    },
+    "removals": {
+        "entries": "Entries of the list, each once.",
+        "rows_removed": "Rows that are removed by them, or will be with the next load.",
+        "shards_to_load": "Shards that still hold such rows; they are loaded again.",
+        "entries_without_row": "Entries that no row matches.",
+        "lines_unread": "Lines of the list that are no entry.",
+        "sha256": "SHA-256 of the list.",
+        "source": "Where the list is.",
+        "changed_at": "When this content of the list was first read.",
+        "unmatched": "The entries that no row matches: their line, and the digits that their "
+        "digest begins with.",
     },
     "site_counts": {
         "top_sites": "The twenty registered domains with the most images, and their hosts.",

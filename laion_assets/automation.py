@@ -77,14 +77,11 @@ def build_refresh_job(
         REFRESH_NAME,
         selection=dg.AssetSelection.assets(
             *(*kinds, *subsets, *published),
-            "domain_counts",
-            "site_counts",
-            "entity_counts",
-            "release",
+            *("removals", "domain_counts", "site_counts", "entity_counts", "release"),
         )
         | TABLE_CHECKS,
-        description="Reads the sheets, counts domains, sites and names, publishes a release, and "
-        "makes its subsets.",
+        description="Reads the sheets and the list of removals, counts domains, sites and names, "
+        "publishes a release, and makes its subsets.",
     )
 
 
@@ -169,7 +166,7 @@ def build_discover_shards(
                 dynamic_partitions_requests=additions,
                 cursor=memory.write(),
             )
-        unread = find_unread_lists(instance, kinds)
+        unread = find_unread_lists(instance, (*kinds, "removals"))
         plan = Planner(instance, memory, now).plan(due, unread, found.unknown)
         reasons = say_why(found, due, unread, plan, memory, instance)
         if plan.runs and len(reasons) > 1:

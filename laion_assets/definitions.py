@@ -57,6 +57,8 @@ from laion_assets.releases.checks import (
     indices_cover_every_row,
     nearest_vectors_are_found,
 )
+from laion_assets.removals.asset import removals
+from laion_assets.removals.checks import entries_kept
 from laion_assets.runs.clean_history import build_clean_history, build_daily_cleaning
 from laion_assets.settings import Settings
 from laion_assets.stores.resources import LanceResource, Warehouse
@@ -80,6 +82,7 @@ TABLE_CHECKS = (
     indices_cover_every_row,
     counts_equal_duckdb,
     nearest_vectors_are_found,
+    entries_kept,
 )
 
 
@@ -111,6 +114,7 @@ def build_defs(
             build_declared_columns_asset(
                 is_reading_pictures=any(map(reads_pictures, curation.columns))
             ),
+            removals,
             domain_counts,
             site_counts,
             *(build_names_asset(kind) for kind in kinds),
@@ -146,7 +150,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
     """Returns what the assets ask for, by the name under which they ask."""
     return {
         "shards": ShardSource.build(settings),
-        "sheets": SheetSource(locations=dict(settings.sheets)),
+        "sheets": SheetSource(locations=dict(settings.sheets), removals=settings.removals),
         "warehouse": Warehouse(path=str(settings.database)),
         "picture_rules": PictureRules.build(settings),
         "embedding_rules": EmbeddingRules.build(settings),

@@ -45,5 +45,9 @@ class StaleTableError(LaionError):
     """Two tables do not tell of the same shards; something has to be materialized first."""
 
 
+class RemovalsPendingError(LaionError):
+    """Shards hold rows on the list of removals; they are loaded again before any release."""
+
+
 class HistoryError(LaionError):
     """Dagster's history cannot be opened, as on a full or a read-only disk."""

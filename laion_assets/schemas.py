@@ -228,9 +228,14 @@ SCORE_RANGES = {
 REJECTED_IMAGES = (
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
     Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
-    Column("url", "VARCHAR", "As in the source."),
-    Column("caption", "VARCHAR", "As in the source."),
-    Column("reason", "VARCHAR", "missing_url, invalid_url or missing_caption.", is_required=True),
+    Column("url", "VARCHAR", "As in the source; NULL if it was removed."),
+    Column("caption", "VARCHAR", "As in the source; NULL if it was removed."),
+    Column(
+        "reason",
+        "VARCHAR",
+        "missing_url, invalid_url, missing_caption, or removed: on the list of removals.",
+        is_required=True,
+    ),
 )
 
 SHARDS = (

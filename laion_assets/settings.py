@@ -70,6 +70,7 @@ RESERVED_NAMES = frozenset(
         "refreshes",
         "rejected_images",
         "release",
+        "removals",
         "schema_version",
         "shard_columns",
         "shard_figures",
@@ -122,6 +123,7 @@ class Settings:
             gigabytes; the daily cleaning makes it smaller.
         publish: where each release is published to: an absolute folder, or a place on the Hub;
             None: nowhere.
+        removals: location of the list of what must not be shown or released; None: there is none.
     """
 
     data_dir: Path
@@ -143,6 +145,7 @@ class Settings:
     keep_scratch_days: float = 7
     picture_cache_gb: float = 100
     publish: str | None = None
+    removals: str | None = None
 
     @property
     def curation_file(self) -> Path:
@@ -241,6 +244,7 @@ class Settings:
                 values, "LAION_PICTURE_CACHE_GB", default.picture_cache_gb
             ),
             publish=_find_place(values, "LAION_PUBLISH"),
+            removals=_unquote(values.get("LAION_REMOVALS", "")) or None,
         )
 
 
@@ -475,6 +479,12 @@ VARIABLES = (
         "A list of names: a Google Sheets link, another CSV URL, or a CSV file. "
         "`LAION_SHEET_BRANDS` adds the kind `brands`.",
         "the bundled lists of `artists`, `celebrities` and `characters`",
+    ),
+    Variable(
+        "LAION_REMOVALS",
+        "A list of what must not be shown or released, in any form that a list of names may have. "
+        "See [Remove images on request](../how-to/removals.md).",
+        "not set",
     ),
     Variable(
         "LAION_PICTURES",

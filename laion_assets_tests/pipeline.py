@@ -12,11 +12,13 @@ from laion_assets.counts.refresh import (
     refresh_site_counts,
 )
 from laion_assets.images.load import load_shard
+from laion_assets.images.removed_rows import take_out_removed
 from laion_assets.lance_images.copy import copy_shard
 from laion_assets.names.sheets import refresh_sheet
 from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.publish import Publication, ReleaseOrder, publish_release
+from laion_assets.removals.apply_list import Applied, apply_list
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
@@ -25,9 +27,20 @@ from laion_assets.stores.raw_store import RawStore
 
 def load(settings: Settings, shard: str, source: Path) -> None:
     """Brings a shard to DuckDB."""
-    raw = fetch_shard(replace(describe_file(source), shard=shard), RawStore(settings.raw_dir))
+    store = RawStore(settings.raw_dir)
+    raw = fetch_shard(replace(describe_file(source), shard=shard), store)
+    raw = take_out_removed(store, raw, LanceStore(settings.lance_dir).removals.read())
     with Database(settings.database).write() as connection:
-        load_shard(connection, raw, RawStore(settings.raw_dir).path(shard), "run")
+        load_shard(connection, raw, store.path(shard), "run")
+
+
+def read_removals(settings: Settings, *entries: str) -> Applied:
+    """Writes a list of removals with these entries, and reads it."""
+    path = settings.data_dir.parent / "removals.csv"
+    lines = ["what", *(f'"{entry}"' for entry in entries)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    stores = LanceStore(settings.lance_dir), RawStore(settings.raw_dir)
+    return apply_list(Database(settings.database), *stores, str(path))
 
 
 def copy(settings: Settings, shard: str) -> None:

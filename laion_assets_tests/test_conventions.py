@@ -40,8 +40,9 @@ ORDER = (
     "curation",
     "orchestration",
     "raw_shards",
-    "images",
     "names",
+    "removals",
+    "images",
     "counts",
     "lance_images",
     "pictures",
@@ -64,7 +65,7 @@ ORDER = (
 )
 STAGES = (
     *("raw_shards", "images", "names", "counts", "lance_images", "pictures", "embeddings"),
-    *("declared_columns", "releases", "subsets", "exports", "publishing"),
+    *("declared_columns", "releases", "subsets", "exports", "publishing", "removals"),
 )
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(

@@ -48,10 +48,10 @@ def images(
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster refuses [None] beside checks
     """The usable rows of the shard, in the DuckDB table `images`.
 
-    A row is rejected only if its URL is missing or names no host, or its caption is missing; it
-    then stands in `rejected_images` with the reason, so that both tables together have every row of
-    the file. Repeated rows stay. The shard is replaced in one transaction: a reader sees its old
-    rows or its new ones.
+    A row is rejected only if its URL is missing or names no host, its caption is missing, or it is
+    on the list of removals; it then stands in `rejected_images` with the reason, so that both
+    tables together have every row of the file. Repeated rows stay. The shard is replaced in one
+    transaction: a reader sees its old rows or its new ones.
 
     ```sql
     SELECT domain, count(*) FROM images WHERE aesthetic > 7 GROUP BY domain ORDER BY 2 DESC LIMIT 20
@@ -59,6 +59,7 @@ def images(
     """
     from laion_assets.images.load import load_shard
     from laion_assets.images.profile import profile_shard
+    from laion_assets.images.removed_rows import check_same_list, take_out_removed
     from laion_assets.images.soundness import account_shard
     from laion_assets.images.space import check_load_space
     from laion_assets.stores.own_columns import check_table
@@ -66,7 +67,10 @@ def images(
     store, shard = shards.store, context.partition_key
     # The copy to Lance would fail, and leave the load half done.
     check_table(lance_store.store)
+    removals = lance_store.store.removals.read()
+    take_out_removed(store, store.read(shard), removals)
     with warehouse.database.write() as connection:
+        check_same_list(lance_store.store, removals)
         raw = store.read(shard)
         check_load_space(raw, store.path(shard), warehouse.database.path)
         load = load_shard(connection, raw, store.path(shard), context.run.run_id)

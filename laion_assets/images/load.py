@@ -33,8 +33,8 @@ MACROS = (
     "rejection_reason",
     "image_id",
 )
-# Why a row is rejected, as define_rejection_reason.sql has it.
-REASONS = ("missing_url", "invalid_url", "missing_caption")
+# Why a row is rejected: as define_rejection_reason.sql has it, or by the list of removals.
+REASONS = ("missing_url", "invalid_url", "missing_caption", "removed")
 # All that is derived from a shard's rows, so that nothing of the old content is left.
 DEPENDENT_TABLES = ("images", "rejected_images", "caption_matches", "shards", "shard_figures")
 
@@ -126,6 +126,7 @@ def _insert_rows(
 
 
 def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Path) -> int:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with plain_path(path) as readable:
@@ -135,6 +136,9 @@ def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
         connection.execute(view)
         _register_hosts(connection)
         shard = {"shard": raw.shard}
+        # They have neither URL nor caption any more; the record says why.
+        removed = pa.table({"row_index": pa.array(raw.list_removed(), pa.int64())})
+        connection.register("removed_rows", removed)
         statement = load_sql("images/insert_images").format(split=SPLIT)
         ((image_count,),) = connection.execute(statement, shard).fetchall()
         if image_count < raw.file_rows:

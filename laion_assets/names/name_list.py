@@ -78,6 +78,57 @@ def read_name_list(kind: str, location: str, content: bytes) -> NameList:
     return _choose(kind, location, tables)
 
 
+@dataclass(frozen=True)
+class Column:
+    """One column of a list, as it was read.
+
+    Attributes:
+        cells: each line with a cell that is not blank: its number in the file, and the cell.
+        is_headed: whether the header names the column; if not, the first line may be a header.
+        is_one_of_several: whether the list has other columns.
+    """
+
+    cells: list[tuple[int, str]]
+    is_headed: bool = False
+    is_one_of_several: bool = False
+
+
+def read_column(location: str, content: bytes, header: str) -> Column:
+    """Reads the column of a list that has this header, in any case; the first if none has.
+
+    The file is one that `read_name_list` could read. A list of one column without the header is
+    read line by line, as a URL may have commas in it.
+
+    Args:
+        location: where the list is, for messages.
+        content: the file.
+        header: a word.
+
+    Raises:
+        SheetError: it cannot be decoded, or is no CSV.
+    """
+    text = _decode(location, content)
+    lines = text.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    said = DELIMITER_LINE.fullmatch(lines[start].strip()) if lines else None
+    if said:
+        lines[start] = ""
+    for delimiter in [said[1]] if said else DELIMITERS:
+        table = _number_lines(lines, delimiter)
+        for row, (number, cells) in enumerate(table[: MAX_LINES_ABOVE + 1]):
+            words = [_normalize(cell) for cell in cells]
+            if header in words and len(words) > 1:
+                picked = _pick(table[row + 1 :], words.index(header))
+                return Column(picked, is_headed=True, is_one_of_several=True)
+            if header in words:
+                return Column(_list_lines(lines, after=number), is_headed=True)
+    for delimiter in [said[1]] if said else DELIMITERS:
+        table = _number_lines(lines, delimiter)
+        if table and _is_table([cells for _, cells in table]):
+            return Column(_pick(table, 0), is_one_of_several=True)
+    return Column(_list_lines(lines))
+
+
 def is_name(cell: str) -> bool:
     """Returns whether a trimmed cell holds a name: not blank, and no error of a spreadsheet."""
     return bool(cell) and not is_cell_error(cell)
@@ -110,6 +161,30 @@ def _split(location: str, text: str, delimiter: str) -> list[list[str]]:
             f"{location}: not a readable CSV file ({error}); export the sheet again",
             code="sheet-unreadable",
         ) from error
+
+
+def _number_lines(lines: Sequence[str], delimiter: str) -> list[tuple[int, list[str]]]:
+    """Returns the cells of each line that is not blank; none if the file cannot be so read."""
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
+    try:
+        return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error:
+        return []
+
+
+def _pick(table: Sequence[tuple[int, list[str]]], position: int) -> list[tuple[int, str]]:
+    cells = ((n, row[position].strip()) for n, row in table if len(row) > position)
+    return [(number, cell) for number, cell in cells if cell]
+
+
+def _list_lines(lines: Sequence[str], after: int = 0) -> list[tuple[int, str]]:
+    numbered = ((number, line.strip()) for number, line in enumerate(lines, start=1))
+    return [(number, _unquote(line)) for number, line in numbered if line and number > after]
+
+
+def _unquote(line: str) -> str:
+    is_quoted = len(line) > 1 and line[0] == line[-1] == '"'
+    return line[1:-1].replace('""', '"').strip() if is_quoted else line
 
 
 def _try_split(text: str, delimiter: str) -> list[list[str]]:

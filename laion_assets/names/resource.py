@@ -15,6 +15,9 @@ class SheetSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lists of names."""
 
     locations: dict[str, str] = Field(description="Where the list of each kind is, by kind.")
+    removals: str | None = Field(
+        default=None, description="Where the list of removals is; none if it is not set."
+    )
     google_origin: str = Field(
         default="https://docs.google.com", description="Where Google Sheets are."
     )

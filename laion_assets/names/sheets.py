@@ -117,8 +117,16 @@ def fetch_sheet(
     location: str,
     rules: DownloadRules = DEFAULT_RULES,
     known_etag: str | None = None,
+    variable: str | None = None,
 ) -> Download:
     """Returns the CSV at a location: a path, a Google Sheets link or another URL.
+
+    Args:
+        kind: such as `artists`.
+        location: where it is.
+        rules: the limits of a download.
+        known_etag: of the content that is known already.
+        variable: the setting that names the location; that of the kind if none is given.
 
     Raises:
         SheetError: it cannot be had.
@@ -129,7 +137,7 @@ def fetch_sheet(
         return Download(Path(location).read_bytes(), None)
     except OSError as error:
         raise SheetError(
-            f"{location}: {error.strerror}; correct LAION_SHEET_{kind.upper()}",
+            f"{location}: {error.strerror}; correct {variable or f'LAION_SHEET_{kind.upper()}'}",
             code="sheet-file-unreadable",
         ) from error
 

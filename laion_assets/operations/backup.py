@@ -220,8 +220,8 @@ def _copy_raw_shard(store: RawStore, shard: str, making: _Making) -> None:
     """
     path, copy = store.path(shard), RawStore(making.made / "raw")
     while (record := store.find(shard)) is not None:
-        copied, copied_bytes = _bring_raw(path, making, record.sha256)
-        if copied.sha256 == record.sha256:
+        copied, copied_bytes = _bring_raw(path, making, record.file_sha256)
+        if copied.sha256 == record.file_sha256:
             kept = describe_file(copy.write_record(record), making.made)
             making.files += [copied, kept]
             making.copied_bytes += copied_bytes

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from errno import ENOSPC
 from pathlib import Path
@@ -102,8 +103,12 @@ def bring_shard(
 
 
 def _fetch_local(source: Source, store: RawStore) -> RawShard:
+    known = store.find(source.shard)
+    # A link would bring back the rows that were removed from the file here.
+    if known is not None and known.kept_sha256 and is_same_content(known, source):
+        return known
     with store.link(source.shard, resolve_file(source)) as linked:
-        return _install(source, linked, store, store.find(source.shard))
+        return _install(source, linked, store, known)
 
 
 def _fetch_remote(source: Source, store: RawStore, rules: SourceRules, report: Report) -> RawShard:
@@ -158,6 +163,11 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
             "fetch it again or correct LAION_SHARDS",
             code="shard-checksum-differs",
         )
+    if known and known.kept_sha256 and known.sha256 == sha256:
+        # The file here is without the rows that were removed from this content.
+        known = replace(known, source=source.name, version=source.version, fetched_at=_now())
+        store.write_record(known)
+        return known
     record = RawShard(
         shard=source.shard,
         source=source.name,
@@ -167,7 +177,7 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
         is_utf8=facts.is_utf8,
         modified_ns=status.st_mtime_ns,
         version=source.version,
-        fetched_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        fetched_at=_now(),
         archive_sha256=known.archive_sha256 if known else None,
         archive_version=known.archive_version if known else None,
         vectors_sha256=known.vectors_sha256 if known else None,
@@ -176,6 +186,10 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
     )
     store.put_in_place(record, path)
     return record
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="seconds")
 
 
 @contextmanager

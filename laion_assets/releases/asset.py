@@ -47,6 +47,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
             "domain_counts",
             "site_counts",
             "entity_counts",
+            "removals",
         ],
         group_name="release",
         kinds={"lance"},
@@ -70,6 +71,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         is released, and the next refresh does it.
         A shard whose copy to Lance failed holds nothing back: the release has the rows that the
         one before had of it, or none, and says so.
+        While a shard holds rows that are to be removed, nothing is released.
         A declared column that a shard lacks holds nothing back either, and the record names the
         shard. Columns that are declared no more are dropped.
         If nothing changed, the release before stays the newest. `laion release show` prints the
@@ -80,7 +82,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         images.checkout("2026-11-20")  # a tag, as `laion release list` names them
         ```
         """
-        from laion_assets.errors import StaleTableError
+        from laion_assets.errors import RemovalsPendingError, StaleTableError
         from laion_assets.releases.publish import ReleaseOrder, publish_release
 
         order = ReleaseOrder(
@@ -89,6 +91,10 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         stores = warehouse.database, lance_store.store
         try:
             published = publish_release(*stores, kinds, order)
+        except RemovalsPendingError as error:
+            # They are due, and the refresh after them releases.
+            context.log.warning(str(error))
+            return
         except StaleTableError:
             if is_overtaken(context.instance, context.run.run_id):
                 warn_overtaken()

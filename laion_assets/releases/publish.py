@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from laion_assets.curation.curation_file import Curation
 from laion_assets.declared_columns.origin import drop_undeclared, look_at_files
 from laion_assets.embeddings.vector_index import update_vector_index
-from laion_assets.errors import LaionError, StaleTableError
+from laion_assets.errors import LaionError, RemovalsPendingError, StaleTableError
 from laion_assets.lance_images.copy import find_uncopied
 from laion_assets.lance_images.indices import join_fragments, update_columns, update_indices
 from laion_assets.releases.catalog import (
@@ -54,6 +54,7 @@ from laion_assets.releases.partial import (
     show_sound,
     take_out_unrecorded,
 )
+from laion_assets.removals.apply_list import list_pending
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import check_space, estimate_release
 from laion_assets.stores.lance_store import LanceStore
@@ -62,6 +63,7 @@ from laion_assets.stores.rows import fetch_rows
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
+    import duckdb
     import lance
     import pyarrow as pa
 
@@ -150,6 +152,7 @@ def publish_release(
     Raises:
         StaleTableError: the counts tell of other shards than `images` does, or so does the Lance
             table and the release is not to be partial.
+        RemovalsPendingError: a shard holds rows that are to be removed.
         LaionError: there is nothing to release, or nothing new and yet a new name, or the name
             cannot be given.
         DiskSpaceError: the disk has no room for it.
@@ -197,6 +200,7 @@ def _read_content(
     wanted = look_at_files(database, order.curation or Curation())
     outdated: tuple[OutdatedShard, ...] = ()
     with database.read() as connection:
+        _check_removals(connection, store)
         check_counts(connection, kinds)
         if uncopied := find_uncopied(connection, dataset):
             if not order.is_partial:
@@ -227,6 +231,16 @@ def _read_content(
         outdated=outdated,
         declared=declared,
     )
+
+
+def _check_removals(connection: duckdb.DuckDBPyConnection, store: LanceStore) -> None:
+    if pending := list_pending(connection, store.removals.read()):
+        more = f" and {len(pending) - 1:,} more shards" if len(pending) > 1 else ""
+        raise RemovalsPendingError(
+            f"{pending[0]}{more}: rows of it are to be removed; load it again "
+            "(`laion backfill --missing`), then release",
+            code="release-removals-pending",
+        )
 
 
 def _choose_name(store: LanceStore, dataset: lance.LanceDataset, name: str | None) -> str:

@@ -74,6 +74,8 @@ class Chain:
         unembedded: the same of vectors.
         undeclared: shards that lack declared columns in Lance, with a word for these.
         subsets: a word for the subsets of the newest release that have to be made; None if none.
+        pending: shards with rows on the list of removals, and the load that has them.
+        removals: a word for that list.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -86,6 +88,12 @@ class Chain:
     unembedded: Mapping[str, str] = field(default_factory=dict)
     undeclared: Mapping[str, str] = field(default_factory=dict)
     subsets: str | None = None
+    pending: Mapping[str, str] = field(default_factory=dict)
+    removals: str = ""
+
+    def has_removed_rows(self, shard: str) -> bool:
+        """Returns whether the present load of a shard has rows on the list of removals."""
+        return shard in self.loads and self.loads[shard].load_id == self.pending.get(shard)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ class Due:
         refresh: a word for the shards as they are, if counts or release are out of date, or for
             the subsets that are; None otherwise, and while a release would be refused.
         held_by: shards for which a release would be refused: Lance and DuckDB differ, and no shard
-            is sound, or DuckDB does not have one of them.
+            is sound, or DuckDB does not have one of them; or they have rows that are to be removed.
         is_behind: whether counts or release are out of date, be it refused or not.
         outdated: shards whose present load a release is made without, because Lance lacks it.
         unpictured: shards that are loaded and copied, and whose pictures are behind, with a word
@@ -147,7 +155,8 @@ def compare_stages(chain: Chain) -> Due:
     # What Lance alone has is one, because no record describes it.
     outdated = sorted(chain.loads.keys() & set(chain.uncopied))
     is_held = len(outdated) < len(chain.uncopied) or len(outdated) == len(chain.loads) > 0
-    held_by = sorted(chain.uncopied) if is_held else []
+    removed = [shard for shard in shards if chain.has_removed_rows(shard)]
+    held_by = sorted({*(chain.uncopied if is_held else ()), *removed})
     return Due(
         steps=steps,
         fallbacks={shard: step for shard, step in here.items() if shard in fetches},
@@ -214,9 +223,12 @@ def read_chain(
     sound = unreleased
     if uncopied:
         sound = find_unreleased(database, store, kinds, uncopied) or dropped
+    removals = store.removals.read()
     return Chain(
         sources=sources,
         raws=raws,
+        pending=removals.pending,
+        removals=removals.digest,
         loads=loads,
         uncopied=uncopied,
         unreleased=unreleased,
@@ -230,11 +242,9 @@ def read_chain(
 
 def _find_step_here(chain: Chain, shard: str) -> Step | None:
     """Returns what a shard needs that is possible without its source."""
-    raw, load = chain.raws.get(shard), chain.loads.get(shard)
-    if raw and (load is None or load.sha256 != raw.sha256):
-        return Step(Stage.LOAD, raw.sha256)
-    if raw and load and not load.is_current:
-        return Step(Stage.LOAD, f"{raw.sha256}|{CLEANING_VERSION}")
+    load = chain.loads.get(shard)
+    if word := _name_load(chain, shard, load):
+        return Step(Stage.LOAD, word)
     if load and shard in chain.uncopied:
         return Step(Stage.COPY, load.load_id)
     if load and shard in chain.unembedded:
@@ -242,6 +252,18 @@ def _find_step_here(chain: Chain, shard: str) -> Step | None:
     if load and shard in chain.undeclared:
         return Step(Stage.DECLARE, chain.undeclared[shard])
     return None
+
+
+def _name_load(chain: Chain, shard: str, load: Loaded | None) -> str | None:
+    """Returns a word for why the verified file of a shard has to be loaded; None if it is."""
+    raw = chain.raws.get(shard)
+    if raw is None:
+        return None
+    if load is None or load.sha256 != raw.sha256:
+        return raw.sha256
+    if not load.is_current:
+        return f"{raw.sha256}|{CLEANING_VERSION}"
+    return f"{load.load_id}|{chain.removals}" if chain.has_removed_rows(shard) else None
 
 
 def _read_loads(connection: duckdb.DuckDBPyConnection) -> dict[str, Loaded]:

@@ -141,7 +141,7 @@ def read_delays(
     from laion_assets.runs.tick import REFRESH_NAME, list_work, name_job, read_memory
 
     memory = read_memory(instance)
-    work = list_work(due, find_unread_lists(instance, kinds))
+    work = list_work(due, find_unread_lists(instance, (*kinds, "removals")))
     delays = []
     for name in dict.fromkeys([*work, *failed]):
         attempts = memory.find_attempts(name, work.get(name)) if memory else []

@@ -22,6 +22,7 @@ from laion_assets.schemas import SCHEMA_VERSION
 from laion_assets.settings import hush_lance
 from laion_assets.stores.locks import lock, lock_shard, name_digest
 from laion_assets.stores.migration import check_not_newer, read_lance_version
+from laion_assets.stores.removal_file import RemovalFile
 
 if TYPE_CHECKING:
     import lance
@@ -53,6 +54,11 @@ class LanceStore:
     def uri(self, table: str) -> str:
         """Returns where a table is."""
         return str(self.folder / f"{table}.lance")
+
+    @property
+    def removals(self) -> RemovalFile:
+        """The list of removals, which whoever reads a table has to leave out."""
+        return RemovalFile(self.folder / "removals.json")
 
     def list_tables(self) -> list[str]:
         """Returns the names of the tables, those without a version included."""

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from laion_assets.stores.disk_space import check_space
 from laion_assets.stores.locks import lock_shard
 from laion_assets.stores.part import Part
 from laion_assets.stores.reasons import find_system_reason
+from laion_assets.stores.rewriting import remove_from_parquet, remove_members, remove_vectors
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -56,6 +57,11 @@ class RawShard:
         vectors_version: what the source called the content of that file.
         vectors_sought: SHA-256 of the parquet file beside which it was looked for on a server;
             None if it was not.
+        removed_rows: positions of the rows that were removed from the file here, by the entry of
+            the list of removals. They are still rows, of nothing but NULL, so that the others keep
+            their places.
+        kept_sha256: of the file here, if rows were removed from it; `sha256` is then that of the
+            file at the source, by which it is known.
     """
 
     shard: str
@@ -74,6 +80,17 @@ class RawShard:
     vectors_sha256: str | None = None
     vectors_version: str | None = None
     vectors_sought: str | None = None
+    removed_rows: Mapping[str, list[int]] = field(default_factory=dict, hash=False)
+    kept_sha256: str | None = None
+
+    @property
+    def file_sha256(self) -> str:
+        """SHA-256 of the file that is here, in hexadecimal."""
+        return self.kept_sha256 or self.sha256
+
+    def list_removed(self) -> list[int]:
+        """Returns the positions of the rows that were removed, ascending."""
+        return sorted({row for rows in self.removed_rows.values() for row in rows})
 
 
 @dataclass(frozen=True)
@@ -143,7 +160,7 @@ class RawStore:
             return record
         path = self.path(shard)
         status = path.stat()
-        if status.st_size != record.file_bytes or hash_file(path) != record.sha256:
+        if status.st_size != record.file_bytes or hash_file(path) != record.file_sha256:
             raise ShardError(
                 f"{path}: changed after it was verified; materialize `raw_shards` again",
                 code="raw-file-changed",
@@ -176,7 +193,7 @@ class RawStore:
             known = self.read(shard)
         except ShardError:
             return None
-        return known if hash_file(self.path(shard)) == known.sha256 else None
+        return known if hash_file(self.path(shard)) == known.file_sha256 else None
 
     def check_unchanged(self, raw: RawShard) -> None:
         """Checks that the file is still the one of the record, after it was read.
@@ -184,7 +201,7 @@ class RawStore:
         Raises:
             ShardError: another file was fetched meanwhile.
         """
-        if self.read(raw.shard).sha256 != raw.sha256:
+        if self.read(raw.shard).file_sha256 != raw.file_sha256:
             raise ShardError(
                 f"{raw.source}: the file was replaced while it was loaded; "
                 "materialize `images` again",
@@ -231,6 +248,46 @@ class RawStore:
         temporary = self._write_new_record(record)
         path.replace(self.path(record.shard))
         temporary.replace(self._record_path(record.shard))
+
+    def remove_rows(
+        self, raw: RawShard, rows: Mapping[str, Iterable[int]], keys: Collection[str] = ()
+    ) -> RawShard:
+        """Removes rows from the files of a shard for good, and returns its record.
+
+        They stay as rows without any value. The files at the source are not touched.
+
+        Args:
+            raw: the record of the file.
+            rows: positions of rows, by the entry of the list of removals.
+            keys: by which an archive beside the file names what is theirs.
+
+        Raises:
+            ShardError: another file was fetched meanwhile.
+            OSError: the files cannot be written.
+        """
+        with self.lock(raw.shard):
+            self.check_unchanged(raw)
+            added = {v: sorted({*raw.removed_rows.get(v, ()), *rows[v]}) for v in rows}
+            record = replace(raw, removed_rows={**raw.removed_rows, **added})
+            places = record.list_removed()
+            path = self.path(raw.shard)
+            # What lies beside it first: the file is the last that says what belongs to its rows.
+            remove_members(self.archive_path(raw.shard), keys)
+            remove_vectors(self.vectors_path(raw.shard), places)
+            unfinished = self._hidden(raw.shard, "link")
+            try:
+                remove_from_parquet(path, unfinished, places)
+                status = unfinished.stat()
+                record = replace(
+                    record,
+                    kept_sha256=hash_file(unfinished),
+                    file_bytes=status.st_size,
+                    modified_ns=status.st_mtime_ns,
+                )
+                self.put_in_place(record, unfinished)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        return record
 
     def write_record(self, record: RawShard) -> Path:
         """Writes the record of a file that is there, and returns where it is."""
