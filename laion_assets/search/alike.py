@@ -21,8 +21,15 @@ BATCH_ROWS = 262_144
 class AlikePictures:
     """The perceptual hashes of one version of the table, 16 bytes a picture once it was asked."""
 
-    def __init__(self, dataset: lance.LanceDataset) -> None:
+    def __init__(self, dataset: lance.LanceDataset, hidden: Numbers | None = None) -> None:
+        """Reads nothing yet.
+
+        Args:
+            dataset: the version.
+            hidden: ids of rows that look like nothing, ascending.
+        """
         self._dataset = dataset
+        self._hidden = hidden
         self._lock = Lock()
         self._rows: Numbers | None = None
         self._hashes: Numbers | None = None
@@ -58,4 +65,8 @@ class AlikePictures:
         for batch in scanner.to_batches():
             rows.append(batch["_rowid"].to_numpy())
             hashes.append(batch["phash"].to_numpy().view(np.uint64))
-        return np.concatenate(rows), np.concatenate(hashes)
+        found = np.concatenate(rows), np.concatenate(hashes)
+        if self._hidden is None or not len(self._hidden):
+            return found
+        is_shown = ~np.isin(found[0], self._hidden)
+        return found[0][is_shown], found[1][is_shown]

@@ -47,8 +47,15 @@ class Matches(NamedTuple):
 class MatchFinder:
     """Finds the matches in one version of the table `images`; for several threads at once."""
 
-    def __init__(self, dataset: lance.LanceDataset) -> None:
+    def __init__(self, dataset: lance.LanceDataset, hidden: Numbers | None = None) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            dataset: the version.
+            hidden: ids of rows that match nothing, ascending.
+        """
         self._dataset = dataset
+        self._hidden = hidden
         self._kept: OrderedDict[tuple[Part, str], Matches] = OrderedDict()
         self._kept_bytes = 0
         self._vocabulary = Vocabulary(dataset)
@@ -95,6 +102,8 @@ class MatchFinder:
         else:
             phrases = (part.words,) if isinstance(part, Term) else part
             found = self._match(match_captions(phrases), match_words(phrases), condition)
+        if self._hidden is not None and len(self._hidden):
+            found = found.where(~_contains(self._hidden, found.rows))
         self._keep(key, found)
         return found
 

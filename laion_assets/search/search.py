@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from laion_assets.embeddings.nearest import pack_rows
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import find_release, newest_release, open_released
+from laion_assets.releases.hidden_rows import find_hidden
+from laion_assets.removals.find_rows import find_row_ids
+from laion_assets.removals.matching import Matcher
 from laion_assets.search.alike import AlikePictures
 from laion_assets.search.allowed import Allowed, KeptFilters
 from laion_assets.search.facets import Facets, count_facets
@@ -133,7 +136,11 @@ def open_search(
                 code="search-of-nothing",
             )
         return CaptionSearch(
-            dataset, None, vectors=newest.vectors if newest else None, encoder=encoder
+            dataset,
+            None,
+            vectors=newest.vectors if newest else None,
+            encoder=encoder,
+            hidden=find_row_ids(dataset, Matcher.of(store.removals.read())),
         )
     manifest = newest or find_release(store, release)
     return CaptionSearch(
@@ -141,6 +148,7 @@ def open_search(
         manifest.release,
         vectors=manifest.vectors,
         encoder=encoder,
+        hidden=find_hidden(store, manifest),
     )
 
 
@@ -158,6 +166,7 @@ class CaptionSearch:
         keeps_hits: bool = False,
         vectors: ReleasedVectors | None = None,
         encoder: Encoder | None = None,
+        hidden: Numbers | None = None,
     ) -> None:
         """Reads nothing yet, unless hits are kept.
 
@@ -167,13 +176,18 @@ class CaptionSearch:
             keeps_hits: keep most columns of hits in memory, for many searches; see `RowValues`.
             vectors: what the record of the release says of them.
             encoder: makes vectors of texts and pictures, to search by their meaning.
+            hidden: ids of the rows on the list of removals, ascending: to a search they are not
+                there.
         """
+        import numpy as np
+
         self._dataset = dataset
+        self._hidden = np.zeros(0, np.uint64) if hidden is None else hidden
         self._release = release
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
-        self._matches = MatchFinder(dataset)
+        self._matches = MatchFinder(dataset, self._hidden)
         self._own = OwnFacets(dataset, self._values)
-        self._alike = AlikePictures(dataset)
+        self._alike = AlikePictures(dataset, self._hidden)
         self._filters = KeptFilters()
         self._read_where = lru_cache(MAX_CONDITIONS)(partial(read_where, dataset=dataset))
         self.vectors = VectorSearch(dataset, vectors, encoder)
@@ -294,7 +308,9 @@ class CaptionSearch:
 
         The pictures themselves and the vectors are not among it.
         """
-        return self._values.read_at(positions, self._fields)
+        hidden = set(self._values.locate(self._hidden))
+        rows = self._values.read_at(positions, self._fields)
+        return [None if at in hidden else row for at, row in zip(positions, rows, strict=True)]
 
     def _answer_ranking(
         self, wanted: Wanted, only: SearchFilter, page: slice, started: float, *, is_folded: bool
@@ -357,7 +373,7 @@ class CaptionSearch:
     def _allow(self, query: Query, only: SearchFilter) -> Allowed:
         """Returns the rows that pass a filter and what a query leaves out."""
         row_count = self._dataset.count_rows()
-        if query == Query() and only == EVERYTHING:
+        if query == Query() and only == EVERYTHING and not len(self._hidden):
             return Allowed(row_count, 0, None, None, 1)
         # It has no words, so it stands for all captions but those that it leaves out.
         shown, matching = self._show(self._match(query, only), only)
@@ -463,7 +479,8 @@ class CaptionSearch:
             late_materialization=["image"] if "image" in columns else None,
             limit=1,
         ).to_table()
-        return found.to_pylist()[0] if found.num_rows else None
+        row = found.to_pylist()[0] if found.num_rows else None
+        return None if row is None or row["_rowid"] in self._hidden else row
 
     def find_alike(
         self, image: Mapping[str, Any], only: SearchFilter = EVERYTHING, limit: int = 12

@@ -334,8 +334,8 @@ def _show_picture(site: Site) -> Callable[[Request], object]:
             data = await site.workers.run(client, read)
             body = await thumbnails.shrink(data, request.app.state.decoders)
             site.cache.put(key, body)
-        caching = thumbnails.IMMUTABLE if query.release else "public, no-cache"
-        headers = {"etag": etag, "cache-control": caching}
+        # Also of a release, which never changes: the picture may have to be hidden.
+        headers = {"etag": etag, "cache-control": "public, no-cache"}
         if _has(request.headers.get("if-none-match", ""), etag):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(body, media_type=thumbnails.name_kind(body), headers=headers)

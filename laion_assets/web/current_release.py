@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,11 +22,14 @@ from laion_assets.releases.catalog import (
     list_tags,
     open_released,
 )
-from laion_assets.releases.diff import ReleaseDiff, compare_releases
+from laion_assets.releases.diff import Moves, ReleaseDiff, compare_releases
+from laion_assets.releases.hidden_rows import HiddenRows, find_hidden, subtract
 from laion_assets.releases.manifest import Manifest
+from laion_assets.removals.matching import Matcher
 from laion_assets.search.filter import SearchFilter
 from laion_assets.search.search import CaptionSearch
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.removal_file import Removals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,6 +138,8 @@ class OpenRelease:
         sites: the images of each registered domain.
         names: the names of each kind with their images, the most first.
         subset: the name of the subset that it is, if it is one.
+        hidden_count: images of it that came onto the list of removals since. None of the others
+            counts them.
     """
 
     manifest: Manifest
@@ -143,6 +148,7 @@ class OpenRelease:
     sites: SiteCounts
     names: Mapping[str, Sequence[tuple[str, int]]]
     subset: str | None = None
+    hidden_count: int = 0
 
     @classmethod
     def open(
@@ -165,12 +171,14 @@ class OpenRelease:
             table: open_released(store, manifest, table)
             for table in ("images", *list_count_tables(manifest))
         }
+        hidden = HiddenRows(tables["images"], find_hidden(store, manifest))
         search = CaptionSearch(
             tables["images"],
             manifest.release,
             keeps_hits=keeps_hits,
             vectors=manifest.vectors,
             encoder=encoder,
+            hidden=hidden.ids,
         )
         if keeps_hits:
             search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
@@ -178,17 +186,25 @@ class OpenRelease:
         rows = tables["entity_counts"].to_table().sort_by([("image_count", "descending")])
         for row in rows.to_pylist():
             names.setdefault(row["kind"], []).append((row["name"], row["image_count"]))
-        domains = DomainCounts(tables["domain_counts"].to_table())
-        if "site_counts" in tables:
-            sites = SiteCounts(tables["site_counts"].to_table(), domains)
+        counts = tables["domain_counts"].to_table()
+        site_counts = tables["site_counts"].to_table() if "site_counts" in tables else None
+        if len(hidden.ids):
+            names = _leave_out(names, hidden)
+            all_counts = counts
+            counts = subtract(counts, "domain", _sum_hosts(hidden))
+            if site_counts is not None:
+                site_counts = _leave_out_sites(site_counts, hidden, all_counts, counts)
+        domains = DomainCounts(counts)
+        if site_counts is not None:
+            sites = SiteCounts(site_counts, domains)
         else:
             sites = SiteCounts.count(domains)
-        return cls(manifest, search, domains, sites, names)
+        return cls(manifest, search, domains, sites, names, hidden_count=len(hidden.ids))
 
     @property
     def image_count(self) -> int:
-        """Images in it."""
-        return self.manifest.row_counts["images"]
+        """Images in it that are shown."""
+        return self.manifest.row_counts["images"] - self.hidden_count
 
     @cached_property
     def counts_by_name(self) -> Mapping[tuple[str, str], int]:
@@ -216,6 +232,8 @@ class Shelf:
         self._releases: tuple[Manifest, ...] = ()
         self._tags: Mapping[str, Mapping[str, int]] | None = None
         self._state = ""
+        self._stamp = (0, 0)
+        self._removals = Removals()
         # Releases that addresses name, those asked for last at the end.
         self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()
         self._lock = Lock()
@@ -284,19 +302,26 @@ class Shelf:
             LaionError: the release that was asked for is not there.
         """
         tags = list_tags(self.store)
-        if tags == self._tags:
+        stamp = self.store.removals.stamp
+        if tags == self._tags and stamp == self._stamp:
+            return False
+        removals = self.store.removals.read()
+        is_same_list = removals.digest == self._removals.digest
+        if tags == self._tags and is_same_list:
+            self._stamp = stamp
             return False
         releases = tuple(list_releases(self.store))
         shown = next((m for m in releases if self._wanted in (None, m.release)), None)
         if shown is None:
             self._current = None
-        elif self._current is None or self._current.manifest != shown:
+        elif self._current is None or self._current.manifest != shown or not is_same_list:
             self._current = OpenRelease.open(self.store, shown, encoder=self._encoder)
             logger.info("release %s is shown", shown.release)
         self._releases, self._tags = releases, tags
+        self._stamp, self._removals = stamp, removals
         with self._lock:
             self._pinned.clear()
-        self._state = _digest(releases)
+        self._state = _digest(releases, removals.digest)
         if shown is None and self._wanted is not None:
             there_are = ", ".join(m.release for m in releases[:5]) or "none"
             raise LaionError(
@@ -312,15 +337,72 @@ class Shelf:
         if place == len(tags):
             return None
         try:
-            return compare_releases(self.store, tags[place], release, MOVES_SHOWN)
+            changes = compare_releases(self.store, tags[place], release, MOVES_SHOWN)
         except LaionError:
             # One of them was deleted since the last look.
             return None
+        domains = _leave_out_hosts(changes.domains, Matcher.of(self._removals))
+        return changes.model_copy(update={"domains": domains})
 
 
-def _digest(releases: Iterable[Manifest]) -> str:
-    told = "".join(f"{m.release} {m.content_sha256} {m.released_at}" for m in releases)
+def _digest(releases: Iterable[Manifest], removals: str) -> str:
+    told = "".join(f"{m.release} {m.content_sha256} {m.released_at}" for m in releases) + removals
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _leave_out(
+    names: Mapping[str, list[tuple[str, int]]], hidden: HiddenRows
+) -> dict[str, list[tuple[str, int]]]:
+    """Returns the names of each kind, without the images that are hidden."""
+    less = hidden.count_names({name for rows in names.values() for name, _ in rows})
+    return {
+        kind: sorted(((name, count - less[name]) for name, count in rows), key=lambda row: -row[1])
+        for kind, rows in names.items()
+    }
+
+
+def _sum_hosts(hidden: HiddenRows) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for (domain, _), count in hidden.hosts.items():
+        counts[domain] += count
+    return counts
+
+
+def _leave_out_sites(
+    sites: pa.Table, hidden: HiddenRows, before: pa.Table, after: pa.Table
+) -> pa.Table:
+    """Returns the counts of sites without the images that are hidden.
+
+    Args:
+        sites: the counts of all images.
+        hidden: those that are hidden.
+        before: the counts of domains of all images.
+        after: those of the images that are left.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    images: Counter[str] = Counter()
+    hosts: Counter[str] = Counter()
+    is_left = pc.is_in(before["domain"], value_set=after["domain"].combine_chunks())
+    gone = set(before.filter(pc.invert(is_left))["domain"].to_pylist())
+    for (domain, site), count in hidden.hosts.items():
+        if site is not None:
+            images[site] += count
+            hosts[site] += domain in gone
+    numbers = [hosts[site] for site in sites["registered_domain"].to_pylist()]
+    left = pc.subtract(sites["host_count"], pa.array(numbers, pa.int64()))
+    place = sites.schema.get_field_index("host_count")
+    return subtract(sites.set_column(place, "host_count", left), "registered_domain", images)
+
+
+def _leave_out_hosts(moves: Moves, matcher: Matcher) -> Moves:
+    """Returns the moves of domains without those of hosts that are on the list of removals."""
+    shown = {
+        name: tuple(move for move in getattr(moves, name) if matcher.match_host(move.name) is None)
+        for name in ("risers", "fallers")
+    }
+    return moves.model_copy(update=shown)
 
 
 def iterate(table: pa.Table) -> Iterator[Mapping[str, object]]:

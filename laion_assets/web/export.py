@@ -22,9 +22,10 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 BYTE_ORDER_MARK = "\ufeff"
 # Columns that are texts; a 64-bit number is one, as JavaScript and spreadsheets would round it.
 TEXTS = {"image_id", "url", "caption", "domain", "shard", "kind", "name", "release"}
+TEXTS |= {"registered_domain"}
 TEXTS |= {"content_sha256", "query"}
 WHOLE_NUMBERS = {"width", "height", "row_index", "image_count", "shard_count"}
-WHOLE_NUMBERS |= {"hidden_count", "shown_count"}
+WHOLE_NUMBERS |= {"hidden_count", "shown_count", "host_count"}
 TIMES = {"released_at"}
 MAX_NAME_LENGTH = 80
 

@@ -29,8 +29,6 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), "image/png"),
     (lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP", "image/webp"),
 )
-# Nobody has to ask again for a picture of a release, which never changes.
-IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 def read_thumbnail(release: OpenRelease, path: dict[str, str], query: PictureQuery) -> bytes:
