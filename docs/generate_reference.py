@@ -175,6 +175,7 @@ METADATA: dict[str, dict[str, str]] = {
         "dagster/row_count": "Images in the release.",
         "shards": "Shards in the release.",
         "shards_outdated": "Shards whose present load it does not have: Lance did not have it yet.",
+        "rows_removed": "Rows of its shards that it does not have because they were removed.",
         "lance_version": "Version of the Lance table `images` that the tag pins.",
         "content_sha256": "Digest of the content, the same on every machine.",
         "columns_sha256": "Digest of the columns that came after the rows, such as pictures.",

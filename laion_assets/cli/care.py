@@ -1,4 +1,4 @@
-"""The commands that look after what is there: status, doctor, backup, restore, upgrade."""
+"""The commands that look after what is there: status, doctor, backup, restore, upgrade, purge."""
 
 from __future__ import annotations
 
@@ -142,3 +142,28 @@ def upgrade(dry_run: bool, is_reloading: bool) -> None:
             settings, instance, list(plan.outdated), is_refreshing=True
         ):
             sys.exit(1)
+
+
+@command()
+@click.argument("tags", nargs=-1, metavar="[TAG]...")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+def purge(tags: tuple[str, ...], is_sure: bool) -> None:
+    """Deletes old releases that hold removed rows, and what else is left of these rows.
+
+    It first shows what goes, and asks. Without a TAG no release is deleted: it shows which of them
+    hold removed rows, and cleans up what no release holds. Stop the web UI and the daemon before.
+    """
+    from laion_assets.cli.output import print_holders_of_removed, print_purge_plan, print_purged
+    from laion_assets.operations.purge import choose_holders, find_holders
+    from laion_assets.operations.purge import purge as purge_all
+    from laion_assets.stores.lance_store import LanceStore
+
+    settings = load_settings()
+    store = LanceStore(settings.lance_dir)
+    chosen = choose_holders(store, tags)
+    print_holders_of_removed(find_holders(store))
+    print_purge_plan(chosen)
+    if not is_sure:
+        click.confirm("Delete all of this for good?", abort=True, err=True)
+    with open_instance() as instance:
+        print_purged(purge_all(settings, instance, tags))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from laion_assets.cli.care import backup, doctor, restore, status, upgrade
+from laion_assets.cli.care import backup, doctor, purge, restore, status, upgrade
 from laion_assets.cli.exports import export, publish
 from laion_assets.cli.pictures import pictures
 from laion_assets.cli.projects import demo, init
@@ -33,6 +33,7 @@ COMMANDS = (
     backup,
     restore,
     upgrade,
+    purge,
 )
 
 

@@ -20,6 +20,7 @@ from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
     from laion_assets.operations.finding import Diagnosis
+    from laion_assets.operations.purge import Holder, Purged
     from laion_assets.operations.status_report import ReleaseStatus, Status
     from laion_assets.releases.cleanup import Cleaning
     from laion_assets.releases.diff import ReleaseDiff
@@ -262,6 +263,7 @@ def print_manifest(manifest: Manifest) -> None:
         "Columns SHA-256": manifest.columns_sha256 or "none",
         "Pictures": f"{manifest.picture_count:,} ({manifest.picture_bytes / 1e6:,.1f} MB)",
         "Vectors": _describe_vectors(manifest),
+        "Removed": f"{manifest.removed_count:,} rows",
         "Rows": _join(manifest.row_counts, "{name} {value:,}"),
         "Lance versions": _join(manifest.lance_versions, "{name} {value}"),
         "Made with": _join(manifest.versions, "{name} {value}"),
@@ -408,3 +410,45 @@ def _describe(name: str, outcome: Outcome) -> str:
     elif release:
         facts = f" release {release['tag']},"
     return f"[green]done[/]   {escape(name)}:{facts} {outcome.duration_s:.1f} s"
+
+
+def print_holders_of_removed(holders: Sequence[Holder]) -> None:
+    """Prints which releases hold rows that were removed."""
+    if not holders:
+        print("no release holds a removed row")
+        return
+    table = Table("release", "when", "images", "removed rows", box=None)
+    for holder in holders:
+        manifest = holder.manifest
+        table.add_row(
+            manifest.release,
+            f"{manifest.released_at:%Y-%m-%d %H:%M}",
+            f"{manifest.row_counts['images']:,}",
+            f"{holder.row_count:,}",
+        )
+    _open_console().print(table)
+
+
+def print_purge_plan(chosen: Sequence[Holder]) -> None:
+    """Prints what a purge deletes."""
+    tags = ", ".join(holder.manifest.release for holder in chosen) or "none"
+    print(
+        f"To be deleted: the releases {tags}; all versions of the Lance tables that no release "
+        "holds; runs of Dagster from before the removal; an export for Datasette from before it. "
+        "The DuckDB file, Dagster's history and the cache of pictures are written anew."
+    )
+
+
+def print_purged(purged: Purged) -> None:
+    """Prints what a purge deleted."""
+    print(
+        f"deleted {len(purged.releases)} releases, {purged.freed_bytes / 1e6:,.1f} MB of Lance, "
+        f"{purged.run_count:,} runs, {purged.picture_count:,} cached pictures"
+        + ("; materialize `datasette` again" if purged.is_export_deleted else "")
+    )
+    for holder in purged.holders:
+        print(
+            f"laion: release {holder.manifest.release} still holds {holder.row_count:,} removed "
+            f"rows; `laion purge {holder.manifest.release}` deletes it",
+            file=sys.stderr,
+        )

@@ -149,7 +149,9 @@ def load_shards(
     """
     from laion_assets.cli.output import show_progress
     from laion_assets.definitions import build_defs
-    from laion_assets.runs.backfill import run_job
+    from laion_assets.removals.apply_list import find_pending
+    from laion_assets.runs.backfill import find_without_pictures, run_job
+    from laion_assets.stores.database import Database
 
     defs = build_defs(settings)
     with show_progress(len(shards) + len(pictured) + is_refreshing) as progress:
@@ -166,8 +168,20 @@ def load_shards(
                 run = partial(run_job, add_pictures, instance, shard, config)
                 outcomes.append(progress.follow(f"{shard} (pictures)", run))
         if is_refreshing and _is_refresh_due(settings, outcomes):
-            refresh = defs.resolve_job_def("refresh_counts")
-            outcomes.append(progress.follow("refresh_counts", partial(run_job, refresh, instance)))
+            refresh = partial(run_job, defs.resolve_job_def("refresh_counts"), instance)
+            outcomes.append(progress.follow("refresh_counts", refresh))
+            # The refresh reads the list of removals; these shards have rows on it.
+            pending = find_pending(Database(settings.database), LanceStore(settings.lance_dir))
+            without = find_without_pictures(settings, pending)
+            for shard in pending:
+                run = partial(run_job, ingest, instance, shard)
+                outcomes.append(progress.follow(f"{shard} (removals)", run))
+                # The pictures that it had are not looked at yet for this load.
+                if shard not in without and find_without_pictures(settings, [shard]):
+                    run = partial(run_job, add_pictures, instance, shard)
+                    outcomes.append(progress.follow(f"{shard} (pictures)", run))
+            if pending:
+                outcomes.append(progress.follow("refresh_counts", refresh))
     return all(outcome.reason is None for outcome in outcomes)
 
 
@@ -227,14 +241,14 @@ def _add_unpictured(
 
 
 def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
-    """Returns whether a shard was done, or release, columns or subsets are not up to date."""
+    """Returns whether release, columns or subsets may be behind, or a list of removals unread."""
     from laion_assets.curation.resource import CurationFile
     from laion_assets.declared_columns.origin import list_dropped
     from laion_assets.releases.coverage import find_unreleased
     from laion_assets.stores.database import Database
     from laion_assets.subsets.subset_states import name_behind
 
-    if any(outcome.reason is None for outcome in outcomes):
+    if settings.removals is not None or any(outcome.reason is None for outcome in outcomes):
         return True
     database, kinds = Database(settings.database), tuple(settings.sheets)
     store, curation = LanceStore(settings.lance_dir), CurationFile.build(settings).read()

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
 from laion_assets.exports.site_metadata import MARK, describe_site, name_list_columns
 from laion_assets.releases.catalog import find_release, open_released
+from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.releases.list_columns import ListColumns, read_released_lists
 from laion_assets.search.safety import drop_unsafe
 from laion_assets.settings import TAKEN_IN_SQLITE
@@ -34,7 +35,10 @@ from laion_assets.stores.sqlite_file import (
 
 if TYPE_CHECKING:
     import lance
+    import numpy as np
     import pyarrow as pa
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
 
     from laion_assets.releases.manifest import Manifest
     from laion_assets.stores.lance_store import LanceStore
@@ -67,7 +71,8 @@ class Export:
         release: the tag of the release in it.
         content_sha256: of that release.
         image_count: rows of `images`.
-        hidden_count: images of the release that were left out as unsafe.
+        hidden_count: images of the release that were left out as unsafe; those on the list of
+            removals are always.
         domain_count: rows of `domain`.
         name_count: names of all kinds.
         file_bytes: size of the file.
@@ -111,17 +116,22 @@ def export_datasette(
         _check_kinds(manifest)
         images = open_released(store, manifest, "images")
         check_space(path.parent, estimate_export(images), f"exporting release {manifest.release}")
+        removed = find_hidden(store, manifest)
         with replace_files(path, metadata, inspect) as (unfinished, new_metadata, new_inspect):
             with create_sqlite(unfinished) as connection:
-                hidden_count = _write_images(connection, images, store, manifest, is_safe=is_safe)
-                _write_names(connection, store, manifest, is_complete=not is_safe)
+                left_out = _write_images(
+                    connection, images, store, manifest, is_safe=is_safe, removed=removed
+                )
+                is_complete = not is_safe and not len(removed)
+                _write_names(connection, store, manifest, is_complete=is_complete)
                 connection.execute("commit")
-                row_counts = _check(connection, manifest, hidden_count)
+                row_counts = _check(connection, manifest, left_out)
             lists = read_released_lists(open_released(store, manifest, "entity_counts"))
             kinds = {
                 sheet.kind: name_list_columns(lists.get(sheet.kind, ListColumns()).columns)
                 for sheet in manifest.sheets
             }
+            hidden_count = left_out - len(removed)
             export = Export(
                 path=path,
                 release=manifest.release,
@@ -133,7 +143,13 @@ def export_datasette(
                 file_bytes=unfinished.stat().st_size,
                 sha256=digest_file(unfinished),
             )
-            site = describe_site(manifest, kinds, path.stem, hidden_count if is_safe else None)
+            site = describe_site(
+                manifest,
+                kinds,
+                path.stem,
+                row_counts["images"],
+                hidden_count if is_safe else None,
+            )
             new_metadata.write_text(site, encoding="utf-8")
             new_inspect.write_text(_describe_file(export, row_counts), encoding="utf-8")
     return export
@@ -175,6 +191,7 @@ def _write_images(
     manifest: Manifest,
     *,
     is_safe: bool,
+    removed: Numbers,
 ) -> int:
     """Writes the images, their captions' index and their domains; returns how many are left out."""
     # The largest first, so that most rows have a short number.
@@ -187,14 +204,15 @@ def _write_images(
     counts: Counter[int] = Counter()
     seen = hidden_count = 0
     for batch in _scan(images):
-        rows = list(_list_rows(batch, seen + 1, ids, manifest, is_safe=is_safe))
+        rows = list(_list_rows(batch, seen + 1, ids, manifest, is_safe=is_safe, removed=removed))
         connection.executemany(load_sql("exports/insert_image"), rows)
         bounds = seen + 1, seen + batch.num_rows
         connection.execute(load_sql("exports/insert_captions"), bounds)
         counts.update(row[10] for row in rows)
         seen += batch.num_rows
         hidden_count += batch.num_rows - len(rows)
-    if not is_safe and [counts[i] for i in ids.values()] != released["image_count"].to_pylist():
+    is_complete = not is_safe and not len(removed)
+    if is_complete and [counts[i] for i in ids.values()] != released["image_count"].to_pylist():
         raise _differ(manifest, "`domain_counts`")
     kept = ((number, domain, counts[number]) for domain, number in ids.items() if counts[number])
     connection.executemany(load_sql("exports/insert_domain"), kept)
@@ -214,6 +232,7 @@ def _scan(images: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
         batch_readahead=2,
         fragment_readahead=1,
         scan_in_order=True,
+        with_row_id=True,
     ).to_batches()
 
 
@@ -224,12 +243,16 @@ def _list_rows(
     manifest: Manifest,
     *,
     is_safe: bool,
+    removed: Numbers,
 ) -> Iterator[tuple[Any, ...]]:
-    """Yields the rows of a batch; an image has the same id with and without the unsafe ones."""
+    """Yields the rows of a batch; an image has the same id with and without those left out."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     numbers = pa.array(range(first_id, first_id + batch.num_rows), pa.int64())
     batch = batch.append_column("id", numbers)
+    if len(removed):
+        batch = batch.filter(pc.invert(pc.is_in(batch["_rowid"], value_set=pa.array(removed))))
     if is_safe:
         batch = drop_unsafe(batch)
     try:

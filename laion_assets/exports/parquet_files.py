@@ -7,15 +7,17 @@ equal releases make equal files. What was written is counted before the folder g
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from laion_assets.errors import LaionError
 from laion_assets.lance_images.indices import WORDS
 from laion_assets.releases.catalog import find_release, open_released
+from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.releases.manifest import Record
 from laion_assets.schemas import LANCE_EMBEDDINGS
 from laion_assets.search.safety import drop_unsafe
@@ -26,11 +28,14 @@ from laion_assets.stores.whole_folder import recover_folder, replace_folder
 
 if TYPE_CHECKING:
     import lance
+    import numpy as np
     import pyarrow as pa
     from lance.fragment import LanceFragment
 
     from laion_assets.releases.manifest import Manifest
     from laion_assets.stores.lance_store import LanceStore
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
 
 # Readers of parquet leave out what begins with `_`.
 RECORD = "_release.json"
@@ -49,7 +54,7 @@ class ExportedShard(Record):
         shard: partition key.
         path: from the folder of the export, with `/`.
         row_count: its rows.
-        hidden_count: rows of the release that were left out as unsafe.
+        hidden_count: rows of the release that were left out, as unsafe or as removed since.
         file_bytes: its size.
         sha256: of its content, in hexadecimal.
     """
@@ -136,7 +141,8 @@ def export_parquet(
             folder.parent, estimate_parquet(images), f"exporting release {manifest.release}"
         )
         with replace_folder(folder) as made:
-            record = _fill(images, manifest, made, is_safe=is_safe)
+            removed = find_hidden(store, manifest)
+            record = _fill(images, manifest, made, removed, is_safe=is_safe)
     return ParquetExport(folder, record)
 
 
@@ -171,7 +177,12 @@ def _check_place(folder: Path) -> None:
 
 
 def _fill(
-    images: lance.LanceDataset, manifest: Manifest, made: Path, *, is_safe: bool
+    images: lance.LanceDataset,
+    manifest: Manifest,
+    made: Path,
+    removed: Numbers,
+    *,
+    is_safe: bool,
 ) -> ExportRecord:
     columns = [name for name in images.schema.names if name not in (*LEFT_OUT, WORDS, "shard")]
     fragments = map_fragments(images)
@@ -182,7 +193,8 @@ def _fill(
         shard, count = released.shard, released.image_count
         batches = _scan(images, fragments.get(shard, []), shard, columns)
         path = made / f"shard={quote(shard, safe='')}" / "images.parquet"
-        exported = _write(path, made, shard, _schema(images, columns), batches, is_safe=is_safe)
+        drop = partial(_drop, removed=removed, is_safe=is_safe)
+        exported = _write(path, made, shard, _schema(images, columns), batches, drop)
         if exported.row_count + exported.hidden_count != count:
             raise _differ(manifest, f"the number of images of shard {shard}")
         shards.append(exported)
@@ -217,7 +229,19 @@ def _scan(
             batch_readahead=2,
             fragment_readahead=1,
             scan_in_order=True,
+            with_row_id=True,
         ).to_batches()
+
+
+def _drop(batch: pa.RecordBatch, *, removed: Numbers, is_safe: bool) -> pa.RecordBatch:
+    """Returns a batch without the rows that are on the list of removals, or are unsafe."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = drop_unsafe(batch) if is_safe else batch
+    if len(removed):
+        rows = rows.filter(pc.invert(pc.is_in(rows["_rowid"], value_set=pa.array(removed))))
+    return rows.drop_columns("_rowid")
 
 
 def _write(
@@ -226,8 +250,7 @@ def _write(
     shard: str,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    *,
-    is_safe: bool,
+    drop: Callable[[pa.RecordBatch], pa.RecordBatch],
 ) -> ExportedShard:
     """Writes the file of a shard, and reads its footer and its bytes again."""
     import pyarrow.parquet as pq
@@ -239,7 +262,7 @@ def _write(
         nonlocal seen
         for batch in batches:
             seen += batch.num_rows
-            yield drop_unsafe(batch) if is_safe else batch
+            yield drop(batch)
 
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in _regroup(keep(), schema):

@@ -36,6 +36,7 @@ def describe_site(
     manifest: Manifest,
     kinds: Mapping[str, Sequence[str]],
     database: str,
+    image_count: int,
     hidden_count: int | None,
 ) -> str:
     """Returns the text of `metadata.yaml`.
@@ -44,7 +45,8 @@ def describe_site(
         manifest: the record of the release.
         kinds: the kinds of names, and the other columns of each.
         database: the name of the SQLite file without its suffix, by which Datasette knows it.
-        hidden_count: the images left out as unsafe; None: all images are in the file.
+        image_count: the images in the file.
+        hidden_count: the images left out as unsafe; None: none was.
     """
     import yaml
 
@@ -55,7 +57,7 @@ def describe_site(
     )
     site = {
         "title": "LAION images",
-        "description": _describe_release(manifest, hidden_count),
+        "description": _describe_release(manifest, image_count, hidden_count),
         "source": source,
         "databases": {database: {"source": source, "tables": tables}},
     }
@@ -63,8 +65,7 @@ def describe_site(
     return _NOTE + text
 
 
-def _describe_release(manifest: Manifest, hidden_count: int | None) -> str:
-    image_count = manifest.row_counts["images"] - (hidden_count or 0)
+def _describe_release(manifest: Manifest, image_count: int, hidden_count: int | None) -> str:
     sentences = [
         f"{image_count:,} images from {len(manifest.shards):,} shards, released "
         f"{manifest.released_at:%Y-%m-%d}."

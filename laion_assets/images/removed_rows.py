@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -127,7 +128,10 @@ def _read_keys(path: Path, rows: list[int]) -> set[str]:
         column = find_key(file.schema_arrow)
         start = 0
         for batch in file.iter_batches(columns=[column]) if column else ():
-            places = [row - start for row in rows if start <= row < start + len(batch)]
+            end = start + len(batch)
+            places = [
+                row - start for row in rows[bisect_left(rows, start) : bisect_left(rows, end)]
+            ]
             keys.update(str(key) for key in batch.column(0).take(places).to_pylist() if key)
-            start += len(batch)
+            start = end
     return keys

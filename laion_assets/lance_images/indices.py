@@ -30,6 +30,8 @@ SCALAR_INDICES: Mapping[str, Literal["BTREE", "BITMAP"]] = {
 }
 # The small one of the captions that Lance reads otherwise; see `caption_words.py`.
 WORDS = "caption_words"
+# In the metadata of the table: the last removal of loaded rows that the indices were built after.
+REMOVED_KEY = "laion_assets.indexed_after_removal"
 # Words as they stand: no stemming and no stop words, so that names can be found whole.
 CAPTION_INDEX: Mapping[str, Any] = {
     "with_position": True,
@@ -72,6 +74,22 @@ def update_indices(store: LanceStore) -> lance.LanceDataset:
                 num_indices_to_merge=deltas, index_names=[index.name]
             )
     return store.open("images")
+
+
+def drop_old_indices(store: LanceStore) -> bool:
+    """Drops the indices that have words of rows which were removed; returns whether there are any.
+
+    An index keeps what it has of rows that are not in the table any more. `update_indices` builds
+    it anew.
+    """
+    made_without = store.removals.read().taken_out_at
+    dataset = store.open("images")
+    if not made_without or dataset.metadata.get(REMOVED_KEY) == made_without:
+        return False
+    for index in dataset.describe_indices():
+        store.open("images").drop_index(index.name)
+    store.open("images").update_metadata({REMOVED_KEY: made_without})
+    return True
 
 
 def index_captions(dataset: lance.LanceDataset) -> None:
@@ -156,7 +174,10 @@ def _update_scalars(store: LanceStore) -> None:
             dataset.create_scalar_index(column, kind, _name(column))
         else:
             dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(column)])
-    dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(WORDS)])
+    if _name(WORDS) not in present:
+        dataset.create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
+    else:
+        dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(WORDS)])
 
 
 def join_fragments(store: LanceStore) -> int:

@@ -186,7 +186,10 @@ def _copy_lance(store: LanceStore, making: _Making) -> None:
     """Copies the tagged versions and the newest one of each table, whoever writes meanwhile.
 
     Nothing that a version needs is ever changed, and nothing is removed under the lock of releases.
+    The list of removals comes with them: without it the copy would show what is hidden here.
     """
+    if store.removals.path.exists():
+        making.copy(store.removals.path, f"lance/{store.removals.path.name}")
     for table in store.list_tables():
         # Who makes a subset removes versions of it under a lock of its own.
         with store.lock(f"subset-{table}"):

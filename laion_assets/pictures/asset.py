@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def pictures(
     """
     from laion_assets.pictures.add_pictures import add_pictures
     from laion_assets.pictures.fetch_missing import fetch_missing
+    from laion_assets.removals.matching import Matcher
     from laion_assets.stores.raw_store import RawStore
 
     if picture_rules.mode == "none":
@@ -78,7 +80,7 @@ def pictures(
                 database,
                 cache,
                 shard,
-                picture_rules.fetch_rules,
+                replace(picture_rules.fetch_rules, removed=Matcher.of(store.removals.read())),
                 context.log.info,
                 max_punsafe=picture_rules.max_punsafe,
                 is_retry=config.is_retry,

@@ -78,7 +78,12 @@ def fetch_missing(
     """
     from laion_assets.pictures.fetching.fetch_pictures import fetch_pictures
 
-    urls = _list_urls(database, shard, max_punsafe)
+    # Nothing is kept of a URL that is not asked for.
+    urls = [
+        url
+        for url in _list_urls(database, shard, max_punsafe)
+        if rules.removed.match_url(url) is None
+    ]
     # One process at a time: the limits for a host hold for all runs together, and what another
     # run has brought meanwhile is not asked for again.
     with cache.lock_fetch():

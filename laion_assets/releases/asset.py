@@ -127,6 +127,7 @@ def _describe(published: "Publication") -> dict[str, Any]:
         "dagster/row_count": manifest.row_counts["images"],
         "shards": len(shards),
         "shards_outdated": len(manifest.outdated),
+        "rows_removed": manifest.removed_count,
         "lance_version": manifest.lance_versions["images"],
         "content_sha256": manifest.content_sha256,
         "columns_sha256": manifest.columns_sha256 or "none",

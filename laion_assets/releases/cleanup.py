@@ -37,19 +37,26 @@ def delete_release(store: LanceStore, tag: str, keep_days: float = DEFAULT_KEEP_
         return clean_versions(store, keep_days)
 
 
-def clean_versions(store: LanceStore, keep_days: float) -> Cleaning:
+def clean_versions(store: LanceStore, keep_days: float, *, is_thorough: bool = False) -> Cleaning:
     """Removes the versions of the Lance tables that are older and have no tag.
 
     Files that no version names, as a killed process leaves them, go too, after a week (Lance's
     own rule, lest those of a commit on its way are taken). Columns that were not whole when their
     writer died go at once.
+
+    Args:
+        store: the Lance tables.
+        keep_days: for how long versions stay that no tag holds.
+        is_thorough: whether files that no version names go at once; nobody may write meanwhile.
     """
     version_count = freed_bytes = 0
     for table in TABLES:
         # A dataset without rows is false, as an empty list is.
         if (dataset := store.find(table)) is not None:
             removed = dataset.cleanup_old_versions(
-                timedelta(days=keep_days), error_if_tagged_old_versions=False
+                timedelta(days=keep_days),
+                delete_unverified=is_thorough,
+                error_if_tagged_old_versions=False,
             )
             version_count += removed.old_versions
             freed_bytes += removed.bytes_removed

@@ -52,6 +52,7 @@ class ReleasedShard(Record):
         run_id: the Dagster run that loaded it.
         loaded_at: when.
         is_sample: whether its rows are invented; False in records that are older than the mark.
+        removed_count: how many of the rejected rows are on the list of removals.
     """
 
     shard: str
@@ -67,6 +68,7 @@ class ReleasedShard(Record):
     run_id: str
     loaded_at: datetime
     is_sample: bool = False
+    removed_count: int = 0
 
 
 class OutdatedShard(Record):
@@ -258,6 +260,11 @@ class Manifest(Record):
     def picture_bytes(self) -> int:
         """The size of its pictures."""
         return sum(source.byte_count for one in self.columns for source in one.sources)
+
+    @property
+    def removed_count(self) -> int:
+        """How many rows of its shards it does not have because they were removed."""
+        return sum(shard.removed_count for shard in self.shards)
 
     @property
     def sample_count(self) -> int:

@@ -122,7 +122,7 @@ def show_sound(
     for table in ("domain_counts", "site_counts", "entity_counts", "refreshes"):
         connection.execute(load_sql(f"releases/create_sound_{table}"))
     for record in carried:
-        values = record.model_dump(exclude={"id_sum"})
+        values = record.model_dump(exclude={"id_sum", "removed_count"})
         connection.execute(load_sql("releases/insert_carried_shard"), values)
     recount(connection)
 

@@ -19,7 +19,12 @@ from laion_assets.declared_columns.origin import drop_undeclared, look_at_files
 from laion_assets.embeddings.vector_index import update_vector_index
 from laion_assets.errors import LaionError, RemovalsPendingError, StaleTableError
 from laion_assets.lance_images.copy import find_uncopied
-from laion_assets.lance_images.indices import join_fragments, update_columns, update_indices
+from laion_assets.lance_images.indices import (
+    drop_old_indices,
+    join_fragments,
+    update_columns,
+    update_indices,
+)
 from laion_assets.releases.catalog import (
     COUNT_TABLES,
     TABLES,
@@ -55,6 +60,8 @@ from laion_assets.releases.partial import (
     take_out_unrecorded,
 )
 from laion_assets.removals.apply_list import list_pending
+from laion_assets.removals.find_rows import find_row_ids
+from laion_assets.removals.matching import Matcher
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import check_space, estimate_release
 from laion_assets.stores.lance_store import LanceStore
@@ -164,6 +171,9 @@ def publish_release(
         )
     check_space(store.folder, estimate_release(images), "releasing")
     with store.lock("release"):
+        # Before indices are built over rows that are to go.
+        with database.read() as connection:
+            _check_removals(connection, store)
         migrate_lance(store)
         update_columns(store)
         fragments_saved = join_fragments(store)
@@ -171,8 +181,10 @@ def publish_release(
             drop_undeclared(database, store, order.curation)
         if order.is_partial:
             take_out_unrecorded(database, store)
+        drop_old_indices(store)
         dataset = update_vector_index(store, update_indices(store))
         content = _read_content(database, store, dataset, kinds, order)
+        _check_without_removed(store, dataset, content)
         _remove_unfinished(store, dataset)
         manifest = newest_release(store)
         is_new = manifest is None or not content.is_that_of(manifest)
@@ -240,6 +252,20 @@ def _check_removals(connection: duckdb.DuckDBPyConnection, store: LanceStore) ->
             f"{pending[0]}{more}: rows of it are to be removed; load it again "
             "(`laion backfill --missing`), then release",
             code="release-removals-pending",
+        )
+
+
+def _check_without_removed(
+    store: LanceStore, dataset: lance.LanceDataset, content: _Content
+) -> None:
+    """Checks the very rows: Lance may have an older load of a shard than DuckDB."""
+    domains = content.counts["domain_counts"]["domain"].to_pylist()
+    found = find_row_ids(dataset, Matcher.of(store.removals.read()), domains)
+    if len(found):
+        raise RemovalsPendingError(
+            f"{len(found):,} rows that are to be removed are still in Lance; materialize "
+            "`removals`, and load their shards again (`laion backfill --missing`)",
+            code="release-has-removed-rows",
         )
 
 

@@ -76,6 +76,8 @@ def apply_list(
         found = _find_loaded(database, removals)
         removed = count_removed(raw_store)
         audit = _describe(removals, found, removed)
+        if found.load_ids:
+            removals = replace(removals, taken_out_at=datetime.now(tz=UTC).isoformat())
         removals = replace(removals, pending=found.load_ids)
         if not removals.audits or replace(audit, at="") != replace(removals.audits[0], at=""):
             removals = replace(removals, audits=(audit, *removals.audits)[:MAX_AUDITS])
@@ -88,6 +90,15 @@ def list_pending(connection: duckdb.DuckDBPyConnection, removals: Removals) -> l
     """Returns the shards whose present load holds rows on the list."""
     load_ids = connection.execute(load_sql("removals/select_load_ids")).fetchall()
     return sorted(shard for shard, load_id in load_ids if removals.pending.get(shard) == load_id)
+
+
+def find_pending(database: Database, store: LanceStore) -> list[str]:
+    """Returns the same, of a database that need not be there yet."""
+    removals = store.removals.read()
+    if not removals.pending or not database.path.exists():
+        return []
+    with database.read() as connection:
+        return list_pending(connection, removals)
 
 
 def count_removed(raw_store: RawStore) -> Counter[str]:

@@ -117,12 +117,17 @@ def clean_history(
         How many were removed.
     """
     old = find_old_runs(instance, checks, keep_days)
-    for run_id in sorted(old):
+    remove_runs(instance, old)
+    return len(old)
+
+
+def remove_runs(instance: dg.DagsterInstance, run_ids: Collection[str]) -> None:
+    """Removes runs with their events and what they printed."""
+    for run_id in sorted(run_ids):
         # The run itself goes last but for its file, so that a cleaning that was cut off goes on.
         instance.compute_log_manager.delete_logs(prefix=[run_id])
         instance.delete_run(run_id)
         remove_run_log(run_id)
-    return len(old)
 
 
 def find_old_runs(
@@ -138,7 +143,7 @@ def _find_superseded(instance: dg.DagsterInstance, since: datetime) -> set[str]:
     """Returns the runs that ended before then, without the last of each job for each shard."""
     seen: set[tuple[str, str]] = set()
     old: set[str] = set()
-    for record in _list_runs(instance):
+    for record in list_runs(instance):
         run = record.dagster_run
         work = run.job_name, run.tags.get(PARTITION_TAG, "")
         is_last = work not in seen
@@ -148,7 +153,7 @@ def _find_superseded(instance: dg.DagsterInstance, since: datetime) -> set[str]:
     return old
 
 
-def _list_runs(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
+def list_runs(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
     """Yields all runs, the newest first."""
     cursor: str | None = None
     while page := instance.get_run_records(limit=PAGE_LENGTH, cursor=cursor):

@@ -22,10 +22,11 @@ import duckdb
 from filelock import ReadWriteLock, Timeout
 
 from laion_assets.errors import DatabaseBusyError, LaionError, first_line
-from laion_assets.schemas import SCHEMA_VERSION
+from laion_assets.schemas import SCHEMA_VERSION, TABLES
+from laion_assets.stores.disk_space import check_space
 from laion_assets.stores.migration import check_not_newer, migrate_database, read_database_version
 from laion_assets.stores.reasons import find_system_reason
-from laion_assets.stores.sql import load_sql, quote_literal
+from laion_assets.stores.sql import load_sql, quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,6 +118,51 @@ class Database:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._turn(is_read_only=False):
             yield
+
+    def rewrite(self) -> None:
+        """Writes the file anew, in its order: DuckDB keeps the bytes of rows that were deleted.
+
+        Raises:
+            DatabaseBusyError: the file was not free in time.
+            DiskSpaceError: the disk has no room for a second one.
+        """
+        check_space(self.path.parent, self.path.stat().st_size, f"writing {self.path.name} anew")
+        with self.write():
+            # An older schema is migrated first.
+            pass
+        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
+        unfinished.unlink(missing_ok=True)
+        with self._turn(is_read_only=False):
+            try:
+                with closing(duckdb.connect(str(unfinished))) as connection:
+                    self._copy_tables(connection, unfinished)
+                self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
+                unfinished.replace(self.path)
+            finally:
+                for path in (unfinished, unfinished.with_name(f"{unfinished.name}.wal")):
+                    path.unlink(missing_ok=True)
+
+    def _copy_tables(self, connection: duckdb.DuckDBPyConnection, place: Path) -> None:
+        # Writing, so that nobody else has it meanwhile, and its log is part of it.
+        attach = load_sql("stores/attach_original").format(
+            path=quote_literal(str(self.path)), name="original", mode="READ_WRITE"
+        )
+        try:
+            connection.execute(attach)
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            if _is_lock_conflict(error):
+                raise _busy(self.path, _holder(error), 0) from None
+            raise
+        migrate_database(connection, place)
+        tables = connection.execute(load_sql("stores/list_tables_of_original")).fetchall()
+        for (table,) in tables:
+            if table != "schema_version":
+                name = "copy_rows_of_original" if table in TABLES else "copy_table_of_original"
+                query = load_sql(f"stores/{name}").format(table=quote_identifier(table))
+                connection.execute(query)
+        connection.execute("CHECKPOINT original")
+        connection.execute("DETACH original")
+        connection.execute("CHECKPOINT")
 
     def _migrate(self) -> None:
         try:

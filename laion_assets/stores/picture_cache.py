@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from filelock import FileLock
 from laion_assets.stores.cache_file import batch_keys, open_cache, use_caches
 from laion_assets.stores.locks import lock
 from laion_assets.stores.sql import load_sql
+from laion_assets.stores.sqlite_file import rewrite_sqlite
 
 _Parameters = Sequence[object] | Mapping[str, object]
 
@@ -122,6 +123,24 @@ class PictureCache:
             for (size,) in self._select("stores/cache_sum_pictures", (self._digest_all(batch),)):
                 total += size
         return total
+
+    def forget(self, is_removed: Callable[[str], bool], md5s: Collection[str]) -> int:
+        """Forgets what was fetched of some URLs, and writes the file anew without it.
+
+        Args:
+            is_removed: of a URL that was asked for, or to which another led.
+            md5s: of pictures as they came, in hexadecimal.
+
+        Returns:
+            How many were forgotten.
+        """
+        digests = [
+            digest
+            for digest, url, final_url, md5 in self._select("stores/cache_select_urls", ())
+            if md5 in md5s or is_removed(url) or (final_url is not None and is_removed(final_url))
+        ]
+        rewrite_sqlite(self._path, load_sql("stores/cache_forget_fetched"), digests)
+        return len(digests)
 
     def _select(self, name: str, parameters: _Parameters) -> list[tuple[Any, ...]]:
         if not self._path.exists():

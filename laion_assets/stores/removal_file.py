@@ -72,6 +72,8 @@ class Removals:
         pending: shards that hold rows on the list, and the load that has them. A shard of which
             another load is there was loaded with the list.
         audits: what each refresh found that changed anything, the last first.
+        taken_out_at: when rows that were loaded came onto the list the last time; ISO 8601, UTC.
+            What was made of the tables before may have words of theirs.
     """
 
     location: str = ""
@@ -84,6 +86,7 @@ class Removals:
     found: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     pending: Mapping[str, str] = field(default_factory=dict)
     audits: tuple[Audit, ...] = ()
+    taken_out_at: str = ""
 
     @property
     def digest(self) -> str:

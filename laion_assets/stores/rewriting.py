@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _READ_AHEAD = {"pre_buffer": False, "buffer_size": 1 << 20}
+BATCH_ROWS = 65_536
 
 
 def remove_from_parquet(path: Path, target: Path, rows: Sequence[int]) -> None:
@@ -40,7 +42,8 @@ def remove_from_parquet(path: Path, target: Path, rows: Sequence[int]) -> None:
             for group in range(file.num_row_groups):
                 table = pa.Table.from_arrays(file.read_row_group(group).columns, schema=schema)
                 end = start + table.num_rows
-                places = [row - start for row in rows if start <= row < end]
+                first, last = bisect_left(rows, start), bisect_left(rows, end)
+                places = [row - start for row in rows[first:last]]
                 writer.write_table(_blank(table, places), row_group_size=max(table.num_rows, 1))
                 start = end
 
@@ -96,17 +99,27 @@ def remove_vectors(path: Path, rows: Sequence[int]) -> None:
 
 
 def _blank(table: pa.Table, places: Sequence[int]) -> pa.Table:
-    """Returns a table with NULL in all columns of some rows; the others are not copied."""
+    """Returns a table with NULL in all columns of some rows; the rows of other batches are shared.
+
+    Args:
+        table: the rows.
+        places: positions in it, ascending.
+    """
+    import numpy as np
     import pyarrow as pa
 
     if not places:
         return table
-    nothing = pa.table([pa.nulls(1, field.type) for field in table.schema], schema=table.schema)
-    pieces, start = [], 0
-    for place in places:
-        pieces += [table.slice(start, place - start), nothing]
-        start = place + 1
-    return pa.concat_tables([*pieces, table.slice(start)])
+    is_removed = np.zeros(table.num_rows, np.bool_)
+    is_removed[list(places)] = True
+    batches, start = [], 0
+    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+        mask = is_removed[start : start + batch.num_rows]
+        start += batch.num_rows
+        # An index that is NULL takes a row of NULL, whatever the type.
+        rows = pa.array(np.arange(batch.num_rows), mask=mask)
+        batches.append(batch.take(rows) if mask.any() else batch)
+    return pa.Table.from_batches(batches, table.schema)
 
 
 def _find_compression(file: object) -> str:

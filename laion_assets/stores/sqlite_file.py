@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ _APPLICATION_ID = 0x4C41494F
 _HEADER = b"SQLite format 3\0"
 _APPLICATION_ID_AT = slice(68, 72)
 _CACHE_KIB = 65_536
+_BUSY_S = 60
 
 
 @contextmanager
@@ -112,6 +113,37 @@ def check_replaceable(path: Path) -> None:
             f"{path}: not written by an export, so it is not replaced; choose another path",
             code="export-place-taken",
         )
+
+
+def rewrite_sqlite(path: Path, deletion: str | None = None, keys: Iterable[str] = ()) -> None:
+    """Deletes rows of a SQLite file, and writes it anew: nothing of what was deleted stays in it.
+
+    Args:
+        path: the file; nothing is done where there is none.
+        deletion: a statement with one parameter; None: only what was deleted before goes.
+        keys: its values.
+
+    Raises:
+        LaionError: another program keeps the file, or the disk is full.
+    """
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as connection:
+            connection.execute("pragma secure_delete = on")
+            if deletion is not None:
+                connection.execute("begin immediate")
+                connection.executemany(deletion, ((key,) for key in keys))
+                connection.execute("commit")
+            connection.execute("vacuum")
+            # What was there before stands in the log beside the file, too.
+            connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+    except sqlite3.OperationalError as error:
+        raise LaionError(
+            f"{path}: SQLite could not write it anew ({error}); stop the programs that use it, "
+            "check free disk space, then try again",
+            code="sqlite-not-rewritten",
+        ) from error
 
 
 def digest_file(path: Path) -> str:

@@ -25,6 +25,7 @@ from laion_assets.lance_images.indices import CAPTION_INDEX, SCALAR_INDICES
 from laion_assets.lance_images.table import MAX_FRAGMENT_ROWS
 from laion_assets.releases.catalog import find_release, list_deleted, open_released
 from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS
+from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.releases.manifest import Manifest, find_versions
 from laion_assets.search.search import CaptionSearch
 from laion_assets.search.where import HIDDEN_COLUMNS
@@ -164,7 +165,13 @@ def _open_source(
     schema = _find_schema(dataset, subset, manifest)
     known = manifest.vectors.encoder_digest if manifest.vectors else None
     encoder = find_encoder(known) if subset.like is not None else None
-    search = CaptionSearch(dataset, manifest.release, vectors=manifest.vectors, encoder=encoder)
+    search = CaptionSearch(
+        dataset,
+        manifest.release,
+        vectors=manifest.vectors,
+        encoder=encoder,
+        hidden=find_hidden(store, manifest),
+    )
     try:
         vector = None if subset.like is None else search.vectors.embed_text(subset.like)
         if subset.like is not None and vector is None:

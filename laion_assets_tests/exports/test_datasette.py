@@ -29,7 +29,7 @@ from laion_assets.stores.disk_space import DiskSpaceError
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests import pipeline
 from laion_assets_tests.conftest import WriteSheet, copy_made, make_settings
-from laion_assets_tests.pipeline import copy, ingest, load, refresh
+from laion_assets_tests.pipeline import copy, ingest, load, read_removals, refresh
 from laion_assets_tests.raises import raises
 
 pytestmark = pytest.mark.slow
@@ -169,6 +169,25 @@ def test_unsafe_images_are_left_out_with_their_counts(released: Settings, tmp_pa
     assert (counts["Dwayne 'The Rock' Johnson"], counts["Beyoncé"]) == (1, 0)
     assert dict(select(safe.path, "SELECT domain, image_counts FROM domain"))["big.test"] == 4
     assert "2 images were left out" in safe.path.with_name("metadata.yaml").read_text("utf-8")
+
+
+def test_removed_images_are_left_out_with_their_counts(released: Settings, tmp_path: Path) -> None:
+    before = export_datasette(store(released), tmp_path / "all.db")
+    read_removals(released, "https://big.test/1.jpg", "b.test")
+    made = export_datasette(store(released), tmp_path / "left.db")
+    safe = export_datasette(store(released), tmp_path / "safe.db", is_safe=True)
+
+    query = "SELECT id, text FROM images"
+    left = sorted(set(select(before.path, query)) - set(select(made.path, query)))
+    assert [text for _, text in left] == [CAPTIONS[1], "a lemur", "a lemur"]
+    assert (made.image_count, made.hidden_count, safe.hidden_count) == (6, 0, 1)
+    domains = dict(select(made.path, "SELECT domain, image_counts FROM domain"))
+    assert domains == {"small.test": 1, "big.test": 5}
+    counts = dict(select(made.path, "SELECT name, image_counts FROM artists"))
+    assert (
+        counts["a lemur"]
+        == dict(select(before.path, "SELECT name, image_counts FROM artists"))["a lemur"] - 2
+    )
 
 
 def test_an_old_release_is_exported_as_it_was(

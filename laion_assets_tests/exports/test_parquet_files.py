@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
@@ -133,7 +134,11 @@ def test_two_exports_are_equal_whatever_the_layout_in_lance(
     version = store(released).open("images").version
     manifest = find_release(store(released))
     joined = parquet_files._fill(
-        images.checkout_version(version), manifest, _folder(tmp_path / "third"), is_safe=False
+        images.checkout_version(version),
+        manifest,
+        _folder(tmp_path / "third"),
+        np.zeros(0, np.uint64),
+        is_safe=False,
     )
     assert joined.shards == first.record.shards
 

@@ -14,11 +14,12 @@ from laion_assets.operations import backup
 from laion_assets.operations.backup import back_up
 from laion_assets.operations.backup_files import Backup, read_backup
 from laion_assets.releases.catalog import list_releases, open_released
+from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
-from laion_assets_tests.pipeline import ingest, refresh
+from laion_assets_tests.pipeline import ingest, read_removals, refresh
 from laion_assets_tests.raises import raises
 
 pytestmark = pytest.mark.slow
@@ -61,6 +62,16 @@ def test_a_backup_can_be_used_in_place_of_the_data(settings: Settings, tmp_path:
     assert (folder / "sheets" / "artists.csv").read_bytes() == sheet.read_bytes()
     ingest(copy, "b", "another")
     assert refresh(copy) == f"{tag}.2"
+
+
+def test_a_backup_hides_what_is_on_the_list_of_removals(settings: Settings, tmp_path: Path) -> None:
+    ingest(settings, "a", "a fox", "a secret")
+    refresh(settings)
+    read_removals(settings, "https://a.test/1.jpg")
+
+    back_up(settings, tmp_path / "backup")
+
+    assert open_search(LanceStore(tmp_path / "backup" / "lance")).find("secret").total == 0
 
 
 def test_a_backup_has_the_releases_and_the_newest_version_alone(

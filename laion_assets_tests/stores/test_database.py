@@ -226,3 +226,42 @@ def test_rows_come_in_their_order_after_a_load_that_left_it_open(database: Datab
     with database.read() as connection:
         query = "SELECT current_setting('preserve_insertion_order')"
         assert connection.execute(query).fetchall() == [(True,)]
+
+
+def test_a_file_that_is_written_anew_has_the_same_rows_and_no_others(tmp_path: Path) -> None:
+    database = Database(tmp_path / "laion.duckdb")
+    with database.write() as connection:
+        connection.execute("CREATE TABLE artists AS SELECT * FROM (VALUES ('b'), ('a')) t(name)")
+        connection.execute(
+            "INSERT INTO rejected_images SELECT 's', n, 'https://secret.test/' || n, NULL, 'x' "
+            "FROM range(50000) t(n)"
+        )
+    with database.write() as connection:
+        connection.execute("DELETE FROM rejected_images WHERE row_index > 2")
+    size = database.path.stat().st_size
+
+    database.rewrite()
+
+    assert database.path.stat().st_size < size
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "laion.duckdb",
+        "laion.duckdb.lock",
+    ]
+    with database.read() as connection:
+        assert connection.sql("SELECT name FROM artists").fetchall() == [("b",), ("a",)]
+        query = "SELECT row_index FROM rejected_images"
+        assert connection.sql(query).fetchall() == [(0,), (1,), (2,)]
+        tables = connection.sql("SELECT table_name FROM duckdb_tables()").fetchall()
+        assert {name for (name,) in tables} == {*TABLES, "artists"}
+    with database.write() as connection:
+        connection.execute("DELETE FROM rejected_images")
+
+
+def test_a_file_that_another_program_has_is_not_written_anew(tmp_path: Path) -> None:
+    database = Database(tmp_path / "laion.duckdb", stranger_wait_s=0.2)
+    with database.write():
+        pass
+    with hold_open(database.path), pytest.raises(DatabaseBusyError):
+        database.rewrite()
+    with database.read() as connection:
+        assert connection.sql("SELECT count(*) FROM images").fetchall() == [(0,)]

@@ -163,6 +163,8 @@ class _Fetch:
     def _enqueue(self, job: _Job) -> None:
         host = job.at.host or ""
         check_host(host, self._rules)
+        if self._rules.removed.match_url(str(job.at)) is not None:
+            raise FetchError(Reason.DENIED_HOST, "it is on the list of removals")
         queue = self._hosts.setdefault(host, _Host(host))
         queue.queue.append(job)
         if queue.workers < self._rules.connections_per_host:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
 from laion_assets.errors import LaionError
+from laion_assets.removals.matching import Matcher
 from laion_assets.stores.http_client import AGENT
 
 
@@ -132,6 +133,7 @@ class FetchRules:
         max_bytes: of a picture as it comes.
         silent_after: a host that failed so often in a row is not asked again in this run.
         denied_hosts: never asked; `example.com` stands for the hosts below it too.
+        removed: the list of removals, whose URLs and hosts are never asked either.
         allowed_networks: addresses that are asked although they are not public.
         decoders: processes that decode.
     """
@@ -149,6 +151,7 @@ class FetchRules:
     max_bytes: int = 30_000_000
     silent_after: int = 5
     denied_hosts: frozenset[str] = frozenset()
+    removed: Matcher = field(default_factory=Matcher)
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     decoders: int = 2
 

@@ -12,8 +12,13 @@ SELECT
     lance_version,
     run_id,
     loaded_at,
-    is_sample
+    is_sample,
+    coalesce(removed_count, 0) AS removed_count
 FROM shards
 LEFT JOIN (SELECT shard, sum(image_id::HUGEINT) AS id_sum FROM images GROUP BY shard) AS sums
     ON sums.shard = shards.shard
+LEFT JOIN (
+    SELECT shard, count(*) AS removed_count FROM rejected_images WHERE reason = 'removed' GROUP BY shard
+) AS removed
+    ON removed.shard = shards.shard
 ORDER BY shards.shard

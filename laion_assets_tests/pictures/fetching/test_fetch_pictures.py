@@ -12,7 +12,10 @@ from PIL import Image
 
 from laion_assets.pictures.fetching.fetch_pictures import fetch_pictures
 from laion_assets.pictures.fetching.rules import FetchRules, Reason, SizeRules
+from laion_assets.removals.entries import read_entry
+from laion_assets.removals.matching import Matcher
 from laion_assets.stores.picture_cache import FetchedPicture
+from laion_assets.stores.removal_file import Removals
 from laion_assets_tests.servers.picture_server import (
     ADDRESS,
     Names,
@@ -195,6 +198,19 @@ def test_a_denied_host_is_not_even_looked_up(server: PictureServer) -> None:
 
     assert run_one(server.url("/1.jpg", "x.a.test"), rules).reason == Reason.DENIED_HOST.value
     assert not server.asked
+
+
+def test_what_is_on_the_list_of_removals_is_not_asked_for(server: PictureServer) -> None:
+    server.answers["/2.jpg"] = status(302, "Location: /1.jpg")
+    server.answers["/3.jpg"] = status(302, f"Location: {server.url('/4.jpg', 'gone.test')}")
+    entries = [read_entry(1, server.url("/1.jpg")), read_entry(2, "*.gone.test")]
+    matcher = Matcher.of(Removals(entries=tuple(filter(None, entries))))
+
+    for url in (*map(server.url, ("/1.jpg", "/2.jpg", "/3.jpg")), server.url("/5", "x.gone.test")):
+        result = run_one(url, replace(RULES, removed=matcher))
+        assert (result.reason, result.picture) == (Reason.DENIED_HOST.value, None)
+    asked = [place for place in server.asked if "robots" not in place]
+    assert asked == ["a.test/2.jpg", "a.test/3.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,2 @@
+-- In: {table} quoted.  Out: the table of `original`, with its rows in its order.
+CREATE TABLE {table} AS SELECT * FROM original.main.{table}
