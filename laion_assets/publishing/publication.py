@@ -7,7 +7,7 @@ the record of the release after all. An attempt that was cut off is taken up by 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +18,10 @@ from laion_assets.publishing.scrub import scrub_record
 from laion_assets.publishing.staging import Staged, stage_release
 from laion_assets.publishing.target import CARD, RECORD, StagedFile, Target, There
 from laion_assets.releases.catalog import find_release
+from laion_assets.releases.hidden_rows import holds_removed_rows
 from laion_assets.releases.manifest import Manifest
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.locks import name_digest
-
-# What must hold of a release before it is published; each raises a LaionError that says what does
-# not. They are asked before anything is written.
-CHECKS: Sequence[Callable[[LanceStore, Manifest], None]] = ()
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,12 @@ def publish_dataset(store: LanceStore, target: Target, order: PublishOrder) -> P
         DiskSpaceError: the disk has no room for it.
     """
     manifest = find_release(store, order.release)
-    for check in CHECKS:
-        check(store, manifest)
+    if holds_removed_rows(store, manifest):
+        raise LaionError(
+            f"release {manifest.release}: it has images that are on the list of removals; load "
+            "their shards again (`laion backfill --missing`), and publish the new release",
+            code="publish-removed-rows",
+        )
     if target.is_public and order.terms.missing:
         raise _say_missing(order)
     digest = name_digest(target.name)

@@ -9,8 +9,6 @@ import pytest
 import yaml
 
 from laion_assets.curation.terms import Terms
-from laion_assets.errors import LaionError
-from laion_assets.publishing import publication
 from laion_assets.publishing.folder_target import UNFINISHED, FolderTarget
 from laion_assets.publishing.publication import Published, PublishOrder, publish_dataset
 from laion_assets.releases.catalog import find_release
@@ -19,7 +17,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.version_files import place_file
-from laion_assets_tests.pipeline import bring, count, refresh
+from laion_assets_tests.pipeline import bring, copy, count, load, read_removals, refresh
 from laion_assets_tests.pipeline import publish as release
 from laion_assets_tests.publishing.released import bring_whole, make_other, make_rows
 from laion_assets_tests.raises import raises
@@ -298,18 +296,21 @@ def test_a_release_of_the_same_name_from_elsewhere_is_refused(
         publish(other, folder)
 
 
-def test_what_must_hold_is_asked_before_anything_is_written(
-    data: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(store: LanceStore, manifest: Manifest) -> None:
-        assert store.open("images", manifest.release).count_rows() == 78
-        raise LaionError("holds removed rows", code="removed-rows")
+def test_a_release_with_removed_rows_is_not_published(data: Settings, folder: Path) -> None:
+    first = LanceStore(data.lance_dir).open("images", "first").to_table(["url", "shard"])
+    row = first.to_pylist()[0]
+    read_removals(data, row["url"])
 
-    monkeypatch.setattr(publication, "CHECKS", (refuse,))
-
-    with raises("removed-rows"):
+    with raises("publish-removed-rows"):
         publish(data, folder)
     assert not folder.exists()
+
+    load(data, row["shard"], data.data_dir / "shards" / f"{row['shard']}.parquet")
+    copy(data, row["shard"])
+    refresh(data, "without")
+    publish(data, folder)
+    published = lance.dataset(folder / "data" / "train.lance").to_table(["url"])
+    assert row["url"] not in published["url"].to_pylist()
 
 
 def test_an_attempt_that_was_cut_off_is_taken_up(
