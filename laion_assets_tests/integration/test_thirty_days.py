@@ -32,7 +32,7 @@ from laion_assets_tests.integration.test_discovery import Pipeline
 from laion_assets_tests.integration.test_status import mount
 from laion_assets_tests.servers.webhook import run_webhook
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 START = datetime(2030, 1, 1, 6, tzinfo=UTC)
 REFRESHES_A_DAY = 2
@@ -276,6 +276,5 @@ def test_a_week_with_all_that_can_happen(site: Site, tmp_path: Path) -> None:
     check_month(site, SHORT, tmp_path / "backup")
 
 
-@pytest.mark.exhaustive
 def test_thirty_days_with_all_that_can_happen(site: Site, tmp_path: Path) -> None:
     check_month(site, WHOLE, tmp_path / "backup")
