@@ -147,7 +147,7 @@ def expect(both: Both, condition: str) -> dict[str, Facet]:
 
 def list_all(name: str, counts: dict[str, int], missing: int) -> Facet:
     values = tuple(FacetValue(*pair) for pair in counts.items())
-    return Facet(name, values, 0, 0, missing)
+    return Facet(name, values, 0, 0, missing, is_range=name in SCORES)
 
 
 @pytest.mark.parametrize("seed", range(60))
