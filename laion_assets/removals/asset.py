@@ -53,6 +53,12 @@ def removals(
     again without them, and no release is made before. A list that cannot be read, or has no entry,
     is refused, and the one of before stays in force; so it does if `LAION_REMOVALS` is not set any
     more.
+
+    ```text
+    what
+    https://example.com/picture.jpg
+    *.example.org
+    ```
     """
     from laion_assets.removals.apply_list import apply_list
 
