@@ -145,7 +145,7 @@ class Database:
     def _copy_tables(self, connection: duckdb.DuckDBPyConnection, place: Path) -> None:
         # Writing, so that nobody else has it meanwhile, and its log is part of it.
         attach = load_sql("stores/attach_original").format(
-            path=quote_literal(str(self.path)), name="original", mode="READ_WRITE"
+            path=quote_literal(str(self.path)), mode="READ_WRITE"
         )
         try:
             connection.execute(attach)

@@ -17,7 +17,8 @@ from laion_assets.raw_shards.sources.source import Source
 from laion_assets.stores.raw_store import RawShard, RawStore
 from laion_assets_tests.raises import raises
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+# One of them is another file system than the folder of a test.
+FOLDERS = ("/dev/shm", tempfile.gettempdir())  # noqa: S108
 
 
 @pytest.fixture
@@ -28,12 +29,13 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def far_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system, where no hard link leads."""
-    if not os.access(SHARED_MEMORY, os.W_OK) or SHARED_MEMORY.stat().st_dev == (
-        tmp_path.stat().st_dev
-    ):
-        pytest.skip(f"{SHARED_MEMORY} is no other file system than {tmp_path}")
-    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
-        yield Path(folder)
+    here = tmp_path.stat().st_dev
+    for path in map(Path, FOLDERS):
+        if os.access(path, os.W_OK) and path.stat().st_dev != here:
+            with tempfile.TemporaryDirectory(dir=path) as folder:
+                yield Path(folder)
+            return
+    pytest.skip(f"there is no other file system than that of {tmp_path}")
 
 
 def write_source(path: Path, rows: int) -> Path:

@@ -49,4 +49,4 @@ def test_what_the_schedule_starts_waits_for_what_people_start(settings: Settings
 def test_a_release_and_the_lists_have_to_be_fresh(settings: Settings) -> None:
     specs = build_defs(settings).resolve_all_asset_specs()
     fresh = {spec.key.to_user_string() for spec in specs if spec.freshness_policy}
-    assert fresh == {"release", *settings.sheets}
+    assert fresh == {"release", "removals", *settings.sheets}

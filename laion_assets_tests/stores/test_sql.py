@@ -45,6 +45,7 @@ DUMMIES = {
 SQLITE_STATEMENTS = {
     *(s for s in STATEMENTS if s.split("/")[1].startswith("fts5_")),
     *("exports/count_matches", "exports/create_images_fts"),
+    *("exports/create_names", "exports/insert_name"),
 }
 VIEW_DUMMIES = {**DUMMIES, "columns": '"c"'}
 NASTY_TEXTS = {

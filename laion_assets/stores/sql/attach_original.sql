@@ -1,2 +1,2 @@
--- In: {path} quoted, a DuckDB file; {mode} READ_WRITE or READ_ONLY; {name} under which it is attached.
-ATTACH {path} AS {name} ({mode})
+-- In: {path} quoted, a DuckDB file; {mode}: READ_ONLY or READ_WRITE.  Out: its tables, as the database `original`.
+ATTACH {path} AS original ({mode})
