@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
+from laion_assets.exports.released_rows import leave_out, scan_rows
 from laion_assets.exports.site_metadata import MARK, describe_site, name_list_columns
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.releases.list_columns import ListColumns, read_released_lists
-from laion_assets.search.safety import drop_unsafe
 from laion_assets.settings import TAKEN_IN_SQLITE
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.locks import name_digest
@@ -54,7 +54,6 @@ _PLACE = ("shard", "row_index")
 INDEXED = ("domain_id", "aesthetic")
 # SQLite's own limit, less the two columns of the project.
 MOST_LIST_COLUMNS = 1_998
-_BATCH_ROWS = 16_384
 # A row with its share of both indices and of the full text, beside its texts.
 _BYTES_A_ROW = 250
 # Each text is in its table, and once more in pieces in the full-text index, in two copies while its
@@ -225,15 +224,7 @@ def _write_images(
 def _scan(images: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
     """Yields the rows in the order of the table, which is the same whenever it is read."""
     columns = [*_VALUES, *_PLACE, "domain", "nsfw"]
-    yield from images.scanner(
-        columns=columns,
-        batch_size=_BATCH_ROWS,
-        # Else Lance reads far ahead of SQLite, and memory grows with the table.
-        batch_readahead=2,
-        fragment_readahead=1,
-        scan_in_order=True,
-        with_row_id=True,
-    ).to_batches()
+    yield from scan_rows(images, columns)
 
 
 def _list_rows(
@@ -247,14 +238,10 @@ def _list_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Yields the rows of a batch; an image has the same id with and without those left out."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     numbers = pa.array(range(first_id, first_id + batch.num_rows), pa.int64())
     batch = batch.append_column("id", numbers)
-    if len(removed):
-        batch = batch.filter(pc.invert(pc.is_in(batch["_rowid"], value_set=pa.array(removed))))
-    if is_safe:
-        batch = drop_unsafe(batch)
+    batch = leave_out(batch, removed, is_safe=is_safe)
     try:
         of_domains = [domain_ids[domain] for domain in _list_values(batch["domain"])]
     except KeyError as error:

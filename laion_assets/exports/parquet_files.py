@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from laion_assets.errors import LaionError
+from laion_assets.exports.released_rows import leave_out, scan_rows
 from laion_assets.lance_images.indices import WORDS
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.releases.manifest import Record
 from laion_assets.schemas import LANCE_EMBEDDINGS
-from laion_assets.search.safety import drop_unsafe
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.locks import name_digest
 from laion_assets.stores.shard_fragments import map_fragments, select_shards
@@ -42,7 +42,6 @@ RECORD = "_release.json"
 # Pictures and vectors are read from Lance: with them a table takes a hundred times the room.
 LEFT_OUT = ("image", LANCE_EMBEDDINGS[0].name)
 _GROUP_ROWS = 131_072
-_BATCH_ROWS = 16_384
 # A row of short columns, and what is known of its picture.
 _BYTES_A_ROW = 250
 
@@ -193,7 +192,7 @@ def _fill(
         shard, count = released.shard, released.image_count
         batches = _scan(images, fragments.get(shard, []), shard, columns)
         path = made / f"shard={quote(shard, safe='')}" / "images.parquet"
-        drop = partial(_drop, removed=removed, is_safe=is_safe)
+        drop = partial(leave_out, removed=removed, is_safe=is_safe)
         exported = _write(path, made, shard, _schema(images, columns), batches, drop)
         if exported.row_count + exported.hidden_count != count:
             raise _differ(manifest, f"the number of images of shard {shard}")
@@ -220,28 +219,7 @@ def _scan(
     images: lance.LanceDataset, fragments: list[LanceFragment], shard: str, columns: list[str]
 ) -> Iterator[pa.RecordBatch]:
     if fragments:
-        yield from images.scanner(
-            columns=columns,
-            filter=select_shards([shard]),
-            fragments=fragments,
-            batch_size=_BATCH_ROWS,
-            # Else Lance reads far ahead of the writer, and memory grows with the table.
-            batch_readahead=2,
-            fragment_readahead=1,
-            scan_in_order=True,
-            with_row_id=True,
-        ).to_batches()
-
-
-def _drop(batch: pa.RecordBatch, *, removed: Numbers, is_safe: bool) -> pa.RecordBatch:
-    """Returns a batch without the rows that are on the list of removals, or are unsafe."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = drop_unsafe(batch) if is_safe else batch
-    if len(removed):
-        rows = rows.filter(pc.invert(pc.is_in(rows["_rowid"], value_set=pa.array(removed))))
-    return rows.drop_columns("_rowid")
+        yield from scan_rows(images, columns, filter=select_shards([shard]), fragments=fragments)
 
 
 def _write(
@@ -262,7 +240,7 @@ def _write(
         nonlocal seen
         for batch in batches:
             seen += batch.num_rows
-            yield drop(batch)
+            yield drop(batch).drop_columns("_rowid")
 
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in _regroup(keep(), schema):

@@ -53,7 +53,7 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
             sample = preview(rows)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(record.sha256),
-            check_results=[_check_list_read(problem)],
+            check_results=[check_list_read(problem)],
             metadata={
                 "preview": sample,
                 "dagster/row_count": record.name_count,
@@ -83,7 +83,8 @@ def build_names_asset(kind: str) -> dg.AssetsDefinition:
     return names
 
 
-def _check_list_read(problem: str | None) -> dg.AssetCheckResult:
+def check_list_read(problem: str | None) -> dg.AssetCheckResult:
+    """Returns the result of the check `list_read` of any list: why it cannot be read, if so."""
     return dg.AssetCheckResult(
         check_name=LIST_READ,
         passed=problem is None,

@@ -24,7 +24,7 @@ from laion_assets.releases.catalog import find_release, list_releases
 from laion_assets.releases.cleanup import clean_versions, delete_release
 from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.releases.manifest import Manifest
-from laion_assets.removals.apply_list import find_pending
+from laion_assets.removals.apply_list import describe_pending, find_pending
 from laion_assets.removals.matching import Matcher
 from laion_assets.runs.clean_history import list_runs, remove_runs
 from laion_assets.stores.database import Database
@@ -151,12 +151,7 @@ def _check_idle(instance: dg.DagsterInstance) -> None:
 
 def _check_loaded(database: Database, store: LanceStore) -> None:
     if pending := find_pending(database, store):
-        more = f" and {len(pending) - 1:,} more shards" if len(pending) > 1 else ""
-        raise LaionError(
-            f"{pending[0]}{more}: rows of it are to be removed; load it again "
-            "(`laion backfill --missing`), then purge",
-            code="purge-removals-pending",
-        )
+        raise LaionError(f"{describe_pending(pending)}, then purge", code="purge-removals-pending")
 
 
 def _purge_history(

@@ -59,7 +59,7 @@ from laion_assets.releases.partial import (
     show_sound,
     take_out_unrecorded,
 )
-from laion_assets.removals.apply_list import list_pending
+from laion_assets.removals.apply_list import describe_pending, list_pending
 from laion_assets.removals.find_rows import find_row_ids
 from laion_assets.removals.matching import Matcher
 from laion_assets.stores.database import Database
@@ -247,11 +247,8 @@ def _read_content(
 
 def _check_removals(connection: duckdb.DuckDBPyConnection, store: LanceStore) -> None:
     if pending := list_pending(connection, store.removals.read()):
-        more = f" and {len(pending) - 1:,} more shards" if len(pending) > 1 else ""
         raise RemovalsPendingError(
-            f"{pending[0]}{more}: rows of it are to be removed; load it again "
-            "(`laion backfill --missing`), then release",
-            code="release-removals-pending",
+            f"{describe_pending(pending)}, then release", code="release-removals-pending"
         )
 
 

@@ -76,7 +76,7 @@ def apply_list(
         found = _find_loaded(database, removals)
         removed = count_removed(raw_store)
         audit = _describe(removals, found, removed)
-        if found.load_ids:
+        if found.load_ids and found.load_ids != known.pending:
             removals = replace(removals, taken_out_at=datetime.now(tz=UTC).isoformat())
         removals = replace(removals, pending=found.load_ids)
         if not removals.audits or replace(audit, at="") != replace(removals.audits[0], at=""):
@@ -90,6 +90,15 @@ def list_pending(connection: duckdb.DuckDBPyConnection, removals: Removals) -> l
     """Returns the shards whose present load holds rows on the list."""
     load_ids = connection.execute(load_sql("removals/select_load_ids")).fetchall()
     return sorted(shard for shard, load_id in load_ids if removals.pending.get(shard) == load_id)
+
+
+def describe_pending(pending: list[str]) -> str:
+    """Says of which shards rows are to be removed, and what helps."""
+    more = f" and {len(pending) - 1:,} more shards" if len(pending) > 1 else ""
+    return (
+        f"{pending[0]}{more}: rows of it are to be removed; load it again "
+        "(`laion backfill --missing`)"
+    )
 
 
 def find_pending(database: Database, store: LanceStore) -> list[str]:

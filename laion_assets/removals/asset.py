@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from laion_assets.names.asset import LIST_READ
+from laion_assets.names.asset import LIST_READ, check_list_read
 from laion_assets.names.resource import SheetSource
 from laion_assets.orchestration.assets import laion_asset
 from laion_assets.orchestration.metadata import DAILY, describe_place, show_table
@@ -67,7 +67,7 @@ def removals(
     )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(applied.removals.digest),
-        check_results=[_check_list(applied.problem), _check_entries(applied.removals)],
+        check_results=[check_list_read(applied.problem), _check_entries(applied.removals)],
         metadata=_describe(applied),
     )
 
@@ -90,17 +90,6 @@ def _describe(applied: "Applied") -> dict[str, Any]:
             ("line", "digest"),
         ),
     }
-
-
-def _check_list(problem: str | None) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=LIST_READ,
-        passed=problem is None,
-        metadata={
-            **({"reason": problem} if problem else {}),
-            "if_it_fails": "Correct the list as the reason says; it is read again by itself.",
-        },
-    )
 
 
 def _check_entries(removals: "Removals") -> dg.AssetCheckResult:

@@ -11,7 +11,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
-from laion_assets.exports import parquet_files
+from laion_assets.exports import parquet_files, released_rows
 from laion_assets.exports.parquet_files import RECORD, ParquetExport, export_parquet, read_export
 from laion_assets.releases.catalog import find_release
 from laion_assets.releases.manifest import ReleasedShard
@@ -120,9 +120,9 @@ def test_two_exports_are_equal_whatever_the_layout_in_lance(
     released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet_files, "_GROUP_ROWS", 150)
-    monkeypatch.setattr(parquet_files, "_BATCH_ROWS", 64)
+    monkeypatch.setattr(released_rows, "BATCH_ROWS", 64)
     first = export_parquet(store(released), tmp_path / "first")
-    monkeypatch.setattr(parquet_files, "_BATCH_ROWS", 100)
+    monkeypatch.setattr(released_rows, "BATCH_ROWS", 100)
     export_parquet(store(released), tmp_path / "second")
 
     assert list_content(tmp_path / "first") == list_content(tmp_path / "second")

@@ -1,10 +1,7 @@
 """A process that is killed while it makes a subset leaves a whole table: the old one or the new."""
 
 import multiprocessing
-import os
 import random
-import signal
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from laion_assets.curation.subset_table import DeclaredSubset
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.subsets.subset_record import find_made, read_record
+from laion_assets_tests.integration.test_crashes import kill_in_the_middle
 from laion_assets_tests.subsets.shards import COLUMNS, bring_all, declare, make, make_rows, release
 
 pytestmark = pytest.mark.slow
@@ -29,27 +27,13 @@ in_many_moments = pytest.mark.parametrize(
 )
 
 
-def make_forever(folder: Path, ready: Connection) -> None:
+def make_forever(folder: Path, _sources: list[Path], ready: Connection) -> None:
     """Makes the one subset and the other under the same name, until it is killed."""
     settings = Settings.default(folder)
     ready.send("ready")
     while True:
         for subset in SUBSETS:
             make(settings, subset, "ratio")
-
-
-def kill_in_the_middle(folder: Path, delay_s: float) -> None:
-    context = multiprocessing.get_context("forkserver")
-    here, there = context.Pipe()
-    process = context.Process(target=make_forever, args=(folder, there))
-    process.start()
-    assert here.recv() == "ready"
-    time.sleep(delay_s)
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    here.close()
-    there.close()
 
 
 @in_many_moments
@@ -68,7 +52,7 @@ def test_a_killed_process_leaves_the_old_table_or_the_new_one(
         whole.append(store.open("lemurs").to_table())
     rng = random.Random(moment_count)  # noqa: S311
     for _ in range(moment_count):
-        kill_in_the_middle(settings.data_dir, rng.uniform(0, 0.6))
+        kill_in_the_middle(make_forever, settings.data_dir, [], rng.uniform(0, 0.6))
         dataset = store.open("lemurs")
         record = read_record(dataset)
         assert record is not None

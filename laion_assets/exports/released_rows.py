@@ -1,0 +1,55 @@
+"""Reads the rows of a release in their order, without those that an export leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from laion_assets.search.safety import drop_unsafe
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+    import pyarrow as pa
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+BATCH_ROWS = 16_384
+
+
+def scan_rows(
+    images: lance.LanceDataset, columns: list[str], **only: Any
+) -> Iterator[pa.RecordBatch]:
+    """Yields rows with their ids, in the order of the table, which is the same whenever it is read.
+
+    Args:
+        images: the released version.
+        columns: of each row.
+        only: arguments of `scanner` that say which rows.
+    """
+    yield from images.scanner(
+        columns=columns,
+        batch_size=BATCH_ROWS,
+        # Else Lance reads far ahead of the writer, and memory grows with the table.
+        batch_readahead=2,
+        fragment_readahead=1,
+        scan_in_order=True,
+        with_row_id=True,
+        **only,
+    ).to_batches()
+
+
+def leave_out(batch: pa.RecordBatch, removed: Numbers, *, is_safe: bool) -> pa.RecordBatch:
+    """Returns a batch of `scan_rows` without some of its rows.
+
+    Args:
+        batch: with the columns `punsafe` and `nsfw`, if unsafe rows are left out.
+        removed: the ids of the rows that are on the list of removals.
+        is_safe: whether unsafe rows are left out as well.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if len(removed):
+        batch = batch.filter(pc.invert(pc.is_in(batch["_rowid"], value_set=pa.array(removed))))
+    return drop_unsafe(batch) if is_safe else batch
