@@ -7,6 +7,7 @@ next release, are read.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from itertools import islice
@@ -55,10 +56,15 @@ class Vocabulary:
             self._complete(escape_words(beginning), self._others, beginning),
         )
 
-    def has(self, word: str) -> bool:
-        """Returns whether a caption has this word, folded."""
+    def count(self, word: str) -> int:
+        """Returns how many captions have this word, folded, at most.
+
+        Those of replaced and removed rows are counted too, and a word of a caption that no index
+        covers counts as often as it stands there. Without any it is 0.
+        """
         others = self._others
-        return self._alike.has(word) or (others is not None and others.has(escape_words(word)))
+        among_others = 0 if others is None else others.count(escape_words(word))
+        return self._alike.count(word) + among_others
 
     def _complete(self, escaped: str, words: ColumnWords | None, beginning: str) -> list[str]:
         if words is None:
@@ -87,14 +93,12 @@ class ColumnWords:
 
     def __init__(self, dataset: lance.LanceDataset, column: str) -> None:
         self._indexed = IndexWords(dataset, column)
-        self._read = sorted(_read_words(dataset, column, self._indexed.unread))
+        self._counts = _count_words(dataset, column, self._indexed.unread)
+        self._read = sorted(self._counts)
 
-    def has(self, word: str) -> bool:
-        """Returns whether this is a word."""
-        place = bisect_left(self._read, word)
-        # The word itself is the first of those that begin so.
-        is_indexed = next(self._indexed.find(word), None) == word
-        return is_indexed or (place < len(self._read) and self._read[place] == word)
+    def count(self, word: str) -> int:
+        """Returns how many rows have a word, at most."""
+        return self._indexed.count(word) + self._counts[word]
 
     def find(self, beginning: str) -> Iterator[str]:
         """Yields the words that begin so, each once."""
@@ -109,9 +113,11 @@ class ColumnWords:
         yield from (word for word in self._indexed.find(beginning) if word not in known)
 
 
-def _read_words(dataset: lance.LanceDataset, column: str, fragments: Collection[int]) -> set[str]:
-    """Returns the words of some fragments that Lance finds in the column as they are."""
-    words: set[str] = set()
+def _count_words(
+    dataset: lance.LanceDataset, column: str, fragments: Collection[int]
+) -> Counter[str]:
+    """Counts the words of some fragments that Lance finds in the column as they are."""
+    words: Counter[str] = Counter()
     if not fragments:
         return words
     read = [f for f in dataset.get_fragments() if f.fragment_id in fragments]
@@ -120,4 +126,6 @@ def _read_words(dataset: lance.LanceDataset, column: str, fragments: Collection[
         text = "\n".join(filter(None, batch[column].to_pylist()))
         words.update((learn_folding().fold(text) if column == "caption" else text).split())
     # The other column has none but these.
-    return {w for w in words if escape_words(w) == w} if column == "caption" else words
+    if column == "caption":
+        return Counter({word: n for word, n in words.items() if escape_words(word) == word})
+    return words

@@ -81,9 +81,9 @@ class MatchFinder:
             found = found.where(~_contains(rows, found.rows))
         return found
 
-    def has_word(self, word: str) -> bool:
-        """Returns whether a caption has a word, folded as FTS5 does."""
-        return self._vocabulary.has(word)
+    def count_word(self, word: str) -> int:
+        """Returns how many captions have a word, folded as FTS5 does, at most; 0 is exact."""
+        return self._vocabulary.count(word)
 
     def _find_part(self, part: Part, condition: str) -> Matches:
         """Returns the captions with all of some phrases, with a term, or all."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # A search that finds as many as this is none that missed.
 ENOUGH = 20
 # Searches that are counted for one hint, and those that are told.
-MAX_TRIED = 24
+MAX_TRIED = 8
 MAX_TOLD = 3
 # Of a shorter word, most words are neighbours; of a longer one, there are too many to try.
 LEAST_LETTERS, MOST_LETTERS = 4, 24
@@ -55,28 +55,40 @@ def find_near_misses(
     is_plain = not (query.groups or query.excluded or query.sites or query.excluded_sites)
     if image_count >= ENOUGH or not is_plain or len(query.phrases) > MOST_WORDS:
         return ()
-    tried = [
-        NearMiss(similar, search.find(similar, only=only, limit=0).total)
-        for similar in islice(_vary_query(search, query.phrases), MAX_TRIED)
-    ]
-    better = [miss for miss in tried if miss.image_count > image_count]
-    better.sort(key=lambda miss: (-miss.image_count, miss.query))
-    return tuple(better[:MAX_TOLD])
+    better: list[NearMiss] = []
+    varied = (v for v in _vary_query(search, query.phrases) if v[0] > image_count)
+    for at_most, similar in islice(varied, MAX_TRIED):
+        # It can't be told in place of those that were found.
+        if len(better) == MAX_TOLD and at_most < better[-1].image_count:
+            continue
+        found = NearMiss(similar, search.find(similar, only=only, limit=0).total)
+        if found.image_count > image_count:
+            better = sorted([*better, found], key=lambda m: (-m.image_count, m.query))[:MAX_TOLD]
+    return tuple(better)
 
 
-def _vary_query(search: CaptionSearch, phrases: tuple[str, ...]) -> Iterator[str]:
-    """Yields queries of which one word is another that captions have, each once."""
-    tried: dict[int, set[str]] = {}
-    for vary in (vary_number, vary_letters):
+def _vary_query(search: CaptionSearch, phrases: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Returns queries of which one word is another that captions have, each once.
+
+    Returns:
+        How many captions have that word, at most, and the query: first those with another number,
+        then those with another letter; of both, the most captions first.
+    """
+    found = []
+    tried = [set(phrases) for _ in phrases]
+    for rank, vary in enumerate((vary_number, vary_letters)):
         for place, word in enumerate(phrases):
             if SEPARATOR in word:
                 continue
-            known = tried.setdefault(place, set(phrases))
             for similar in vary(word):
-                if similar not in known and search.has_word(similar):
-                    known.add(similar)
+                if similar in tried[place]:
+                    continue
+                tried[place].add(similar)
+                if at_most := search.count_word(similar):
                     changed = (*phrases[:place], similar, *phrases[place + 1 :])
-                    yield " ".join(f'"{p}"' if SEPARATOR in p else p for p in changed)
+                    text = " ".join(f'"{p}"' if SEPARATOR in p else p for p in changed)
+                    found.append((rank, -at_most, text))
+    return [(-at_most, text) for _, at_most, text in sorted(found)]
 
 
 def vary_number(word: str) -> list[str]:

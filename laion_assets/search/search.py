@@ -400,9 +400,12 @@ class CaptionSearch:
         """
         return count_facets(self.match(query, only).rows, self._values, self._own)
 
-    def has_word(self, word: str) -> bool:
-        """Returns whether any caption has this word, folded as FTS5 does."""
-        return self._matches.has_word(word)
+    def count_word(self, word: str) -> int:
+        """Returns how many captions have this word, folded as FTS5 does, at most: quick, no search.
+
+        Captions of replaced and removed rows are counted too; 0 is exact.
+        """
+        return self._matches.count_word(word)
 
     def match(self, query: str | None, only: SearchFilter = EVERYTHING) -> Matches:
         """Returns the row ids of all hits that are shown, ascending, with their scores.

@@ -1,4 +1,4 @@
-"""Reads the keys of a finite-state transducer, the form in which Lance keeps the words of an index.
+"""Reads a finite-state transducer, the form in which Lance keeps the words of an index.
 
 Source: the format of version 3 of the Rust crate `fst` 0.4 (Andrew Gallant; `src/raw/node.rs`). Its
 nodes are found by the position of their last byte, and are read backwards.
@@ -18,6 +18,9 @@ END = 0
 COMMON = b"te/oasripcnw.hlm-du012g=:bf3y5&_4v9678k%?xCDASFIBEjPTzRNM+LOqHG"
 # A node with more transitions than this has a table of all bytes, too.
 MOST_WITHOUT_TABLE = 32
+# Nodes that are kept as they were read: some 300 bytes each. Looking for a word with a slip of the
+# pen passes the same ones some hundred times.
+MAX_KEPT_NODES = 20_000
 
 
 class UnknownFormatError(Exception):
@@ -28,16 +31,17 @@ class Node(NamedTuple):
     """A node.
 
     Attributes:
-        is_final: whether a key ends here.
-        transitions: each next byte and the place of the node after it, by byte.
+        output: what is added to the value of a key that ends here; None if none does.
+        transitions: by each next byte, in order: what is added to the value, and the place of the
+            node after it.
     """
 
-    is_final: bool
-    transitions: list[tuple[int, int]]
+    output: int | None
+    transitions: dict[int, tuple[int, int]]
 
 
-class KeySet:
-    """The keys of a transducer; its values are not read."""
+class KeyMap:
+    """The keys of a transducer with their values, which are whole numbers."""
 
     def __init__(self, content: bytes) -> None:
         """Looks at its beginning and its end.
@@ -54,26 +58,47 @@ class KeySet:
         nodes_bytes = HEADER_BYTES if self._root == END else self._root + 1
         if nodes_bytes + FOOTER_BYTES != len(content):
             raise UnknownFormatError
+        self._kept: dict[int, Node] = {}
+
+    def get(self, key: bytes) -> int | None:
+        """Returns the value of a key, None if it is none."""
+        node, value = self._read(self._root), 0
+        for byte in key:
+            after = node.transitions.get(byte)
+            if after is None:
+                return None
+            value += after[0]
+            node = self._read(after[1])
+        return None if node.output is None else value + node.output
 
     def find(self, beginning: bytes) -> Iterator[bytes]:
         """Yields the keys that begin so, in the order of their bytes."""
         place = self._root
         for byte in beginning:
-            after = dict(self._read(place).transitions)
-            if byte not in after:
+            after = self._read(place).transitions.get(byte)
+            if after is None:
                 return
-            place = after[byte]
+            place = after[1]
         unread = [(beginning, place)]
         while unread:
             key, place = unread.pop()
             node = self._read(place)
-            if node.is_final:
+            if node.output is not None:
                 yield key
-            unread.extend((key + bytes([byte]), at) for byte, at in reversed(node.transitions))
+            ways = reversed(node.transitions.items())
+            unread.extend((key + bytes([byte]), at) for byte, (_, at) in ways)
 
     def _read(self, place: int) -> Node:
+        node = self._kept.get(place)
+        if node is None:
+            node = self._read_anew(place)
+            if len(self._kept) < MAX_KEPT_NODES:
+                self._kept[place] = node
+        return node
+
+    def _read_anew(self, place: int) -> Node:
         if place == END:
-            return Node(True, [])
+            return Node(0, {})
         first = self._content[place]
         number = first & 0b111111
         if not first & 0b10000000:
@@ -82,10 +107,12 @@ class KeySet:
         byte = COMMON[number - 1] if number else self._content[before]
         if first & 0b1000000:
             # What follows stands right before it.
-            return Node(False, [(byte, before - 1)])
+            return Node(None, {byte: (0, before - 1)})
         address_bytes, output_bytes = divmod(self._content[before - 1], 16)
         start = before - 1 - address_bytes
-        return Node(False, [(byte, self._follow(start, address_bytes, start - output_bytes))])
+        end = start - output_bytes
+        output = self._read_number(end, output_bytes)
+        return Node(None, {byte: (output, self._follow(start, address_bytes, end))})
 
     def _read_any(self, place: int, *, is_final: bool, count: int) -> Node:
         before = place
@@ -97,17 +124,20 @@ class KeySet:
         inputs = before - 1 - (256 if count > MOST_WITHOUT_TABLE else 0) - count
         addresses = inputs - count * address_bytes
         end = addresses - (count + is_final) * output_bytes
-        # Both lists have the last transition first.
-        transitions = [
-            (
-                self._content[inputs + count - 1 - n],
+        # All lists have the last transition first; the output of the node itself is before them.
+        transitions = {
+            self._content[inputs + count - 1 - n]: (
+                self._read_number(addresses - (n + 1) * output_bytes, output_bytes),
                 self._follow(inputs - (n + 1) * address_bytes, address_bytes, end),
             )
             for n in range(count)
-        ]
-        return Node(is_final, transitions)
+        }
+        return Node(self._read_number(end, output_bytes) if is_final else None, transitions)
 
     def _follow(self, start: int, byte_count: int, end: int) -> int:
         """Returns the place that an address stands for, which is counted from the node's end."""
-        distance = int.from_bytes(self._content[start : start + byte_count], "little")
+        distance = self._read_number(start, byte_count)
         return END if distance == 0 else end - distance
+
+    def _read_number(self, start: int, byte_count: int) -> int:
+        return int.from_bytes(self._content[start : start + byte_count], "little")

@@ -6,12 +6,30 @@ import json
 from collections.abc import Iterator
 from heapq import merge
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from laion_assets.stores.fst import KeySet, UnknownFormatError
+from laion_assets.stores.fst import KeyMap, UnknownFormatError
 
 if TYPE_CHECKING:
     import lance
+    import numpy as np
+
+    Counts: TypeAlias = np.ndarray[Any, np.dtype[np.uint32]]
+
+
+READ_ROWS = 65_536
+
+
+class Part(NamedTuple):
+    """One part of an index.
+
+    Attributes:
+        words: each word, with its number in the part.
+        counts: how many rows have it, by that number; replaced and removed rows are counted too.
+    """
+
+    words: KeyMap
+    counts: Counts
 
 
 class IndexWords:
@@ -25,7 +43,7 @@ class IndexWords:
     def __init__(self, dataset: lance.LanceDataset, column: str) -> None:
         """Reads the lists of words, a few bytes a word."""
         fragments = {fragment.fragment_id for fragment in dataset.get_fragments()}
-        self._sets: list[KeySet] = []
+        self._parts: list[Part] = []
         self.unread = set(fragments)
         for index in dataset.describe_indices():
             if index.field_names != [column] or "Inverted" not in index.type_url:
@@ -34,26 +52,36 @@ class IndexWords:
                 covered = fragments.intersection(segment.fragment_ids)
                 # Those of replaced shards stay in the list of the version.
                 if covered and segment.base_id is None:
-                    sets = _read_sets(f"{dataset.uri}/_indices/{segment.uuid}")
-                    self._sets.extend(sets or ())
-                    self.unread -= covered if sets is not None else set()
+                    parts = _read_parts(f"{dataset.uri}/_indices/{segment.uuid}")
+                    self._parts.extend(parts or ())
+                    self.unread -= covered if parts is not None else set()
 
     def find(self, beginning: str) -> Iterator[str]:
         """Yields the words that begin so, in order; a few may stand in replaced rows alone."""
-        found = merge(*(keys.find(beginning.encode()) for keys in self._sets))
+        found = merge(*(part.words.find(beginning.encode()) for part in self._parts))
         return (word.decode() for word, _ in groupby(found))
 
+    def count(self, word: str) -> int:
+        """Returns how many rows have a word, at most: replaced and removed ones are counted too."""
+        numbers = ((part.counts, part.words.get(word.encode())) for part in self._parts)
+        return sum(int(counts[number]) for counts, number in numbers if number is not None)
 
-def _read_sets(folder: str) -> list[KeySet] | None:
-    """Returns the words of each part of an index, None if they are in a form that is not known."""
+
+def _read_parts(folder: str) -> list[Part] | None:
+    """Returns the parts of an index, None if they are in a form that is not known."""
     from lance.file import LanceFileReader
 
     try:
         told = LanceFileReader(f"{folder}/metadata.lance").metadata().schema.metadata or {}
-        sets = []
+        parts = []
         for part in json.loads(told[b"partitions"]):
             table = LanceFileReader(f"{folder}/part_{part}_tokens.lance").read_all().to_table()
-            sets.append(KeySet(table["_token_fst_bytes"][0].as_py()))
+            words = KeyMap(table["_token_fst_bytes"][0].as_py())
+            lists = LanceFileReader(f"{folder}/part_{part}_invert.lance", columns=["_length"])
+            counts = lists.read_all(batch_size=READ_ROWS).to_table()["_length"].to_numpy()
+            if len(counts) != table["_token_next_id"][0].as_py():
+                return None
+            parts.append(Part(words, counts))
     except (OSError, ValueError, KeyError, UnknownFormatError):
         return None
-    return sets
+    return parts

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from lance.file import LanceFileReader
 
-from laion_assets.stores.fst import KeySet
+from laion_assets.stores.fst import KeyMap
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.raw_store import RawStore
@@ -48,7 +48,7 @@ def read_decoded(path: Path) -> str | bytes:
         texts = [str(column.to_pylist()) for column in table.columns]
         if "_token_fst_bytes" in table.column_names:
             # The words of a full-text index share their beginnings and ends.
-            words = KeySet(table["_token_fst_bytes"][0].as_py()).find(b"")
+            words = KeyMap(table["_token_fst_bytes"][0].as_py()).find(b"")
             texts += [word.decode() for word in words]
         return "\n".join(texts)
     if path.suffix == ".duckdb":

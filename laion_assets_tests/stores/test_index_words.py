@@ -1,6 +1,7 @@
 """The words of a full-text index, as Lance wrote it."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import lance
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from laion_assets.lance_images.indices import CAPTION_INDEX
-from laion_assets.stores.fst import KeySet, UnknownFormatError
+from laion_assets.stores.fst import KeyMap, UnknownFormatError
 from laion_assets.stores.index_words import IndexWords
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789жщ葛飾北ꀀ한ᚠ"
@@ -51,6 +52,19 @@ def test_every_beginning_has_the_words_that_begin_so(tmp_path: Path) -> None:
         assert list(index.find(beginning)) == [w for w in known if w.startswith(beginning)]
 
 
+def test_a_word_is_counted_in_all_rows(tmp_path: Path) -> None:
+    words = make_words()
+    rows = [*words, *words[::3], *words[::5], f"{words[0]} {words[0]}"]
+    dataset = write(tmp_path, rows)
+    lance.write_dataset(pa.table({"caption": words[:50]}), dataset.uri, mode="append")
+    lance.dataset(dataset.uri).optimize.optimize_indices(num_indices_to_merge=0)
+    index = IndexWords(lance.dataset(dataset.uri), "caption")
+
+    expected = Counter(word for row in (*rows, *words[:50]) for word in set(row.split()))
+    assert {word: index.count(word) for word in expected} == expected
+    assert index.count("none") == index.count("") == index.count(f"{words[0]}x1") == 0
+
+
 def test_an_index_of_several_parts_has_each_word_once(tmp_path: Path) -> None:
     dataset = write(tmp_path, ["fox foxglove"])
     lance.write_dataset(pa.table({"caption": ["a fox", "foxes"]}), dataset.uri, mode="append")
@@ -78,7 +92,7 @@ def test_rows_that_no_part_covers_are_told(tmp_path: Path) -> None:
 )
 def test_what_is_no_list_of_words_is_refused(content: bytes) -> None:
     with pytest.raises(UnknownFormatError):
-        KeySet(content)
+        KeyMap(content)
 
 
 def test_no_words_are_a_list(tmp_path: Path) -> None:
