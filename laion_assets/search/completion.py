@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,6 +66,14 @@ class Vocabulary:
         among_others = 0 if others is None else others.count(escape_words(word))
         return self._alike.count(word) + among_others
 
+    def is_among_others(self, words: Iterable[str]) -> bool:
+        """Returns whether a caption that Lance reads otherwise than FTS5 may have all the words.
+
+        It costs less than to search these captions, which are few.
+        """
+        others = self._others
+        return others is not None and all(others.may_have(escape_words(word)) for word in words)
+
     def _complete(self, escaped: str, words: ColumnWords | None, beginning: str) -> list[str]:
         if words is None:
             return []
@@ -93,12 +101,23 @@ class ColumnWords:
 
     def __init__(self, dataset: lance.LanceDataset, column: str) -> None:
         self._indexed = IndexWords(dataset, column)
-        self._counts = _count_words(dataset, column, self._indexed.unread)
-        self._read = sorted(self._counts)
+        self._dataset, self._column = dataset, column
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return _count_words(self._dataset, self._column, self._indexed.unread)
+
+    @cached_property
+    def _read(self) -> list[str]:
+        return sorted(self._counts)
 
     def count(self, word: str) -> int:
         """Returns how many rows have a word, at most."""
         return self._indexed.count(word) + self._counts[word]
+
+    def may_have(self, word: str) -> bool:
+        """Returns whether a row may have a word; rows that no index covers are not looked into."""
+        return bool(self._indexed.unread) or self._indexed.count(word) > 0
 
     def find(self, beginning: str) -> Iterator[str]:
         """Yields the words that begin so, each once."""

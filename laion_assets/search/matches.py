@@ -13,6 +13,7 @@ from functools import cached_property, reduce
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from laion_assets.counts.captions import SEPARATOR
 from laion_assets.search.completion import Vocabulary
 from laion_assets.search.query import OTHERS, Query, Term, match_any, match_captions, match_words
 
@@ -101,7 +102,9 @@ class MatchFinder:
             found = self._match(alike, others, condition)
         else:
             phrases = (part.words,) if isinstance(part, Term) else part
-            found = self._match(match_captions(phrases), match_words(phrases), condition)
+            words = [word for phrase in phrases for word in phrase.split(SEPARATOR)]
+            others = match_words(phrases) if self._vocabulary.is_among_others(words) else None
+            found = self._match(match_captions(phrases), others, condition)
         if self._hidden is not None and len(self._hidden):
             found = found.where(~_contains(self._hidden, found.rows))
         self._keep(key, found)

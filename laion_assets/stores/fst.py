@@ -62,13 +62,13 @@ class KeyMap:
 
     def get(self, key: bytes) -> int | None:
         """Returns the value of a key, None if it is none."""
-        node, value = self._read(self._root), 0
+        kept, node, value = self._kept, self._read(self._root), 0
         for byte in key:
             after = node.transitions.get(byte)
             if after is None:
                 return None
             value += after[0]
-            node = self._read(after[1])
+            node = kept.get(after[1]) or self._read(after[1])
         return None if node.output is None else value + node.output
 
     def find(self, beginning: bytes) -> Iterator[bytes]:

@@ -63,8 +63,12 @@ class IndexWords:
 
     def count(self, word: str) -> int:
         """Returns how many rows have a word, at most: replaced and removed ones are counted too."""
-        numbers = ((part.counts, part.words.get(word.encode())) for part in self._parts)
-        return sum(int(counts[number]) for counts, number in numbers if number is not None)
+        key, count = word.encode(), 0
+        for part in self._parts:
+            number = part.words.get(key)
+            if number is not None:
+                count += int(part.counts[number])
+        return count
 
 
 def _read_parts(folder: str) -> list[Part] | None:
