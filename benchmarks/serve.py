@@ -125,11 +125,11 @@ def measure(folder: Path, rows: int, seconds: float, minutes: float) -> list[str
         said.add(f"HTML for {minutes:g} minutes, every other asked again", long)
         after = read_memory_mib(process_id)
     for sort, per_second in slow.items():
-        limit = "2 at least, aim 5" if "HTML" in sort else "no limit"
+        limit = "5 at least" if "HTML" in sort else "no limit"
         said.relate(f"The first time, {sort}, times Datasette", fast[sort] / per_second, limit)
     page_ratio = again.per_second / slow["a rare word, HTML"]
-    said.relate("Asked again, times Datasette with a rare word", page_ratio, "10 at least")
-    said.relate("p95 at half of the load, in ms", calm.quantile_ms(0.95), "100 at most")
+    said.relate("Asked again, times Datasette with a rare word", page_ratio, "100 at least")
+    said.relate("p95 at half of the load, in ms", calm.quantile_ms(0.95), "50 at most")
     said.relate("Failed in the long load", long.failed, "0")
     memory = f"{before:,.0f} to {after:,.0f} MiB"
     said.relate("Memory after the long load, times before", after / before, memory)
@@ -223,7 +223,8 @@ def ours(text: str, suffix: str) -> str:
 
 
 def theirs(text: str, suffix: str) -> str:
-    return f"/laion/images{suffix}?_search={quote_plus(text)}&_size={HITS}"
+    # Our pages have their number and facets too.
+    return f"/laion/images{suffix}?_search={quote_plus(text)}&_size={HITS}&_facet=domain_id"
 
 
 @contextmanager

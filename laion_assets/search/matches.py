@@ -102,9 +102,10 @@ class MatchFinder:
             found = self._match(alike, others, condition)
         else:
             phrases = (part.words,) if isinstance(part, Term) else part
-            words = [word for phrase in phrases for word in phrase.split(SEPARATOR)]
-            others = match_words(phrases) if self._vocabulary.is_among_others(words) else None
-            found = self._match(match_captions(phrases), others, condition)
+            each = [word for phrase in phrases for word in phrase.split(SEPARATOR)]
+            among_others = self._vocabulary.is_among_others(each)
+            other = match_words(phrases) if among_others else None
+            found = self._match(match_captions(phrases), other, condition)
         if self._hidden is not None and len(self._hidden):
             found = found.where(~_contains(self._hidden, found.rows))
         self._keep(key, found)

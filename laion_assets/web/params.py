@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import quote, urlencode
 
@@ -132,7 +132,7 @@ class Query(BaseModel):
 
         The release is the last.
         """
-        given = {**self.model_dump(exclude_defaults=True), **changes}
+        given = {**self._dumped, **changes}
         given = {"q": given.pop("q", None), **given}
         given["release"] = given.pop("release", None)
         fields = type(self).model_fields
@@ -141,6 +141,11 @@ class Query(BaseModel):
             for name, value in given.items()
             if name in fields and value is not None and value != fields[name].default
         }
+
+    # A page has some hundred addresses.
+    @cached_property
+    def _dumped(self) -> dict[str, object]:
+        return self.model_dump(exclude_defaults=True)
 
     def count_given(self) -> int:
         """Returns how many parameters its address has."""
