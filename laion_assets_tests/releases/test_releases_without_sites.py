@@ -16,8 +16,10 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import SCHEMA_KEY
+from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets_tests.pipeline import copy, load, refresh
+from laion_assets_tests.web.site import run_site
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +55,7 @@ def store(settings: Settings) -> LanceStore:
     changes = {
         "release": OLD,
         "lance_versions": versions,
+        "row_counts": {t: n for t, n in new.row_counts.items() if t != "site_counts"},
         "count_digests": digests,
         "content_sha256": digest_content(new.shards, digests),
     }
@@ -92,6 +95,29 @@ def test_its_sites_are_counted_when_it_is_shown(store: LanceStore) -> None:
         {"domain": "i.pinimg.com", "image_count": 2},
         {"domain": "pinimg.com.", "image_count": 1},
     ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/search?q=fox",
+        "/search?q=fox&view=grid",
+        "/images/a/0",
+        "/sites",
+        "/sites/pinimg.com",
+        "/domains/i.pinimg.com",
+        "/lookup?url=https://i.pinimg.com/0.jpg",
+        "/compare?q=fox&q=hare",
+        "/releases/old",
+    ],
+)
+def test_its_pages_are_shown(store: LanceStore, path: str) -> None:
+    shelf = Shelf(store)
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site:
+        found = site.get(path)
+    assert found.status_code in {200, 302}, found.text
 
 
 def test_its_checks_and_its_digest_leave_sites_out(store: LanceStore, settings: Settings) -> None:
