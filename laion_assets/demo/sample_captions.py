@@ -1,10 +1,12 @@
-"""Captions of sample rows: English words with a long tail, other languages, names, decorations."""
+"""Captions of sample rows: what real ones are like, with other languages, names and decorations."""
 
 from __future__ import annotations
 
 import html
+import itertools
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_assets.demo import vocabulary
+from laion_assets.demo.caption_templates import Literal, Slot, make_templates
+from laion_assets.demo.caption_words import POOLS
 from laion_assets.demo.draws import (
     Integers,
     Mask,
@@ -20,7 +24,6 @@ from laion_assets.demo.draws import (
     derive_number,
     draw,
     draw_below,
-    draw_rank,
     draw_skewed_below,
     is_drawn,
     join_texts,
@@ -29,14 +32,12 @@ from laion_assets.demo.draws import (
     take,
 )
 
-RARE_WORD_OCTAVES = tuple(range(18))
-RARE_WORD_COUNT = 1 << 18
-# Of 256 words: function words, common words, numbers, rare words.
-WORD_CLASS_SHARES = (46, 162, 8, 40)
+# A pool is cut into so many equal shares.
+SHARE_BITS = 12
 # Shares of 10,000 captions.
 NAMED_SHARE = 400
-FOREIGN_SHARE = 320
-DECORATED_SHARE = 300
+FOREIGN_SHARE = 150
+DECORATED_SHARE = 120
 NAME_FORMS = 6
 NAME_FORM_POOL = (*(0,) * 9, *(1,) * 2, *(2,) * 2, 3, 4, 5)
 
@@ -49,7 +50,7 @@ def make_captions(seeds: Seeds, is_broken: Mask, name_forms: pa.Array) -> pa.Arr
         is_broken: the rows without a usable caption.
         name_forms: what `list_name_forms` gives; may be empty.
     """
-    captions = _join_words(seeds)
+    captions = _fill_templates(seeds)
     chosen = is_drawn(seeds, "is foreign", FOREIGN_SHARE)
     captions = replace_where(captions, chosen, _join_phrases(seeds[chosen]))
     if len(name_forms):
@@ -114,7 +115,7 @@ def _join_phrases(seeds: Seeds) -> pa.Array:
     first = draw_below(seeds, "language", len(vocabulary.PHRASES)) * per_language
     ending = pc.if_else(
         pa.array(is_drawn(seeds, "is one phrase", 2_500)),
-        choose(seeds, "phrase number", vocabulary.NUMBER_WORDS),
+        choose(seeds, "phrase number", POOLS["year"][0]),
         take(phrases, first + draw_below(seeds, "second phrase", per_language)),
     )
     return join_texts(
@@ -124,63 +125,110 @@ def _join_phrases(seeds: Seeds) -> pa.Array:
     )
 
 
-def _join_words(seeds: Seeds) -> pa.Array:
-    counts = np.array(vocabulary.WORD_COUNTS)[
-        draw_below(seeds, "word count", len(vocabulary.WORD_COUNTS))
-    ]
+def _fill_templates(seeds: Seeds) -> pa.Array:
+    """Returns one template for each seed, with words in its slots."""
+    plan = _list_templates()
+    template = draw_below(seeds, "template", len(plan.counts))
+    counts = plan.counts[template]
     ends = np.cumsum(counts)
-    first_words = np.repeat(ends - counts, counts)
-    positions = (np.arange(len(first_words)) - first_words).astype(np.uint64)
-    word_seeds = mix(np.repeat(draw(seeds, "words"), counts) + positions)
-    # Lower case, capitals in front, capitals only: one form for all words of a caption.
-    form = np.array((0,) * 10 + (1,) * 9 + (2,))[draw_below(seeds, "form", 20)]
-    indices = _draw_words(word_seeds) + np.repeat(form, counts) * (len(_list_words()) // 3)
-    offsets = pa.array(np.concatenate(([0], ends)), pa.int32())
-    lists = pa.ListArray.from_arrays(offsets, take(_list_words(), indices))
-    return pc.binary_join(lists, choose(seeds, "separator", vocabulary.WORD_SEPARATORS))
-
-
-def _draw_words(seeds: Seeds) -> Integers:
-    """Returns indices of the lower-case words in `_list_words`."""
-    function, common, number = (
-        len(vocabulary.FUNCTION_WORDS),
-        len(vocabulary.COMMON_WORDS),
-        len(vocabulary.NUMBER_WORDS),
+    starts = ends - counts
+    slots = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+        plan.starts[template] - starts, counts
     )
-    word_class = np.repeat(np.arange(4), WORD_CLASS_SHARES)[draw_below(seeds, "word class", 256)]
-    is_function, is_common, is_number, is_rare = (word_class == each for each in range(4))
-    indices = np.empty(len(seeds), dtype=np.int64)
-    indices[is_function] = draw_below(seeds[is_function], "function word", function)
-    indices[is_common] = function + draw_skewed_below(seeds[is_common], "common word", common)
-    indices[is_number] = function + common + draw_below(seeds[is_number], "number", number)
-    rank = draw_rank(seeds[is_rare], "rare word", RARE_WORD_OCTAVES)
-    indices[is_rare] = function + common + number + rank - 1
-    return indices
+    positions = (np.arange(len(slots)) - np.repeat(starts, counts)).astype(np.uint64)
+    bits = mix(np.repeat(draw(seeds, "words"), counts) + positions) >> np.uint64(64 - SHARE_BITS)
+    pieces = (
+        plan.shares[plan.pools[slots] + bits.view(np.int64) * plan.is_pool[slots]]
+        + plan.pieces[slots]
+    )
+    offsets = pa.array(np.concatenate(([0], ends)), pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, take(plan.texts, pieces))
+    return pc.binary_join(lists, "")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All templates, as arrays.
+
+    Attributes:
+        starts: of each template, its first slot.
+        counts: of each template, how many slots it has.
+        pools: of each slot, where its pool's part of `shares` begins.
+        is_pool: of each slot, whether it is one of a pool (1) or a literal (0).
+        pieces: of each slot, where its texts begin in `texts`.
+        shares: ranks in a pool, each as often as it is to be drawn of `1 << SHARE_BITS` times.
+        texts: all pools in all spellings, and the literals.
+    """
+
+    starts: Integers
+    counts: Integers
+    pools: Integers
+    is_pool: Integers
+    pieces: Integers
+    shares: Integers
+    texts: pa.Array
 
 
 @cache
-def _list_words() -> pa.Array:
-    """Returns all words in lower case, then the same ones with a capital, then in capitals."""
-    plain = pa.array(vocabulary.FUNCTION_WORDS, pa.string())
-    lower = pa.concat_arrays(
-        [
-            pa.array(vocabulary.COMMON_WORDS, pa.string()),
-            pa.array(vocabulary.NUMBER_WORDS, pa.string()),
-            _make_rare_words(),
-        ]
-    )
-    return pa.concat_arrays(
-        [plain, lower, plain, pc.ascii_capitalize(lower), plain, pc.ascii_upper(lower)]
+def _list_templates() -> _Plan:
+    templates = make_templates()
+    parts = list(itertools.chain.from_iterable(templates))
+    counts = np.array([len(template) for template in templates])
+    pools = {name: number << SHARE_BITS for number, name in enumerate(POOLS)}
+    texts: list[pa.Array] = []
+    places: dict[Literal | Slot, int] = {}
+    end = 0
+    for part in dict.fromkeys(parts):
+        places[part] = end
+        texts.append(_spell_part(part))
+        end += len(texts[-1])
+    return _Plan(
+        starts=np.cumsum(counts) - counts,
+        counts=counts,
+        # A literal is the first of its only text: the shares of the first pool begin with 0.
+        pools=np.array([pools[part.pool] if isinstance(part, Slot) else 0 for part in parts]),
+        is_pool=np.array([int(isinstance(part, Slot)) for part in parts]),
+        pieces=np.array([places[part] for part in parts]),
+        shares=np.concatenate([_share_out(*pool) for pool in POOLS.values()]),
+        texts=pa.concat_arrays(texts),
     )
 
 
-def _make_rare_words() -> pa.Array:
-    seeds = np.arange(RARE_WORD_COUNT, dtype=np.uint64)
-    syllables = vocabulary.SYLLABLES
-    is_long = pa.array(is_drawn(seeds, "is long", 4_000))
-    return join_texts(
-        choose(seeds, "first syllable", syllables),
-        choose(seeds, "second syllable", syllables),
-        pc.if_else(is_long, choose(seeds, "third syllable", syllables), ""),
-        choose(seeds, "last syllable", vocabulary.LAST_SYLLABLES),
+def _share_out(words: Sequence[str], evenness: int) -> Integers:
+    """Returns ranks of words; that of rank r comes in proportion to 1 / (r + 1 + evenness)."""
+    # In whole numbers, because fractions are not rounded alike everywhere.
+    weights = (1 << 40) // (np.arange(len(words), dtype=np.int64) + 1 + evenness)
+    ends = np.cumsum(weights)
+    steps = np.arange(1 << SHARE_BITS, dtype=np.int64)
+    middles = (2 * steps + 1) * (int(ends[-1]) >> (SHARE_BITS + 1))
+    return np.searchsorted(ends, middles, "right")
+
+
+def _spell_part(part: Literal | Slot) -> pa.Array:
+    if isinstance(part, Literal):
+        return pa.array([part.text], pa.string())
+    words = _spell_pool(part.pool, part.case)
+    return join_texts(part.before, words) if part.before else words
+
+
+@cache
+def _spell_pool(pool: str, case: str) -> pa.Array:
+    words: Sequence[str] = POOLS[pool][0]
+    match case:
+        case "small":
+            words = [word.lower() for word in words]
+        case "first":
+            words = [f"{word[0].upper()}{word[1:]}" for word in words]
+        case "capital":
+            words = [_capitalize(word) for word in words]
+        case "upper":
+            words = [word.upper() for word in words]
+    return pa.array(words, pa.string())
+
+
+def _capitalize(words: str) -> str:
+    """Returns the words with capitals, but not the article in front."""
+    article, blank, rest = (
+        words.rpartition(" ") if words.startswith(("a ", "an ")) else ("", "", words)
     )
+    return f"{article}{blank}{rest[0].upper()}{rest[1:]}"

@@ -54,7 +54,10 @@ PICTURED_ROWS = 20_000
 PICTURED_PER_10_000 = 100
 # Rows of a record batch and of a row group. It has no influence on the rows themselves.
 CHUNK_ROWS = 65_536
-REPEATED_SHARE_PER_10_000 = 100
+# A row repeats an earlier one the more often, the more rows are before it, but one in 100 at most.
+# Of the 5,000 real rows of `laion_assets_tests/demo/test_sample_captions.py`, two captions do.
+REPEATED_PER_10_MILLION = (8, 5)
+MOST_REPEATED_PER_10_MILLION = 100_000
 # Numbers of 1,000: two rows have a broken URL, two a broken caption, and one has both.
 URL_FAULTS = (0, 1, 2)
 CAPTION_FAULTS = (2, 3, 4)
@@ -162,9 +165,12 @@ def _write_shard(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch
 
 
 def _repeat_rows(seeds: Seeds) -> Seeds:
-    """Returns the seeds, with about 1 % replaced by that of an earlier row."""
-    is_repeat = is_drawn(seeds, "is repeated", REPEATED_SHARE_PER_10_000)
-    is_repeat[:1] = False
+    """Returns the seeds, with up to 1 % replaced by that of an earlier row."""
+    times, each = REPEATED_PER_10_MILLION
+    shares = np.arange(len(seeds)) * times // each
+    is_repeat = draw_below(seeds, "is repeated", 10_000_000) < np.minimum(
+        shares, MOST_REPEATED_PER_10_MILLION
+    )
     repeats = np.flatnonzero(is_repeat)
     bits = draw(seeds[repeats], "repeated row")
     sources = (bits % repeats.astype(np.uint64)).astype(np.int64)

@@ -1,6 +1,6 @@
 # Look-alike characters are the point: captions of the web have them. Long pools read as prose.
 # ruff: noqa: RUF001, SIM905
-"""What sample shards are made of: invented sites, common words and phrases of several languages.
+"""What sample shards are made of: invented sites, words of file names, phrases of many languages.
 
 A pool is a tuple drawn from uniformly; what stands in it several times is drawn more often. The
 order and length of every pool are part of the sample data: a change here changes all rows.
@@ -80,12 +80,6 @@ SYLLABLES = tuple(
     """.split()
 )
 
-LAST_SYLLABLES = tuple(
-    """
-    n r s t l m nd rt st ng th ck x ne se le ry a o e
-    """.split()
-)
-
 DIRECTORIES = tuple(
     """
     images img uploads media photos products catalog gallery content assets static files
@@ -94,19 +88,6 @@ DIRECTORIES = tuple(
     archive/large p s i resize/w600 _next/image user%20files caf%C3%A9 cdn-cgi/image/f=auto
     art@home foo//bar a/b/c v1;p=2
     """.split()
-)
-
-FUNCTION_WORDS = tuple(
-    """
-    of the and with in for of the and with in for of the and with in for a by on a by on
-    - | &amp; from to at & your this / : is how - | from to at
-    """.split()
-)
-NUMBER_WORDS = (
-    *(str(year) for year in range(1850, 2023)),
-    *(f"{width}x{width * 5 // 4}" for width in range(4, 44, 4)),
-    *(f"No.{number}" for number in range(1, 60)),
-    *(f"#{number}" for number in range(1, 60)),
 )
 
 # The sites that the most rows come from, in that order.
@@ -175,15 +156,6 @@ BROKEN_URLS = (
     "http://:80/x.jpg",
 )
 BROKEN_CAPTIONS = (*(None,) * 3, *("",) * 3, " ", "   ")
-
-WORD_COUNTS = (
-    *(1, 2, 2, 3, 3),
-    *(4, 5, 6, 7, 8, 9, 10) * 5,
-    *(8, 9, 10, 11, 12, 13) * 4,
-    *(14, 15, 16, 17, 18, 20, 22) * 2,
-    *(25, 28, 32, 40),
-)
-WORD_SEPARATORS = (*(" ",) * 94, *(", ",) * 3, " - ", "  ", "_")
 
 # What stands before and after a name.
 NAME_SURROUNDINGS = (
