@@ -12,7 +12,7 @@ export PWD := $(CURDIR)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test test-exhaustive wheel format docs reference bench screenshots lock clean
+.PHONY: help demo dev check test test-exhaustive wheel format docs reference bench bench-quick screenshots lock clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ ROUNDS ?= 3
 
 bench: $(VENV)/installed-bench ## measures the speed beside other ways, and writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.compare --rows $(ROWS) --shards $(SHARDS) --rounds $(ROUNDS)
+
+bench-quick: $(VENV)/installed-bench ## measures ratios and a few searches in two minutes, and writes benchmarks/quick.json
+	$(BIN)/python -m benchmarks.quick
 
 screenshots: $(VENV)/installed-dev ## takes the pictures of the README from the history of `make demo`
 	$(BIN)/python -m benchmarks.screenshots

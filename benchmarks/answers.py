@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.bare import ingest, refresh
-from benchmarks.measure import timed
+from benchmarks.measure import report_run, timed
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.names.sheets import read_sheet
 from laion_assets.settings import Settings
@@ -73,4 +73,4 @@ def ask(settings: Settings, question_count: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.bare import ingest, refresh
-from benchmarks.measure import timed
+from benchmarks.measure import report_run, timed
 from benchmarks.search import choose_queries, read_sample
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.names.sheets import read_sheet
@@ -128,4 +128,4 @@ def list_works(settings: Settings) -> dict[str, Work]:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

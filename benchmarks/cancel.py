@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.daemon import Place
+from benchmarks.measure import report_run
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.lance_images.copy import compare_shards
 from laion_assets.releases.catalog import newest_release
@@ -251,4 +252,4 @@ def measure(rig: Rig, step: str, times: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.chart import draw_bars
-from benchmarks.measure import Cost, folder_bytes, median, run_measured, spread
+from benchmarks.measure import Cost, Watch, folder_bytes, median, run_measured, spread
 from benchmarks.search import COMMON, ask_all, choose_queries
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.names.sheets import read_sheet
@@ -36,6 +36,9 @@ LAION = str(Path(sys.executable).with_name("laion"))
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 TINY_ROWS = 1000
 RECIPE = "shell recipe of 2022"
+PRODUCT = "laion backfill"
+BARE = "the same calls without Dagster"
+FLOOR = "floor: read, write twice, index"
 HEADERS = ("", "wall s", "least to most", "CPU s", "largest MiB", "together MiB", "written MB")
 
 
@@ -78,13 +81,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks")
     options = parser.parse_args()
-    results = Results()
+    results, watch = Results(), Watch()
     with tempfile.TemporaryDirectory(prefix="laion-benchmark-") as name:
         sizes = Sizes(options.rows, options.shards, options.tiny_shards)
         bench = Bench(Path(name), sizes, options.rounds)
         results.lines += describe_run(bench)
         for scenario in (one_shard, growth, replacement, tiny_shards):
             scenario(bench, results)
+        results.say(watch.describe())
     page = "# What the benchmarks measured\n\n" + "\n".join(results.lines).rstrip() + "\n"
     (options.output / "RESULTS.md").write_text(page, encoding="utf-8")
     chart = draw_bars("One shard, and everything the site of 2022 had: seconds", results.bars)
@@ -149,6 +153,18 @@ class Bench:
             "LAION_HISTORY_DIR": str(data_dir / "dagster"),
         }
 
+    def list_contestants(self) -> dict[str, Callable[[Path, Sequence[Path]], Cost]]:
+        """Returns all who can run here, from the slowest to the floor."""
+        contestants: dict[str, Callable[[Path, Sequence[Path]], Cost]] = {
+            RECIPE: self.run_recipe,
+            PRODUCT: self.run_product,
+            BARE: self.run_bare,
+            FLOOR: self.run_floor,
+        }
+        if not (find_spec("sqlite_utils") and find_spec("pandas") and shutil.which("sqlite3")):
+            del contestants[RECIPE]
+        return contestants
+
     def new_folder(self) -> Iterator[Path]:
         """Yields as many data folders as there are rounds, each for a while."""
         for number in range(self.rounds):
@@ -189,14 +205,8 @@ def describe_machine() -> str:
 def one_shard(bench: Bench, results: Results) -> None:
     """Everything that the site of 2022 had, from one shard."""
     results.say("## One shard: clean table, domains, full-text search, counts of all names")
-    contestants: dict[str, Callable[[Path, Sequence[Path]], Cost]] = {
-        RECIPE: bench.run_recipe,
-        "laion backfill": bench.run_product,
-        "the same calls without Dagster": bench.run_bare,
-        "floor: read, write twice, index": bench.run_floor,
-    }
-    if not (find_spec("sqlite_utils") and find_spec("pandas") and shutil.which("sqlite3")):
-        del contestants[RECIPE]
+    contestants = bench.list_contestants()
+    if RECIPE not in contestants:
         results.say("Without the shell recipe: it needs `sqlite3` and the extra `bench`.")
     costs: dict[str, list[Cost]] = {label: [] for label in contestants}
     disk: list[float] = []
@@ -295,12 +305,10 @@ def ask(data_dir: Path) -> float:
 def tiny_shards(bench: Bench, results: Results) -> None:
     """Many small shards, where what is done for each counts."""
     results.say(f"## {bench.sizes.tiny_shards} shards of {TINY_ROWS:,} rows")
-    costs: dict[str, list[Cost]] = {"laion backfill": [], "the same calls without Dagster": []}
+    costs: dict[str, list[Cost]] = {PRODUCT: [], BARE: []}
     for folder in bench.new_folder():
-        costs["laion backfill"].append(bench.run_product(folder / "product", bench.tiny_files))
-        costs["the same calls without Dagster"].append(
-            bench.run_bare(folder / "bare", bench.tiny_files)
-        )
+        costs[PRODUCT].append(bench.run_product(folder / "product", bench.tiny_files))
+        costs[BARE].append(bench.run_bare(folder / "bare", bench.tiny_files))
     results.tabulate(costs)
     product, bare = (median(some).wall_s for some in costs.values())
     each = (product - bare) / bench.sizes.tiny_shards

@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import resource
 import sqlite3
-import statistics
 import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.bare import load
-from benchmarks.measure import timed
+from benchmarks.measure import Rounds, report_run, timed
 from laion_assets.counts.captions import Folding
 from laion_assets.counts.refresh import refresh_entity_counts
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
@@ -49,34 +48,27 @@ def measure(settings: Settings, rows: int, name_count: int, rounds: int) -> None
         load(settings, path)
     captions = read_captions(database)
     names = choose_names(captions, bundled, name_count)
-    timings: dict[str, list[float]] = {
-        "all names": [],
-        "one new name": [],
-        "nothing new": [],
-        "FTS5, index and queries": [],
-    }
+    labels = ("all names", "one new name", "nothing new", "FTS5, index and queries")
+    timings = {label: Rounds() for label in labels}
     for _ in range(rounds):
         forget(database)
         store(database, names)
-        timings["all names"].append(timed(lambda: refresh_entity_counts(database, ["names"])))
+        timings["all names"].run(lambda: refresh_entity_counts(database, ["names"]))
         store(database, [*names, NEW_NAME])
-        timings["one new name"].append(timed(lambda: refresh_entity_counts(database, ["names"])))
-        timings["nothing new"].append(timed(lambda: refresh_entity_counts(database, ["names"])))
+        timings["one new name"].run(lambda: refresh_entity_counts(database, ["names"]))
+        timings["nothing new"].run(lambda: refresh_entity_counts(database, ["names"]))
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         fts5: dict[str, int] = {}
-        timings["FTS5, index and queries"].append(
-            timed(lambda out=fts5: out.update(count_with_fts5(captions, names)))  # type: ignore[misc]
+        timings["FTS5, index and queries"].run(
+            lambda out=fts5: out.update(count_with_fts5(captions, names))  # type: ignore[misc]
         )
     differing = sum(fts5[name] != count for name, count in read_counts(database) if name in fts5)
     millions = len(captions) / 1e6
     print(f"{len(captions):,} captions, {len(names):,} names, {rounds} rounds")
-    for label, seconds in timings.items():
-        median = statistics.median(seconds)
-        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(f"{label:24} {median:7.2f} s ({spread})   {median / millions:6.2f} s per million")
-    ratio = statistics.median(timings["FTS5, index and queries"]) / statistics.median(
-        timings["all names"]
-    )
+    for label, found in timings.items():
+        each = found.median_s / millions
+        print(f"{label:24} {found.describe()}   {each:6.2f} s per million")
+    ratio = timings["FTS5, index and queries"].median_s / timings["all names"].median_s
     print(f"{'FTS5 takes':24} {ratio:7.1f} times as long; {differing} counts differ")
     print(f"{'peak memory':24} {peak_mib:7.0f} MiB, the captions held for FTS5 included")
     add_tiny_shards(settings, bundled)
@@ -142,4 +134,4 @@ def count_with_fts5(captions: Sequence[str], names: Sequence[str]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

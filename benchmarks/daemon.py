@@ -29,6 +29,7 @@ from typing import TypeAlias
 
 import lance
 
+from benchmarks.measure import report_run
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.settings import REPOSITORY
 from laion_assets.stores.database import Database
@@ -308,4 +309,4 @@ MEASURES = {"batch": measure_batch, "corrupt": measure_corrupt, "beside": measur
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

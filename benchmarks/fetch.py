@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.measure import Rounds, report_run
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
@@ -50,18 +50,16 @@ def measure(folder: Path, source: Path, rounds: int) -> None:
             "plain download": lambda: download(url, copy),
             "remote fetch": lambda: fetch_shard(describe_url(url, None), RawStore(raw_dir)),
         }
-        timings: dict[str, list[float]] = {label: [] for label in works}
+        timings = {label: Rounds() for label in works}
         for _ in range(rounds):
             for label, work in works.items():
                 shutil.rmtree(raw_dir, ignore_errors=True)
                 copy.unlink(missing_ok=True)
-                started = time.perf_counter()
-                work()
-                timings[label].append(time.perf_counter() - started)
+                timings[label].run(work)
     print(f"{source.stat().st_size / 1e6:,.0f} MB, {rounds} rounds")
-    medians = {label: statistics.median(seconds) for label, seconds in timings.items()}
-    for label, seconds in timings.items():
-        print(f"{label:15} {medians[label]:6.2f} s ({min(seconds):.2f} to {max(seconds):.2f})")
+    medians = {label: found.median_s for label, found in timings.items()}
+    for label, found in timings.items():
+        print(f"{label:15} {found.describe()}")
     print(f"local fetch / plain copy       {medians['local fetch'] / medians['plain copy']:.2f}")
     ratio = medians["remote fetch"] / medians["plain download"]
     print(f"remote fetch / plain download  {ratio:.2f}")
@@ -104,4 +102,4 @@ def wait_for(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

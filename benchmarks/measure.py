@@ -1,19 +1,22 @@
-"""Measures what a command costs: wall and CPU seconds, memory, bytes written."""
+"""Measures what a command costs in seconds, memory and bytes, and how busy the machine is."""
 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from laion_assets.settings import REPOSITORY
 
 SAMPLE_INTERVAL_S = 0.05
+# Place of the stolen time in a line of /proc/stat.
+STEAL = 7
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -67,6 +70,91 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
     )
 
 
+class Watch:
+    """What was used from its making on: by this process and its children, and by the machine."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._cpu_s = read_cpu_s()
+        self._ticks = _read_ticks()
+        self._load = os.getloadavg()[0]
+
+    def read(self) -> dict[str, float]:
+        """Returns wall_s, cpu_s, load_before, load_after (of a minute) and steal_percent.
+
+        CPU seconds of a child count when it has ended. Steal is the share of all processors' time
+        that a virtual machine wanted and did not get.
+        """
+        ticks = [now - before for now, before in zip(_read_ticks(), self._ticks, strict=True)]
+        return {
+            "wall_s": time.perf_counter() - self._started,
+            "cpu_s": read_cpu_s() - self._cpu_s,
+            "load_before": self._load,
+            "load_after": os.getloadavg()[0],
+            "steal_percent": 100 * ticks[STEAL] / max(sum(ticks), 1),
+        }
+
+    def describe(self) -> str:
+        """Returns a sentence for the end of a report."""
+        found = self.read()
+        return (
+            f"The whole run: {found['wall_s']:,.1f} s, {found['cpu_s']:,.1f} CPU s with its "
+            f"children; load average {found['load_before']:.1f} before and "
+            f"{found['load_after']:.1f} after, "
+            f"{found['steal_percent']:.1f} % of the processors' time stolen."
+        )
+
+
+@dataclass
+class Rounds:
+    """What rounds of the same work took in this process and its children.
+
+    Attributes:
+        wall_s: seconds of each round.
+        cpu_s: CPU seconds of each.
+    """
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Does the work, as one round more."""
+        cpu_s = read_cpu_s()
+        self.wall_s.append(timed(work))
+        self.cpu_s.append(read_cpu_s() - cpu_s)
+
+    @property
+    def median_s(self) -> float:
+        """The median of the wall seconds."""
+        return statistics.median(self.wall_s)
+
+    def describe(self) -> str:
+        """Returns the median, the least and the most, and the median of CPU seconds."""
+        cpu_s = statistics.median(self.cpu_s)
+        return f"{self.median_s:8.3f} s ({find_spread(self.wall_s, 3)}), {cpu_s:.3f} CPU s"
+
+
+def report_run(main: Callable[[], object]) -> None:
+    """Does what a module measures, and prints at its end how busy it and the machine were."""
+    watch = Watch()
+    try:
+        main()
+    finally:
+        print(watch.describe(), flush=True)
+
+
+def read_cpu_s() -> float:
+    """Returns the CPU seconds of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _read_ticks() -> list[int]:
+    """Returns how long all processors were busy with what, up to steal, since the machine began."""
+    with Path("/proc/stat").open(encoding="ascii") as lines:
+        return [int(word) for word in lines.readline().split()[1 : STEAL + 2]]
+
+
 def timed(work: Callable[[], object]) -> float:
     """Returns the seconds that something takes in this process."""
     started = time.perf_counter()
@@ -82,8 +170,12 @@ def median(costs: Iterable[Cost]) -> Cost:
 
 def spread(costs: Iterable[Cost]) -> str:
     """Returns the least and the greatest wall time."""
-    seconds = [cost.wall_s for cost in costs]
-    return f"{min(seconds):.1f} to {max(seconds):.1f}"
+    return find_spread([cost.wall_s for cost in costs], 1)
+
+
+def find_spread(figures: Sequence[float], digits: int) -> str:
+    """Returns the least and the greatest of some figures."""
+    return f"{min(figures):,.{digits}f} to {max(figures):,.{digits}f}"
 
 
 def folder_bytes(*folders: Path) -> int:

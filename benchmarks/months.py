@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import report_run
 from benchmarks.months_place import WEB_EVERY, Place
 from benchmarks.months_truth import NAMES, Shard, compare, find_missing, make_shard
 from laion_assets.orchestration.dead_runs import WORKER_TAG
@@ -421,4 +422,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

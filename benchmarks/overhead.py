@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
 
+from benchmarks.measure import Rounds, report_run
 from laion_assets.automation import INGEST_SHARDS
 from laion_assets.definitions import build_defs
 from laion_assets.partitions import SHARDS_NAME
@@ -66,7 +65,7 @@ def write_empty_shard(path: Path) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def measure_processes(folder: Path, rounds: int) -> dict[str, list[float]]:
+def measure_processes(folder: Path, rounds: int) -> dict[str, Rounds]:
     """Returns the seconds of each way as a process; the first round, which creates all, is lost."""
     environment = {
         **os.environ,
@@ -101,7 +100,7 @@ def run(command: list[str], folder: Path, environment: Mapping[str, str]) -> Non
     assert result.returncode == 0, result.stderr
 
 
-def measure_in_process(folder: Path, rounds: int) -> dict[str, list[float]]:
+def measure_in_process(folder: Path, rounds: int) -> dict[str, Rounds]:
     """Returns the seconds of each way in this process; the first round, which imports, is lost."""
     from dataclasses import replace
 
@@ -128,24 +127,23 @@ def measure_in_process(folder: Path, rounds: int) -> dict[str, list[float]]:
         return measure(ways, rounds)
 
 
-def measure(ways: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    timings: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):
+def measure(ways: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, Rounds]:
+    for way in ways.values():
+        way()
+    timings = {name: Rounds() for name in ways}
+    for _ in range(rounds):
         for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            timings[name].append(time.perf_counter() - started)
-    return {name: seconds[1:] for name, seconds in timings.items()}
+            timings[name].run(way)
+    return timings
 
 
-def compare(title: str, timings: Mapping[str, list[float]]) -> None:
+def compare(title: str, timings: Mapping[str, Rounds]) -> None:
     print(title)
-    for name, seconds in timings.items():
-        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(f"  {name:14} median {statistics.median(seconds):6.3f} s ({spread})")
-    cheapest, ours = (statistics.median(seconds) for seconds in timings.values())
+    for name, found in timings.items():
+        print(f"  {name:14} median {found.describe()}")
+    cheapest, ours = (found.median_s for found in timings.values())
     print(f"  ratio {ours / cheapest:.2f}, difference {ours - cheapest:.3f} s")
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

@@ -33,6 +33,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.measure import report_run
 from laion_assets.pictures.fetching.fetch_pictures import fetch_pictures
 from laion_assets.pictures.fetching.rules import FetchRules, SizeRules
 from laion_assets.stores.picture_cache import PictureCache
@@ -291,4 +292,4 @@ def draw_bomb() -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bare import ingest, refresh
-from benchmarks.measure import timed
+from benchmarks.measure import report_run, timed
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.names.sheets import read_sheet
 from laion_assets.releases.catalog import find_release, open_released
@@ -200,4 +200,4 @@ def show(milliseconds: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

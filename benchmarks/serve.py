@@ -26,7 +26,7 @@ from urllib.parse import quote_plus
 
 from benchmarks.bare import ingest, refresh
 from benchmarks.compare import LAION, describe_machine
-from benchmarks.measure import PAGE_BYTES
+from benchmarks.measure import PAGE_BYTES, Watch
 from benchmarks.search import read_sample
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.names.sheets import read_sheet
@@ -91,7 +91,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="laion-benchmark-") as folder:
+        watch = Watch()
         lines = measure(Path(folder), options.rows, options.seconds, options.minutes)
+        lines += ["", watch.describe()]
     page = "# The search page under load\n\n" + "\n".join(lines) + "\n"
     (options.output / "SERVE.md").write_text(page, encoding="utf-8")
 

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
 
+from benchmarks.measure import report_run
 from laion_assets_tests.integration.deployment import (
     DEPLOY,
     Place,
@@ -262,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

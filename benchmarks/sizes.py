@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.beside_pictures import build
 from benchmarks.compare import describe_machine
-from benchmarks.measure import folder_bytes, run_measured
+from benchmarks.measure import folder_bytes, report_run, run_measured
 from benchmarks.search import read_sample
 from benchmarks.serve import iterate_searches, ours, read_memory_mib, run, run_laion
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
@@ -89,4 +89,4 @@ def report(name: str, size: int, rows: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

@@ -13,6 +13,7 @@ import argparse
 import io
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.bare import ingest, refresh
-from benchmarks.measure import timed
+from benchmarks.measure import Rounds, find_spread, report_run
 from laion_assets.curation.subset_table import DeclaredSubset
+from laion_assets.demo.sample_captions import invent_captions
 from laion_assets.pictures.add_pictures import add_pictures
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.settings import REPOSITORY, Settings
@@ -40,7 +42,6 @@ SHARD_ROWS = 200_000
 GROUP_ROWS = 5_000
 # One row in so many has a picture; of these, so many in a hundred are in the subset: 1 % of all.
 EVERY = 17
-WORDS = ("fox", "boat", "tree", "hill", "lamp", "bird", "sea", "road")
 CONDITION = f"aesthetic < {EVERY / 10 - 0.05:.2f}"
 COLUMNS = ("image_id", "url", "caption", "aesthetic", "shard", "row_index", "image")
 NAME = "one_percent"
@@ -89,7 +90,7 @@ def write_shard(path: Path, first: int, row_count: int, picture_bytes: int) -> N
         rows = range(start, min(start + GROUP_ROWS, first + row_count))
         has_picture = [row % EVERY == 0 for row in rows]
         scores = [row // EVERY % 100 / 10 if row % EVERY == 0 else 10.0 for row in rows]
-        captions = [" ".join(random.choice(WORDS, 5)) + f" {row}" for row in rows]
+        captions = invent_captions(len(rows), rows.start)
         noise = max(0, picture_bytes - len(scene))
         pictures = [scene + random.bytes(noise) if has else None for has in has_picture]
         table = pa.table(
@@ -112,7 +113,11 @@ def compare(settings: Settings, rounds: int) -> None:
     for _ in range(rounds):
         for what, figures in found.items():
             figures.append(run(settings, what))
-    seconds = {what: min(f["seconds"] for f in figures) for what, figures in found.items()}
+    seconds = {what: [f["seconds"] for f in figures] for what, figures in found.items()}
+    cpu_s = {
+        what: statistics.median(f["cpu_s"] for f in figures) for what, figures in found.items()
+    }
+    medians = {what: statistics.median(some) for what, some in seconds.items()}
     memory = {what: max(f["mib"] for f in figures) for what, figures in found.items()}
     rows = {what: figures[0]["rows"] for what, figures in found.items()}
     if rows["subset"] != rows["bare"] or not rows["bare"]:
@@ -123,8 +128,11 @@ def compare(settings: Settings, rounds: int) -> None:
         f"{rows['subset']:,.0f} of {images:,} rows, {made.picture_count if made else 0:,} pictures"
     )
     for what in found:
-        print(f"{what:8}{seconds[what]:8.2f} s{memory[what]:8,.0f} MiB")
-    print(f"ratio   {seconds['subset'] / seconds['bare']:8.2f}")
+        print(
+            f"{what:8}{medians[what]:8.2f} s ({find_spread(seconds[what], 2)}), "
+            f"{cpu_s[what]:.2f} CPU s{memory[what]:8,.0f} MiB"
+        )
+    print(f"ratio   {medians['subset'] / medians['bare']:8.2f}")
 
 
 def run(settings: Settings, what: str) -> dict[str, float]:
@@ -133,7 +141,7 @@ def run(settings: Settings, what: str) -> dict[str, float]:
     said = subprocess.run(
         [*command, str(settings.data_dir)], cwd=REPOSITORY, capture_output=True, check=True
     )
-    figure: dict[str, float] = json.loads(said.stdout)
+    figure: dict[str, float] = json.loads(said.stdout.splitlines()[0])
     return figure
 
 
@@ -151,11 +159,13 @@ def measure(folder: Path, what: str) -> dict[str, float]:
         scanner = images.scanner(columns=list(COLUMNS), filter=CONDITION)
         lance.write_dataset(scanner.to_reader(), store.uri(name))
 
-    seconds = 0.0
+    rounds = Rounds()
     for _ in range(2):
         shutil.rmtree(store.uri(name), ignore_errors=True)
-        seconds = timed(make if what == "subset" else copy)
-    return {"seconds": seconds, "mib": read_peak_mib(), "rows": store.open(name).count_rows()}
+        rounds.run(make if what == "subset" else copy)
+    # The first one warms up.
+    figures = {"seconds": rounds.wall_s[-1], "cpu_s": rounds.cpu_s[-1]}
+    return figures | {"mib": read_peak_mib(), "rows": store.open(name).count_rows()}
 
 
 def read_peak_mib() -> float:
@@ -165,4 +175,4 @@ def read_peak_mib() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

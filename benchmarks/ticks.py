@@ -23,6 +23,7 @@ import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.measure import report_run
 from laion_assets.definitions import build_defs, build_resources
 from laion_assets.images.load import load_shard
 from laion_assets.lance_images.copy import copy_shard
@@ -151,4 +152,4 @@ def hang() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

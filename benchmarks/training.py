@@ -31,6 +31,8 @@ import webdataset
 from PIL import Image, ImageDraw
 from torch.utils.data import DataLoader
 
+from benchmarks.measure import report_run
+from laion_assets.demo.sample_captions import invent_captions
 from laion_assets.stores.lance_store import FORMAT, LanceStore
 from laion_assets.training import make_loader, open_split
 
@@ -95,7 +97,7 @@ def write_all(folder: Path, count: int) -> int:
     """Writes the same pictures for all three; returns their bytes."""
     pictures = [paint(number) for number in range(DISTINCT)]
     chosen = [pictures[number % DISTINCT] for number in range(count)]
-    captions = [f"picture {number} of something" for number in range(count)]
+    captions = invent_captions(count, seed=0).to_pylist()
     table = pa.table(
         {
             "image": pa.array(chosen, pa.large_binary()),
@@ -191,4 +193,4 @@ def decode(picture: bytes) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

@@ -29,6 +29,7 @@ from laion_assets.demo.draws import (
     join_texts,
     mix,
     replace_where,
+    start_seeds,
     take,
 )
 
@@ -62,6 +63,12 @@ def make_captions(seeds: Seeds, is_broken: Mask, name_forms: pa.Array) -> pa.Arr
     captions = replace_where(captions, chosen, decorated)
     broken = choose(seeds[is_broken], "broken caption", vocabulary.BROKEN_CAPTIONS)
     return replace_where(captions, is_broken, broken)
+
+
+def invent_captions(count: int, seed: int) -> pa.Array:
+    """Returns captions for rows of another making: none is missing, and none mentions a name."""
+    seeds = start_seeds(count, "captions", seed)
+    return make_captions(seeds, np.zeros(count, dtype=bool), pa.array([], pa.string()))
 
 
 def list_name_forms(names: Sequence[str], seed: int) -> pa.Array:

@@ -55,10 +55,11 @@ def describe_captions(captions: Sequence[str]) -> dict[str, float]:
         "a capital in front": lambda text: text[:1].isupper(),
         "no capital": lambda text: text == text.lower(),
         "capitals alone": lambda text: text == text.upper() != text.lower(),
-        **{name: lambda text, sign=sign: sign in text for name, sign in SIGNS.items()},
     }
     for name, has in shares.items():
         figures[f"captions with {name}"] = sum(map(bool, map(has, captions))) / len(captions)
+    for name, sign in SIGNS.items():
+        figures[f"captions with {name}"] = sum(sign in text for text in captions) / len(captions)
     figures["repeated captions"] = 1 - len(set(captions)) / len(captions)
     return figures
 
@@ -72,8 +73,8 @@ def find_zipf_exponent(counts: Sequence[int]) -> float:
     ]
     xs, ys = zip(*points, strict=True)
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x in xs)
-    return -slope
+    together = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    return -together / sum((x - mean_x) * (x - mean_x) for x in xs)
 
 
 def has_digit(text: str) -> bool:

@@ -99,7 +99,7 @@ def test_the_vocabulary_grows_on_but_more_slowly() -> None:
     ]
     growth = [more / few for few, more in pairwise(sizes)]
 
-    # Three times the rows: the exponent of the real ones would give 2.1, a closed list less and less.
+    # Three times the rows: the exponent of the real ones gives 2.1, a closed list less and less.
     assert 2.1 * (1 + TOLERANCE) > growth[0] > growth[1] > 1.4
 
 

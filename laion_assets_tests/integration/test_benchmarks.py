@@ -1,5 +1,6 @@
 """The comparisons run, at a size that measures nothing."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -19,8 +20,25 @@ def test_the_comparison_runs(shell: Shell, tmp_path: Path) -> None:
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert page.count("| laion backfill |") == 2
     assert "The product takes, times the bare calls" in page
+    assert "The whole run:" in page
     chart = (tmp_path / "speed.svg").read_text(encoding="utf-8")
     assert chart.count("<rect") >= 3
+
+
+def test_the_quick_form_writes_ratios(shell: Shell, tmp_path: Path) -> None:
+    sizes = ["--rows", "300", "--rounds", "2", "--queries", "3"]
+    output = tmp_path / "quick.json"
+    command = [sys.executable, "-m", "benchmarks.quick", *sizes, "--output", str(output)]
+    result = shell.run(*command)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(output.read_text(encoding="utf-8"))
+    for figure in ("wall_s", "cpu_s"):
+        for ratio in ("product/bare", "bare/floor"):
+            spread = found["ratios"][figure][ratio]
+            assert 0 < spread["min"] <= spread["median"] <= spread["max"]
+    assert found["run"].keys() >= {"wall_s", "cpu_s", "load_before", "load_after", "steal_percent"}
+    assert found["run"]["cpu_s"] > sum(found["cpu_s"]["product"].values()) / 3
+    assert found["searches_ms"]
 
 
 def test_the_load_of_the_search_page_runs(shell: Shell, tmp_path: Path) -> None:
