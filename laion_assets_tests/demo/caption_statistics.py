@@ -71,7 +71,7 @@ def find_zipf_exponent(counts: Sequence[int]) -> float:
         for step in range(41)
         if (rank := round(10 ** (1 + step / 20)))
     ]
-    xs, ys = zip(*points, strict=True)
+    xs, ys = [x for x, _ in points], [y for _, y in points]
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     together = sum((x - mean_x) * (y - mean_y) for x, y in points)
     return -together / sum((x - mean_x) * (x - mean_x) for x in xs)
