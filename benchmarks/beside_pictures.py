@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.bare import ingest, refresh
-from benchmarks.measure import report_run, timed
+from benchmarks.measure import find_spread, report_run, timed
 from benchmarks.search import choose_queries, read_sample
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.names.sheets import read_sheet
@@ -66,10 +67,14 @@ def measure(folder: Path, rows: int, rounds: int) -> None:
                 seconds = timed(works[name][what])
                 if number >= 0:
                     times.setdefault((what, name), []).append(seconds)
-    print(f"{'milliseconds':40}{'without':>10}{'with':>10}{'ratio':>8}")
+    print(f"{'least milliseconds':40}{'without':>10}{'with':>10}{'ratio':>8}  median (spread)")
     for what in works["with"]:
-        without, beside = (min(times[what, n]) * 1000 for n in ("without", "with"))
-        print(f"{what:40}{without:10.1f}{beside:10.1f}{beside / without:8.3f}")
+        both = [[1000 * seconds for seconds in times[what, n]] for n in ("without", "with")]
+        without, beside = map(min, both)
+        spreads = [f"{statistics.median(some):.1f} ({find_spread(some, 1)})" for some in both]
+        print(
+            f"{what:40}{without:10.1f}{beside:10.1f}{beside / without:8.3f}  {'; '.join(spreads)}"
+        )
 
 
 def build(settings: Settings, plain: Path, *, has_pictures: bool) -> None:

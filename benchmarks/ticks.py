@@ -23,7 +23,7 @@ import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measure import report_run
+from benchmarks.measure import Watch
 from laion_assets.definitions import build_defs, build_resources
 from laion_assets.images.load import load_shard
 from laion_assets.lance_images.copy import copy_shard
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--shards", type=int, default=3000)
     options = parser.parse_args()
-    is_late = False
+    is_late, watch = False, Watch()
     with tempfile.TemporaryDirectory(prefix="laion-ticks-") as name:
         settings = Settings.default(Path(name) / "data")
         files = write_shards(settings.data_dir / "shards", options.shards)
@@ -54,6 +54,7 @@ def main() -> None:
         for what, took_s, limit_s in measure(settings, files):
             is_late |= took_s > limit_s
             print(f"{what}: {took_s:.2f} s ({limit_s:g} at most)", flush=True)
+    print(watch.describe(), flush=True)
     # Threads that still wait for the hanging servers are not waited for.
     os._exit(is_late)
 
@@ -152,4 +153,4 @@ def hang() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    report_run(main)
+    main()

@@ -3,7 +3,7 @@
 """How sample captions are put together: rules, and the templates that they give.
 
 A rule has one alternative a line. `{name}` stands for another rule, or for a pool of
-`caption_words.POOLS` if there is no rule of that name. `3 *` in front makes an alternative three
+`caption_pools.POOLS` if there is no rule of that name. `3 *` in front makes an alternative three
 times as likely; a line with nothing but `-` is the empty alternative.
 
 Rules, weights and pools were tried until the captions had the figures of real ones: these and their
@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from laion_assets.demo.caption_words import PROPER
+from laion_assets.demo.caption_pools import PROPER
 from laion_assets.demo.draws import start_seeds
 
 TEMPLATE_COUNT = 4_096

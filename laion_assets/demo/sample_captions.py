@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from laion_assets.demo import vocabulary
+from laion_assets.demo.caption_pools import POOLS
 from laion_assets.demo.caption_templates import Literal, Slot, make_templates
-from laion_assets.demo.caption_words import POOLS
 from laion_assets.demo.draws import (
     Integers,
     Mask,

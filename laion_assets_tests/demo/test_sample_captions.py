@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
+from laion_assets.demo.caption_pools import POOLS, PROPER
 from laion_assets.demo.caption_templates import RULES, Slot, make_templates
-from laion_assets.demo.caption_words import POOLS, PROPER
 from laion_assets.demo.sample_shards import SampleSpec, generate_shard
 from laion_assets_tests.demo.caption_statistics import WORD, describe_captions
 

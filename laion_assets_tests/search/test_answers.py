@@ -12,8 +12,9 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
+from laion_assets.web.params import SearchQuery
 from laion_assets_tests.pipeline import copy, load, refresh
-from laion_assets_tests.search.answers import Reference, compare, open_reference
+from laion_assets_tests.search.answers import Question, Reference, compare, open_reference
 from laion_assets_tests.web.site import Site, run_site
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ QUESTIONS = 1_000
 PARTS = 10
 # More rows are exported for some questions alone, which have their CSV over HTTP.
 MOST_EXPORTED = 300
-FILES = 40
+FILES = 12
 SHARDS = 3
 NAMES = ("Ada Lovelace", "Frida Kahlo")
 
@@ -66,8 +67,9 @@ def test_searches_are_what_sql_says(released: Released, part: int) -> None:
 def test_files_are_what_sql_says(released: Released) -> None:
     reference = released.reference
     row_count = 0
-    for seed in range(QUESTIONS, QUESTIONS + FILES):
-        question = reference.ask(seed)
+    # One caption in six has the commonest word, so that one file is long.
+    long = Question(SearchQuery.model_validate({"q": "the", "max_punsafe": 1}), "the", "TRUE")
+    for question in [*map(reference.ask, range(QUESTIONS, QUESTIONS + FILES)), long]:
         expected = reference.name(reference.answer(question).places.tolist())
         text = released.site.get(question.query.write("/search.csv")).content.decode("utf-8-sig")
         rows = [(r["shard"], int(r["row_index"])) for r in csv.DictReader(io.StringIO(text))]
@@ -76,5 +78,4 @@ def test_files_are_what_sql_says(released: Released) -> None:
         assert rows == expected, question
         row_count += len(rows)
 
-    # Among them are long ones.
-    assert row_count > 10_000
+    assert row_count > 5_000
