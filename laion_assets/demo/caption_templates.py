@@ -349,6 +349,8 @@ RULES = {
         {colour} {plant} on {anadjective} {material} {household}
         {anadjective} {vehicle} {where} {when}
         {colour} {vehicle} {where}
+        a red fox {acting} {where}
+        {colour} {animal} {acting} {where}
         close-up of {acolour} {plant} with {animals}
         The {scenic} {place} of {town}, {country}
         2 * {town} {place}, {country}

@@ -76,17 +76,17 @@ def test_the_first_rows_never_change() -> None:
     assert rows == [
         {
             "URL": "https://s3.hazelsigoods.example/gallery/256154289897037eff60.jpg",
-            "TEXT": "Michael Satoucci - Customer Management, 1959 Black",
+            "TEXT": "War Lanterns Embroidered Trays Gauze Thermostats - A97cSB Teal Suspenders Snavinco Gorgeous Oven #7626",
             "hash": 3090582820163764569,
         },
         {
             "URL": "https://images.summitvenotes.example/fotos/bbd68dab729b8ec630a5.jpg?from=anna@studio.example",
-            "TEXT": "Alice O'bro Says Angel Isn't Dainty, Engineer Uses Upbox",
+            "TEXT": "The limited ice canvas by Alice Vazton Kowo upbox upholstered best diamond",
             "hash": -7296468195983726002,
         },
         {
             "URL": "http://render.wallcanvas.test/_next/image/chinese_pencil-6934398.jpg#photo?2",
-            "TEXT": "Cornpot2 Dormark Love Example",
+            "TEXT": "This Dark Bowl is Made of Cedar with Baskets. It's Jumbo. Guitarists Are Skating in Varstadt, Where a Wizard Loves the Health of Simetti.",
             "hash": 1785617992113068060,
         },
     ]
