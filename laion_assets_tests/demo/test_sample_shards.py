@@ -76,7 +76,10 @@ def test_the_first_rows_never_change() -> None:
     assert rows == [
         {
             "URL": "https://s3.hazelsigoods.example/gallery/256154289897037eff60.jpg",
-            "TEXT": "War Lanterns Embroidered Trays Gauze Thermostats - A97cSB Teal Suspenders Snavinco Gorgeous Oven #7626",
+            "TEXT": (
+                "War Lanterns Embroidered Trays Gauze Thermostats - A97cSB Teal Suspenders "
+                "Snavinco Gorgeous Oven #7626"
+            ),
             "hash": 3090582820163764569,
         },
         {
@@ -86,7 +89,10 @@ def test_the_first_rows_never_change() -> None:
         },
         {
             "URL": "http://render.wallcanvas.test/_next/image/chinese_pencil-6934398.jpg#photo?2",
-            "TEXT": "This Dark Bowl is Made of Cedar with Baskets. It's Jumbo. Guitarists Are Skating in Varstadt, Where a Wizard Loves the Health of Simetti.",
+            "TEXT": (
+                "This Dark Bowl is Made of Cedar with Baskets. It's Jumbo. Guitarists Are "
+                "Skating in Varstadt, Where a Wizard Loves the Health of Simetti."
+            ),
             "hash": 1785617992113068060,
         },
     ]
