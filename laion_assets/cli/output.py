@@ -434,8 +434,9 @@ def print_purge_plan(chosen: Sequence[Holder]) -> None:
     tags = ", ".join(holder.manifest.release for holder in chosen) or "none"
     print(
         f"To be deleted: the releases {tags}; all versions of the Lance tables that no release "
-        "holds; runs of Dagster from before the removal; an export for Datasette from before it. "
-        "The DuckDB file, Dagster's history and the cache of pictures are written anew."
+        "holds, those of subsets included; runs of Dagster from before the removal; an export for "
+        "Datasette from before it. The DuckDB file, Dagster's history and the cache of pictures "
+        "are written anew."
     )
 
 
@@ -450,5 +451,12 @@ def print_purged(purged: Purged) -> None:
         print(
             f"laion: release {holder.manifest.release} still holds {holder.row_count:,} removed "
             f"rows; `laion purge {holder.manifest.release}` deletes it",
+            file=sys.stderr,
+        )
+    for subset in purged.subsets:
+        print(
+            f"laion: the subset {subset} still holds removed rows, or does not tell; make it again "
+            f"(`laion backfill --missing`), or remove it with "
+            f'`lancedb.connect(…).drop_table("{subset}")`, and purge again',
             file=sys.stderr,
         )

@@ -32,6 +32,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.picture_cache import PictureCache
 from laion_assets.stores.sql import load_sql
 from laion_assets.stores.sqlite_file import rewrite_sqlite
+from laion_assets.subsets.clean_subsets import clean_subset, holds_removed, list_subsets
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
@@ -61,6 +62,7 @@ class Purged:
         picture_count: pictures of the cache.
         is_export_deleted: whether the file for Datasette was.
         holders: releases that hold removed rows still.
+        subsets: those that do, because they were not made again.
     """
 
     releases: tuple[str, ...]
@@ -69,6 +71,7 @@ class Purged:
     picture_count: int
     is_export_deleted: bool
     holders: tuple[Holder, ...]
+    subsets: tuple[str, ...]
 
 
 def find_holders(store: LanceStore) -> tuple[Holder, ...]:
@@ -121,7 +124,10 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
     for holder in chosen:
         delete_release(store, holder.manifest.release, keep_days=0)
     with store.lock("release"):
-        cleaning = clean_versions(store, 0, is_thorough=True)
+        freed_bytes = clean_versions(store, 0, is_thorough=True).freed_bytes
+    for name in list_subsets(store):
+        with store.lock(f"subset-{name}"):
+            freed_bytes += clean_subset(store, name, 0, is_thorough=True)
     if database.path.exists():
         database.rewrite()
     matcher = Matcher.of(store.removals.read())
@@ -132,11 +138,12 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
     _remove_leftovers(settings)
     return Purged(
         releases=tuple(holder.manifest.release for holder in chosen),
-        freed_bytes=cleaning.freed_bytes,
+        freed_bytes=freed_bytes,
         run_count=runs,
         picture_count=pictures,
         is_export_deleted=is_export_deleted,
         holders=find_holders(store),
+        subsets=tuple(name for name in list_subsets(store) if holds_removed(store, name)),
     )
 
 
@@ -162,7 +169,8 @@ def _purge_history(
     remove_runs(instance, old)
     events = settings.history_dir / "history"
     index = events / "runs" / "index.db"
-    rewrite_sqlite(index, load_sql("stores/history_delete_checks"), sorted(old))
+    deletions = [load_sql(f"stores/history_{name}") for name in ("delete_checks", "forget_shown")]
+    rewrite_sqlite(index, deletions, sorted(old))
     rewrite_sqlite(events / "runs.db")
     rewrite_sqlite(settings.history_dir / "schedules" / "schedules.db")
     return len(old)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from laion_assets.errors import LaionError
 from laion_assets.removals.matching import Matcher
 from laion_assets.stores.sql import load_sql
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
 
+# What tells whether a row is on the list; a table with both never fails to tell.
+TELLING = frozenset({"url", "image_id"})
 # What has the MD5 or the SHA-256 of a picture.
 PICTURE_DIGESTS = ("md5", "picture_sha256")
 BATCH_ROWS = 100_000
@@ -89,35 +92,53 @@ def find_pictures(dataset: lance.LanceDataset, digests: Collection[str]) -> dict
 def find_row_ids(
     dataset: lance.LanceDataset, matcher: Matcher, domains: Iterable[str] | None = None
 ) -> Numbers:
-    """Returns the ids of the rows of a version of `images` that are on the list, ascending.
+    """Returns the ids of the rows of a table that are on the list, ascending.
+
+    Whoever shows, exports or streams rows of a table asks this function which to leave out.
 
     Args:
-        dataset: the version.
+        dataset: a version of `images`, or of a table with some rows and columns of it.
         matcher: the list.
         domains: all domains in it; read from it if they are not given.
+
+    Raises:
+        LaionError: the table lacks the columns that tell.
     """
     import numpy as np
 
     ids = [np.zeros(0, np.uint64)]
     if not matcher.is_empty:
-        if domains is None:
-            domains = _read_domains(dataset)
-        removed, suspected = matcher.match_hosts(domains)
-        conditions = [
-            *_list_conditions("domain", removed),
-            *_list_conditions("image_id", matcher.image_ids),
-        ]
+        _check_columns(dataset, matcher)
+        conditions = _list_conditions("image_id", matcher.image_ids)
         for column in _list_digest_columns(dataset):
             conditions += _list_conditions(column, _in_any_case(matcher.pictures))
+        suspected: list[str | None] = []
+        if "domain" in dataset.schema.names:
+            hosts = matcher.match_hosts(_read_domains(dataset) if domains is None else domains)
+            conditions += _list_conditions("domain", hosts.removed)
+            suspected += _list_conditions("domain", hosts.suspected)
+        elif matcher.hosts or matcher.urls:
+            suspected.append(None)
         for condition in conditions:
             found = dataset.scanner(columns=[], filter=condition, with_row_id=True).to_table()
             ids.append(found["_rowid"].to_numpy())
-        for condition in _list_conditions("domain", suspected):
-            scanner = dataset.scanner(columns=["url"], filter=condition, with_row_id=True)
+        for only in suspected:
+            scanner = dataset.scanner(columns=["url"], filter=only, with_row_id=True)
             for batch in scanner.to_batches():
                 is_on = [matcher.match_url(url) is not None for url in batch["url"].to_pylist()]
                 ids.append(batch["_rowid"].to_numpy()[np.array(is_on, np.bool_)])
     return np.unique(np.concatenate(ids))
+
+
+def _check_columns(dataset: lance.LanceDataset, matcher: Matcher) -> None:
+    needs = {"url": matcher.hosts or matcher.urls, "image_id": matcher.image_ids}
+    for column, is_needed in needs.items():
+        if is_needed and column not in dataset.schema.names:
+            raise LaionError(
+                f"{dataset.uri}: it has no column `{column}`, so nobody can tell which of its rows "
+                "are on the list of removals; make it again (a subset: `laion backfill --missing`)",
+                code="removals-untold",
+            )
 
 
 def _select(

@@ -60,6 +60,12 @@ class LanceStore:
         """The list of removals, which whoever reads a table has to leave out."""
         return RemovalFile(self.folder / "removals.json")
 
+    @classmethod
+    def beside(cls, uri: str) -> LanceStore | None:
+        """Returns the store that a table is in; None for one that is not on this machine."""
+        path = uri.removeprefix("file://")
+        return None if "://" in path else cls(Path(path).expanduser().parent)
+
     def list_tables(self) -> list[str]:
         """Returns the names of the tables, those without a version included."""
         return sorted(path.stem for path in self.folder.glob("*.lance"))

@@ -139,7 +139,7 @@ class PictureCache:
             for digest, url, final_url, md5 in self._select("stores/cache_select_urls", ())
             if md5 in md5s or is_removed(url) or (final_url is not None and is_removed(final_url))
         ]
-        rewrite_sqlite(self._path, load_sql("stores/cache_forget_fetched"), digests)
+        rewrite_sqlite(self._path, [load_sql("stores/cache_forget_fetched")], digests)
         return len(digests)
 
     def _select(self, name: str, parameters: _Parameters) -> list[tuple[Any, ...]]:

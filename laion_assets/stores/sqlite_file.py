@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -115,12 +115,12 @@ def check_replaceable(path: Path) -> None:
         )
 
 
-def rewrite_sqlite(path: Path, deletion: str | None = None, keys: Iterable[str] = ()) -> None:
+def rewrite_sqlite(path: Path, deletions: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
     """Deletes rows of a SQLite file, and writes it anew: nothing of what was deleted stays in it.
 
     Args:
         path: the file; nothing is done where there is none.
-        deletion: a statement with one parameter; None: only what was deleted before goes.
+        deletions: statements with one parameter; without, only what was deleted before goes.
         keys: its values.
 
     Raises:
@@ -131,10 +131,10 @@ def rewrite_sqlite(path: Path, deletion: str | None = None, keys: Iterable[str] 
     try:
         with closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as connection:
             connection.execute("pragma secure_delete = on")
-            if deletion is not None:
-                connection.execute("begin immediate")
+            connection.execute("begin immediate")
+            for deletion in deletions:
                 connection.executemany(deletion, ((key,) for key in keys))
-                connection.execute("commit")
+            connection.execute("commit")
             connection.execute("vacuum")
             # What was there before stands in the log beside the file, too.
             connection.execute("pragma wal_checkpoint(truncate)").fetchall()

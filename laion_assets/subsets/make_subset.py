@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from laion_assets.curation.place import CurationError
@@ -23,7 +23,7 @@ from laion_assets.embeddings.vector_index import (
 from laion_assets.errors import LaionError
 from laion_assets.lance_images.indices import CAPTION_INDEX, SCALAR_INDICES
 from laion_assets.lance_images.table import MAX_FRAGMENT_ROWS
-from laion_assets.releases.catalog import find_release, list_deleted, open_released
+from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.cleanup import DEFAULT_KEEP_DAYS
 from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.releases.manifest import Manifest, find_versions
@@ -32,12 +32,14 @@ from laion_assets.search.where import HIDDEN_COLUMNS
 from laion_assets.stores.column_digest import ColumnDigest
 from laion_assets.stores.disk_space import check_space, estimate_rows
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.subsets.clean_subsets import clean_subset
 from laion_assets.subsets.select_rows import Selection, select_rows
 from laion_assets.subsets.subset_record import (
     RECORD_KEY,
     SubsetRecord,
     digest_subset,
     find_made,
+    is_current,
     is_subset,
 )
 
@@ -105,21 +107,14 @@ def make_subset(store: LanceStore, order: SubsetOrder, find_encoder: FindEncoder
         manifest = find_release(store, order.release)
         _check_table(store, subset)
         made = find_made(store, subset.name)
-        if made is not None and is_current(made, subset, manifest):
+        if made is not None and is_current(made, subset, manifest, store.removals.read()):
             return MadeSubset(made, is_new=False)
         source = _open_source(store, subset, manifest, find_encoder)
         record = _write(store, order, source)
         _build_indices(store, order, record)
         store.create_tag(subset.name, manifest.release, store.open(subset.name).version)
-        _clean(store, order)
+        clean_subset(store, subset.name, order.keep_days)
         return MadeSubset(record, is_new=True)
-
-
-def is_current(record: SubsetRecord, subset: DeclaredSubset, manifest: Manifest) -> bool:
-    """Returns whether a subset was made of this release as it is declared."""
-    made = record.release, record.content_sha256, record.columns_sha256, record.definition_sha256
-    wanted = manifest.release, manifest.content_sha256, manifest.columns_sha256
-    return made == (*wanted, digest_subset(subset))
 
 
 @dataclass(frozen=True)
@@ -131,6 +126,7 @@ class _Source:
     schema: pa.Schema
     selection: Selection
     encoder: Encoder | None
+    removals_sha256: str
 
 
 @dataclass
@@ -162,6 +158,8 @@ def _open_source(
     store: LanceStore, subset: DeclaredSubset, manifest: Manifest, find_encoder: FindEncoder
 ) -> _Source:
     dataset = open_released(store, manifest, "images")
+    # Before its rows are found: if it changes meanwhile, they are looked for again.
+    removals_sha256 = store.removals.read().digest
     schema = _find_schema(dataset, subset, manifest)
     known = manifest.vectors.encoder_digest if manifest.vectors else None
     encoder = find_encoder(known) if subset.like is not None else None
@@ -184,7 +182,7 @@ def _open_source(
         raise CurationError(f"{subset.place}: {error}", code=error.code) from error
     needed_bytes = estimate_rows(dataset, len(selection.rows))
     check_space(store.folder, needed_bytes, f"making {subset.name}")
-    return _Source(manifest, dataset, schema, selection, encoder)
+    return _Source(manifest, dataset, schema, selection, encoder, removals_sha256)
 
 
 def _find_schema(
@@ -233,6 +231,7 @@ def _write(store: LanceStore, order: SubsetOrder, source: _Source) -> SubsetReco
         run_id=order.run_id,
         made_at=datetime.now(tz=UTC),
         versions=find_versions(),
+        removals_sha256=source.removals_sha256,
     )
     noted = schema.with_metadata({RECORD_KEY: record.model_dump_json()})
     store.commit_anew(name, noted, fragments)
@@ -269,15 +268,3 @@ def _build_indices(store: LanceStore, order: SubsetOrder, record: SubsetRecord) 
         dataset.create_index(
             "img_emb", INDEX_KIND, VECTOR_INDEX, metric=METRIC, num_partitions=partitions
         )
-
-
-def _clean(store: LanceStore, order: SubsetOrder) -> None:
-    """Removes the tags of releases that were deleted, and old versions that no tag holds."""
-    dataset = store.open(order.subset.name)
-    deleted = list_deleted(store.open("images"))
-    for tag in dataset.tags.list():
-        if tag in deleted:
-            dataset.tags.delete(tag)
-    dataset.cleanup_old_versions(
-        timedelta(days=order.keep_days), error_if_tagged_old_versions=False
-    )

@@ -10,16 +10,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import ValidationError
 
 from laion_assets.curation.subset_table import DeclaredSubset
-from laion_assets.releases.manifest import Record
+from laion_assets.releases.manifest import Manifest, Record
+from laion_assets.removals.find_rows import TELLING, find_row_ids
+from laion_assets.removals.matching import Matcher
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.removal_file import Removals
 
 if TYPE_CHECKING:
     import lance
+    import numpy as np
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
 
 RECORD_KEY = "laion_assets.subset"
 # Raise it when the same definition gives other rows, or rows in another order, than before.
@@ -49,6 +55,7 @@ class SubsetRecord(Record):
         run_id: the Dagster run that made it.
         made_at: when, in UTC.
         versions: of the code and of the libraries that made it.
+        removals_sha256: of the list of removals whose rows it was made without; None: nobody knows.
     """
 
     subset: str
@@ -70,12 +77,44 @@ class SubsetRecord(Record):
     run_id: str
     made_at: datetime
     versions: Mapping[str, str]
+    removals_sha256: str | None = None
 
 
 def digest_subset(subset: DeclaredSubset) -> str:
     """Returns SHA-256 of the definition of a subset and of the rules, in hexadecimal."""
     text = json.dumps([subset.name, subset.describe(), RULES_VERSION], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_current(
+    record: SubsetRecord, subset: DeclaredSubset, manifest: Manifest, removals: Removals
+) -> bool:
+    """Returns whether a subset was made of this release as it is declared.
+
+    One whose columns do not tell which rows were removed since is to be made again.
+    """
+    made = record.release, record.content_sha256, record.columns_sha256, record.definition_sha256
+    wanted = manifest.release, manifest.content_sha256, manifest.columns_sha256
+    tells = record.missing.keys() >= TELLING or record.removals_sha256 == removals.digest
+    return made == (*wanted, digest_subset(subset)) and tells
+
+
+def find_removed(dataset: lance.LanceDataset, removals: Removals) -> Numbers:
+    """Returns the ids of the rows of a table that are on the list of removals, ascending.
+
+    Args:
+        dataset: a version of `images` or of a subset.
+        removals: the list.
+
+    Raises:
+        LaionError: the list changed since it was made, and its columns do not tell.
+    """
+    import numpy as np
+
+    record = read_record(dataset)
+    if record is not None and record.removals_sha256 == removals.digest:
+        return np.zeros(0, np.uint64)
+    return find_row_ids(dataset, Matcher.of(removals))
 
 
 def is_subset(dataset: lance.LanceDataset) -> bool:

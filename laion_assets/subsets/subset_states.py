@@ -9,8 +9,14 @@ from laion_assets.curation.subset_table import DeclaredSubset
 from laion_assets.releases.catalog import newest_release
 from laion_assets.releases.manifest import Manifest, Record
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.subsets.make_subset import is_current
-from laion_assets.subsets.subset_record import SubsetRecord, digest_subset, find_made, list_made
+from laion_assets.stores.removal_file import Removals
+from laion_assets.subsets.subset_record import (
+    SubsetRecord,
+    digest_subset,
+    find_made,
+    is_current,
+    list_made,
+)
 
 
 class SubsetStatus(Record):
@@ -51,9 +57,10 @@ def read_subsets_status(
     """Returns the state of each subset, those that are declared no more at the end."""
     newest = newest_release(store)
     made = list_made(store)
+    removals = store.removals.read()
     left = sorted(made.keys() - {subset.name for subset in subsets})
     states = [
-        (each.name, _name_state(made.get(each.name), each, newest), made.get(each.name))
+        (each.name, _name_state(made.get(each.name), each, newest, removals), made.get(each.name))
         for each in subsets
     ]
     states += [(name, "not declared", made[name]) for name in left]
@@ -81,16 +88,20 @@ def name_behind(store: LanceStore, subsets: Collection[DeclaredSubset]) -> str |
 def _list_behind(
     store: LanceStore, subsets: Collection[DeclaredSubset], newest: Manifest
 ) -> Iterator[str]:
+    removals = store.removals.read()
     for subset in subsets:
-        if _name_state(find_made(store, subset.name), subset, newest) != "done":
-            yield f"{subset.name} {digest_subset(subset)}"
+        if _name_state(find_made(store, subset.name), subset, newest, removals) != "done":
+            yield f"{subset.name} {digest_subset(subset)} {removals.digest}"
 
 
 def _name_state(
-    record: SubsetRecord | None, subset: DeclaredSubset, newest: Manifest | None
+    record: SubsetRecord | None,
+    subset: DeclaredSubset,
+    newest: Manifest | None,
+    removals: Removals,
 ) -> str:
     if newest is None:
         return "no release"
     if record is None:
         return "missing"
-    return "done" if is_current(record, subset, newest) else "behind"
+    return "done" if is_current(record, subset, newest, removals) else "behind"

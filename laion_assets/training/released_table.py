@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError, first_line
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.removal_file import Removals
 from laion_assets.stores.source_dataset import open_source_dataset
 
 if TYPE_CHECKING:
@@ -64,6 +66,16 @@ def open_release(uri: str, release: str) -> lance.LanceDataset:
         f"{uri}: no release {release!r}; `tags.list()` of the table has their names",
         code="training-release-unknown",
     )
+
+
+def read_removals(uri: str) -> Removals:
+    """Returns the list of removals that holds for a table; what was published has none.
+
+    Raises:
+        LaionError: it cannot be read.
+    """
+    store = LanceStore.beside(uri)
+    return Removals() if store is None else store.removals.read()
 
 
 def open_version(uri: str, version: int) -> lance.LanceDataset:

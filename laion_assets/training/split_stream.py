@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
 from laion_assets.search.where import read_where
+from laion_assets.subsets.subset_record import find_removed
 from laion_assets.training.near_train import PHASH, find_near_train
 from laion_assets.training.released_table import (
     find_table,
     name_failures,
     open_release,
     open_version,
+    read_removals,
 )
 from laion_assets.training.row_batch import IS_NULL, Row, RowBatch
 from laion_assets.training.shuffled_order import shuffle_numbers
@@ -30,6 +32,7 @@ from laion_assets.training.shuffled_order import shuffle_numbers
 if TYPE_CHECKING:
     import lance
     import numpy as np
+    import pyarrow as pa
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
 
@@ -179,13 +182,22 @@ class SplitStream:
         Raises:
             LaionError: it is the state of another stream.
         """
-        for name, value in asdict(self.selection).items():
+        own = asdict(self.selection)
+        row_count = own.pop("row_count")
+        for name, value in own.items():
             if state.get(name) != value:
                 raise LaionError(
                     f"state: it is of a stream with {name} {state.get(name)!r}, and this one has "
                     f"{value!r}; open the split as it was opened then",
                     code="training-state-of-another",
                 )
+        if state["row_count"] != row_count:
+            raise LaionError(
+                f"state: the split had {state['row_count']:,} rows then and has {row_count:,} now, "
+                "as when rows came onto the list of removals, so the order is another; begin epoch "
+                f"{state['epoch']} again with `set_epoch({state['epoch']})`",
+                code="training-state-other-rows",
+            )
         self._epoch.value = state["epoch"]
         self._position = self._start = state["position"]
 
@@ -240,6 +252,8 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
 ) -> SplitStream:
     """Opens a split of a release as a stream of rows.
 
+    Rows that are on the project's list of removals now are left out.
+
     Args:
         uri: a LanceDB database, a data folder, a published dataset, or a table (`….lance`), on this
             machine or `hf://datasets/…`.
@@ -257,7 +271,8 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
 
     Raises:
         LaionError: there is no such table, release, split or column, the condition cannot be used,
-            or there are too few rows.
+            there are too few rows, or a subset from before the list of removals changed does not
+            tell which of its rows are on it.
     """
     rank, world = shard_of
     if not 0 <= rank < world:
@@ -268,9 +283,12 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
     dataset = open_release(find_table(str(uri)), release)
     _check_columns(dataset, [*columns, "split", *([PHASH] if apart_from_train else [])])
     only = _select_split(split, None if where is None else read_where(where, dataset))
-    offsets = _find_offsets(dataset, only)
-    if apart_from_train:
-        offsets = _leave_out_near(dataset, split, only, offsets)
+    if apart_from_train and split == "train":
+        raise LaionError(
+            "apart_from_train: it is for validation and test; leave it out for train",
+            code="training-apart-from-itself",
+        )
+    offsets = _find_offsets(dataset, only, apart_from_train=apart_from_train)
     count = len(offsets)
     selection = Selection(release, split, seed, shuffle, world, count, where, apart_from_train)
     if count < world:
@@ -301,31 +319,28 @@ def _select_split(split: str, where: str | None) -> str:
     return f"split = '{split}'" if where is None else f"split = '{split}' AND {where}"
 
 
-def _find_offsets(dataset: lance.LanceDataset, only: str) -> Numbers:
-    """Returns where the rows are that fulfil a condition, in the order of the table."""
+def _find_offsets(dataset: lance.LanceDataset, only: str, *, apart_from_train: bool) -> Numbers:
+    """Returns where the rows of a stream are, in the order of the table."""
     import numpy as np
 
-    kind = np.uint32 if dataset.count_rows() < 1 << 32 else np.uint64
+    removed = find_removed(dataset, read_removals(str(dataset.uri)))
+    columns = [_OFFSET, PHASH] if apart_from_train else [_OFFSET]
     with name_failures(str(dataset.uri)):
-        found = dataset.to_table([_OFFSET], filter=only)
-    offsets: Numbers = found[_OFFSET].to_numpy().astype(kind)
+        found = dataset.to_table(columns, filter=only, with_row_id=len(removed) > 0)
+        is_kept = np.ones(len(found), np.bool_)
+        if len(removed):
+            is_kept = ~np.isin(found["_rowid"].to_numpy(), removed)
+        if apart_from_train:
+            is_kept &= ~_is_near_train(dataset, found[PHASH])
+    kind = np.uint32 if dataset.count_rows() < 1 << 32 else np.uint64
+    offsets: Numbers = found[_OFFSET].to_numpy()[is_kept].astype(kind)
     return offsets
 
 
-def _leave_out_near(
-    dataset: lance.LanceDataset, split: str, only: str, offsets: Numbers
-) -> Numbers:
-    """Returns the rows whose pictures look like none of `train`."""
+def _is_near_train(dataset: lance.LanceDataset, hashes: pa.ChunkedArray) -> Numbers:
+    """Returns which of some pictures look like one of `train`; a row without one does not."""
     import numpy as np
 
-    if split == "train":
-        raise LaionError(
-            "apart_from_train: it is for validation and test; leave it out for train",
-            code="training-apart-from-itself",
-        )
-    with name_failures(str(dataset.uri)):
-        hashes = dataset.to_table([PHASH], filter=only)[PHASH].combine_chunks()
-        is_near = np.array(hashes.is_valid())
-        is_near[is_near] = find_near_train(dataset, hashes.drop_null().to_numpy().view(np.uint64))
-    kept: Numbers = offsets[~is_near]
-    return kept
+    is_near: Numbers = hashes.is_valid().to_numpy().copy()
+    is_near[is_near] = find_near_train(dataset, hashes.drop_null().to_numpy().view(np.uint64))
+    return is_near

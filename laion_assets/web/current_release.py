@@ -191,7 +191,7 @@ class OpenRelease:
         if len(hidden.ids):
             names = _leave_out(names, hidden)
             all_counts = counts
-            counts = subtract(counts, "domain", _sum_hosts(hidden))
+            counts = subtract(counts, "domain", sum_hosts(hidden))
             if site_counts is not None:
                 site_counts = _leave_out_sites(site_counts, hidden, all_counts, counts)
         domains = DomainCounts(counts)
@@ -361,7 +361,8 @@ def _leave_out(
     }
 
 
-def _sum_hosts(hidden: HiddenRows) -> Counter[str]:
+def sum_hosts(hidden: HiddenRows) -> Counter[str]:
+    """Returns how many of some hidden images each domain has."""
     counts: Counter[str] = Counter()
     for (domain, _), count in hidden.hosts.items():
         counts[domain] += count

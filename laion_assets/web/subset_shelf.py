@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from laion_assets.embeddings.recall import measure_vectors
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import list_releases
+from laion_assets.releases.hidden_rows import HiddenRows, subtract
 from laion_assets.releases.manifest import Manifest, ReleasedShard, ReleasedVectors
 from laion_assets.schemas import IMAGES
 from laion_assets.search.filter import SearchFilter
@@ -16,8 +17,15 @@ from laion_assets.search.row_values import COUNTED, HIT_COLUMNS
 from laion_assets.search.search import CaptionSearch
 from laion_assets.stores.filled_table import FilledTable
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.subsets.subset_record import SubsetRecord, find_made
-from laion_assets.web.current_release import DomainCounts, OpenRelease, Shelf, SiteCounts
+from laion_assets.stores.removal_file import Removals
+from laion_assets.subsets.subset_record import SubsetRecord, find_made, find_removed
+from laion_assets.web.current_release import (
+    DomainCounts,
+    OpenRelease,
+    Shelf,
+    SiteCounts,
+    sum_hosts,
+)
 
 if TYPE_CHECKING:
     import lance
@@ -64,16 +72,24 @@ class SubsetShelf(Shelf):
                 f"[subsets.{self._name}] in curation.toml, then run `laion backfill --missing`",
                 code="serve-subset-missing",
             )
-        if record == self._record:
+        stamp = self.store.removals.stamp
+        if record == self._record and stamp == self._stamp:
             return False
-        self._current = _open(self.store, record, self._encoder)
+        removals = self.store.removals.read()
+        if record == self._record and removals.digest == self._removals.digest:
+            self._stamp = stamp
+            return False
+        self._current = _open(self.store, record, removals, self._encoder)
         self._releases = (self._current.manifest,)
-        self._record, self._state = record, record.digest[:16]
+        self._record, self._stamp, self._removals = record, stamp, removals
+        self._state = f"{record.digest[:16]}-{removals.digest[:16]}"
         logger.info("subset %s of release %s is shown", self._name, record.release)
         return True
 
 
-def _open(store: LanceStore, record: SubsetRecord, encoder: Encoder | None) -> OpenRelease:
+def _open(
+    store: LanceStore, record: SubsetRecord, removals: Removals, encoder: Encoder | None
+) -> OpenRelease:
     dataset = store.open(record.subset, record.release)
     if missing := [name for name in NEEDED if name not in dataset.schema.names]:
         raise LaionError(
@@ -83,12 +99,19 @@ def _open(store: LanceStore, record: SubsetRecord, encoder: Encoder | None) -> O
         )
     table = _fill(dataset, record.subset)
     manifest = _describe(store, record, table, _measure(dataset, record))
+    hidden = HiddenRows(table, find_removed(dataset, removals))
     search = CaptionSearch(
-        table, manifest.release, keeps_hits=True, vectors=manifest.vectors, encoder=encoder
+        table,
+        manifest.release,
+        keeps_hits=True,
+        vectors=manifest.vectors,
+        encoder=encoder,
+        hidden=hidden.ids,
     )
     search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
-    domains = DomainCounts(_count(table, "domain"))
-    return OpenRelease(manifest, search, domains, SiteCounts.count(domains), {}, record.subset)
+    domains = DomainCounts(subtract(_count(table, "domain"), "domain", sum_hosts(hidden)))
+    sites = SiteCounts.count(domains)
+    return OpenRelease(manifest, search, domains, sites, {}, record.subset, len(hidden.ids))
 
 
 def _fill(dataset: lance.LanceDataset, name: str) -> lance.LanceDataset:

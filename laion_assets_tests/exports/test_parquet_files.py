@@ -21,7 +21,7 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import DiskSpaceError
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import copy_made, make_settings
-from laion_assets_tests.pipeline import bring, ingest, refresh
+from laion_assets_tests.pipeline import bring, ingest, read_removals, refresh
 from laion_assets_tests.raises import raises
 
 pytestmark = pytest.mark.slow
@@ -153,6 +153,32 @@ def test_unsafe_images_are_left_out_and_counted(made: Settings, tmp_path: Path) 
 
     assert (export.image_count, export.hidden_count) == (399, 4)
     assert select(export, "SELECT count(*) FROM images WHERE punsafe > 0.5") == [(0,)]
+
+
+def test_removed_images_are_left_out_of_old_releases_too(
+    released: Settings, tmp_path: Path
+) -> None:
+    ingest(released, "later", "one more")
+    refresh(released, "two")
+    read_removals(released, "HTTP://a.test:80/7.jpg#top", f"{NUMBER}.test", "later.test")
+
+    for tag, row_count in (("one", 401), ("two", 401)):
+        export = export_parquet(store(released), tmp_path / "left", tag)
+        assert export.image_count == row_count
+        urls = {url for (url,) in select(export, "SELECT url FROM images")}
+        assert urls.isdisjoint({"https://a.test/7.jpg", f"https://{NUMBER}.test/0.jpg"})
+        assert (len(urls), "later.test" in str(urls)) == (row_count, False)
+    assert {s.shard: s.hidden_count for s in export.record.shards} == {
+        "a": 1,
+        "empty": 0,
+        ODD: 0,
+        NUMBER: 1,
+        "later": 1,
+    }
+    # Of an image that is unsafe as well, nothing is counted twice.
+    read_removals(released, "https://a.test/100.jpg")
+    safe = export_parquet(store(released), tmp_path / "safe", "one", is_safe=True)
+    assert (safe.image_count, safe.hidden_count) == (399, 4)
 
 
 def test_an_old_release_is_exported_as_it_was(released: Settings, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import lance
+import lancedb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from lance.file import LanceFileReader
@@ -101,6 +102,10 @@ def test_nothing_is_left_of_what_was_removed(shell: Shell, tmp_path: Path) -> No
         {f"LAION_SHEET_{kind}": str(tmp_path / "names.csv") for kind in ("ARTISTS", "CHARACTERS")},
         LAION_SHEET_CELEBRITIES=str(tmp_path / "names.csv"),
     )
+    curation = shell.data_dir / "curation.toml"
+    curation.parent.mkdir(exist_ok=True)
+    silent = '[subsets.silent]\ncolumns = ["caption", "image"]\n'
+    curation.write_text(f'{silent}[subsets.forgotten]\nwhere = "true"\n')
     source = write_source(shell, "one", is_secret=True)
     write_source(shell, "two", is_secret=False)
     loaded = shell.run("laion", "backfill", "--all", "--pictures")
@@ -115,6 +120,11 @@ def test_nothing_is_left_of_what_was_removed(shell: Shell, tmp_path: Path) -> No
     assert kinds == {"dagster", "datasette", "laion.duckdb", "lance", "pictures", "raw"}
     assert any("_indices" in path for path in before[WORD])
 
+    assert {f"lance/{name}.lance" for name in ("silent", "forgotten")} < {
+        "/".join(path.split("/")[:2]) for path in before[WORD]
+    }
+
+    curation.write_text(silent)
     removals.write_text(f"what\n{URL}\nnobody.test\n")
     shell.variables["LAION_REMOVALS"] = str(removals)
     refreshed = shell.run("laion", "backfill", "--missing", "--pictures")
@@ -138,9 +148,20 @@ def test_nothing_is_left_of_what_was_removed(shell: Shell, tmp_path: Path) -> No
 
     assert purged.returncode == 0, purged.stderr
     assert list_releases(shell) == [new]
+    check_the_subset_that_is_left(shell, purged.stderr)
     assert find_words(shell.data_dir) == {}
     check_all_is_written_anew(shell)
     check_it_goes_on(shell, source, new)
+
+
+def check_the_subset_that_is_left(shell: Shell, said: str) -> None:
+    """The table of a subset that is declared no more is the user's to drop."""
+    assert "the subset forgotten still holds removed rows" in said
+    assert "silent" not in said
+    places = {path for paths in find_words(shell.data_dir).values() for path in paths}
+    assert {"/".join(path.split("/")[:2]) for path in places} == {"lance/forgotten.lance"}
+    lancedb.connect(str(shell.data_dir / "lance")).drop_table("forgotten")
+    assert "forgotten" not in shell.run("laion", "purge", "--yes").stderr
 
 
 def check_all_is_written_anew(shell: Shell) -> None:

@@ -15,8 +15,16 @@ from laion_assets.releases.cleanup import delete_release
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.subsets.make_subset import SubsetOrder, make_subset
-from laion_assets.subsets.subset_record import RECORD_KEY, find_made, list_made, read_record
+from laion_assets.subsets.subset_record import (
+    RECORD_KEY,
+    find_made,
+    find_removed,
+    list_made,
+    read_record,
+)
+from laion_assets.subsets.subset_states import name_behind, read_subsets_status
 from laion_assets_tests.conftest import copy_made, make_settings
+from laion_assets_tests.pipeline import read_removals
 from laion_assets_tests.raises import raises
 from laion_assets_tests.subsets.shards import (
     COLUMNS,
@@ -205,6 +213,65 @@ def test_another_release_has_another_tag_and_the_old_one_stays_until_it_is_delet
     delete_release(store, first.release, keep_days=0)
     make(own, replace(subset, limit=3))
     assert list(store.open("lemurs").tags.list()) == [tag]
+
+
+GONE = ("https://a.test/3.jpg", "b.test")
+
+
+def is_gone(row: dict[str, Any]) -> bool:
+    return bool(row["url"] == GONE[0] or row["domain"] == GONE[1])
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [{"where": "width > 0"}, {"search": "lemur"}, {"like": "a lemur"}, {"limit": 100}],
+    ids=lambda terms: str(*terms),
+)
+def test_a_new_subset_has_no_row_that_is_on_the_list_of_removals(
+    own: Settings, terms: dict[str, Any]
+) -> None:
+    subset = DeclaredSubset("lemurs", columns=("url", "domain"), **terms)
+    order, store = SubsetOrder(subset, "run"), LanceStore(own.lance_dir)
+
+    def make_it() -> Rows:
+        make_subset(store, order, lambda _: Compass())  # type: ignore[arg-type,return-value]
+        rows: Rows = read_table(own).to_pylist()
+        return rows
+
+    before = make_it()
+    assert any(map(is_gone, before))
+    read_removals(own, *GONE)
+    after = make_it()
+    if subset.limit is None:
+        assert after == [row for row in before if not is_gone(row)]
+    assert not any(map(is_gone, after))
+    assert len(after) > 20
+
+
+def test_a_subset_that_does_not_tell_what_was_removed_is_made_again(own: Settings) -> None:
+    telling = DeclaredSubset("telling", columns=("url", "image_id"))
+    silent = DeclaredSubset("silent", columns=("caption", "split"))
+    for subset in (telling, silent):
+        make(own, subset)
+    store = LanceStore(own.lance_dir)
+    removed = read_removals(own, *GONE).removals
+    assert len(find_removed(store.open("telling"), removed)) == SHARDS["b"] + 1
+    with raises("removals-untold"):
+        find_removed(store.open("silent"), removed)
+    states = {each.subset: each.state for each in read_subsets_status(store, (telling, silent))}
+    assert states == {"telling": "done", "silent": "behind"}
+    word = name_behind(store, (telling, silent))
+    assert "silent" in str(word)
+
+    made = make(own, silent)
+    assert made.is_new
+    assert made.record.row_count == sum(SHARDS.values()) - SHARDS["b"] - 1
+    assert len(find_removed(store.open("silent"), removed)) == 0
+    assert make(own, silent).is_new is False
+    assert name_behind(store, (telling, silent)) is None
+    # Another list is another reason, so that the sensor does not take it for the one of before.
+    read_removals(own, "a.test")
+    assert name_behind(store, (telling, silent)) not in {None, word}
 
 
 def test_captions_and_declared_columns_are_indexed(own: Settings) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laion_assets.curation.subset_table import DeclaredSubset
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.subsets.make_subset import SubsetOrder, make_subset
 from laion_assets.training import SplitStream, open_split
-from laion_assets_tests.pipeline import ingest, refresh
+from laion_assets_tests.pipeline import ingest, read_removals, refresh
 from laion_assets_tests.raises import raises
 from laion_assets_tests.training.other_process import read_one, read_when_asked
 from laion_assets_tests.training.small_release import TAG, write_release
@@ -251,6 +253,45 @@ def test_what_cannot_be_read_is_refused(
 ) -> None:
     with raises(code):
         call(str(folder))
+
+
+@pytest.mark.slow
+def test_what_is_on_the_list_of_removals_is_in_no_stream(settings: Settings) -> None:
+    ingest(settings, "a", *[f"caption {number}" for number in range(100)])
+    ingest(settings, "b", *[f"caption {number}" for number in range(20)])
+    tag = refresh(settings)
+    columns = ("image_id", "url", "split")
+    store = LanceStore(settings.lance_dir)
+    subsets = {
+        "telling": DeclaredSubset("telling", columns=columns),
+        "silent": DeclaredSubset("silent", columns=("caption", "split")),
+    }
+    for subset in subsets.values():
+        make_subset(store, SubsetOrder(subset, "run"), lambda _: None)
+    tables = (settings.data_dir, store.uri("images"), store.uri("telling"))
+    before = open_split(settings.data_dir, tag, "train", columns, seed=1)
+    rows = {row["url"]: row for row in before}
+    hosts = {url for url in rows if "//b.test" in url}
+    a, b, *_ = sorted(rows.keys() - hosts)
+    state = before.state_dict()
+
+    read_removals(settings, a.replace("https://a", "HTTP://A"), str(rows[b]["image_id"]), "b.test")
+    for table in tables:
+        stream = open_split(table, tag, "train", columns, seed=1)
+        assert {row["url"] for row in stream} == rows.keys() - hosts - {a, b}
+        shares = [open_split(table, tag, "train", columns, 1, True, (n, 3)) for n in range(3)]
+        assert {len(share) for share in shares} == {len(stream) // 3}
+        with raises("training-state-other-rows"):
+            stream.load_state_dict(state)
+    # Nobody can tell which rows of this one are on the list, so it is read when it is made again.
+    with raises("removals-untold"):
+        open_split(store.uri("silent"), tag, "train", ["caption"])
+    make_subset(store, SubsetOrder(subsets["silent"], "run"), lambda _: None)
+    assert len(open_split(store.uri("silent"), tag, "train", ["caption"])) == len(stream)
+    # A release in which it is the whole split is too small to train on.
+    read_removals(settings, "a.test", "b.test")
+    with raises("training-too-few-rows"):
+        open_split(settings.data_dir, tag, "train", columns)
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.app import build_app
 from laion_assets.web.subset_shelf import SubsetShelf
-from laion_assets_tests.conftest import make_settings
+from laion_assets_tests.conftest import copy_made, make_settings
+from laion_assets_tests.pipeline import read_removals
 from laion_assets_tests.raises import raises
 from laion_assets_tests.subsets.shards import (
     COLUMNS,
@@ -20,6 +21,7 @@ from laion_assets_tests.subsets.shards import (
     release,
 )
 from laion_assets_tests.web.site import Site, run_site
+from laion_assets_tests.web.test_removals import strip
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +113,48 @@ def test_a_host_is_that_of_the_address(site: Site, made: Settings, subset: Decla
     assert {"name": "domain", "values": count} in [
         {"name": each["name"], "values": each["values"][0]["image_count"]} for each in facets
     ]
+
+
+@pytest.mark.parametrize("subset", [FEW, EVERY], ids=lambda subset: str(subset.name))
+def test_what_comes_onto_the_list_of_removals_is_hidden_at_once(
+    made: Settings, settings: Settings, subset: DeclaredSubset
+) -> None:
+    settings = copy_made(made, settings)
+    shelf = SubsetShelf(LanceStore(settings.lance_dir), subset.name)
+    shelf.refresh()
+    row = shelf.current.search.find("lemur -fox").hits[0]
+    paths = (
+        *("/search.json?q=lemur", "/domains.json", "/sites.json", "/search.json?domain=b.test"),
+        "/search.json?q=-fox+lemur&sort=width_asc&fold=on",
+    )
+
+    with run_site(build_app(shelf)) as site:
+        etag = site.get("/search.json?q=lemur").headers["etag"]
+        page = f"/images/{row['shard']}/{row['row_index']}.json"
+        assert site.get(page).ok
+        read_removals(settings, str(row["url"]), "b.test")
+        assert (shelf.refresh(), shelf.refresh()) == (True, False)
+        hiding = [strip(site.get(path).json()) for path in paths]
+        assert site.get(page).status_code == 404
+        assert site.get("/search.json?q=lemur", **{"If-None-Match": etag}).status_code == 200
+        assert row["url"] not in (csv := site.get("/search.csv?q=lemur").text)
+        assert "b.test" not in csv
+
+    # All answers are those of the subset that has none of these rows.
+    rows = LanceStore(settings.lance_dir).open(subset.name).count_rows()
+    LanceStore(settings.lance_dir).open(subset.name).tags.delete(shelf.current.manifest.release)
+    assert make(settings, subset).record.row_count < rows
+    without = SubsetShelf(LanceStore(settings.lance_dir), subset.name)
+    without.refresh()
+    assert without.current.image_count == shelf.current.image_count
+    assert (shelf.current.hidden_count > 5, without.current.hidden_count) == (True, 0)
+    with run_site(build_app(without)) as site:
+        if subset is EVERY:
+            assert hiding == [strip(site.get(path).json()) for path in paths]
+        else:
+            # Without shard and place, an address is the row's own in its table.
+            totals = [site.get(path).json().get("total") for path in paths]
+            assert [answer.get("total") for answer in hiding] == totals
 
 
 def test_a_subset_that_is_made_again_is_shown_at_the_next_look(made: Settings) -> None:
