@@ -169,6 +169,12 @@ def build_discover_shards(
         unread = find_unread_lists(instance, (*kinds, "removals"))
         plan = Planner(instance, memory, now).plan(due, unread, found.unknown)
         reasons = say_why(found, due, unread, plan, memory, instance)
+        reasons += [
+            f"curation.toml declares the subset {subset.name} since these definitions were loaded; "
+            "reload them (Deployment, Reload all), or run `laion backfill --missing`"
+            for subset in curation.subsets
+            if subset.name not in subsets
+        ]
         if plan.runs and len(reasons) > 1:
             context.log.info("; ".join(reasons[1:]))
         return dg.SensorResult(

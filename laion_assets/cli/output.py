@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from laion_assets.releases.manifest import Manifest, Record, ReleasedDeclaration
     from laion_assets.runs.backfill import Outcome
     from laion_assets.search.search import SearchAnswer
+    from laion_assets.subsets.subset_record import ReleaseWithSubsets
 
 # The parent of every logger of the package.
 LOGGER = logging.getLogger("laion_assets")
@@ -253,8 +254,8 @@ def _describe_vectors(manifest: Manifest) -> str:
     return "; ".join(parts)
 
 
-def print_manifest(manifest: Manifest) -> None:
-    """Prints what is behind a release."""
+def print_manifest(manifest: ReleaseWithSubsets) -> None:
+    """Prints what is behind a release, and what was made of it."""
     console = _open_console()
     facts = {
         "Release": manifest.release,
@@ -275,6 +276,16 @@ def print_manifest(manifest: Manifest) -> None:
         console.print(f"It has {escape(outdated.describe())}", highlight=False, soft_wrap=True)
     for declared in manifest.declared:
         console.print(escape(_describe_declared(declared)), highlight=False, soft_wrap=True)
+    for table in _tabulate_manifest(manifest):
+        for column in table.columns:
+            # A digest that is cut is none.
+            column.overflow = "fold"
+        console.print()
+        console.print(table)
+
+
+def _tabulate_manifest(manifest: ReleaseWithSubsets) -> Iterator[Table]:
+    """Yields the tables of what is behind a release, and of what was made of it if there is any."""
     shards = Table(
         "shard", "images", "rejected", "SHA-256 of the file", "sample", "source", box=None
     )
@@ -285,12 +296,13 @@ def print_manifest(manifest: Manifest) -> None:
     sheets = Table("kind", "names", "SHA-256 of the sheet", "location", box=None)
     for sheet in manifest.sheets:
         sheets.add_row(sheet.kind, f"{sheet.name_count:,}", sheet.sha256, escape(sheet.location))
-    for table in (shards, sheets):
-        for column in table.columns:
-            # A digest that is cut is none.
-            column.overflow = "fold"
-        console.print()
-        console.print(table)
+    subsets = Table("subset", "rows", "SHA-256 of the values", "definition", box=None)
+    for subset in manifest.subsets:
+        definition = ", ".join(f"{key} = {value!r}" for key, value in subset.definition.items())
+        subsets.add_row(subset.subset, f"{subset.row_count:,}", subset.digest, escape(definition))
+    yield from (shards, sheets)
+    if manifest.subsets:
+        yield subsets
 
 
 def _describe_declared(column: ReleasedDeclaration) -> str:

@@ -29,15 +29,18 @@ def list_(is_json: bool) -> None:
 
 @release.command()
 @click.argument("tag", required=False)
-@click.option("--json", "is_json", is_flag=True, help="Print the whole record.")
+@click.option("--json", "is_json", is_flag=True, help="Print the whole records.")
 def show(tag: str | None, is_json: bool) -> None:
-    """Shows the shards, sheets, versions and code behind a release, the newest if none is named."""
+    """Shows the shards, sheets, versions and code behind a release, the newest if none is named.
+
+    The subsets that were made of it follow.
+    """
     from laion_assets.cli.output import print_json, print_manifest
     from laion_assets.releases.catalog import find_release
+    from laion_assets.subsets.subset_record import add_subsets
 
-    (print_json if is_json else print_manifest)(
-        find_release(LanceStore(load_settings().lance_dir), tag)
-    )
+    store = LanceStore(load_settings().lance_dir)
+    (print_json if is_json else print_manifest)(add_subsets(store, find_release(store, tag)))
 
 
 @release.command()

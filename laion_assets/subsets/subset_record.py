@@ -80,6 +80,16 @@ class SubsetRecord(Record):
     removals_sha256: str | None = None
 
 
+class ReleaseWithSubsets(Manifest):
+    """The record of a release, and those of the subsets that were made of it.
+
+    Attributes:
+        subsets: by name; what was begun and has no tag yet is none.
+    """
+
+    subsets: tuple[SubsetRecord, ...]
+
+
 def digest_subset(subset: DeclaredSubset) -> str:
     """Returns SHA-256 of the definition of a subset and of the rules, in hexadecimal."""
     text = json.dumps([subset.name, subset.describe(), RULES_VERSION], sort_keys=True)
@@ -148,3 +158,17 @@ def list_made(store: LanceStore) -> dict[str, SubsetRecord]:
     """Returns the records of all subsets that were made, declared or not, by name."""
     found = ((name, find_made(store, name)) for name in store.list_tables() if name != "images")
     return {name: record for name, record in found if record is not None}
+
+
+def add_subsets(store: LanceStore, manifest: Manifest) -> ReleaseWithSubsets:
+    """Returns the record of a release with those of its subsets, declared or not any more."""
+    found = []
+    for name in store.list_tables():
+        dataset = store.find(name)
+        if dataset is None or not is_subset(dataset):
+            continue
+        tag = dataset.tags.list().get(manifest.release)
+        record = read_record(dataset.checkout_version(int(tag["version"]))) if tag else None
+        if record is not None:
+            found.append(record)
+    return ReleaseWithSubsets(**dict(manifest), subsets=tuple(found))

@@ -40,6 +40,11 @@ class SubsetStatus(Record):
 
     def describe(self) -> str:
         """Returns it in one line."""
+        if self.state == "missing":
+            return (
+                f"Subset {self.subset}: missing; `laion backfill --missing` makes it. The web UI "
+                "and its sensor know a new subset after *Reload all*"
+            )
         if self.release is None:
             return f"Subset {self.subset}: {self.state}"
         figures = f"{self.row_count:,} rows of {self.release}"

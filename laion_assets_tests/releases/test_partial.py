@@ -21,6 +21,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
+from laion_assets.subsets.subset_record import add_subsets
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets_tests.conftest import WriteSheet
@@ -134,7 +135,7 @@ def test_the_pages_and_commands_say_which_load_a_release_does_not_have(
     sentence = manifest.outdated[0].describe()
     assert sentence.startswith("nothing of b: its load of ")
 
-    print_manifest(manifest)
+    print_manifest(add_subsets(LanceStore(settings.lance_dir), manifest))
     shown = capsys.readouterr().out
     instance.add_dynamic_partitions(SHARDS_NAME, ["a", "b"])
     status = read_status(settings, instance)

@@ -105,7 +105,8 @@ def test_the_status_says_which_subsets_are_behind_and_which_are_left(
     assert not read_status(loaded, instance).is_sound
     lines = [each.describe() for each in read_status(loaded, instance).subsets]
     assert lines[0].endswith(", behind")
-    assert lines[1] == "Subset more: missing"
+    assert lines[1].startswith("Subset more: missing; `laion backfill --missing` makes it.")
+    assert "Reload all" in lines[1]
     assert "drop_table" in lines[2]
     refresh(loaded, instance)
     assert read_states() == {"lemurs": "done", "more": "done", "wide": "not declared"}
@@ -122,11 +123,15 @@ def test_the_sensor_makes_subsets_that_changed(
     # It has not loaded the second one, so it cannot make it.
     declare(loaded, LEMURS.replace('"lemur"', '"fox"') + WIDE)
     assert pipeline.tick() == ["refresh_counts"]
-    assert pipeline.tick() == []
+    said = pipeline.evaluate()
+    assert said.run_requests == []
+    assert "curation.toml declares the subset wide since" in str(said.skip_reason)
     record = find_made(LanceStore(loaded.lance_dir), "lemurs")
     assert record is not None
     assert record.definition["search"] == "fox"
-    assert Pipeline(loaded, instance).tick() == ["refresh_counts"]
+    reloaded = Pipeline(loaded, instance)
+    assert reloaded.tick() == ["refresh_counts"]
+    assert "subset wide" not in str(reloaded.evaluate().skip_reason)
     assert find_made(LanceStore(loaded.lance_dir), "wide") is not None
 
 

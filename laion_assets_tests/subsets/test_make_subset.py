@@ -1,5 +1,6 @@
 """A subset has the rows and columns that it is declared with, and says where they come from."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
+from laion_assets.cli.main import main
 from laion_assets.curation.subset_table import DeclaredSubset
+from laion_assets.releases.catalog import find_release
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
@@ -272,6 +276,36 @@ def test_a_subset_that_does_not_tell_what_was_removed_is_made_again(own: Setting
     # Another list is another reason, so that the sensor does not take it for the one of before.
     read_removals(own, "a.test")
     assert name_behind(store, (telling, silent)) not in {None, word}
+
+
+def test_a_release_names_the_subsets_that_were_made_of_it(
+    own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAION_DATA_DIR", str(own.data_dir))
+
+    def show(tag: str, *options: str) -> str:
+        result = CliRunner().invoke(main, ["release", "show", tag, *options])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    old = find_release(LanceStore(own.lance_dir)).release
+    assert "SHA-256 of the values" not in show(old)
+    assert json.loads(show(old, "--json"))["subsets"] == []
+    wide = DeclaredSubset("wide", where="is_wide", columns=("url",))
+    first, few = make(own, wide).record, make(own, DeclaredSubset("few", limit=3)).record
+    curation = declare(own, COLUMNS)
+    bring_all(own, "b", make_rows("b", 80, seed=1), curation)
+    new = release(own, curation)
+    second = make(own, wide).record
+
+    assert json.loads(show(old, "--json"))["subsets"] == [
+        each.model_dump(mode="json") for each in (few, first)
+    ]
+    shown = " ".join(show(old).split())
+    for part in ("where = 'is_wide'", "limit = 3", f"{first.row_count} {first.digest[:20]}"):
+        assert part in shown
+    (only,) = json.loads(show(new, "--json"))["subsets"]
+    assert only["digest"] == second.digest != first.digest
 
 
 def test_captions_and_declared_columns_are_indexed(own: Settings) -> None:
