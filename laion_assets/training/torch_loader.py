@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import get_all_start_methods
+from multiprocessing import get_all_start_methods, set_forkserver_preload
 from typing import Any
 
 from laion_assets.errors import LaionError
 from laion_assets.training.row_batch import RowBatch
 from laion_assets.training.split_stream import SplitStream
+
+# What the server of the workers imports, once for all of them and before the first is asked for:
+# torch alone takes seconds. Not Lance itself, which is to be imported after the fork.
+PRELOADED = ("__main__", "torch", "pyarrow.dataset", "laion_assets.training.torch_loader")
 
 
 def collate(rows: RowBatch) -> dict[str, Any]:
@@ -42,7 +46,8 @@ def make_loader(
     Args:
         stream: what it reads. The loader moves it on, so read it in no other way meanwhile.
         batch_size: rows of a batch.
-        num_workers: processes that read and collate; 0 for this one.
+        num_workers: processes that read and collate; 0 for this one. They stay from one pass to
+            the next, unless `persistent_workers=False` says otherwise.
         drop_last: leave out a last batch that has fewer rows.
         collate_fn: makes a batch of rows, in the worker; decode pictures there.
         options: others of `torch.utils.data.DataLoader`.
@@ -75,9 +80,9 @@ class SplitLoader:
         self._batch_size, self._drop_last = batch_size, drop_last
         given = dict(options)
         if num_workers:
-            # Until Python 3.14 the default is a fork, which Lance does not survive.
-            context = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-            given.setdefault("multiprocessing_context", context)
+            given.setdefault("persistent_workers", True)
+            if "multiprocessing_context" not in given:
+                given["multiprocessing_context"] = _start_server()
         self._loader = DataLoader(
             stream,
             batch_sampler=_NextPass(stream, batch_size, drop_last),
@@ -111,6 +116,21 @@ class SplitLoader:
             LaionError: it is the state of another stream.
         """
         self.stream.load_state_dict(state)
+
+
+def _start_server() -> str:
+    """Returns how workers are started; a server of theirs imports meanwhile what they need.
+
+    Until Python 3.14 the default of torch is a fork, which Lance does not survive.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return "spawn"
+    from multiprocessing.forkserver import ensure_running
+
+    # Without effect if the program has a server already.
+    set_forkserver_preload(list(PRELOADED))
+    ensure_running()
+    return "forkserver"
 
 
 class _NextPass:
