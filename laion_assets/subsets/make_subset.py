@@ -7,10 +7,13 @@ the table as it was, or with the new rows, and then the next attempt makes it ag
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.curation.place import CurationError
 from laion_assets.curation.subset_table import DeclaredSubset
@@ -31,6 +34,7 @@ from laion_assets.search.search import CaptionSearch
 from laion_assets.search.where import HIDDEN_COLUMNS
 from laion_assets.stores.column_digest import ColumnDigest
 from laion_assets.stores.disk_space import check_space, estimate_rows
+from laion_assets.stores.freed_memory import give_back_memory
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.subsets.clean_subsets import clean_subset
 from laion_assets.subsets.select_rows import Selection, select_rows
@@ -45,12 +49,19 @@ from laion_assets.subsets.subset_record import (
 
 if TYPE_CHECKING:
     import lance
+    import numpy as np
     import pyarrow as pa
 
     from laion_assets.embeddings.encoder import Encoder
 
-# Of pictures, which may have megabytes each, so many are held; of other values more.
-PICTURE_ROWS = 64
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+# About so many bytes of pictures are held at once, however large they are in this release.
+PICTURE_BYTES = 8 * 2**20
+LEAST_ROWS = 16
+# After so many bytes, what was freed is given back.
+TRIM_BYTES = 64 * 2**20
+# Of other values so many rows.
 VECTOR_ROWS = 2_048
 ROWS = 16_384
 # Gives the encoder for vectors with this digest (None: nobody knows it); None: there is none.
@@ -239,19 +250,39 @@ def _write(store: LanceStore, order: SubsetOrder, source: _Source) -> SubsetReco
 
 
 def _read(source: _Source, tally: _Tally) -> Iterator[pa.RecordBatch]:
-    """Yields the rows, a few at a time where they are large."""
+    """Yields the rows, a few at a time where they are large; the next are read meanwhile."""
     import pyarrow as pa
 
-    names = source.schema.names
-    step = PICTURE_ROWS if "image" in names else VECTOR_ROWS if "img_emb" in names else ROWS
-    rows = source.selection.rows
-    for start in range(0, len(rows), step):
-        part = pa.array(rows[start : start + step])
-        table = source.dataset._take_rows(part, columns=names).combine_chunks()
+    names, rows = source.schema.names, source.selection.rows
+    step = _count_rows_at_once(names, source.manifest)
+    parts = iter([rows[start : start + step] for start in range(0, len(rows), step)])
+
+    def take(part: Numbers) -> pa.RecordBatch:
+        table = source.dataset._take_rows(pa.array(part), columns=names)
         columns = [table[name].combine_chunks() for name in names]
-        batch = pa.RecordBatch.from_arrays(columns, schema=source.schema)
-        tally.add(batch)
-        yield batch
+        return pa.RecordBatch.from_arrays(columns, schema=source.schema)
+
+    passed_bytes = 0
+    with ThreadPoolExecutor(1) as pool:
+        ahead = deque(pool.submit(take, part) for part in islice(parts, 1))
+        while ahead:
+            batch = ahead.popleft().result()
+            ahead.extend(pool.submit(take, part) for part in islice(parts, 1))
+            tally.add(batch)
+            passed_bytes += batch.nbytes
+            yield batch
+            del batch
+            if passed_bytes > TRIM_BYTES:
+                give_back_memory()
+                passed_bytes = 0
+
+
+def _count_rows_at_once(names: Collection[str], manifest: Manifest) -> int:
+    """Returns how many rows are held at once."""
+    if "image" in names:
+        mean_bytes = max(manifest.picture_bytes // max(manifest.picture_count, 1), 1)
+        return min(max(PICTURE_BYTES // mean_bytes, LEAST_ROWS), VECTOR_ROWS)
+    return VECTOR_ROWS if "img_emb" in names else ROWS
 
 
 def _build_indices(store: LanceStore, order: SubsetOrder, record: SubsetRecord) -> None:

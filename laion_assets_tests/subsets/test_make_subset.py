@@ -18,6 +18,7 @@ from laion_assets.releases.catalog import find_release
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.subsets import make_subset as make_module
 from laion_assets.subsets.make_subset import SubsetOrder, make_subset
 from laion_assets.subsets.subset_record import (
     RECORD_KEY,
@@ -183,6 +184,21 @@ def test_the_same_rows_loaded_in_another_order_have_the_same_digest(
     digests = {make(each, subset).record.digest for each in (own, other)}
     assert len(digests) == 1
     assert make(own, replace(subset, limit=49)).record.digest not in digests
+
+
+def test_rows_that_are_read_in_many_parts_are_the_same(
+    own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subset = DeclaredSubset("lemurs", where="width > 200")
+    whole = make(own, subset).record
+    every = read_table(own)
+    assert whole.row_count > 5 * make_module.LEAST_ROWS
+    monkeypatch.setattr(make_module, "PICTURE_BYTES", 1)
+    monkeypatch.setattr(make_module, "TRIM_BYTES", 1)
+    LanceStore(own.lance_dir).open("lemurs").tags.delete(whole.release)
+    again = make(own, subset)
+    assert (again.is_new, again.record.digest) == (True, whole.digest)
+    assert read_table(own) == every
 
 
 def test_what_is_made_is_not_made_again(own: Settings) -> None:
