@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.embeddings.add_embeddings import COLUMN
 from laion_assets.embeddings.vector_index import METRIC
+from laion_assets.embeddings.vector_rows import read_column
 
 if TYPE_CHECKING:
     import lance
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
 # Of so many times as many candidates as are wanted the distance is measured, not estimated.
 REFINE_FACTOR = 10
-# Of a long list fewer are enough: the estimate is wrong about the last ones alone.
-MANY_CANDIDATES = 1000
-LEAST_REFINE_FACTOR = 3
+# Of a long list fewer are enough: the estimate is wrong about the last ones alone, and reading the
+# vectors of the candidates takes most of the time.
+MANY_CANDIDATES = 500
+LEAST_REFINE_FACTOR = 2
 # Of fewer rows than this share, Lance looks through all partitions until it has enough.
 FEW = 0.1
+# Up to so many rows, comparing all of them is quicker than the index: 3 MB at 768 dimensions.
+MAX_COMPARED = 2048
 # A container of a roaring bitmap with more values than this is a map of bits.
 MOST_LISTED = 4096
 CONTAINER = 1 << 16
@@ -41,6 +45,61 @@ class Nearest(NamedTuple):
 
     rows: Numbers
     similarities: Numbers
+
+
+class FewVectors(NamedTuple):
+    """The vectors of a few rows, to be compared one by one.
+
+    Attributes:
+        rows: the ids of those that have one, ascending.
+        values: a float16 row for each.
+        lengths: the length of each, not quite 1.
+    """
+
+    rows: Numbers
+    values: Numbers
+    lengths: Numbers
+
+
+def read_few(dataset: lance.LanceDataset, rows: Numbers) -> FewVectors:
+    """Reads the vectors of a few rows of the table.
+
+    Args:
+        dataset: a version of the table `images` with vectors.
+        rows: row ids, ascending; at most `MAX_COMPARED`, so that the vectors may be kept.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    lists = dataset._take_rows(pa.array(rows, pa.uint64()), columns=[COLUMN])[COLUMN]
+    values, is_there = read_column(lists.combine_chunks(), lists.type.list_size)
+    values = values[is_there]
+    return FewVectors(rows[is_there], values, np.linalg.norm(values.astype(np.float64), axis=1))
+
+
+def compare_few(
+    few: FewVectors, vector: Numbers, count: int, without: int | None = None
+) -> Nearest:
+    """Returns so many of the nearest of a few vectors, or all there are.
+
+    Args:
+        few: the vectors.
+        vector: of the same dimension, of any length but 0.
+        count: how many.
+        without: a row id that is left out.
+    """
+    import numpy as np
+
+    # Not by BLAS: its threads wait for each other longer than this takes, and it adds the last rows
+    # in another order, so that equal vectors may get different cosines.
+    wide = vector.astype(np.float64)
+    products = np.einsum("ij,j->i", few.values.astype(np.float64), wide / np.linalg.norm(wide))
+    cosines = products / few.lengths
+    similarities = np.minimum(cosines.astype(np.float32), 1).astype(np.float64)
+    order = np.lexsort((few.rows, -similarities))
+    if without is not None:
+        order = order[few.rows[order] != without]
+    return Nearest(few.rows[order[:count]], similarities[order[:count]])
 
 
 def find_nearest(
@@ -79,6 +138,7 @@ def find_nearest(
     limits = {}
     if nprobes:
         asked["minimum_nprobes"] = nprobes
+        # Those that pass may be of one kind, and then the nearest of them are far away.
         if share > FEW:
             limits["maximum_nprobes"] = math.ceil(nprobes / share)
     scan = partial(

@@ -6,8 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
-# The filter of most visitors is one of a few. A million rows take 128 kB.
+if TYPE_CHECKING:
+    from laion_assets.embeddings.nearest import FewVectors
+
+# The filter of most visitors is one of a few. A million rows take 128 kB,
+# a few with their vectors 3 MB.
 MAX_KEPT = 32
 
 
@@ -21,6 +26,7 @@ class Allowed:
         unscored: how many of the others nobody knows it of; None where nothing is hidden.
         packed: the others, as `nearest.pack_rows` writes them; None: all rows.
         share: of all rows, these.
+        few: the vectors of these, where they are so few that all are compared; else None.
     """
 
     total: int
@@ -28,6 +34,7 @@ class Allowed:
     unscored: int | None
     packed: bytes | None
     share: float
+    few: FewVectors | None = None
 
     @property
     def shown(self) -> int:

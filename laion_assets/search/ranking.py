@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.search.allowed import Allowed
@@ -20,24 +21,29 @@ if TYPE_CHECKING:
 
 
 class Ranking:
-    """What a ranking is made of; for one search."""
+    """What a ranking is made of; for one search.
+
+    Attributes:
+        known: ids of rows that have a vector, since the ranking found them by it.
+    """
 
     def __init__(
         self, dataset: lance.LanceDataset, values: RowValues, vectors: VectorSearch
     ) -> None:
         self._dataset, self._values, self._vectors = dataset, values, vectors
+        self.known = find_nothing().rows
         self._vector: Numbers | None = None
         self._own: int | None = None
         self._allowed: Allowed | None = None
-        self._words: Matches | None = None
+        self._find_words: Callable[[], Matches] | None = None
 
     def look_like(self, vector: Numbers | None, own: int | None, allowed: Allowed) -> None:
         """Ranks by how near images are to a vector, without the row id that it is of."""
         self._vector, self._own, self._allowed = vector, own, allowed
 
-    def join(self, matches: Matches) -> None:
-        """Joins the best of these matches to it."""
-        self._words = Order().sort(matches, self._values, MAX_JOINED)
+    def join(self, find: Callable[[], Matches]) -> None:
+        """Joins the best of some matches to it, asked for when the nearest vectors are found."""
+        self._find_words = find
 
     def follow(
         self, end: int, aesthetic_weight: float, *, is_folded: bool
@@ -52,7 +58,7 @@ class Ranking:
         Returns:
             The ranking, the best first; for each how many later ones look like it, if folded.
         """
-        is_whole = self._words is not None or bool(aesthetic_weight)
+        is_whole = self._find_words is not None or bool(aesthetic_weight)
         if not is_folded:
             return self._rank(MAX_JOINED if is_whole else end + 1, aesthetic_weight), None
         # As far as it takes: most pictures have no copies.
@@ -71,4 +77,7 @@ class Ranking:
             )
         if aesthetic_weight:
             near = weigh(near, self._values.read("aesthetic", near.rows), aesthetic_weight)
-        return near if self._words is None else fuse([self._words, near])
+        self.known = near.rows
+        if self._find_words is None:
+            return near
+        return fuse([Order().sort(self._find_words(), self._values, MAX_JOINED), near])

@@ -246,9 +246,20 @@ class RowValues:
         names = self._dataset.schema.names
         return next((name for name in (HASH, "image") if name in names), None)
 
-    def have_vectors(self, rows: Numbers) -> list[bool]:
-        """Returns for each row id whether it has a vector; for the rows of a page."""
-        return self._have("img_emb", rows)
+    def have_vectors(self, rows: Numbers, known: Numbers | None = None) -> list[bool]:
+        """Returns for each row id whether it has a vector; for the rows of a page.
+
+        Args:
+            rows: row ids.
+            known: ids of rows that have one; the others are read. None: all are.
+        """
+        import numpy as np
+
+        if known is None:
+            return self._have("img_emb", rows)
+        flags = np.isin(rows, known)
+        flags[~flags] = self._have("img_emb", rows[~flags])
+        return list(flags.tolist())
 
     def _have(self, column: str, rows: Numbers) -> list[bool]:
         if column not in self._dataset.schema.names or not len(rows):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from math import isnan
@@ -320,21 +321,14 @@ class CaptionSearch:
         rest = replace(asked, phrases=(), groups=(), notes=())
         allowed = self._find_allowed(rest, only)
         ranking, notes = Ranking(self._dataset, self._values, self.vectors), asked.notes
-        if wanted.query is None:
-            ranking.look_like(*self._read_vector(wanted), allowed)
-        elif text := read_meaning(wanted.query):
-            vector = self.vectors.embed_text(text)
-            notes = asked.notes if vector is not None else (*asked.notes, UNKNOWN)
-            ranking.look_like(vector, None, allowed)
-        elif asked.excluded or asked.sites or asked.excluded_sites:
-            raise LaionError(
-                "add a text to look for; -word and site: only leave images out",
-                code="search-meaning-missing",
-            )
-        if wanted.by == "both" and asked.has_words:
-            ranking.join(self._show(self._find(asked, only), only)[0])
-        found, more = ranking.follow(page.stop, wanted.aesthetic_weight, is_folded=is_folded)
-        hits = tuple(self._read(found, page))
+        # Each half of a search by both takes one core, so they take turns only on a single one.
+        with ThreadPoolExecutor(1) as beside:
+            if wanted.by == "both" and asked.has_words:
+                words = beside.submit(lambda: self._show(self._find(asked, only), only)[0])
+                ranking.join(words.result)
+            notes += self._look(ranking, wanted, asked, allowed)
+            found, more = ranking.follow(page.stop, wanted.aesthetic_weight, is_folded=is_folded)
+        hits = tuple(self._read(found, page, known=ranking.known))
         if more is not None:
             counts = more[page].tolist()
             hits = tuple({**h, "more": n} for h, n in zip(hits, counts, strict=True))
@@ -349,6 +343,23 @@ class CaptionSearch:
             notes=notes,
             ranked=len(found.rows),
         )
+
+    def _look(
+        self, ranking: Ranking, wanted: Wanted, asked: Query, allowed: Allowed
+    ) -> tuple[str, ...]:
+        """Says by which vector to rank; returns what was not understood."""
+        if wanted.query is None:
+            ranking.look_like(*self._read_vector(wanted), allowed)
+        elif text := read_meaning(wanted.query):
+            vector = self.vectors.embed_text(text)
+            ranking.look_like(vector, None, allowed)
+            return () if vector is not None else (UNKNOWN,)
+        elif asked.excluded or asked.sites or asked.excluded_sites:
+            raise LaionError(
+                "add a text to look for; -word and site: only leave images out",
+                code="search-meaning-missing",
+            )
+        return ()
 
     def _read_vector(self, wanted: Wanted) -> tuple[Numbers, int | None]:
         """Returns the vector that a ranking is by, and the row id of the image that has it."""
@@ -383,6 +394,7 @@ class CaptionSearch:
             unscored=None if only.shown is None else self._count_unscored(shown),
             packed=pack_rows(shown.rows),
             share=len(shown.rows) / max(row_count, 1),
+            few=self.vectors.read_few(shown.rows),
         )
 
     def count_facets(self, query: str | None, only: SearchFilter = EVERYTHING) -> Facets | None:
@@ -632,12 +644,18 @@ class CaptionSearch:
         return found.where(wanted.holds(self._values.read(wanted.column, found.rows)))
 
     def _read(
-        self, ordered: Matches, page: slice, *, is_page: bool = True
+        self,
+        ordered: Matches,
+        page: slice,
+        *,
+        is_page: bool = True,
+        known: Numbers | None = None,
     ) -> Iterator[Mapping[str, Any]]:
+        """Yields hits; of the rows that are known it need not be read whether they have vectors."""
         rows, scores = ordered.rows[page], ordered.scores[page].tolist()
         hits, pictures = self._values.read_hits(rows), self._values.have_pictures(rows)
         # Each of them is read for it, so a file of all rows does without.
-        vectors = self._values.have_vectors(rows) if is_page else [False] * len(rows)
+        vectors = self._values.have_vectors(rows, known) if is_page else [False] * len(rows)
         found = zip(hits, scores, pictures, vectors, strict=True)
         for hit, score, has_picture, has_vector in found:
             yield {**hit, "_score": score, "has_picture": has_picture, "has_vector": has_vector}

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.embeddings.add_embeddings import COLUMN
-from laion_assets.embeddings.nearest import find_nearest, pack_rows
+from laion_assets.embeddings.nearest import (
+    MAX_COMPARED,
+    FewVectors,
+    compare_few,
+    find_nearest,
+    pack_rows,
+    read_few,
+)
 from laion_assets.embeddings.recall import FIRST_NPROBES
 from laion_assets.errors import LaionError
 from laion_assets.search.allowed import Allowed
@@ -91,6 +98,16 @@ class VectorSearch:
         (vector,) = self._dataset._take_rows(rows, columns=[COLUMN])[COLUMN].to_pylist()
         return None if vector is None else np.array(vector, np.float32)
 
+    def read_few(self, rows: Numbers) -> FewVectors | None:
+        """Returns the vectors of rows, if they are so few that all may be compared.
+
+        Args:
+            rows: row ids, ascending.
+        """
+        if len(rows) > MAX_COMPARED or not self.has_vectors:
+            return None
+        return read_few(self._dataset, rows)
+
     def check(self, vector: Numbers) -> Numbers:
         """Returns a vector that somebody brings, as the search takes it.
 
@@ -137,6 +154,8 @@ class VectorSearch:
         """
         import numpy as np
 
+        if allowed.few is not None:
+            return Matches(*compare_few(allowed.few, vector, count, without))
         left_out = None if without is None else pack_rows(np.array([without], np.uint64))
         asked = count + 1
         while True:

@@ -15,6 +15,7 @@ from PIL import Image
 from laion_assets.embeddings import vector_index
 from laion_assets.embeddings.encoder import Encoder, open_encoder
 from laion_assets.releases.catalog import newest_release
+from laion_assets.search import vectors as vector_search
 from laion_assets.search.filter import EVERYTHING, Bounds, SearchFilter
 from laion_assets.search.order import Order
 from laion_assets.search.search import UNKNOWN, CaptionSearch, SearchAnswer, open_search
@@ -171,18 +172,45 @@ FILTERS: dict[str, tuple[SearchFilter, Callable[[dict[str, Any]], bool]]] = {
 }
 
 
+@pytest.mark.parametrize("most_compared", [0, COUNT], ids=["by the index", "one by one"])
 @pytest.mark.parametrize(("only", "fits"), FILTERS.values(), ids=FILTERS.keys())
 def test_a_vector_finds_the_nearest_that_pass_the_filter(
-    search: CaptionSearch,
+    settings: Settings,
     truth: Truth,
+    monkeypatch: pytest.MonkeyPatch,
     only: SearchFilter,
     fits: Callable[[dict[str, Any]], bool],
+    most_compared: int,
 ) -> None:
+    monkeypatch.setattr(vector_search, "MAX_COMPARED", most_compared)
+    search = open_search(LanceStore(settings.lance_dir))
     for seed in range(5):
         vector = cluster(1, seed=100 + seed)[0] * (3 + seed)
         expected = truth.rank(vector, fits)
         for limit in (10, 30):
             check_ranking(search.find(vector=vector, only=only, limit=limit), expected, limit)
+
+
+def test_those_that_are_compared_one_by_one_come_in_one_order(
+    search: CaptionSearch, truth: Truth
+) -> None:
+    only = SearchFilter(domain="b1.test")
+    fits = [row for row in truth.rows if row["domain"] == "b1.test" and row["img_emb"]]
+    of_one_kind = [row for row in fits if 100 <= row["row_index"] < 160]
+    assert len(of_one_kind) == 2
+    like = of_one_kind[0]["shard"], of_one_kind[0]["row_index"]
+    vector = truth.vector(like)
+    answer = search.find(vector=vector, only=only, limit=COUNT)
+    assert len(answer.hits) == len(fits)
+    assert answer.shown == len([r for r in truth.rows if r["domain"] == "b1.test"])
+    assert places(answer)[:2] == [(row["shard"], row["row_index"]) for row in of_one_kind]
+    assert scores(answer)[0] == scores(answer)[1] > 0.9999
+    assert answer == replace(
+        search.find(vector=vector, only=only, limit=COUNT), took_ms=answer.took_ms
+    )
+    others = search.find(like=like, only=only, limit=COUNT)
+    assert places(others) == places(answer)[1:]
+    assert all(hit["has_vector"] for hit in answer.hits)
 
 
 @pytest.mark.parametrize("only", [only for only, _ in FILTERS.values()], ids=FILTERS.keys())
