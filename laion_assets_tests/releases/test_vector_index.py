@@ -409,3 +409,46 @@ def test_another_machine_measures_the_same(settings: Settings, tmp_path: Path) -
     first, second = (vectors_of(release(one)) for one in (settings, other))
     assert first.vector_count == second.vector_count
     assert abs(first.recall_at_10 - second.recall_at_10) < 0.02
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.6, 0.04], ids=["all", "most", "few"])
+def test_all_vectors_are_read_once_whatever_rows_have_none(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, kept: float
+) -> None:
+    monkeypatch.setattr(vector_index, "PARTITION_VECTORS", 64)
+    monkeypatch.setattr(recall, "SAMPLE_COUNT", 20)
+    monkeypatch.setattr(recall, "MOST_TRIED", 100)
+    noise = np.random.default_rng(5).standard_normal((9000, DIMENSION)).astype("f4")
+    has_one = np.random.default_rng(6).random(9000) < kept
+    bring_vectors(
+        settings, "a", [v if there else None for v, there in zip(noise, has_one, strict=True)]
+    )
+    ingest(settings, "b", "a fox", "a hare")
+    manifest = release(settings)
+    vectors = vectors_of(manifest)
+    assert (vectors.vector_count, vectors.sample_count) == (has_one.sum(), 20)
+    assert vectors.recall_at_10 >= 0.95
+
+    dataset = LanceStore(settings.lance_dir).open("images", manifest.release)
+    table = dataset.to_table(["img_emb"], filter="img_emb IS NOT NULL", with_row_id=True)
+    numbers = table["img_emb"].combine_chunks().flatten().to_numpy().astype("f8")
+    units = numbers.reshape(table.num_rows, -1)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    places = np.arange(3, table.num_rows, table.num_rows // 20)
+    rows = table["_rowid"].to_numpy()
+    count, nearest = recall.compare_with_all(dataset, rows[places], units[places].astype("f4"))
+    assert count == table.num_rows
+    cosines = units[places] @ units.T
+    cosines[np.arange(len(places)), places] = -1
+    assert nearest == pytest.approx(-np.sort(-cosines, axis=1)[:, :10], abs=1e-5)
+
+    passes, scan = [], recall._scan
+
+    def note(*given: Any) -> Iterator[pa.RecordBatch]:
+        passes.append(given)
+        return scan(*given)
+
+    monkeypatch.setattr(recall, "_scan", note)
+    assert recall.measure_vectors(dataset) is not None
+    # Only where hardly any row has one they have to be listed first.
+    assert len(passes) == (2 if kept < 0.1 else 1)
