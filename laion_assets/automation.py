@@ -117,10 +117,10 @@ def build_discover_shards(
         minimum_interval_seconds=interval_s,
         description=(
             "Looks for new and changed shards, in folders every 15 seconds, on servers every two "
-            "minutes, and brings each to Lance, with the pictures that it has. When no run is "
-            "left, refreshes counts and release once for all of them. What failed and may pass is "
-            "tried again after 1, 5, 15 and 60 minutes, then hourly; each tick names what is not "
-            "done, and why."
+            "minutes, and brings each to Lance, with the pictures that it has. Where pictures are "
+            "fetched, one shard at a time fetches them. When no run is left, refreshes counts and "
+            "release once for all of them. What failed and may pass is tried again after 1, 5, 15 "
+            "and 60 minutes, then hourly; each tick names what is not done, and why."
         ),
     )
     def discover_shards(
@@ -156,6 +156,7 @@ def build_discover_shards(
                 wishes=Wishes(
                     is_embedding=shards.is_bringing_vectors,
                     is_picturing=picture_rules.mode != "none",
+                    is_fetching=picture_rules.mode == "fetch",
                     curation=replace(curation, subsets=known),
                 ),
             )

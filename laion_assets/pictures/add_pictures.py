@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import StaleTableError
@@ -25,6 +25,7 @@ from laion_assets.stores.columns import (
     ADDRESS,
     ColumnOrder,
     NotedColumns,
+    note_columns,
     read_notes,
 )
 from laion_assets.stores.database import Database
@@ -43,6 +44,8 @@ COLUMN_SET = "pictures"
 RULES_VERSION = 1
 SUCCESS, UNDECODABLE, NOT_GIVEN = "success", "undecodable", "not_given"
 GIVEN, FETCHED = "given", "fetched"
+# Ends what a note says pictures are made from, once the others were asked for.
+ASKED_MARK = f"|{FETCHED}"
 # What is known of the pictures that rows have from before; so many of these are held.
 KNOWN = tuple(column.name for column in LANCE_PICTURES if column.name != "image")
 KEPT_BATCH_ROWS = 64
@@ -56,9 +59,15 @@ _FETCHED_COLUMNS = {
 }
 
 
-def name_origin(raw: RawShard) -> str:
-    """Returns what the pictures of a shard are made from, as `shard_columns` notes it."""
-    return f"{raw.sha256}|{raw.archive_sha256 or 'no archive'}|{GIVEN} {RULES_VERSION}"
+def name_origin(raw: RawShard, *, is_asked: bool = False) -> str:
+    """Returns what the pictures of a shard are made from, as `shard_columns` notes it.
+
+    Args:
+        raw: the shard's file.
+        is_asked: whether the pictures that it does not bring were asked for.
+    """
+    given = f"{raw.sha256}|{raw.archive_sha256 or 'no archive'}|{GIVEN} {RULES_VERSION}"
+    return given + ASKED_MARK * is_asked
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,8 @@ def add_pictures(
     shard: str,
     run_id: str,
     cache: PictureCache | None = None,
+    *,
+    is_asked: bool = False,
 ) -> NotedColumns:
     """Writes the pictures of a shard in one commit.
 
@@ -98,6 +109,7 @@ def add_pictures(
         shard: partition key.
         run_id: the Dagster run, for provenance.
         cache: has the pictures that were fetched; None: only those that the shard brings count.
+        is_asked: whether all that the shard does not bring were asked for, which is then noted.
 
     Returns:
         What is noted of them: how many, and how large.
@@ -133,11 +145,25 @@ def add_pictures(
             *("row_index", "image_id", *(("url",) if cache else ())),
             *((ADDRESS, *KNOWN) if has_some else ()),
         ),
-        made_from=name_origin(raw),
+        made_from=name_origin(raw, is_asked=is_asked),
         run_id=run_id,
         batch_rows=KEPT_BATCH_ROWS if has_some or cache else None,
     )
     return add_shard_columns(database, store, order, compute, finish)
+
+
+def note_asked(database: Database, note: NotedColumns) -> NotedColumns:
+    """Notes that nothing is left to be fetched of a shard, whose pictures stay as they are.
+
+    Args:
+        database: the tables.
+        note: what `add_pictures` returned; if another load or run replaced it, nothing is noted.
+    """
+    asked = replace(note, made_from=note.made_from + ASKED_MARK)
+    with database.write() as connection:
+        if note in (replace(known, made_at=None) for known in read_notes(connection)):
+            note_columns(connection, asked)
+    return asked
 
 
 def _measure_fetched(database: Database, cache: PictureCache | None, shard: str) -> int:

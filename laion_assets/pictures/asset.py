@@ -59,7 +59,7 @@ def pictures(
     images.take([0, 1, 2], columns=["caption", "image"])
     ```
     """
-    from laion_assets.pictures.add_pictures import add_pictures
+    from laion_assets.pictures.add_pictures import add_pictures, note_asked
     from laion_assets.pictures.fetch_missing import fetch_missing
     from laion_assets.removals.matching import Matcher
     from laion_assets.stores.raw_store import RawStore
@@ -87,7 +87,9 @@ def pictures(
             )
             context.log.info(fetching.describe())
             if fetching.reasons:
-                note = add_pictures(database, store, raws, shard, run_id, cache)
+                note = add_pictures(database, store, raws, shard, run_id, cache, is_asked=True)
+            else:
+                note = note_asked(database, note)
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(note.digest),
         metadata={

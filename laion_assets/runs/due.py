@@ -69,8 +69,9 @@ class Chain:
         uncopied: shards that Lance does not have as DuckDB has them, or has without DuckDB.
         unreleased: a word for the loaded shards if counts or the newest release are out of date.
         unreleased_sound: the same, looking only at those that Lance has as DuckDB has them.
-        unpictured: shards that bring pictures, which Lance does not have as they bring them, with a
-            word for these.
+        unpictured: shards that bring pictures, which Lance does not have as they bring them, or of
+            which others are to be fetched, with a word for these.
+        is_fetching: whether pictures are fetched.
         unembedded: the same of vectors.
         undeclared: shards that lack declared columns in Lance, with a word for these.
         subsets: a word for the subsets of the newest release that have to be made; None if none.
@@ -85,6 +86,7 @@ class Chain:
     unreleased: str | None = None
     unreleased_sound: str | None = None
     unpictured: Mapping[str, str] = field(default_factory=dict)
+    is_fetching: bool = False
     unembedded: Mapping[str, str] = field(default_factory=dict)
     undeclared: Mapping[str, str] = field(default_factory=dict)
     subsets: str | None = None
@@ -113,6 +115,7 @@ class Due:
         outdated: shards whose present load a release is made without, because Lance lacks it.
         unpictured: shards that are loaded and copied, and whose pictures are behind, with a word
             for what they lack.
+        is_fetching: whether to add pictures means to fetch them too, which may take hours.
     """
 
     steps: dict[str, Step]
@@ -123,6 +126,7 @@ class Due:
     is_behind: bool
     outdated: list[str] = field(default_factory=list)
     unpictured: dict[str, str] = field(default_factory=dict)
+    is_fetching: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,11 +136,13 @@ class Wishes:
     Attributes:
         is_embedding: whether vectors that shards bring are kept.
         is_picturing: the same of pictures.
+        is_fetching: whether the others are fetched.
         curation: what is declared.
     """
 
     is_embedding: bool = True
     is_picturing: bool = True
+    is_fetching: bool = False
     curation: Curation = field(default_factory=Curation)
 
 
@@ -170,6 +176,7 @@ def compare_stages(chain: Chain) -> Due:
             for shard, word in sorted(chain.unpictured.items())
             if shard not in here or here[shard].stage in {Stage.EMBED, Stage.DECLARE}
         },
+        is_fetching=chain.is_fetching,
     )
 
 
@@ -213,7 +220,7 @@ def read_chain(
         uncopied = _find_uncopied(
             connection, store, is_thorough=is_thorough or unreleased is not None
         )
-        unpictured = _find_unpictured(connection, raws, loads) if wishes.is_picturing else {}
+        unpictured = _find_unpictured(connection, raws, loads, wishes)
         unembedded = _find_unembedded(connection, raws, loads) if wishes.is_embedding else {}
         undeclared = _find_undeclared(connection, wanted, loads)
     # The next release drops them.
@@ -234,6 +241,7 @@ def read_chain(
         unreleased=unreleased,
         unreleased_sound=sound,
         unpictured=unpictured,
+        is_fetching=wishes.is_fetching,
         unembedded=unembedded,
         undeclared=undeclared,
         subsets=name_behind(store, wishes.curation.subsets),
@@ -276,11 +284,17 @@ def _find_unpictured(
     connection: duckdb.DuckDBPyConnection,
     raws: Mapping[str, RawShard],
     loads: Mapping[str, Loaded],
+    wishes: Wishes,
 ) -> dict[str, str]:
-    """Returns the loaded shards whose pictures are of another load or file, or half written."""
+    """Returns the loaded shards whose pictures are of another load or file, or half written.
+
+    Where pictures are fetched, so are those whose servers were not asked since the load.
+    """
     from laion_assets.pictures.add_pictures import COLUMN_SET, name_origin
     from laion_assets.stores.columns import read_notes
 
+    if not wishes.is_picturing:
+        return {}
     notes = {n.shard: n for n in read_notes(connection) if n.column_set == COLUMN_SET}
     behind = {
         note.shard: "|".join((note.load_id, note.made_from))
@@ -289,10 +303,13 @@ def _find_unpictured(
     }
     for shard, raw in raws.items():
         note, load = notes.get(shard), loads.get(shard)
-        if raw.has_pictures and load is not None and load.sha256 == raw.sha256:
-            wanted = (load.load_id, name_origin(raw))
-            if note is None or (note.load_id, note.made_from) != wanted:
-                behind[shard] = "|".join(wanted)
+        is_wanted = raw.has_pictures or wishes.is_fetching
+        if is_wanted and load is not None and load.sha256 == raw.sha256:
+            # Whether servers were asked is nothing to a shard whose pictures are only kept.
+            ends = (True,) if wishes.is_fetching else (False, True)
+            wanted = [(load.load_id, name_origin(raw, is_asked=end)) for end in ends]
+            if note is None or (note.load_id, note.made_from) not in wanted:
+                behind[shard] = "|".join(wanted[0])
     return behind
 
 

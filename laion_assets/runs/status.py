@@ -68,6 +68,7 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     wishes = Wishes(
         is_embedding=settings.embeddings != "none",
         is_picturing=settings.pictures != "none",
+        is_fetching=settings.pictures == "fetch",
         curation=CurationFile.build(settings).read(),
     )
     return compare_stages(read_chain(database, store, kinds, raws, sources, wishes=wishes))

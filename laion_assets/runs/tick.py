@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -63,11 +63,13 @@ class Plan:
         runs: the runs to start.
         delays: what is due and not started.
         fetched: shards that are fetched, because their source is new or has changed.
+        waiting: shards that wait until another one has its pictures fetched.
     """
 
     runs: list[dg.RunRequest] = field(default_factory=list)
     delays: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,18 @@ class Planner:
         self.memory.forget_others(_name_all(due, unread), unknown)
         plan = Plan()
         flying = find_flying(self.instance)
+        is_fetching = due.is_fetching and self._is_running(PICTURES_NAME)
         room = min(MAX_NEW_RUNS, MAX_RUNS - len(flying))
         for shard in [shard for shard in list_shards_of_work(due) if shard not in flying]:
             if len(plan.runs) >= room:
                 break
             if shard in due.steps:
                 self._plan_shard(plan, shard, due.steps[shard], due.fallbacks.get(shard))
-            else:
-                self._plan_pictures(plan, shard, due.unpictured[shard])
+            elif is_fetching:
+                # It takes hours, and a second one would only keep others from running.
+                plan.waiting.append(shard)
+            elif self._plan_pictures(plan, shard, due.unpictured[shard]):
+                is_fetching = due.is_fetching
         # Copies and their columns come first: a release is to have what they bring.
         brought = [_name_assets(stage) for stage in ("copy", "embed", "declare")]
         if not any(run.asset_selection in brought for run in plan.runs):
@@ -119,13 +125,16 @@ class Planner:
         if fallback and self._is_turn(name_step(shard, fallback), INGEST_NAME, shard):
             plan.runs.append(_request_ingest(shard, fallback))
 
-    def _plan_pictures(self, plan: Plan, shard: str, word: str) -> None:
-        if self._is_turn(name_work(shard, PICTURES_NAME, word), PICTURES_NAME, shard):
+    def _plan_pictures(self, plan: Plan, shard: str, word: str) -> bool:
+        """Asks for the pictures of a shard, if it is their turn; returns whether it did."""
+        is_turn = self._is_turn(name_work(shard, PICTURES_NAME, word), PICTURES_NAME, shard)
+        if is_turn:
             plan.runs.append(
                 dg.RunRequest(job_name=PICTURES_NAME, partition_key=shard, tags=IN_BACKGROUND)
             )
         else:
             plan.delays.append(shard)
+        return is_turn
 
     def _plan_refresh(
         self, plan: Plan, due: Due, unread: Collection[str], *, is_alone: bool
@@ -145,8 +154,10 @@ class Planner:
 
     def _has_waited(self) -> bool:
         since = self.memory.waiting_since = self.memory.waiting_since or int(self.now)
-        is_running = any(run.job_name == REFRESH_NAME for run in list_unfinished(self.instance))
-        return self.now >= since + MAX_WAITING_S and not is_running
+        return self.now >= since + MAX_WAITING_S and not self._is_running(REFRESH_NAME)
+
+    def _is_running(self, job: str) -> bool:
+        return any(run.job_name == job for run in list_unfinished(self.instance))
 
     def _is_turn(self, key: str, job: str, shard: str | None) -> bool:
         """Returns whether to ask for this work now, of which no run is on its way."""
@@ -310,18 +321,22 @@ def say_why(
     if len(plan.delays) > MAX_NAMED:
         lines.append(f"{len(plan.delays) - MAX_NAMED:,} more are not done, see their runs")
     lines += [f"the names of {kind} are those of before: {why}" for kind, why in unread.items()]
+    return [*lines, *_say_what_waits(found, due, plan, memory), *found.problems]
+
+
+def _say_what_waits(found: Discovery, due: Due, plan: Plan, memory: Memory) -> Iterator[str]:
+    if plan.waiting:
+        yield f"one shard at a time has its pictures fetched; next: {_sum_up(plan.waiting)}"
     if due.held_by:
-        lines.append(f"no release before Lance has {_sum_up(due.held_by)} as DuckDB has it")
+        yield f"no release before Lance has {_sum_up(due.held_by)} as DuckDB has it"
     if due.outdated:
-        lines.append(
-            f"releases are without the present load of {_sum_up(due.outdated)}, which Lance lacks"
-        )
+        shards = _sum_up(due.outdated)
+        yield f"releases are without the present load of {shards}, which Lance lacks"
     if due.stray:
-        lines.append(f"Lance has rows of {_sum_up(due.stray)} that nothing else has; remove them")
+        yield f"Lance has rows of {_sum_up(due.stray)} that nothing else has; remove them"
     if not found.is_whole:
         asked_at = datetime.fromtimestamp(memory.asked_at, tz=UTC)
-        lines.append(f"servers were last asked at {asked_at:%H:%M:%S} UTC, see the tick of then")
-    return [*lines, *found.problems]
+        yield f"servers were last asked at {asked_at:%H:%M:%S} UTC, see the tick of then"
 
 
 def _sum_up(shards: list[str]) -> str:

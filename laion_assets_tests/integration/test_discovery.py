@@ -5,7 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +18,18 @@ from laion_assets.definitions import build_defs, build_resources
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.operations.status_report import read_status
 from laion_assets.partitions import SHARDS_NAME
+from laion_assets.pictures.resource import PictureRules
 from laion_assets.raw_shards.fetch import fetch_shard
 from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.catalog import list_releases, newest_release
 from laion_assets.runs.attempts import Memory
-from laion_assets.runs.backfill import QUIET, discover_shards, find_missing, run_job
+from laion_assets.runs.backfill import (
+    QUIET,
+    discover_shards,
+    find_missing,
+    find_without_pictures,
+    run_job,
+)
 from laion_assets.runs.tick import MAX_NEW_RUNS, MAX_RUNS
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
@@ -34,6 +41,8 @@ from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.pipeline import load
 from laion_assets_tests.servers.file_server import HTML, FileServer, Serve, send
 from laion_assets_tests.servers.hub_server import Hub
+from laion_assets_tests.servers.picture_server import ADDRESS, serve_pictures
+from laion_assets_tests.servers.picture_server import picture as send_picture
 
 OLD, NEW = make_shard("old"), make_shard("new", rows=5)
 DATASET = "laion/small"
@@ -43,11 +52,19 @@ LOCATION = f"hf://datasets/{DATASET}/*.parquet"
 class Pipeline:
     """The sensor and the job that it starts, over an instance of their own."""
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        instance: dg.DagsterInstance,
+        rules: Mapping[str, object] | None = None,
+    ) -> None:
         self.instance = instance
         self._defs = build_defs(settings)
         self._resources = build_resources(settings)
         self._cursor: str | None = None
+        # Fields of `picture_rules`, for runs that fetch pictures.
+        rules = {"picture_rules": {"config": rules}} if rules else {}
+        self._config = {"add_pictures": {"resources": rules}}
 
     @property
     def memory(self) -> Memory:
@@ -88,7 +105,7 @@ class Pipeline:
             self._defs.resolve_job_def(str(run.job_name)).execute_in_process(
                 instance=self.instance,
                 partition_key=run.partition_key,
-                run_config={**QUIET, **run.run_config},
+                run_config={**QUIET, **self._config.get(str(run.job_name), {}), **run.run_config},
                 asset_selection=run.asset_selection,
                 raise_on_error=False,
             )
@@ -197,6 +214,69 @@ def test_pictures_that_fail_are_named_and_hold_no_release(
     assert "is not an uncompressed tar archive" in said
     (delay,) = read_status(settings, instance).delays
     assert "is not an uncompressed tar archive" in delay
+
+
+def test_one_shard_at_a_time_has_its_pictures_fetched_once_for_each_content(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
+) -> None:
+    settings = replace(settings, pictures="fetch", fetch_contact="somebody@example.org")
+    rules = PictureRules.build(settings).model_dump(exclude_none=True)
+    pipeline = Pipeline(
+        settings, instance, {**rules, "allowed_networks": [f"{ADDRESS}/32"], "attempts": 1}
+    )
+
+    def write(shard: str, *paths: str) -> None:
+        urls = [f"http://{ADDRESS}:{server.port}{path}" for path in paths]
+        write_shard(shard, url=urls, caption=["a fox"] * len(paths))
+
+    with serve_pictures() as server:
+        server.answers |= {f"/{n}.jpg": send_picture(paint(n)) for n in range(4)}
+        write_pictured(write_shard).rename(settings.data_dir / "shards" / "r.parquet")
+        write("p", "/0.jpg", "/1.jpg", "/404.jpg")
+        # Nothing is left to ask for.
+        write("q", "/0.jpg")
+        assert pipeline.tick() == ["p", "q", "r"]
+        first = pipeline.evaluate()
+        assert list_jobs(first) == [("add_pictures", "p")]
+        status = read_status(settings, instance)
+        assert (status.is_sound, status.without_pictures) == (False, ("p", "q", "r"))
+        assert find_without_pictures(settings, ["p", "q", "r"]) == ["p", "q", "r"]
+
+        # Beside it, shards are loaded; no second one is fetched.
+        job = build_defs(settings).resolve_job_def("add_pictures")
+        run = instance.create_run_for_job(
+            job, tags={"dagster/partition": "p"}, status=dg.DagsterRunStatus.STARTED
+        )
+        write("s", "/2.jpg")
+        beside = pipeline.evaluate()
+        assert list_jobs(beside) == [("ingest_shards", "s")]
+        pipeline.heed(beside)
+        waiting = pipeline.evaluate()
+        assert list_jobs(waiting) == []
+        assert isinstance(waiting.skip_reason, dg.SkipReason)
+        assert "one shard at a time has its pictures fetched; next: q and 2 more" in str(
+            waiting.skip_reason.skip_message
+        )
+        instance.delete_run(run.run_id)
+
+        ticks = [pipeline.tick() for _ in range(6)]
+        assert ticks == [["p"], ["q"], ["r"], ["s"], ["refresh_counts"], []]
+        asked = [name for name in server.asked if name.endswith(".jpg")]
+        assert sorted(asked) == [f"{ADDRESS}/{path}.jpg" for path in (0, 1, 2, 404)]
+        assert len(read_pictures(settings)) == 8
+        assert sum(picture is not None for picture in read_pictures(settings)) == 7
+        assert read_status(settings, instance).is_sound
+        assert find_without_pictures(settings, ["p", "q", "r", "s"]) == []
+
+        # The same file again asks for nothing, another one does.
+        load(settings, "p", settings.data_dir / "shards" / "p.parquet")
+        assert pipeline.tick() == ["p"]
+        assert find_without_pictures(settings, ["p"]) == []
+        write("p", "/0.jpg", "/3.jpg")
+        assert [pipeline.tick() for _ in range(4)] == [["p"], ["p"], ["refresh_counts"], []]
+        assert server.asked[-1] == f"{ADDRESS}/3.jpg"
+        # Who only keeps pictures is behind with none of them.
+        assert Pipeline(replace(settings, pictures="given"), instance).tick() == []
 
 
 def test_nobody_who_wants_no_pictures_is_asked_for_them(
