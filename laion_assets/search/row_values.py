@@ -79,6 +79,8 @@ class RowValues:
         fragments = dataset.get_fragments()
         sizes = [fragment.physical_rows for fragment in fragments]
         self._dataset = dataset
+        # Lance makes a schema anew whenever it is asked for one, the longer the more columns.
+        self._names = frozenset(dataset.schema.names)
         self._row_count = sum(sizes)
         self._starts = np.zeros(1 + max((f.fragment_id for f in fragments), default=0), np.int64)
         self._fragments = np.array([f.fragment_id for f in fragments], np.int64)
@@ -243,8 +245,7 @@ class RowValues:
 
         A hash is quicker read than a picture, but a subset may lack it.
         """
-        names = self._dataset.schema.names
-        return next((name for name in (HASH, "image") if name in names), None)
+        return next((name for name in (HASH, "image") if name in self._names), None)
 
     def have_vectors(self, rows: Numbers, known: Numbers | None = None) -> list[bool]:
         """Returns for each row id whether it has a vector; for the rows of a page.
@@ -262,7 +263,7 @@ class RowValues:
         return list(flags.tolist())
 
     def _have(self, column: str, rows: Numbers) -> list[bool]:
-        if column not in self._dataset.schema.names or not len(rows):
+        if column not in self._names or not len(rows):
             return [False] * len(rows)
         if self._is_whole:
             positions = self._positions(rows).tolist()
@@ -329,7 +330,7 @@ class RowValues:
         import numpy as np
 
         known: dict[str | None, int] = {None: NO_TEXT}
-        if column not in self._dataset.schema.names:
+        if column not in self._names:
             self._texts[column] = [None]
             return
         codes = self._load([column], np.int32, partial(_encode, known))
