@@ -61,6 +61,7 @@ from laion_assets.web.params import (
     PARQUET,
     SUFFIXES,
     PictureQuery,
+    UploadQuery,
 )
 from laion_assets.web.render import pin_links, render_html, render_json
 from laion_assets.web.responses import Answer, Citation, Images, Problem
@@ -352,15 +353,16 @@ def _search_picture(site: Site) -> Callable[[Request], object]:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"this page has no {suffix}")
         if not _is_own(request):
             return _explain(request, HTTPStatus.FORBIDDEN, "another site cannot send a picture")
-        query = PictureQuery.read(request.query_params.multi_items())
-        picture = await uploads.read_picture(request)
-        picture = await uploads.decode(picture, request.app.state.upload_decoders)
+        query = UploadQuery.read(request.query_params.multi_items())
+        sent = await uploads.read_sent(request)
+        if isinstance(sent, bytes):
+            sent = await uploads.decode(sent, request.app.state.upload_decoders)
         has_pictures = request.cookies.get(PICTURES_COOKIE) == "on"
         chrome = Chrome(uploads.PATH, query, has_pictures, site.public_url)
 
         def build() -> bytes:
             visit = Visit(site.shelf, site.shelf.open(query.release), {}, query, site.public_url)
-            answer = uploads.build_found(visit, picture)
+            answer = uploads.build_found(visit, sent)
             return _write(page, answer, visit, suffix, chrome)
 
         client = request.client.host if request.client else ""

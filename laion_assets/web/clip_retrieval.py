@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -41,8 +42,6 @@ PATHS = frozenset({KNN, METADATA, INDICES})
 NEWEST = "newest"
 # A picture as base64, and what else a request has, a vector among it.
 MAX_KNN_BYTES = uploads.MAX_PICTURE_BYTES * 4 // 3 + 2**17
-# No model makes longer vectors.
-MAX_NUMBERS = 2**14
 # JSON's numbers are exact up to here.
 MAX_ID = 2**53
 # How clip-retrieval names a column that is named otherwise here.
@@ -86,7 +85,7 @@ class AskedNear(Asked):
     image: str | None = None
     image_url: str | None = Field(default=None, max_length=MAX_QUERY_LENGTH)
     embedding_input: list[float] | None = Field(
-        default=None, max_length=MAX_NUMBERS, fail_fast=True
+        default=None, max_length=uploads.MAX_NUMBERS, fail_fast=True
     )
     # There are vectors of pictures alone.
     modality: Literal["image"] = "image"
@@ -118,6 +117,49 @@ class AskedRows(Asked):
     ids: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(max_length=MAX_RANKED, fail_fast=True)
 
 
+@dataclass(frozen=True)
+class Service:
+    """What a part of the service does, for the OpenAPI document.
+
+    Attributes:
+        name: of its route.
+        summary: what it does.
+        item: JSON schema of each member of the list that it answers.
+    """
+
+    name: str
+    summary: str
+    item: Mapping[str, Any]
+
+
+_ID = {"type": "integer", "description": "Position of the row in its release."}
+FIND = Service(
+    "knn_service",
+    "The images nearest to a text, a picture or a vector, as clip-retrieval's service",
+    {
+        "type": "object",
+        "description": "What the table knows of the image; of those beyond `num_images` the id.",
+        "properties": {"id": _ID, "similarity": {"type": "number"}},
+        "required": ["id", "similarity"],
+        "additionalProperties": True,
+    },
+)
+DESCRIBE = Service(
+    "metadata",
+    "What the table knows of images, by their ids, as clip-retrieval's service",
+    {
+        "type": "object",
+        "properties": {"id": _ID, "metadata": {"type": "object"}},
+        "required": ["id", "metadata"],
+    },
+)
+LIST = Service(
+    "indices_list",
+    "The releases that have vectors, as clip-retrieval's service names its indices",
+    {"type": "string"},
+)
+
+
 def build_routes(shelf: Shelf, workers: Workers) -> tuple[Route, ...]:
     """Returns the routes of the service.
 
@@ -147,9 +189,9 @@ def build_routes(shelf: Shelf, workers: Workers) -> tuple[Route, ...]:
         return await answer(request, lambda: list_indices(shelf))
 
     return (
-        Route(KNN, find, methods=["POST"], name="knn_service"),
-        Route(METADATA, describe, methods=["POST"], name="metadata"),
-        Route(INDICES, list_names, name="indices_list"),
+        Route(KNN, find, methods=["POST"], name=FIND.name),
+        Route(METADATA, describe, methods=["POST"], name=DESCRIBE.name),
+        Route(INDICES, list_names, name=LIST.name),
     )
 
 

@@ -14,6 +14,7 @@ from laion_assets.web.params import (
     NoQuery,
     PictureQuery,
     SearchQuery,
+    UploadQuery,
 )
 from laion_assets.web.release_pages import (
     build_about,
@@ -72,7 +73,7 @@ PAGES = (
         "picture",
         uploads.PATH,
         "Search with a picture: POST it, as a form or as the body",
-        PictureQuery,
+        UploadQuery,
         PictureSearchPage,
         uploads.build_form,
     ),

@@ -326,6 +326,18 @@ class PictureQuery(Query):
         return SearchFilter(hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None)
 
 
+class UploadQuery(PictureQuery):
+    """Which part of the ranking is shown."""
+
+    page: int = Field(
+        default=1,
+        ge=1,
+        le=LAST_PAGE,
+        description=f"{PAGE_SIZE} images a page. From the second one on, send the `vector` of the "
+        "first, and the picture no more.",
+    )
+
+
 class LookupQuery(PictureQuery):
     """What is looked up."""
 

@@ -245,7 +245,11 @@ class PictureSearchPage(Answer):
         shown: the others.
         unscored: how many of these have no probability of being unsafe; None where none is hidden.
         took_ms: time that the search took, in milliseconds.
-        images: the nearest.
+        page: which part of the ranking this is.
+        page_count: pages that there are, as far as the ranking was followed.
+        vector: that of the picture, to be sent instead of it for another page: 32-bit floating
+            point numbers, little-endian, as base64.
+        images: those of the page.
     """
 
     is_asked: bool = False
@@ -254,6 +258,9 @@ class PictureSearchPage(Answer):
     shown: int = 0
     unscored: int | None = None
     took_ms: float = 0.0
+    page: int = 1
+    page_count: int = 0
+    vector: str | None = None
     images: tuple[Image, ...] = ()
 
 

@@ -1,13 +1,16 @@
 """A search by a picture that a visitor sends.
 
 The picture is from a stranger. It stays in memory, is decoded in a process of its own, which may
-die, and is gone with the answer.
+die, and is gone with the answer. Other pages of the ranking are asked for with its vector, which
+the visitor keeps.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -15,15 +18,24 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from laion_assets.errors import LaionError
 from laion_assets.pictures.fetching.decoders import Decoders
 from laion_assets.pictures.fetching.rules import FetchError, SizeRules
-from laion_assets.web.params import PAGE_SIZE, PictureQuery
+from laion_assets.web.found import count_pages
+from laion_assets.web.params import PAGE_SIZE, UploadQuery
 from laion_assets.web.responses import Image, PictureSearchPage
 from laion_assets.web.visit import Visit
 
 if TYPE_CHECKING:
+    import numpy as np
     from starlette.requests import Request
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
 
 PATH = "/search/picture"
 FIELD = "picture"
+VECTOR = "vector"
+# No model makes longer vectors.
+MAX_NUMBERS = 2**14
+# As they are written into a form: the same bytes on every machine.
+NUMBERS = "<f4"
 MAX_PICTURE_BYTES = 5 * 10**6
 # What a form puts around it.
 MAX_UPLOAD_BYTES = MAX_PICTURE_BYTES + 2**16
@@ -37,11 +49,11 @@ class _InMemoryParser(MultiPartParser):
     spool_max_size = MAX_UPLOAD_BYTES
 
 
-async def read_picture(request: Request) -> bytes:
-    """Returns the file that a form has, or the body if it is a picture itself.
+async def read_sent(request: Request) -> bytes | Numbers:
+    """Returns the file that a form has, or its vector; or the body if it is a picture itself.
 
     Raises:
-        LaionError: there is none, or it is too large.
+        LaionError: there is none, it is too large, or the vector cannot be read.
     """
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
@@ -54,7 +66,9 @@ async def read_picture(request: Request) -> bytes:
             "picture: the form cannot be read; send one picture", code="upload-form-unreadable"
         ) from error
     try:
-        file = form.get(FIELD)
+        file, vector = form.get(FIELD), form.get(VECTOR)
+        if isinstance(vector, str) and not isinstance(file, UploadFile):
+            return read_vector(vector)
         return check_size(await file.read() if isinstance(file, UploadFile) else b"")
     finally:
         await form.close()
@@ -91,6 +105,33 @@ def _refuse_size() -> LaionError:
     )
 
 
+def write_vector(vector: Numbers) -> str:
+    """Returns a vector as a form has it."""
+    return base64.b64encode(vector.astype(NUMBERS).tobytes()).decode()
+
+
+def read_vector(text: str) -> Numbers:
+    """Returns the vector that a form has; whether it fits the table is not looked at here.
+
+    Raises:
+        LaionError: it is not one that `write_vector` wrote.
+    """
+    import numpy as np
+
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    size = np.dtype(NUMBERS).itemsize
+    if not content or len(content) % size or len(content) > MAX_NUMBERS * size:
+        raise LaionError(
+            "vector: it is not base64 of 32-bit numbers; send the one of the first page, or the "
+            "picture again",
+            code="upload-vector-unreadable",
+        )
+    return np.frombuffer(content, NUMBERS)
+
+
 async def decode(picture: bytes, decoders: Decoders) -> bytes:
     """Returns a picture as a small JPEG that is safe to decode again.
 
@@ -111,15 +152,23 @@ def build_form(visit: Visit) -> PictureSearchPage:
     return PictureSearchPage(release=visit.tag)
 
 
-def build_found(visit: Visit, picture: bytes) -> PictureSearchPage:
+def build_found(visit: Visit, sent: bytes | Numbers) -> PictureSearchPage:
     """Ranks images by how like a picture they look.
 
     Args:
         visit: what is asked for.
-        picture: as `decode` returns it.
+        sent: the picture, as `decode` returns it, or its vector.
+
+    Raises:
+        LaionError: there are no vectors, or it is not one of this table's model.
+        NotFoundError: the ranking has no such page.
     """
-    only = visit.ask(PictureQuery).only
-    answer = visit.release.search.find(picture=picture, only=only, limit=PAGE_SIZE)
+    query, search = visit.ask(UploadQuery), visit.release.search
+    vectors = search.vectors
+    vector = vectors.embed_picture(sent) if isinstance(sent, bytes) else vectors.check(sent)
+    offset = (query.page - 1) * PAGE_SIZE
+    answer = search.find(vector=vector, only=query.only, limit=PAGE_SIZE, offset=offset)
+    assert answer.ranked is not None
     return PictureSearchPage(
         release=visit.tag,
         is_asked=True,
@@ -128,5 +177,8 @@ def build_found(visit: Visit, picture: bytes) -> PictureSearchPage:
         shown=answer.shown,
         unscored=answer.unscored,
         took_ms=round(answer.took_ms, 1),
+        page=query.page,
+        page_count=count_pages(answer.ranked, PAGE_SIZE, query.page),
+        vector=write_vector(vector),
         images=tuple(map(Image.of, answer.hits)),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import requests
 
@@ -283,6 +284,30 @@ def test_another_method_and_another_page_of_a_browser(service: Service) -> None:
     assert answer.headers["cache-control"] == "no-store"
     figures = service.site.get("/metrics").text
     assert 'laion_requests_total{page="knn_service",status="200"}' in figures
+
+
+def test_the_openapi_document_has_the_service(service: Service) -> None:
+    document = service.site.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    bodies: dict[str, dict[str, Any]] = {
+        "/knn-service": {"text": "red", "num_images": 2},
+        "/metadata": {"ids": [0], "indice_name": service.first},
+    }
+    for path, body in bodies.items():
+        described = document["paths"][path]["post"]
+        reference = described["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        schema = schemas[reference.rsplit("/", 1)[1]]
+        jsonschema.validate(body, {**schema, "components": document["components"]})
+        assert set(body) <= set(schema["properties"])
+        answer = requests.post(service.site.url + path, json=body, timeout=20).json()
+        listed = described["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(answer, listed)
+        assert answer
+    listed = document["paths"]["/indices-list"]["get"]["responses"]["200"]
+    names = service.site.get("/indices-list").json()
+    jsonschema.validate(names, listed["content"]["application/json"]["schema"])
+    sent = document["paths"]["/search/picture.json"]["post"]["requestBody"]["content"]
+    assert set(sent["multipart/form-data"]["schema"]["properties"]) == {"picture", "vector"}
 
 
 def test_before_the_first_release(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_openapi_document_fits_what_is_served(released: Released, page: Page
     (operation,) = (
         (path, methods["get"])
         for path, methods in document["paths"].items()
-        if methods["get"]["operationId"] == page.name
+        if methods.get("get", {}).get("operationId") == page.name
     )
     address = ADDRESSES[page.name].format(release=released.release)
     answer = read_json(released.site, with_suffix(address, ".json"))

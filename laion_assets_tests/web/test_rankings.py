@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import math
+import pickle
 import random
 import struct
 import zlib
@@ -12,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from PIL import Image
@@ -214,6 +218,65 @@ def test_a_picture_that_is_sent_finds_those_like_it(sites: tuple[Site, Site]) ->
     assert (refused.status_code, "LAION_ENCODER" in refused.json()["reason"]) == (400, True)
 
 
+def turn(site: Site, vector: str | bytes, address: str) -> requests.Response:
+    """Asks for another page, as its button does."""
+    return requests.post(site.url + address, files={"vector": (None, vector)}, timeout=20)
+
+
+def test_other_pages_of_a_picture_are_asked_for_with_its_vector(sites: tuple[Site, Site]) -> None:
+    site, without = sites
+    first = send(site, paint(10, 220, 20)).json()
+    assert (first["page"], first["page_count"]) == (1, 2)
+    found = captions(first)
+    for page in (2, 3):
+        answer = turn(site, first["vector"], f"/search/picture.json?page={page}").json()
+        assert (answer["page"], answer["vector"]) == (page, first["vector"])
+        found.extend(captions(answer))
+    assert answer["page_count"] == 3
+    # The unsafe one is hidden, and one has no vector.
+    assert len(found) == len(set(found)) == COUNT - 2
+    again = turn(site, first["vector"], "/search/picture.json").json()
+    assert captions(again) == captions(first)
+    unsafe = turn(site, first["vector"], "/search/picture.json?page=3&max_punsafe=1").json()
+    assert len(captions(unsafe)) == len(captions(answer)) + 1
+    # It needs no encoder; a picture that is sent as well goes first.
+    beside = turn(without, first["vector"], "/search/picture.json?page=2").json()
+    assert captions(beside) == found[20:40]
+    files = {"picture": ("p.png", paint(255, 20, 20)), "vector": (None, first["vector"])}
+    both = requests.post(f"{site.url}/search/picture.json", files=files, timeout=20).json()
+    assert captions(both)[0] == "tomato"
+    assert turn(site, first["vector"], "/search/picture?page=4").status_code == 404
+    assert "vector" not in site.get("/search/picture?page=2").text
+
+
+def pack(*numbers: float) -> bytes:
+    return base64.b64encode(np.array(numbers, "<f4").tobytes())
+
+
+BAD_VECTORS = {
+    "no base64": (b"no base64!", "vector: it is not base64"),
+    "nothing": (b"", "vector: it is not base64"),
+    "half a number": (base64.b64encode(b"123"), "vector: it is not base64"),
+    "of another model": (pack(1, 2), "those of the table have 3 numbers"),
+    "endless": (pack(*[1] * 20_000), "vector: it is not base64"),
+    "zero": (pack(0, 0, 0), "it is zero"),
+    "not finite": (pack(1, math.nan, 0), "not finite"),
+    "infinite": (pack(1, math.inf, 0), "not finite"),
+    "markup": (b"<script>alert(1)</script>", "vector: it is not base64"),
+    "pickle": (base64.b64encode(pickle.dumps([1, 2, 3])), "vector: it"),
+}
+
+
+@pytest.mark.parametrize(("vector", "reason"), BAD_VECTORS.values(), ids=BAD_VECTORS.keys())
+def test_what_is_no_vector_of_a_picture_is_refused_in_words(
+    sites: tuple[Site, Site], vector: bytes, reason: str
+) -> None:
+    response = turn(sites[0], vector, "/search/picture.json?page=2")
+    assert (response.status_code, reason in response.json()["reason"]) == (400, True)
+    shown = turn(sites[0], vector, "/search/picture?page=2")
+    assert (shown.status_code, "alert(1)" in shown.text) == (400, False)
+
+
 def paint_noise(noise: bytes) -> bytes:
     file = io.BytesIO()
     Image.frombytes("RGB", (300, 300), noise).save(file, "JPEG", quality=95)
@@ -283,3 +346,10 @@ def test_a_picture_is_sent_from_the_browser(page: Page) -> None:
     page.get_by_role("main").get_by_role("button", name="Search").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Images like your picture")
     expect(page.locator(".images .caption").first).to_contain_text("sky")
+    first = page.locator(".images .caption").all_text_contents()
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".pager span")).to_have_text("Page 2 of 3")
+    assert not set(page.locator(".images .caption").all_text_contents()) & set(first)
+    page.get_by_role("button", name="Previous").click()
+    expect(page.locator(".pager span")).to_have_text("Page 1 of 2")
+    assert page.locator(".images .caption").all_text_contents() == first
