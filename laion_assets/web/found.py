@@ -25,6 +25,7 @@ def find_hits(release: OpenRelease, query: SearchQuery, offset: int, limit: int)
             None if query.like else query.q,
             by=query.by,
             like=None if query.like is None else read_like(query.like),
+            aesthetic_weight=query.aesthetic_weight,
             only=query.only,
             limit=limit,
             offset=offset,

@@ -247,6 +247,13 @@ class SearchQuery(FilterQuery):
         max_length=MAX_NAME_LENGTH,
         description="SHARD/ROW in place of words: a ranking by how like this one images look.",
     )
+    aesthetic_weight: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="In a ranking: of the 200 nearest, the score grows by so many tenths for each "
+        "point that the aesthetic score is above 5, and shrinks below.",
+    )
     page: int = Field(default=1, ge=1, le=LAST_PAGE, description=f"{PAGE_SIZE} images a page.")
 
     @property

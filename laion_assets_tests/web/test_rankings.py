@@ -52,7 +52,10 @@ def make_release(folder: Path) -> Settings:
     captions = [*COLOURS, *[f"shade {n}" for n in range(COUNT - len(COLOURS))]]
     # The last has no vector, and the second is unsafe.
     punsafe = [0.9 if row == 1 else 0.1 for row in range(COUNT)]
-    bring_vectors(settings, "alpha", [*colours, None], caption=captions, punsafe=punsafe)
+    # The last but one with a vector is far from everything, and the most beautiful.
+    aesthetic = [10.0 if row == COUNT - 2 else 5.0 for row in range(COUNT)]
+    more = {"caption": captions, "punsafe": punsafe, "aesthetic": aesthetic}
+    bring_vectors(settings, "alpha", [*colours, None], **more)
     refresh(settings)
     return settings
 
@@ -115,6 +118,18 @@ def test_pages_follow_the_ranking_to_its_end(sites: tuple[Site, Site]) -> None:
     assert site.get("/search.json?q=red&by=meaning&page=4").status_code == 404
     rows = site.get("/search.csv?q=red&by=meaning").text.splitlines()
     assert len(rows) == COUNT - 1
+
+
+def test_better_pictures_rise_where_a_weight_says_so(sites: tuple[Site, Site]) -> None:
+    site, _ = sites
+    best = f"shade {COUNT - len(COLOURS) - 2}"
+    plain = ask(site, "/search.json?q=green&by=meaning")
+    weighed = ask(site, "/search.json?q=green&by=meaning&aesthetic_weight=1")
+    assert best not in captions(plain)
+    assert captions(weighed)[0] == best
+    assert 'name="aesthetic_weight"' in site.get("/search?q=green&by=meaning").text
+    assert 'name="aesthetic_weight"' not in site.get("/search?q=green").text
+    assert site.get("/search.json?q=green&by=meaning&aesthetic_weight=2").status_code == 400
 
 
 def test_more_like_an_image(sites: tuple[Site, Site]) -> None:
