@@ -39,6 +39,8 @@ QUIET_LANCE_LOG = "warn,lance_table::transaction::manifest_build=error"
 _CONTACT = re.compile(r"[!-~]+@[!-~]+\.[!-~]+|https?://[!-~]+\.[!-~]+")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SEPARATORS = re.compile(r"[,\r\n]")
+# Postgres, as libpq and SQLAlchemy both take it.
+_CATALOG = re.compile(r"postgres(?:ql)?://[^\s/]*/[^\s/?]+(?:\?\S*)?")
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
 # The tables of an export to SQLite beside those of the kinds; `images_fts` brings some of its own.
 TAKEN_IN_SQLITE = frozenset(
@@ -124,6 +126,8 @@ class Settings:
         publish: where each release is published to: an absolute folder, or a place on the Hub;
             None: nowhere.
         removals: location of the list of what must not be shown or released; None: there is none.
+        catalog: Postgres for Dagster's history and for locks; None: both are files. It may hold a
+            password.
     """
 
     data_dir: Path
@@ -146,6 +150,7 @@ class Settings:
     picture_cache_gb: float = 100
     publish: str | None = None
     removals: str | None = None
+    catalog: str | None = field(default=None, repr=False)
 
     @property
     def curation_file(self) -> Path:
@@ -245,6 +250,7 @@ class Settings:
             ),
             publish=_find_place(values, "LAION_PUBLISH"),
             removals=_unquote(values.get("LAION_REMOVALS", "")) or None,
+            catalog=find_catalog(values),
         )
 
 
@@ -333,6 +339,22 @@ def find_history_dir(environ: Mapping[str, str] = os.environ) -> Path:
     if history := _find_folder(environ, "LAION_HISTORY_DIR"):
         return history
     return (_find_folder(environ, "LAION_DATA_DIR") or find_home(environ) / "data") / "dagster"
+
+
+def find_catalog(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Returns the address of Postgres, whatever else is set wrongly; None if none is set.
+
+    Raises:
+        SettingsError: the variable holds another address. What it holds is not shown.
+    """
+    catalog = _unquote(environ.get("LAION_CATALOG", ""))
+    if catalog and not _CATALOG.fullmatch(catalog):
+        raise SettingsError(
+            "LAION_CATALOG: is not an address of a Postgres database; write it as "
+            "`postgresql://user:password@host/database`",
+            code="catalog-unusable",
+        )
+    return catalog or None
 
 
 def find_log_format(environ: Mapping[str, str] = os.environ) -> str:
@@ -467,6 +489,13 @@ VARIABLES = (
         "The folder of Dagster's history. On another disk than the data, the web UI still works "
         "when the disk of the data is full.",
         "`<data dir>/dagster`",
+    ),
+    Variable(
+        "LAION_CATALOG",
+        "A Postgres database for Dagster's history and for the locks of the Lance tables, so that "
+        "several machines can share both: `postgresql://user:password@host/database`. It needs "
+        "the extra `cluster`. See [Past one machine](../how-to/cluster.md).",
+        "not set: files",
     ),
     Variable(
         "LAION_SHARDS",

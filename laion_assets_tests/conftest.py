@@ -23,6 +23,7 @@ from laion_assets_tests.browser import NoBrowserError, launch_browser
 from laion_assets_tests.quick_history import read_files_once
 from laion_assets_tests.servers.file_server import FileServer, run_file_server
 from laion_assets_tests.servers.hub_server import Hub
+from laion_assets_tests.servers.postgres import NoPostgresError, Postgres, run_postgres
 
 # Where the system offers files in memory, and how much of it a run of the tests may use.
 MEMORY_FOLDER, MEMORY_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 - pytest has its own in it
@@ -165,3 +166,21 @@ def browser() -> Iterator[Browser]:
             yield browser
     except NoBrowserError as error:
         pytest.skip(f"no browser: {error}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres server; a test that stops it starts it again."""
+    try:
+        with run_postgres() as server:
+            yield server
+    except NoPostgresError as error:
+        pytest.skip(f"no Postgres: {error}")
+
+
+@pytest.fixture
+def catalog(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty database, which `LAION_CATALOG` has."""
+    address = postgres.create_database()
+    monkeypatch.setenv("LAION_CATALOG", address)
+    return address

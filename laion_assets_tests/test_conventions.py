@@ -36,6 +36,8 @@ ORDER = (
     "project",
     "partitions",
     "stores",
+    "history_rules",
+    "history_postgres",
     "history",
     "curation",
     "orchestration",
@@ -70,7 +72,7 @@ STAGES = (
 # A stage without Dagster can be read, tested and used without it.
 MAY_IMPORT_DAGSTER = re.compile(
     r"(.*/)?(asset|source_asset|checks|resource|resources)\.py|counts/(domain|site|entity)_counts\.py"
-    r"|(orchestration|runs|operations|cli)/.*|alarms/(findings|sensor)\.py|(automation|partitions|definitions|history)\.py"
+    r"|(orchestration|runs|operations|cli)/.*|alarms/(findings|sensor)\.py|(automation|partitions|definitions|history(_\w+)?)\.py"
 )
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 # Only `stores` opens files, tables and locks, so that they can move elsewhere.

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from laion_assets.releases.catalog import newest_release
 from laion_assets.settings import REPOSITORY, find_home, is_checkout
+from laion_assets.stores.catalog import name_catalog
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.sql import load_sql
@@ -46,7 +47,7 @@ def print_report(settings: Settings) -> None:
         f"  parquet files     {_shorten(settings.raw_dir)}",
         f"  DuckDB            {_shorten(settings.database)}",
         f"  Lance             {_shorten(settings.lance_dir)}",
-        f"  Dagster history   {_shorten(settings.history_dir)}",
+        f"  Dagster history   {_name_history(settings)}",
         "",
         "What to do next",
         f"  {_name_web_ui_command():<17} opens the web UI at http://127.0.0.1:3000",
@@ -76,3 +77,7 @@ def _shorten(path: Path) -> str:
     absolute = path.absolute()
     is_inside = is_checkout() and absolute.is_relative_to(REPOSITORY)
     return str(absolute.relative_to(REPOSITORY) if is_inside else path)
+
+
+def _name_history(settings: Settings) -> str:
+    return name_catalog(settings.catalog) if settings.catalog else _shorten(settings.history_dir)

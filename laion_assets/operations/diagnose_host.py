@@ -78,6 +78,11 @@ def look_at_locks(settings: Settings) -> Iterator[Finding]:
     holders = find_holders(settings.data_dir / "locks")
     for pid, names in find_holders(settings.data_dir).items():
         holders.setdefault(pid, []).extend(names)
+    if settings.catalog is not None:
+        from laion_assets.stores.catalog import ask
+
+        for (holder,) in ask(settings.catalog, "stores/catalog_holders"):
+            yield _sound("locks", f"held in Postgres by process {holder}")
     stopped = {pid: names for pid, names in holders.items() if is_stopped(pid)}
     for pid, names in stopped.items():
         yield _wrong(

@@ -81,6 +81,8 @@ def look_at_history(settings: Settings, instance: dg.DagsterInstance) -> Iterato
     keep_days = settings.keep_history_days
     old = find_old_runs(instance, checks, keep_days + CLEANING_LATE_DAYS)
     size = f"{measure_folder(settings.history_dir) / 1e6:,.1f} MB"
+    if settings.catalog is not None:
+        size = "in Postgres"
     count = instance.get_runs_count()
     if old:
         yield _say(

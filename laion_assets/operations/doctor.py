@@ -48,11 +48,17 @@ def list_parts(
     settings: Settings, instance: dg.DagsterInstance | None, *, is_hashing: bool
 ) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
     """Returns what is looked at, in this order, each with its name."""
-    from laion_assets.operations import diagnose_host, diagnose_runs, diagnose_stores
+    from laion_assets.operations import (
+        diagnose_cluster,
+        diagnose_host,
+        diagnose_runs,
+        diagnose_stores,
+    )
 
     parts = [
         ("settings", lambda: diagnose_host.look_at_settings(settings)),
         ("versions", diagnose_host.look_at_versions),
+        ("catalog", lambda: diagnose_cluster.look_at_catalog(settings)),
         ("locks", lambda: diagnose_host.look_at_locks(settings)),
         ("disk", lambda: diagnose_host.look_at_disks(settings)),
         ("stores", lambda: diagnose_stores.look_at_stores(settings, instance)),
@@ -93,8 +99,16 @@ def _open_history(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
     """Opens the history if there is one: to look must not make it."""
     from laion_assets.runs.instance import open_instance_to_read
 
-    if not (settings.history_dir / "history").is_dir():
+    if not _has_history(settings):
         yield None
         return
     with open_instance_to_read() as instance:
         yield instance
+
+
+def _has_history(settings: Settings) -> bool:
+    from laion_assets.stores.catalog import ask
+
+    if settings.catalog is None:
+        return (settings.history_dir / "history").is_dir()
+    return bool(ask(settings.catalog, "stores/catalog_has_history")[0][0])

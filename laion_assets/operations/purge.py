@@ -27,6 +27,7 @@ from laion_assets.releases.manifest import Manifest
 from laion_assets.removals.apply_list import describe_pending, find_pending
 from laion_assets.removals.matching import Matcher
 from laion_assets.runs.clean_history import list_runs, remove_runs
+from laion_assets.stores.catalog import ask, remove_old_rows
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.picture_cache import PictureCache
@@ -167,6 +168,10 @@ def _purge_history(
     """Removes the runs whose pages may show removed rows; returns how many they are."""
     old = set(_find_old_runs(instance, database, store))
     remove_runs(instance, old)
+    if settings.catalog is not None:
+        ask(settings.catalog, "stores/catalog_delete_checks", runs=sorted(old))
+        remove_old_rows(settings.catalog)
+        return len(old)
     events = settings.history_dir / "history"
     index = events / "runs" / "index.db"
     deletions = [load_sql(f"stores/history_{name}") for name in ("delete_checks", "forget_shown")]

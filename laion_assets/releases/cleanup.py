@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from laion_assets.releases.catalog import DELETED_KEY, TABLES, find_release
+from laion_assets.stores.catalog import check_locks
 from laion_assets.stores.lance_store import LanceStore
 
 DEFAULT_KEEP_DAYS = 7
@@ -49,6 +50,7 @@ def clean_versions(store: LanceStore, keep_days: float, *, is_thorough: bool = F
         keep_days: for how long versions stay that no tag holds.
         is_thorough: whether files that no version names go at once; nobody may write meanwhile.
     """
+    check_locks()
     version_count = freed_bytes = 0
     for table in TABLES:
         # A dataset without rows is false, as an empty list is.

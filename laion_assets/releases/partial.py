@@ -9,7 +9,6 @@ the rows that the release has.
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -52,9 +51,7 @@ def take_out_unrecorded(database: Database, store: LanceStore) -> None:
     if unrecorded:
         unrecorded -= {record.shard for record in find_carried(store, unrecorded)}
     if unrecorded:
-        with ExitStack() as stack:
-            for shard in sorted(unrecorded):
-                stack.enter_context(store.lock_shard(shard))
+        with store.lock_shards(unrecorded):
             remove_shards(store, "images", unrecorded)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.project import set_up_home
-from laion_assets.settings import Settings, find_history_dir, find_home
+from laion_assets.settings import Settings, find_catalog, find_history_dir, find_home
+from laion_assets.stores.catalog import unreachable
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -75,6 +76,9 @@ def name_history_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, OperationalError) as error:
+        catalog = find_catalog()
+        if catalog and isinstance(error, OperationalError):
+            raise unreachable(catalog, error) from error
         variable = "LAION_HISTORY_DIR" if os.environ.get("LAION_HISTORY_DIR") else "LAION_DATA_DIR"
         cause = error.orig if isinstance(error, OperationalError) and error.orig else error
         reason = getattr(cause, "strerror", None) or first_line(cause)
@@ -95,7 +99,7 @@ def open_instance_to_read() -> Iterator[dg.DagsterInstance]:
         HistoryError: its folder cannot be used.
     """
     history_dir = find_history_dir()
-    if is_writable(history_dir):
+    if find_catalog() or is_writable(history_dir):
         with open_instance() as instance:
             yield instance
         return
@@ -129,5 +133,5 @@ def copy_history(history_dir: Path, target: Path) -> None:
 
 
 def _is_setting(name: str) -> bool:
-    folders = {"LAION_DATA_DIR", "LAION_HISTORY_DIR"}
-    return name in {*folders, "LAION_SHARDS"} or name.startswith("LAION_SHEET_")
+    places = {"LAION_DATA_DIR", "LAION_HISTORY_DIR", "LAION_CATALOG"}
+    return name in {*places, "LAION_SHARDS"} or name.startswith("LAION_SHEET_")

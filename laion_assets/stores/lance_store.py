@@ -19,15 +19,15 @@ from filelock import Timeout
 
 from laion_assets.errors import LaionError
 from laion_assets.schemas import SCHEMA_VERSION
-from laion_assets.settings import hush_lance
-from laion_assets.stores.locks import lock, lock_shard, name_digest
+from laion_assets.settings import find_catalog, hush_lance
+from laion_assets.stores.catalog import CatalogLock, check_locks
+from laion_assets.stores.locks import Lock, lock, name_digest
 from laion_assets.stores.migration import check_not_newer, read_lance_version
 from laion_assets.stores.removal_file import RemovalFile
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
-    from filelock import FileLock
     from lance.fragment import FragmentMetadata
 
 # Format 2.2, the default, keeps a column with one value a fragment, as `shard` is, so that reading
@@ -124,6 +124,7 @@ class LanceStore:
         import lance
 
         mode = "create" if self.find(table) is None else "overwrite"
+        check_locks()
         return lance.write_dataset(rows, self.uri(table), mode=mode)
 
     def write_fragments(
@@ -163,9 +164,14 @@ class LanceStore:
         return self.commit(table, lance.Transaction(read_version, operation))
 
     def commit(self, table: str, transaction: Any) -> lance.LanceDataset:
-        """Commits a transaction; Lance puts it on top of what others have committed meanwhile."""
+        """Commits a transaction; Lance puts it on top of what others have committed meanwhile.
+
+        Raises:
+            LaionError: a lock that this process took was lost.
+        """
         import lance
 
+        check_locks()
         return lance.LanceDataset.commit(self.uri(table), transaction)
 
     def create_tag(self, table: str, tag: str, version: int) -> None:
@@ -175,6 +181,7 @@ class LanceStore:
         folder `müller` it makes one named `m%C3%BCller`, or fails if it may not. Its `tags.update`
         does not.
         """
+        check_locks()
         folder = Path(self.uri(table)) / "_refs" / "tags"
         folder.mkdir(parents=True, exist_ok=True)
         # Lance reads `*.json` alone, so nobody sees the tag before it is whole.
@@ -217,23 +224,35 @@ class LanceStore:
     def _staging(self) -> Path:
         return self.folder / ".unfinished"
 
-    def lock_columns(self, shard: str, name: str) -> FileLock:
+    def lock_columns(self, shard: str, name: str) -> Lock:
         """Returns the lock of those who write a set of columns of one shard."""
         return self.lock(f"{name_digest(shard)}-{name}")
 
-    def lock(self, name: str) -> FileLock:
+    def lock(self, name: str) -> Lock:
         """Returns a lock between processes; it waits as long as it takes."""
+        catalog = find_catalog()
+        if catalog:
+            return CatalogLock(catalog, self._name_lock(name))
         return lock(self.folder, name)
 
-    def lock_shard(self, shard: str) -> FileLock:
+    def lock_shard(self, shard: str) -> Lock:
         """Returns the lock of those who write one shard."""
-        return lock_shard(self.folder, shard)
+        return self.lock(name_digest(shard))
 
     @contextmanager
     def lock_shards(self, shards: Collection[str]) -> Iterator[None]:
         """Holds the locks of several shards, so that no commit of theirs comes in between."""
+        # In one order, so that two processes do not wait for each other.
+        names = [name_digest(shard) for shard in sorted(shards)]
+        catalog = find_catalog()
         with ExitStack() as stack:
-            # In one order, so that two processes do not wait for each other.
-            for shard in sorted(shards):
-                stack.enter_context(self.lock_shard(shard))
+            if catalog and names:
+                # One session for all: Postgres has few.
+                stack.enter_context(CatalogLock(catalog, *map(self._name_lock, names)))
+            else:
+                for name in names:
+                    stack.enter_context(lock(self.folder, name))
             yield
+
+    def _name_lock(self, name: str) -> str:
+        return f"{self.folder}/{name}"

@@ -1,15 +1,27 @@
-"""Locks between processes of one machine; the kernel holds them, so they die with a process."""
+"""Locks between processes of one machine; the kernel holds them, so they die with a process.
+
+Those of the Lance tables are held by Postgres if that is set (`LAION_CATALOG`): `catalog.py`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock
 
 _ALL_LOCKS = Path("/proc/locks")
 _LOCK = re.compile(r"^\d+: (?:FLOCK|POSIX|OFDLCK) .*? (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.M)
+
+
+class Lock(AbstractContextManager[object], Protocol):
+    """What a process holds alone, until it leaves the block or ends."""
+
+    def acquire(self, *, blocking: bool = True) -> AbstractContextManager[object]:
+        """Takes the lock; raises `filelock.Timeout` if it is taken and this is not to wait."""
 
 
 def lock(folder: Path, name: str) -> FileLock:
