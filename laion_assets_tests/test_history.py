@@ -33,12 +33,23 @@ def idle() -> None:
     """A job without work."""
 
 
+@pytest.fixture(params=["SQLite", "Postgres"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Where the history is kept."""
+    if request.param == "Postgres":
+        request.getfixturevalue("catalog")
+    return str(request.param)
+
+
 @pytest.fixture
-def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> Iterator[dg.DagsterInstance]:
     """An instance as `dagster.yaml` makes it, which starts runs of dead processes again."""
     monkeypatch.setenv("LAION_HISTORY_DIR", str(tmp_path / "history"))
     (tmp_path / "dagster.yaml").write_text(CONFIG, encoding="utf-8")
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert (tmp_path / "history" / "history").is_dir() == (place == "SQLite")
         yield instance
 
 
@@ -80,7 +91,10 @@ def test_a_run_that_nobody_cancelled_fails_and_is_tried_again(
     assert should_retry(read(history, run), history)
 
 
-def test_programs_that_find_an_empty_history_at_once_create_it_once(tmp_path: Path) -> None:
+def test_programs_that_find_an_empty_history_at_once_create_it_once(
+    tmp_path: Path,
+    place: str,
+) -> None:
     """As Compose and systemd start Dagster's web server and daemon, with their health checks."""
     (tmp_path / "dagster.yaml").write_text(CONFIG, encoding="utf-8")
     environment = {
@@ -111,7 +125,7 @@ def test_programs_that_find_an_empty_history_at_once_create_it_once(tmp_path: Pa
         process.stdin.flush()
     complaints = [process.communicate()[1] for process in processes]
 
-    assert [process.returncode for process in processes] == [0, 0, 0], complaints
+    assert [process.returncode for process in processes] == [0, 0, 0], (place, complaints)
 
 
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a"]))
@@ -130,6 +144,7 @@ def run_told(folder: Path, **tags: str) -> None:
         )
 
 
+@pytest.mark.usefixtures("place")
 def test_runs_are_printed_as_json_if_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,8 @@ import psycopg2
 
 # Debian keeps its programs out of PATH; the newest first.
 FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+# In memory, if the system offers that.
+PLACES = ("/dev/shm", "/tmp")  # noqa: S108
 # A server that was ended at once reads its log again, which takes a moment.
 LIMIT_S = 60
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -106,11 +107,12 @@ def test_nothing_is_committed_after_the_session_was_lost(
 ) -> None:
     store = LanceStore(tmp_path / "lance")
     store.overwrite("images", ROWS)
-    commit = {
+    commits: dict[str, Callable[[], object]] = {
         "overwrite": lambda: store.overwrite("images", ROWS),
         "tag": lambda: store.create_tag("images", "one", 1),
         "clean": lambda: clean_versions(store, 0),
-    }[how]
+    }
+    commit = commits[how]
 
     with store.lock("release"):
         assert postgres.end_sessions(catalog) == 1
