@@ -155,7 +155,9 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "picture_rules": PictureRules.build(settings),
         "embedding_rules": EmbeddingRules.build(settings),
         "curation_file": CurationFile.build(settings),
-        "lance_store": LanceResource(path=str(settings.lance_dir)),
+        "lance_store": LanceResource(
+            path=str(settings.lance_dir), bucket=settings.lance_bucket or ""
+        ),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
         **(
             {"publish_rules": PublishRules.build(settings, settings.publish)}

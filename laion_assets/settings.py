@@ -41,6 +41,8 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SEPARATORS = re.compile(r"[,\r\n]")
 # Postgres, as libpq and SQLAlchemy both take it.
 _CATALOG = re.compile(r"postgres(?:ql)?://[^\s/]*/[^\s/?]+(?:\?\S*)?")
+# Lance, Arrow and AWS programs write other signs in three ways.
+_BUCKET_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]+)((?:/[A-Za-z0-9_][\w.=-]*)*)/*", re.ASCII)
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
 # The tables of an export to SQLite beside those of the kinds; `images_fts` brings some of its own.
 TAKEN_IN_SQLITE = frozenset(
@@ -101,7 +103,8 @@ class Settings:
     """Where things come from and where they go.
 
     Attributes:
-        data_dir: absolute folder of everything that the pipeline writes.
+        data_dir: absolute folder of everything that the pipeline writes; with a bucket, of what
+            stays on this machine.
         shards: locations of parquet shards, each a path, a glob or a URL.
         sheets: location of the list of names of each kind, ordered by kind.
         history: absolute folder of Dagster's history; None: beside the data.
@@ -128,6 +131,7 @@ class Settings:
         removals: location of the list of what must not be shown or released; None: there is none.
         catalog: Postgres for Dagster's history and for locks; None: both are files. It may hold a
             password.
+        bucket: where the Lance tables are, `s3://<bucket>/<prefix>`; None: in the data folder.
     """
 
     data_dir: Path
@@ -151,6 +155,7 @@ class Settings:
     publish: str | None = None
     removals: str | None = None
     catalog: str | None = field(default=None, repr=False)
+    bucket: str | None = None
 
     @property
     def curation_file(self) -> Path:
@@ -174,8 +179,13 @@ class Settings:
 
     @property
     def lance_dir(self) -> Path:
-        """Folder of the LanceDB database."""
+        """Folder of the LanceDB database; with a bucket, of its unfinished files."""
         return self.data_dir / "lance"
+
+    @property
+    def lance_bucket(self) -> str | None:
+        """Where the LanceDB database is in the bucket; None: it is in its folder."""
+        return f"{self.bucket}/lance" if self.bucket else None
 
     @property
     def datasette_file(self) -> Path:
@@ -215,14 +225,13 @@ class Settings:
             SettingsError: a variable holds what cannot be used.
         """
         values = {name: value.strip() for name, value in environ.items()}
-        data_dir = _find_folder(values, "LAION_DATA_DIR") or find_home(values) / "data"
+        data_dir, bucket = _find_data(values)
         _check_data_dir(data_dir)
         default = cls.default(data_dir, values)
         shards = _split_locations(values.get("LAION_SHARDS", ""))
         sheets = {**default.sheets, **_sheet_locations(environ)}
         contact = _read_contact(values.get("LAION_FETCH_CONTACT", ""))
         encoder = _unquote(values.get("LAION_ENCODER", "")) or None
-        endpoint = values.get("AWS_ENDPOINT_URL_S3") or values.get("AWS_ENDPOINT_URL")
         return cls(
             data_dir=data_dir,
             shards=shards or default.shards,
@@ -230,7 +239,7 @@ class Settings:
             history=_find_folder(values, "LAION_HISTORY_DIR"),
             hub_endpoint=(values.get("HF_ENDPOINT") or default.hub_endpoint).rstrip("/"),
             has_hub_token=bool(values.get("HF_TOKEN")),
-            bucket_endpoint=endpoint or None,
+            bucket_endpoint=find_bucket_endpoint(values),
             is_anonymous=values.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"},
             pictures=_read_pictures(values.get("LAION_PICTURES", ""), contact),
             fetch_contact=contact,
@@ -238,7 +247,7 @@ class Settings:
             encoder=encoder,
             alert_url=_unquote(values.get("LAION_ALERT_URL", "")) or None,
             web_ui=(_unquote(values.get("LAION_WEB_UI", "")) or default.web_ui).rstrip("/"),
-            curation=_find_folder(values, "LAION_CURATION"),
+            curation=_find_folder(values, "LAION_CURATION") or _find_curation(values, bucket),
             keep_history_days=_read_number(
                 values, "LAION_KEEP_HISTORY_DAYS", default.keep_history_days
             ),
@@ -251,6 +260,7 @@ class Settings:
             publish=_find_place(values, "LAION_PUBLISH"),
             removals=_unquote(values.get("LAION_REMOVALS", "")) or None,
             catalog=find_catalog(values),
+            bucket=bucket,
         )
 
 
@@ -338,7 +348,12 @@ def find_history_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Returns the folder of Dagster's history, whatever else is set wrongly."""
     if history := _find_folder(environ, "LAION_HISTORY_DIR"):
         return history
-    return (_find_folder(environ, "LAION_DATA_DIR") or find_home(environ) / "data") / "dagster"
+    return _find_data(environ)[0] / "dagster"
+
+
+def find_bucket_endpoint(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Returns where the buckets of `s3://` are, whatever else is set wrongly; None: Amazon's."""
+    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
 
 
 def find_catalog(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -425,6 +440,33 @@ def _find_folder(environ: Mapping[str, str], variable: str) -> Path | None:
     return find_home(environ) / Path(folder).expanduser() if folder else None
 
 
+def _find_data(environ: Mapping[str, str]) -> tuple[Path, str | None]:
+    """Returns the folder of the data, and the bucket of the Lance tables if that is set.
+
+    Raises:
+        SettingsError: the variable has a URL that is no bucket.
+    """
+    text = _unquote(environ.get("LAION_DATA_DIR", ""))
+    home_data = find_home(environ) / "data"
+    if "://" not in text:
+        return _find_folder(environ, "LAION_DATA_DIR") or home_data, None
+    found = _BUCKET_URL.fullmatch(text)
+    if found is None:
+        raise SettingsError(
+            f"LAION_DATA_DIR: {text!r} is no folder and no bucket; write s3://<bucket>/<prefix>, "
+            "with letters, digits, `.`, `_`, `=` and `-`",
+            code="data-dir-url-unusable",
+        )
+    # A folder for each: what it says of the tables is about those of one place.
+    return home_data / "s3" / f"{found[1]}{found[2]}", f"s3://{found[1]}{found[2]}"
+
+
+def _find_curation(environ: Mapping[str, str], bucket: str | None) -> Path | None:
+    """Returns the project's own file of declared columns, where the data are in a bucket."""
+    file = find_home(environ) / "data" / "curation.toml"
+    return file if bucket and file.is_file() else None
+
+
 def _find_place(environ: Mapping[str, str], variable: str) -> str | None:
     """Returns a URL as it is, or an absolute folder; None if the variable is blank or not set."""
     place = _unquote(environ.get(variable, ""))
@@ -474,7 +516,9 @@ VARIABLES = (
     Variable(
         "LAION_DATA_DIR",
         "The folder that the pipeline writes to. Its path may not contain `%`, `?`, backslashes or "
-        "control characters.",
+        "control characters. `s3://<bucket>/<prefix>` keeps the Lance tables and releases in a "
+        "bucket, and the rest in `data/s3/<bucket>/<prefix>` of the project's folder; it needs the "
+        "extra `cluster`. See [Past one machine](../how-to/cluster.md).",
         "`data/` of the repository, or of the project's folder",
     ),
     Variable(

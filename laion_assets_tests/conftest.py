@@ -21,6 +21,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets_tests.browser import NoBrowserError, launch_browser
 from laion_assets_tests.quick_history import read_files_once
+from laion_assets_tests.servers.buckets import Buckets, run_buckets
 from laion_assets_tests.servers.file_server import FileServer, run_file_server
 from laion_assets_tests.servers.hub_server import Hub
 from laion_assets_tests.servers.postgres import NoPostgresError, Postgres, run_postgres
@@ -184,3 +185,18 @@ def catalog(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
     address = postgres.create_database()
     monkeypatch.setenv("LAION_CATALOG", address)
     return address
+
+
+@pytest.fixture(scope="session")
+def buckets() -> Iterator[Buckets]:
+    """A service with buckets that honours conditional PUTs."""
+    with run_buckets() as buckets:
+        yield buckets
+
+
+@pytest.fixture
+def bucket(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place in a bucket, at the service that the environment names."""
+    for name, value in buckets.environment.items():
+        monkeypatch.setenv(name, value)
+    return buckets.create()

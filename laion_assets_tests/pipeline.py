@@ -29,7 +29,7 @@ def load(settings: Settings, shard: str, source: Path) -> None:
     """Brings a shard to DuckDB."""
     store = RawStore(settings.raw_dir)
     raw = fetch_shard(replace(describe_file(source), shard=shard), store)
-    raw = take_out_removed(store, raw, LanceStore(settings.lance_dir).removals.read())
+    raw = take_out_removed(store, raw, LanceStore.of(settings).removals.read())
     with Database(settings.database).write() as connection:
         load_shard(connection, raw, store.path(shard), "run")
 
@@ -39,13 +39,13 @@ def read_removals(settings: Settings, *entries: str) -> Applied:
     path = settings.data_dir.parent / "removals.csv"
     lines = ["what", *(f'"{entry}"' for entry in entries)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    stores = LanceStore(settings.lance_dir), RawStore(settings.raw_dir)
+    stores = LanceStore.of(settings), RawStore(settings.raw_dir)
     return apply_list(Database(settings.database), *stores, str(path))
 
 
 def copy(settings: Settings, shard: str) -> None:
     """Brings a shard from DuckDB to Lance."""
-    copy_shard(Database(settings.database), LanceStore(settings.lance_dir), shard, "run")
+    copy_shard(Database(settings.database), LanceStore.of(settings), shard, "run")
 
 
 def bring(settings: Settings, shard: str, rows: pa.Table) -> None:
@@ -84,7 +84,7 @@ def publish(settings: Settings, name: str | None = None, keep_days: float = 7) -
     """Releases what is counted."""
     order = ReleaseOrder("run", name, keep_days)
     return publish_release(
-        Database(settings.database), LanceStore(settings.lance_dir), tuple(settings.sheets), order
+        Database(settings.database), LanceStore.of(settings), tuple(settings.sheets), order
     )
 
 

@@ -57,6 +57,34 @@ def test_the_data_folder_brings_the_default_shards_with_it(tmp_path: Path) -> No
     assert settings.shards == (str(tmp_path / "shards" / "*.parquet"),)
 
 
+def test_a_bucket_has_the_tables_and_a_folder_the_rest(tmp_path: Path) -> None:
+    environment = {"LAION_HOME": str(tmp_path), "LAION_DATA_DIR": " 's3://some-bucket/a/b=1/' "}
+    settings = Settings.from_environment(environment)
+
+    assert settings.bucket == "s3://some-bucket/a/b=1"
+    assert settings.lance_bucket == "s3://some-bucket/a/b=1/lance"
+    assert settings.data_dir == tmp_path / "data" / "s3" / "some-bucket" / "a" / "b=1"
+    assert settings.history_dir == find_history_dir(environment) == settings.data_dir / "dagster"
+    assert settings.database == settings.data_dir / "laion.duckdb"
+
+
+def test_with_a_bucket_the_declared_columns_are_those_of_the_project(tmp_path: Path) -> None:
+    environment = {"LAION_HOME": str(tmp_path), "LAION_DATA_DIR": "s3://some-bucket"}
+    own = tmp_path / "data" / "curation.toml"
+    own.parent.mkdir()
+    own.touch()
+
+    assert Settings.from_environment(environment).curation_file == own
+
+
+@pytest.mark.parametrize(
+    "url", ["gs://bucket/a", "s3://", "s3://bucket/a b", "s3://bucket/../a", "https://a.test/b"]
+)
+def test_a_place_that_is_no_folder_and_no_bucket_is_refused(url: str) -> None:
+    with raises("data-dir-url-unusable"):
+        Settings.from_environment({"LAION_DATA_DIR": url})
+
+
 def test_a_relative_data_folder_starts_at_the_repository() -> None:
     assert Settings.from_environment({"LAION_DATA_DIR": "out"}).data_dir == REPOSITORY / "out"
 

@@ -159,7 +159,7 @@ def purge(tags: tuple[str, ...], is_sure: bool) -> None:
     from laion_assets.stores.lance_store import LanceStore
 
     settings = load_settings()
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     chosen = choose_holders(store, tags)
     print_holders_of_removed(find_holders(store))
     print_purge_plan(chosen)

@@ -39,7 +39,7 @@ def datasette(path: Path | None, release: str | None, is_safe: bool) -> None:
 
     settings = load_settings()
     target = (path or settings.datasette_file).absolute()
-    made = export_datasette(LanceStore(settings.lance_dir), target, release, is_safe=is_safe)
+    made = export_datasette(LanceStore.of(settings), target, release, is_safe=is_safe)
     hidden = f", {made.hidden_count:,} unsafe ones left out" if is_safe else ""
     click.echo(
         f"{made.path}: release {made.release}, {made.image_count:,} images{hidden}, "
@@ -63,7 +63,7 @@ def parquet(folder: Path | None, release: str | None, is_safe: bool) -> None:
 
     settings = load_settings()
     target = (folder or settings.parquet_dir).absolute()
-    made = export_parquet(LanceStore(settings.lance_dir), target, release, is_safe=is_safe)
+    made = export_parquet(LanceStore.of(settings), target, release, is_safe=is_safe)
     hidden = f", {made.hidden_count:,} unsafe ones left out" if is_safe else ""
     click.echo(
         f"{made.folder}: release {made.record.release}, {made.image_count:,} images{hidden}, "
@@ -88,7 +88,7 @@ def publish(destination: str, release: str | None) -> None:
     settings = load_settings()
     rules = PublishRules.build(settings, destination)
     target, order = rules.open_target(), rules.order(release)
-    made = publish_dataset(LanceStore(settings.lance_dir), target, order)
+    made = publish_dataset(LanceStore.of(settings), target, order)
     sent = f"{made.sent_files:,} files sent, {made.sent_bytes / 1e6:,.1f} MB"
     click.echo(
         f"{made.place}: release {made.manifest.release}, "

@@ -59,11 +59,14 @@ def _remove_samples(settings: Settings) -> None:
 
 
 def _make_samples(settings: Settings) -> None:
+    from dataclasses import replace
+
     from laion_assets.demo.report import print_report
     from laion_assets.demo.sample_shards import write_sample_shards
     from laion_assets.settings import Settings
 
-    settings = _choose_encoder(Settings.default(settings.data_dir))
+    places = {name: getattr(settings, name) for name in ("bucket", "bucket_endpoint", "catalog")}
+    settings = _choose_encoder(replace(Settings.default(settings.data_dir), **places))
     names = _read_sample_names(settings)
     paths = write_sample_shards(settings.data_dir / "shards", names)
     shards = [path.stem for path in paths]

@@ -125,7 +125,7 @@ def search(
     ranked_by = _read_ways(ways)
     rules = {name: chosen.pop(name) for name in ("aesthetic_weight", "is_folded")}
     search = open_search(
-        LanceStore(settings.lance_dir),
+        LanceStore.of(settings),
         release,
         is_newest=is_newest,
         encoder=_open_encoder(settings, release) if _needs_encoder(query, ways) else None,
@@ -182,7 +182,7 @@ def _open_encoder(settings: Settings, release: str | None) -> Encoder | None:
     from laion_assets.embeddings.encoder import find_encoder
     from laion_assets.releases.catalog import find_release, newest_release
 
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     manifest = newest_release(store) if release is None else find_release(store, release)
     digest = manifest.vectors.encoder_digest if manifest and manifest.vectors else None
     return find_encoder(settings.encoder, settings.hub_endpoint, digest)
@@ -193,7 +193,7 @@ def _open_subset(settings: Settings, subset: str) -> Shelf:
     from laion_assets.subsets.subset_record import find_made
     from laion_assets.web.subset_shelf import SubsetShelf
 
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     record = find_made(store, subset)
     known = record.vectors_encoder if record else None
     encoder = find_encoder(settings.encoder, settings.hub_endpoint, known)
@@ -231,7 +231,7 @@ def serve(
 
     settings = load_settings()
     if subset is None:
-        shelf = Shelf(LanceStore(settings.lance_dir), release, _open_encoder(settings, release))
+        shelf = Shelf(LanceStore.of(settings), release, _open_encoder(settings, release))
     else:
         shelf = _open_subset(settings, subset)
     run(shelf, host, port, public_url, write_visit if access_log else None)

@@ -21,7 +21,7 @@ def list_(is_json: bool) -> None:
     from laion_assets.cli.output import print_json, print_releases
     from laion_assets.releases.catalog import list_releases
 
-    manifests = list(list_releases(LanceStore(load_settings().lance_dir)))
+    manifests = list(list_releases(LanceStore.of(load_settings())))
     if not manifests:
         click.echo("laion: no release yet; `laion backfill --all` makes one", err=True)
     (print_json if is_json else print_releases)(manifests)
@@ -39,7 +39,7 @@ def show(tag: str | None, is_json: bool) -> None:
     from laion_assets.releases.catalog import find_release
     from laion_assets.subsets.subset_record import add_subsets
 
-    store = LanceStore(load_settings().lance_dir)
+    store = LanceStore.of(load_settings())
     (print_json if is_json else print_manifest)(add_subsets(store, find_release(store, tag)))
 
 
@@ -53,7 +53,7 @@ def diff(before: str, after: str, top: int, is_json: bool) -> None:
     from laion_assets.cli.output import print_diff, print_json
     from laion_assets.releases.diff import compare_releases
 
-    compared = compare_releases(LanceStore(load_settings().lance_dir), before, after, top)
+    compared = compare_releases(LanceStore.of(load_settings()), before, after, top)
     (print_json if is_json else print_diff)(compared)
 
 
@@ -71,5 +71,5 @@ def delete(tag: str, keep_days: float) -> None:
     from laion_assets.cli.output import print_deletion
     from laion_assets.releases.cleanup import delete_release
 
-    cleaning = delete_release(LanceStore(load_settings().lance_dir), tag, keep_days)
+    cleaning = delete_release(LanceStore.of(load_settings()), tag, keep_days)
     print_deletion(tag, cleaning)

@@ -171,7 +171,7 @@ def load_shards(
             refresh = partial(run_job, defs.resolve_job_def("refresh_counts"), instance)
             outcomes.append(progress.follow("refresh_counts", refresh))
             # The refresh reads the list of removals; these shards have rows on it.
-            pending = find_pending(Database(settings.database), LanceStore(settings.lance_dir))
+            pending = find_pending(Database(settings.database), LanceStore.of(settings))
             without = find_without_pictures(settings, pending)
             for shard in pending:
                 run = partial(run_job, ingest, instance, shard)
@@ -205,7 +205,7 @@ def remove_and_refresh(
         return True
     print_removal(shards, *find_sources(settings, shards))
     is_done = not is_refreshing or load_shards(settings, instance, [], is_refreshing=True)
-    print_holders(LanceStore(settings.lance_dir), shards)
+    print_holders(LanceStore.of(settings), shards)
     return is_done
 
 
@@ -251,7 +251,7 @@ def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
     if settings.removals is not None or any(outcome.reason is None for outcome in outcomes):
         return True
     database, kinds = Database(settings.database), tuple(settings.sheets)
-    store, curation = LanceStore(settings.lance_dir), CurationFile.build(settings).read()
+    store, curation = LanceStore.of(settings), CurationFile.build(settings).read()
     unreleased = find_unreleased(database, store, kinds)
     dropped = list_dropped(database, curation)
     return (unreleased or dropped or name_behind(store, curation.subsets)) is not None

@@ -26,7 +26,7 @@ def print_report(settings: Settings) -> None:
     with Database(settings.database).read() as connection:
         totals = dict(connection.execute(load_sql("runs/select_totals")).fetchall())
         domains = connection.execute(load_sql("counts/top_domains")).fetchmany(3)
-    release = newest_release(LanceStore(settings.lance_dir))
+    release = newest_release(LanceStore.of(settings))
     assert release is not None
     program = _name_program()
     vectors = ", with their vectors" if settings.embeddings == "compute" else ""
@@ -46,7 +46,7 @@ def print_report(settings: Settings) -> None:
         "Where it is",
         f"  parquet files     {_shorten(settings.raw_dir)}",
         f"  DuckDB            {_shorten(settings.database)}",
-        f"  Lance             {_shorten(settings.lance_dir)}",
+        f"  Lance             {settings.lance_bucket or _shorten(settings.lance_dir)}",
         f"  Dagster history   {_name_history(settings)}",
         "",
         "What to do next",

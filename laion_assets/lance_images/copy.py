@@ -28,7 +28,7 @@ from laion_assets.stores.columns import (
     read_notes,
 )
 from laion_assets.stores.database import Database, open_engine, stream
-from laion_assets.stores.disk_space import check_space, estimate_copy
+from laion_assets.stores.disk_space import estimate_copy
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import list_loaded
 from laion_assets.stores.migration import migrate_lance
@@ -185,7 +185,7 @@ def _copy(
         # Pictures and vectors that rows keep are written again.
         carried = sum(note.data_bytes for note in read_notes(connection) if note.shard == shard)
         needed = estimate_copy(database.path, image_count, total) + carried
-        check_space(store.folder, needed, f"copying shard {shard!r} to Lance")
+        store.check_space(needed, f"copying shard {shard!r} to Lance")
         declared = _list_declared(connection)
         carrier = Carrier(store, shard, load_id, run_id, declared)
         with stream(connection, load_sql("lance_images/select_images"), {"shard": shard}) as reader:

@@ -22,6 +22,7 @@ from laion_assets.operations.backup_files import (
     RECORD,
     BackedUpFile,
     Backup,
+    check_local,
     copy_file,
     describe_file,
     link_file,
@@ -118,6 +119,7 @@ def back_up(settings: Settings, destination: Path) -> Backup:
             not what was copied.
         DiskSpaceError: the disk has no room for it.
     """
+    check_local(settings)
     destination = destination.absolute()
     _check_place(destination)
     if not settings.database.exists():
@@ -125,7 +127,7 @@ def back_up(settings: Settings, destination: Path) -> Backup:
             f"{settings.database}: nothing to back up; run `laion backfill` first",
             code="backup-of-nothing",
         )
-    with LanceStore(settings.lance_dir).lock("backup"), _name_errors(destination):
+    with LanceStore.of(settings).lock("backup"), _name_errors(destination):
         recover_folder(destination)
         before = _Before(destination)
         needed = _estimate(settings, before)
@@ -157,7 +159,7 @@ def _estimate(settings: Settings, before: _Before) -> int:
 def _fill(settings: Settings, making: _Making) -> Backup:
     """Copies everything, verifies it, and writes the record."""
     made = making.made
-    store, copy = LanceStore(settings.lance_dir), LanceStore(made / "lance")
+    store, copy = LanceStore.of(settings), LanceStore(made / "lance")
     with store.lock("release"):
         with Database(settings.database).read():
             # No writer has the file; one that was killed left a log, without which it is old.

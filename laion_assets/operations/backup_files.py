@@ -7,9 +7,13 @@ import os
 import shutil
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
 from laion_assets.releases.manifest import Record
+
+if TYPE_CHECKING:
+    from laion_assets.settings import Settings
 
 RECORD = "backup.json"
 _BLOCK_BYTES = 1 << 22
@@ -61,6 +65,20 @@ def read_backup(folder: Path) -> Backup | None:
         return Backup.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def check_local(settings: Settings) -> None:
+    """Refuses tables in a bucket, which backups do not have.
+
+    Raises:
+        LaionError: the tables are in a bucket.
+    """
+    if settings.bucket is not None:
+        raise LaionError(
+            f"LAION_DATA_DIR: {settings.bucket}: backups are of folders alone; turn on the "
+            "versioning of the bucket, or copy it with the tools of the store",
+            code="backup-of-bucket",
+        )
 
 
 def copy_file(source: Path, made: Path, name: str) -> BackedUpFile:

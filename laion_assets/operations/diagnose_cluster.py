@@ -1,4 +1,4 @@
-"""What `laion doctor` finds of what several machines share: Postgres."""
+"""What `laion doctor` finds of what several machines share: Postgres and a bucket."""
 
 from __future__ import annotations
 
@@ -43,9 +43,35 @@ def look_at_catalog(settings: Settings) -> Iterator[Finding]:
             "two sessions got the same lock; connect to Postgres itself, or let the pool in "
             "between keep sessions apart (`pool_mode = session` of PgBouncer)"
         )
-    yield from (_say(f"LAION_CATALOG: {text}", is_sound=False) for text in wrong)
+    yield from (_say(f"LAION_CATALOG: {text}", "catalog", is_sound=False) for text in wrong)
     if not wrong:
-        yield _say(f"Postgres {version} at {name_catalog(settings.catalog)}, its locks work")
+        yield _say(
+            f"Postgres {version} at {name_catalog(settings.catalog)}, its locks work", "catalog"
+        )
+
+
+def look_at_bucket(settings: Settings) -> Iterator[Finding]:
+    """Finds a bucket that cannot be used: not reached, unsafe for several writers, another time."""
+    from laion_assets.stores.object_store import ObjectStore
+
+    if settings.lance_bucket is None:
+        return
+    store = ObjectStore(settings.lance_bucket)
+    asked_at = time.time()
+    # The header has whole seconds.
+    server_time = store.read_clock().timestamp()
+    difference = max(asked_at - server_time - 1, server_time - time.time(), 0.0)
+    store.probe()
+    if difference > MOST_CLOCK_DIFFERENCE_S:
+        yield _say(
+            f"LAION_DATA_DIR: the clock of the store and that of this machine differ by "
+            f"{difference:,.0f} s; set both by NTP",
+            "bucket",
+            is_sound=False,
+        )
+        return
+    locks = "" if settings.catalog else "; without LAION_CATALOG one machine alone may write"
+    yield _say(f"{store.uri} can be written and keeps what is there{locks}", "bucket")
 
 
 def _has_locks(catalog: str) -> bool:
@@ -64,5 +90,5 @@ def _has_locks(catalog: str) -> bool:
         return True
 
 
-def _say(text: str, *, is_sound: bool = True) -> Finding:
-    return Finding(part="catalog", is_sound=is_sound, text=text)
+def _say(text: str, part: str, *, is_sound: bool = True) -> Finding:
+    return Finding(part=part, is_sound=is_sound, text=text)

@@ -42,7 +42,10 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
     CurationFile.build(settings).read()
     yield from (_wrong("settings", text) for text in wrong)
     if not wrong:
-        yield _sound("settings", f"data in {settings.data_dir}, {len(settings.shards)} sources")
+        yield _sound(
+            "settings",
+            f"data in {settings.bucket or settings.data_dir}, {len(settings.shards)} sources",
+        )
 
 
 def look_at_versions() -> Iterator[Finding]:
@@ -97,7 +100,7 @@ def look_at_locks(settings: Settings) -> Iterator[Finding]:
 
 def look_at_disks(settings: Settings) -> Iterator[Finding]:
     """Finds disks without room for the next release, or for the history."""
-    from laion_assets.stores.disk_space import check_space, estimate_release
+    from laion_assets.stores.disk_space import estimate_release
     from laion_assets.stores.lance_store import LanceStore
 
     for name, folder in (("data", settings.data_dir), ("history", settings.history_dir)):
@@ -111,9 +114,10 @@ def look_at_disks(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield _sound("disk", f"{free / 1e9:,.1f} GB free for the {name} in {folder}")
-    images = LanceStore(settings.lance_dir).find("images")
+    store = LanceStore.of(settings)
+    images = store.find("images")
     if images is not None:
-        check_space(settings.lance_dir, estimate_release(images), "the next release")
+        store.check_space(estimate_release(images), "the next release")
 
 
 def look_at_lists(settings: Settings) -> Iterator[Finding]:
@@ -145,7 +149,7 @@ def look_at_encoder(settings: Settings) -> Iterator[Finding]:
         yield _sound("encoder", f"{settings.encoder} is fetched when it is needed")
         return
     encoder = open_encoder(settings.encoder)
-    newest = newest_release(LanceStore(settings.lance_dir))
+    newest = newest_release(LanceStore.of(settings))
     vectors = newest.vectors if newest else None
     if newest and vectors and vectors.encoder_digest not in (None, encoder.digest):
         yield _wrong(

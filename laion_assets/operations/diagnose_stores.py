@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.operations.finding import Finding
@@ -35,7 +34,7 @@ def look_at_stores(settings: Settings, instance: dg.DagsterInstance | None) -> I
     from laion_assets.lance_images.copy import compare_shards
     from laion_assets.partitions import SHARDS_NAME
 
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     if (settings.data_dir / WHOLE).is_dir():
         yield _wrong(
             f"{settings.data_dir}: a restore was cut off while it moved files; run the same "
@@ -99,7 +98,7 @@ def look_at_releases(settings: Settings) -> Iterator[Finding]:
     """Finds releases of which a table is not whole."""
     from laion_assets.releases.catalog import TABLES, list_releases, list_tags
 
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     manifests = list(list_releases(store))
     wrong = [text for manifest in manifests if (text := _find_gap(store, manifest)) is not None]
     known = {manifest.release for manifest in manifests}
@@ -178,9 +177,7 @@ def _find_gap(store: LanceStore, manifest: Manifest) -> str | None:
         try:
             dataset = open_released(store, manifest, table)
             names = list_files(dataset, [dataset.version])
-            is_whole = dataset.count_rows() == count and all(
-                (Path(dataset.uri) / name).is_file() for name in names
-            )
+            is_whole = dataset.count_rows() == count and store.has_files(table, names)
         except Exception:  # noqa: BLE001 - Lance has several for what it cannot read
             is_whole = False
         if not is_whole:

@@ -59,6 +59,7 @@ def list_parts(
         ("settings", lambda: diagnose_host.look_at_settings(settings)),
         ("versions", diagnose_host.look_at_versions),
         ("catalog", lambda: diagnose_cluster.look_at_catalog(settings)),
+        ("bucket", lambda: diagnose_cluster.look_at_bucket(settings)),
         ("locks", lambda: diagnose_host.look_at_locks(settings)),
         ("disk", lambda: diagnose_host.look_at_disks(settings)),
         ("stores", lambda: diagnose_stores.look_at_stores(settings, instance)),

@@ -118,7 +118,7 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
         DatabaseBusyError: another program has the DuckDB file.
         DiskSpaceError: the disk has no room for a second DuckDB file.
     """
-    store, database = LanceStore(settings.lance_dir), Database(settings.database)
+    store, database = LanceStore.of(settings), Database(settings.database)
     _check_idle(instance)
     _check_loaded(database, store)
     chosen = choose_holders(store, tags)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
 from laion_assets.operations.backup import check_database, check_lance
-from laion_assets.operations.backup_files import RECORD, Backup, copy_file, read_backup
+from laion_assets.operations.backup_files import RECORD, Backup, check_local, copy_file, read_backup
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
@@ -59,6 +59,7 @@ def restore(settings: Settings, source: Path, *, is_replacing: bool = False) -> 
         LaionError: the source is no backup or is damaged, or data are there.
         DiskSpaceError: the disk has no room for it.
     """
+    check_local(settings)
     source, data = source.absolute(), settings.data_dir
     backup = read_backup(source)
     if backup is None:
@@ -66,7 +67,7 @@ def restore(settings: Settings, source: Path, *, is_replacing: bool = False) -> 
             f"{source}: is not a backup; name a folder that `laion backup` made",
             code="restore-of-no-backup",
         )
-    with LanceStore(settings.lance_dir).lock("backup"):
+    with LanceStore.of(settings).lock("backup"):
         is_cut_off = (data / WHOLE).is_dir()
         moved = read_backup(data / WHOLE) if is_cut_off else backup
         if not is_cut_off:
@@ -151,7 +152,7 @@ def _put_in_place(data: Path) -> None:
 @contextmanager
 def _stop_writers(settings: Settings) -> Iterator[None]:
     """Waits for the writers and readers of DuckDB and for releases, and lets none begin."""
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     with store.lock("release"), Database(settings.database).hold():
         yield
 

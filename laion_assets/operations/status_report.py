@@ -203,7 +203,7 @@ def _read_lists(settings: Settings) -> tuple[ListStatus, ...]:
 def _read_release(settings: Settings) -> ReleaseStatus | None:
     from laion_assets.releases.catalog import newest_release
 
-    newest = newest_release(LanceStore(settings.lance_dir))
+    newest = newest_release(LanceStore.of(settings))
     if newest is None:
         return None
     return ReleaseStatus(
@@ -223,7 +223,7 @@ def _read_subsets(settings: Settings) -> tuple[SubsetStatus, ...]:
     from laion_assets.subsets.subset_states import read_subsets_status
 
     curation = CurationFile.build(settings).read()
-    return read_subsets_status(LanceStore(settings.lance_dir), curation.subsets)
+    return read_subsets_status(LanceStore.of(settings), curation.subsets)
 
 
 def _measure_free(settings: Settings) -> dict[str, int]:

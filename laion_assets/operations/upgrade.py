@@ -53,7 +53,7 @@ def plan_upgrade(settings: Settings, instance: dg.DagsterInstance) -> UpgradePla
             outdated = tuple(_list_outdated(connection))
         if version < SCHEMA_VERSION:
             migrations.append(f"DuckDB: schema {version} to {SCHEMA_VERSION}")
-    images = LanceStore(settings.lance_dir).find("images")
+    images = LanceStore.of(settings).find("images")
     if images is not None and (version := read_lance_version(images)) < SCHEMA_VERSION:
         migrations.append(f"Lance: schema {version} to {SCHEMA_VERSION}")
     for name, found, newest in list_revisions(instance):
@@ -97,7 +97,7 @@ def upgrade_tables(settings: Settings) -> None:
     if settings.database.exists():
         with Database(settings.database).write():
             pass
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     if store.find("images") is not None:
         migrate_lance(store)
 

@@ -26,7 +26,7 @@ from laion_assets.stores.published_shards import (
     PublishedShard,
     write_published_shards,
 )
-from laion_assets.stores.version_files import link_files, list_version_files
+from laion_assets.stores.version_files import list_version_files
 
 if TYPE_CHECKING:
     import lance
@@ -82,7 +82,7 @@ def stage_release(store: LanceStore, manifest: Manifest, there: There, folder: P
     with store.lock("release"):
         for table, name in TABLES.items():
             tracked = list_version_files(open_released(store, manifest, table))
-            link_files(Path(store.uri(table)), tracked, Path(copy.uri(name)))
+            store.copy_files(table, tracked, Path(copy.uri(name)))
     versions = {}
     for name in TABLES.values():
         if name != "train":

@@ -63,7 +63,7 @@ from laion_assets.removals.apply_list import describe_pending, list_pending
 from laion_assets.removals.find_rows import find_row_ids
 from laion_assets.removals.matching import Matcher
 from laion_assets.stores.database import Database
-from laion_assets.stores.disk_space import check_space, estimate_release
+from laion_assets.stores.disk_space import estimate_release
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.rows import fetch_rows
@@ -169,7 +169,7 @@ def publish_release(
         raise LaionError(
             "nothing to release; materialize `lance_images` first", code="release-of-nothing"
         )
-    check_space(store.folder, estimate_release(images), "releasing")
+    store.check_space(estimate_release(images), "releasing")
     with store.lock("release"):
         # Before indices are built over rows that are to go.
         with database.read() as connection:

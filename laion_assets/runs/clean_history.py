@@ -63,7 +63,7 @@ def build_clean_history(
         from laion_assets.stores import scratch
         from laion_assets.stores.cache_limit import limit_caches
 
-        store, raws = LanceStore(settings.lance_dir), RawStore(settings.raw_dir)
+        store, raws = LanceStore.of(settings), RawStore(settings.raw_dir)
         days = settings.keep_scratch_days
         freed = scratch.remove_scratch(settings.data_dir, store, raws, days)
         context.log.info(f"removed {freed / 1e6:,.1f} MB of unfinished files")

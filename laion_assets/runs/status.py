@@ -64,7 +64,7 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     sources = {shard: s for shard, s in found.sources.items() if shard in shards}
     raws = {shard: raw for shard, raw in raws.items() if shard in shards}
     database = Database(settings.database)
-    store, kinds = LanceStore(settings.lance_dir), tuple(settings.sheets)
+    store, kinds = LanceStore.of(settings), tuple(settings.sheets)
     wishes = Wishes(
         is_embedding=settings.embeddings != "none",
         is_picturing=settings.pictures != "none",

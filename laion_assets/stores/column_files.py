@@ -7,7 +7,6 @@ commit makes a reader see them.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,11 +84,10 @@ class ColumnFiles:
         major, minor = map(int, dataset.data_storage_version.split("."))
         files = []
         for path in self.paths:
-            place = store.data_folder("images") / f"{uuid.uuid4()}.lance"
             size = path.stat().st_size
-            path.replace(place)
+            place = store.add_data_file("images", path)
             fields = [ids[name] for name in names]
-            files.append(DataFile(place.name, fields, list(range(len(names))), major, minor, size))
+            files.append(DataFile(place, fields, list(range(len(names))), major, minor, size))
         return files
 
 

@@ -52,7 +52,8 @@ class IndexWords:
                 covered = fragments.intersection(segment.fragment_ids)
                 # Those of replaced shards stay in the list of the version.
                 if covered and segment.base_id is None:
-                    parts = _read_parts(f"{dataset.uri}/_indices/{segment.uuid}")
+                    folder = f"{dataset.uri}/_indices/{segment.uuid}"
+                    parts = _read_parts(folder, dataset.initial_storage_options)
                     self._parts.extend(parts or ())
                     self.unread -= covered if parts is not None else set()
 
@@ -71,17 +72,20 @@ class IndexWords:
         return count
 
 
-def _read_parts(folder: str) -> list[Part] | None:
+def _read_parts(folder: str, options: dict[str, str] | None) -> list[Part] | None:
     """Returns the parts of an index, None if they are in a form that is not known."""
     from lance.file import LanceFileReader
 
+    def read(name: str, columns: list[str] | None = None) -> LanceFileReader:
+        return LanceFileReader(f"{folder}/{name}.lance", options, columns)
+
     try:
-        told = LanceFileReader(f"{folder}/metadata.lance").metadata().schema.metadata or {}
+        told = read("metadata").metadata().schema.metadata or {}
         parts = []
         for part in json.loads(told[b"partitions"]):
-            table = LanceFileReader(f"{folder}/part_{part}_tokens.lance").read_all().to_table()
+            table = read(f"part_{part}_tokens").read_all().to_table()
             words = KeyMap(table["_token_fst_bytes"][0].as_py())
-            lists = LanceFileReader(f"{folder}/part_{part}_invert.lance", columns=["_length"])
+            lists = read(f"part_{part}_invert", ["_length"])
             counts = lists.read_all(batch_size=READ_ROWS).to_table()["_length"].to_numpy()
             if len(counts) != table["_token_next_id"][0].as_py():
                 return None

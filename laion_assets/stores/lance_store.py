@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from filelock import Timeout
 
@@ -21,14 +22,24 @@ from laion_assets.errors import LaionError
 from laion_assets.schemas import SCHEMA_VERSION
 from laion_assets.settings import find_catalog, hush_lance
 from laion_assets.stores.catalog import CatalogLock, check_locks
+from laion_assets.stores.disk_space import check_space
 from laion_assets.stores.locks import Lock, lock, name_digest
 from laion_assets.stores.migration import check_not_newer, read_lance_version
+from laion_assets.stores.object_store import (
+    ObjectStore,
+    check_safe,
+    find_lance_options,
+    open_in_bucket,
+)
 from laion_assets.stores.removal_file import RemovalFile
+from laion_assets.stores.version_files import link_files
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
     from lance.fragment import FragmentMetadata
+
+    from laion_assets.settings import Settings
 
 # Format 2.2, the default, keeps a column with one value a fragment, as `shard` is, so that reading
 # one row of it makes all of them: 3 ms a fragment, not 0.1. The other columns are the same in both.
@@ -40,12 +51,19 @@ class LanceStore:
     """The Lance tables of the project.
 
     Attributes:
-        folder: the LanceDB database.
+        folder: the LanceDB database; with a bucket, its unfinished files and locks.
         known_schema: the newest version of the schema that can be opened.
+        bucket: where the LanceDB database is, `s3://<bucket>/<prefix>`; None: in the folder.
     """
 
     folder: Path
     known_schema: int = SCHEMA_VERSION
+    bucket: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Returns the tables of a project."""
+        return cls(settings.lance_dir, bucket=settings.lance_bucket)
 
     def __post_init__(self) -> None:
         """Sets what Lance writes to the terminal, before it is imported for the first time."""
@@ -53,12 +71,37 @@ class LanceStore:
 
     def uri(self, table: str) -> str:
         """Returns where a table is."""
-        return str(self.folder / f"{table}.lance")
+        return f"{self.place}/{table}.lance"
+
+    @property
+    def place(self) -> str:
+        """Where the LanceDB database is."""
+        return self.bucket or str(self.folder)
+
+    @property
+    def objects(self) -> ObjectStore | None:
+        """The objects of the LanceDB database; None: it is in a folder."""
+        return ObjectStore(self.bucket) if self.bucket else None
+
+    @property
+    def _options(self) -> dict[str, str] | None:
+        """How Lance asks for the tables."""
+        return find_lance_options() if self.bucket else None
+
+    def _prepare_write(self) -> None:
+        """Checks that what is written will be there, and that no other process has its locks.
+
+        Raises:
+            LaionError: the bucket cannot take commits of several writers, or a lock was lost.
+        """
+        check_locks()
+        if self.bucket:
+            check_safe(self.bucket)
 
     @property
     def removals(self) -> RemovalFile:
         """The list of removals, which whoever reads a table has to leave out."""
-        return RemovalFile(self.folder / "removals.json")
+        return RemovalFile(self.folder / "removals.json", self.objects)
 
     @classmethod
     def beside(cls, uri: str) -> LanceStore | None:
@@ -68,6 +111,9 @@ class LanceStore:
 
     def list_tables(self) -> list[str]:
         """Returns the names of the tables, those without a version included."""
+        if objects := self.objects:
+            folders = objects.list_folders()
+            return sorted(n.removesuffix(".lance") for n in folders if n.endswith(".lance"))
         return sorted(path.stem for path in self.folder.glob("*.lance"))
 
     def find(self, table: str) -> lance.LanceDataset | None:
@@ -81,9 +127,13 @@ class LanceStore:
         import lance
 
         uri = self.uri(table)
-        if not any(Path(uri).glob("_versions/*.manifest")):
+        if self.bucket:
+            dataset = open_in_bucket(uri)
+        else:
+            is_there = any(Path(uri).glob("_versions/*.manifest"))
+            dataset = lance.dataset(uri) if is_there else None
+        if dataset is None:
             return None
-        dataset = lance.dataset(uri)
         check_not_newer(uri, read_lance_version(dataset), self.known_schema)
         return dataset
 
@@ -102,7 +152,7 @@ class LanceStore:
                     code="lance-table-missing",
                 )
             return dataset
-        return lance.dataset(self.uri(table), version=version)
+        return lance.dataset(self.uri(table), version=version, storage_options=self._options)
 
     def ensure(self, table: str, schema: pa.Schema) -> bool:
         """Creates a table, empty, unless it is there; returns whether it did.
@@ -114,8 +164,13 @@ class LanceStore:
         if self.find(table) is None:
             with self.lock(table):
                 if self.find(table) is None:
-                    empty = schema.empty_table()
-                    lance.write_dataset(empty, self.uri(table), data_storage_version=FORMAT)
+                    self._prepare_write()
+                    lance.write_dataset(
+                        schema.empty_table(),
+                        self.uri(table),
+                        data_storage_version=FORMAT,
+                        storage_options=self._options,
+                    )
                     return True
         return False
 
@@ -123,9 +178,9 @@ class LanceStore:
         """Writes a small table whole, as its next version."""
         import lance
 
+        self._prepare_write()
         mode = "create" if self.find(table) is None else "overwrite"
-        check_locks()
-        return lance.write_dataset(rows, self.uri(table), mode=mode)
+        return lance.write_dataset(rows, self.uri(table), mode=mode, storage_options=self._options)
 
     def write_fragments(
         self, table: str, rows: pa.RecordBatchReader, max_rows: int
@@ -133,8 +188,14 @@ class LanceStore:
         """Writes rows into new fragments, which no version of the table has until a commit."""
         from lance.fragment import write_fragments
 
+        self._prepare_write()
         return write_fragments(
-            rows, self.uri(table), schema=rows.schema, mode="append", max_rows_per_file=max_rows
+            rows,
+            self.uri(table),
+            schema=rows.schema,
+            mode="append",
+            max_rows_per_file=max_rows,
+            storage_options=self._options,
         )
 
     def write_anew(
@@ -143,6 +204,7 @@ class LanceStore:
         """Writes all rows of a table into new fragments, which nobody sees until `commit_anew`."""
         from lance.fragment import write_fragments
 
+        self._prepare_write()
         return write_fragments(
             rows,
             self.uri(table),
@@ -150,6 +212,7 @@ class LanceStore:
             mode="create" if self.find(table) is None else "overwrite",
             max_rows_per_file=max_rows,
             data_storage_version=FORMAT,
+            storage_options=self._options,
         )
 
     def commit_anew(
@@ -171,8 +234,10 @@ class LanceStore:
         """
         import lance
 
-        check_locks()
-        return lance.LanceDataset.commit(self.uri(table), transaction)
+        self._prepare_write()
+        return lance.LanceDataset.commit(
+            self.uri(table), transaction, storage_options=self._options
+        )
 
     def create_tag(self, table: str, tag: str, version: int) -> None:
         """Gives a version of a table a tag. Hold a lock meanwhile, and check that it is a new one.
@@ -181,20 +246,57 @@ class LanceStore:
         folder `müller` it makes one named `m%C3%BCller`, or fails if it may not. Its `tags.update`
         does not.
         """
-        check_locks()
-        folder = Path(self.uri(table)) / "_refs" / "tags"
-        folder.mkdir(parents=True, exist_ok=True)
-        # Lance reads `*.json` alone, so nobody sees the tag before it is whole.
-        unfinished = folder / f".{tag}.unfinished"
+        self._prepare_write()
         created_at = datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
-        note = {"version": version, "createdAt": created_at, "manifestSize": 0}
-        unfinished.write_text(json.dumps(note), encoding="utf-8")
-        unfinished.replace(folder / f"{tag}.json")
+        note = json.dumps({"version": version, "createdAt": created_at, "manifestSize": 0})
+        if objects := self.objects:
+            objects.write(f"{table}.lance/_refs/tags/{tag}.json", note.encode())
+        else:
+            folder = Path(self.uri(table)) / "_refs" / "tags"
+            folder.mkdir(parents=True, exist_ok=True)
+            # Lance reads `*.json` alone, so nobody sees the tag before it is whole.
+            unfinished = folder / f".{tag}.unfinished"
+            unfinished.write_text(note, encoding="utf-8")
+            unfinished.replace(folder / f"{tag}.json")
         self.open(table).tags.update(tag, version)
 
-    def data_folder(self, table: str) -> Path:
-        """Returns the folder of the data files of a table."""
-        return Path(self.uri(table)) / "data"
+    def add_data_file(self, table: str, path: Path) -> str:
+        """Moves a file among the data files of a table, which no version of it has until a commit.
+
+        Returns:
+            Its name there.
+        """
+        name = f"{uuid.uuid4()}.lance"
+        if objects := self.objects:
+            self._prepare_write()
+            objects.upload(path, f"{table}.lance/data/{name}")
+            path.unlink()
+        else:
+            path.replace(Path(self.uri(table)) / "data" / name)
+        return name
+
+    def copy_files(self, table: str, names: Collection[str], target: Path) -> None:
+        """Puts files of a table, under the same names, into a folder: links where it can."""
+        if objects := self.objects:
+            for name in names:
+                objects.download(f"{table}.lance/{name}", target / name)
+        else:
+            link_files(Path(self.uri(table)), names, target)
+
+    def has_files(self, table: str, names: Collection[str]) -> bool:
+        """Returns whether all of these files of a table are there."""
+        if objects := self.objects:
+            return set(objects.list_names(f"{table}.lance/")) >= set(names)
+        return all((Path(self.uri(table)) / name).is_file() for name in names)
+
+    def check_space(self, needed_bytes: int, what: str) -> None:
+        """Checks that there is room for rows or indices of a table; a bucket has it.
+
+        Raises:
+            DiskSpaceError: the disk has less.
+        """
+        if not self.bucket:
+            check_space(self.folder, needed_bytes, what)
 
     def staging_folder(self, shard: str, name: str) -> Path:
         """Returns an empty folder for files of a shard that are not whole yet.
@@ -255,4 +357,4 @@ class LanceStore:
             yield
 
     def _name_lock(self, name: str) -> str:
-        return f"{self.folder}/{name}"
+        return f"{self.place}/{name}"

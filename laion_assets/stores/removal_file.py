@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from laion_assets.errors import LaionError
+from laion_assets.stores.object_store import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,15 @@ class RemovalFile:
 
     Attributes:
         path: the file.
+        objects: the bucket that has it in place of the folder; None: it is in the folder.
     """
 
     path: Path
+    objects: ObjectStore | None = None
+
+    @property
+    def _place(self) -> str:
+        return f"{self.objects.uri}/{self.path.name}" if self.objects else str(self.path)
 
     def read(self) -> Removals:
         """Returns the list; an empty one if none was ever read.
@@ -112,34 +119,47 @@ class RemovalFile:
         Raises:
             LaionError: the file is damaged. Nothing is shown then that may have to be hidden.
         """
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+        content = self._read_bytes()
+        if content is None:
             return Removals()
         try:
             return _decode(json.loads(content))
         except (ValueError, TypeError, KeyError) as error:
             raise LaionError(
-                f"{self.path}: the list of removals is damaged; restore it from a backup, or "
+                f"{self._place}: the list of removals is damaged; restore it from a backup, or "
                 "remove it and materialize `removals`",
                 code="removals-damaged",
             ) from error
 
     def write(self, removals: Removals) -> None:
         """Replaces the list; whoever reads meanwhile gets the old one or the new one."""
+        content = json.dumps(asdict(removals), indent=1)
+        if self.objects:
+            self.objects.write(self.path.name, content.encode())
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(f".{self.path.name}.unfinished")
-        unfinished.write_text(json.dumps(asdict(removals), indent=1), encoding="utf-8")
+        unfinished.write_text(content, encoding="utf-8")
         unfinished.replace(self.path)
 
     @property
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> tuple[int | str, int]:
         """Changes with every write; it costs a look at the file alone."""
+        if self.objects:
+            return self.objects.find_stamp(self.path.name) or "", 0
         try:
             status = self.path.stat()
         except FileNotFoundError:
             return 0, 0
         return status.st_mtime_ns, status.st_ino
+
+    def _read_bytes(self) -> bytes | None:
+        if self.objects:
+            return self.objects.read(self.path.name)
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
 
 
 def _decode(data: Mapping[str, Any]) -> Removals:

@@ -39,10 +39,13 @@ class LanceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The LanceDB database."""
 
     path: str = Field(description="Folder of the LanceDB database.")
+    bucket: str = Field(
+        default="", description="Where the database is, if not in the folder: s3://bucket/prefix."
+    )
 
     @property
     def store(self) -> LanceStore:
         """The tables, to read from or to write to."""
         from laion_assets.stores.lance_store import LanceStore
 
-        return LanceStore(Path(self.path))
+        return LanceStore(Path(self.path), bucket=self.bucket or None)

@@ -33,7 +33,7 @@ from laion_assets.releases.manifest import Manifest, find_versions
 from laion_assets.search.search import CaptionSearch
 from laion_assets.search.where import HIDDEN_COLUMNS
 from laion_assets.stores.column_digest import ColumnDigest
-from laion_assets.stores.disk_space import check_space, estimate_rows
+from laion_assets.stores.disk_space import estimate_rows
 from laion_assets.stores.freed_memory import give_back_memory
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.subsets.clean_subsets import clean_subset
@@ -192,7 +192,7 @@ def _open_source(
     except LaionError as error:
         raise CurationError(f"{subset.place}: {error}", code=error.code) from error
     needed_bytes = estimate_rows(dataset, len(selection.rows))
-    check_space(store.folder, needed_bytes, f"making {subset.name}")
+    store.check_space(needed_bytes, f"making {subset.name}")
     return _Source(manifest, dataset, schema, selection, encoder, removals_sha256)
 
 

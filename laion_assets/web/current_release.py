@@ -232,7 +232,7 @@ class Shelf:
         self._releases: tuple[Manifest, ...] = ()
         self._tags: Mapping[str, Mapping[str, int]] | None = None
         self._state = ""
-        self._stamp = (0, 0)
+        self._stamp: tuple[int | str, int] = (0, 0)
         self._removals = Removals()
         # Releases that addresses name, those asked for last at the end.
         self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()

@@ -41,8 +41,8 @@ def test_shards_are_loaded_released_and_found(shell: Shell, postgres: Postgres) 
 
     status = json.loads(shell.run("laion", "status", "--json").stdout)
     assert {shard["shard"]: shard["state"] for shard in status["shards"]} == {
-        "one": "ready",
-        "two": "ready",
+        "one": "done",
+        "two": "done",
     }
     assert "red" in shell.run("laion", "search", "red").stdout
     found = ask(shell)

@@ -1,0 +1,225 @@
+"""Lance tables in a bucket: how they are opened, and the few objects that Lance does not handle.
+
+Lance writes the next version of a table under a name that must not be there yet (`If-None-Match:
+*`). A store that ignores this lets two writers replace each other's commits, nearly in silence, so
+it is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laion_assets.errors import LaionError, first_line
+from laion_assets.settings import find_bucket_endpoint
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import lance
+
+# What a store answers to a creation of an object that is there.
+_REFUSED = 412
+_MISSING = ("404", "NoSuchKey", "NotFound")
+_REASON_LENGTH = 300
+# The name of an object that is made and removed again.
+PROBE = ".laion-probe"
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """Objects of a bucket below a prefix.
+
+    Attributes:
+        uri: `s3://<bucket>/<prefix>`.
+    """
+
+    uri: str
+
+    def read(self, name: str) -> bytes | None:
+        """Returns the content of an object; None if there is none."""
+        with self._name_failures() as client, suppress(_MissingError), _tell_missing():
+            content: bytes = client.get_object(**self._at(name))["Body"].read()
+            return content
+        return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces an object; whoever reads meanwhile gets the old one or the new one."""
+        check_safe(self.uri)
+        with self._name_failures() as client:
+            client.put_object(**self._at(name), Body=content)
+
+    def find_stamp(self, name: str) -> str | None:
+        """Returns what changes with the content of an object; None if there is none."""
+        with self._name_failures() as client, suppress(_MissingError), _tell_missing():
+            return str(client.head_object(**self._at(name))["ETag"])
+        return None
+
+    def upload(self, path: Path, name: str) -> None:
+        """Copies a file to an object, in parts if it is large."""
+        with self._name_failures() as client:
+            client.upload_file(str(path), **self._at(name))
+
+    def download(self, name: str, path: Path) -> None:
+        """Copies an object to a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._name_failures() as client:
+            client.download_file(**self._at(name), Filename=str(path))
+
+    def list_names(self, prefix: str) -> Iterator[str]:
+        """Yields the objects below a prefix, by their names after it."""
+        with self._name_failures() as client:
+            for page in self._list(client, prefix):
+                for found in page.get("Contents", ()):
+                    yield found["Key"].removeprefix(self._at(prefix)["Key"])
+
+    def list_folders(self) -> list[str]:
+        """Returns the names before the first `/`."""
+        start = self._at("")["Key"]
+        with self._name_failures() as client:
+            return [
+                found["Prefix"].removeprefix(start).rstrip("/")
+                for page in self._list(client, "", Delimiter="/")
+                for found in page.get("CommonPrefixes", ())
+            ]
+
+    def read_clock(self) -> datetime:
+        """Returns what time it is where the bucket is."""
+        with self._name_failures() as client:
+            answer = client.list_objects_v2(Bucket=self._at("")["Bucket"], MaxKeys=1)
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+    def probe(self) -> None:
+        """Creates one object twice; the store has to refuse the second time.
+
+        Raises:
+            LaionError: it does not, or cannot be reached.
+        """
+        from botocore.exceptions import ClientError
+
+        place = self._at(f"{PROBE}-{uuid.uuid4()}")
+        with self._name_failures() as client:
+            client.put_object(**place, Body=b"1", IfNoneMatch="*")
+            try:
+                client.put_object(**place, Body=b"2", IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == _REFUSED:
+                    return
+                raise
+            finally:
+                client.delete_object(**place)
+        raise LaionError(
+            f"{self.uri}: this store ignores `If-None-Match: *`, so writers would lose each "
+            "other's rows; nothing was written; use a store with conditional PUTs, such as "
+            "Amazon S3 or MinIO",
+            code="bucket-unsafe",
+        )
+
+    def _at(self, name: str) -> dict[str, str]:
+        bucket, _, prefix = self.uri.partition("://")[2].partition("/")
+        return {"Bucket": bucket, "Key": f"{prefix}/{name}".lstrip("/")}
+
+    def _list(self, client: Any, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        place = self._at(prefix)
+        pages = client.get_paginator("list_objects_v2")
+        yield from pages.paginate(Bucket=place["Bucket"], Prefix=place["Key"], **options)
+
+    @contextmanager
+    def _name_failures(self) -> Iterator[Any]:
+        """Yields the client, and says in one line what the store says.
+
+        Raises:
+            LaionError: it refuses, or cannot be reached.
+        """
+        client = _open_client(find_bucket_endpoint())
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield client
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            raise _unreachable(self.uri, error) from error
+
+
+class _MissingError(Exception):
+    """There is no such object."""
+
+
+@contextmanager
+def _tell_missing() -> Iterator[None]:
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _MISSING:
+            raise _MissingError from error
+        raise
+
+
+@cache
+def check_safe(uri: str) -> None:
+    """Checks once a process that commits of several writers are safe in a bucket.
+
+    Raises:
+        LaionError: they are not, or the store cannot be reached.
+    """
+    ObjectStore(uri).probe()
+
+
+def open_in_bucket(uri: str) -> lance.LanceDataset | None:
+    """Opens the newest version of a table in a bucket; None if it has none.
+
+    Raises:
+        LaionError: the store cannot be reached.
+    """
+    import lance
+
+    try:
+        return lance.dataset(uri, storage_options=find_lance_options())
+    except (ValueError, OSError) as error:
+        if "was not found" in str(error):
+            return None
+        raise _unreachable(uri, error) from error
+
+
+def find_lance_options() -> dict[str, str]:
+    """Returns how Lance asks for buckets: credentials and region it finds as every AWS program."""
+    endpoint = find_bucket_endpoint()
+    if endpoint is None:
+        return {}
+    return {"aws_endpoint": endpoint, "allow_http": str(endpoint.startswith("http:")).lower()}
+
+
+def _unreachable(uri: str, error: Exception) -> LaionError:
+    # Lance says where in its own code, and all that the store has answered.
+    reason = first_line(error).partition(", /")[0][:_REASON_LENGTH]
+    return LaionError(
+        f"{uri}: the store does not do what it is asked ({reason}); check "
+        "LAION_DATA_DIR, AWS_ENDPOINT_URL, the credentials and the network",
+        code="bucket-unusable",
+        is_passing=True,
+    )
+
+
+@cache
+def _open_client(endpoint: str | None) -> Any:
+    try:
+        import boto3
+    except ModuleNotFoundError as error:
+        raise LaionError(
+            "LAION_DATA_DIR: s3:// needs more packages; run `pip install 'laion-assets[cluster]'`",
+            code="bucket-library-missing",
+        ) from error
+    from botocore.config import Config
+
+    # With a name of the bucket before the host, each bucket would need an entry in the DNS.
+    style = {"addressing_style": "path"} if endpoint else {}
+    config = Config(s3=style, retries={"mode": "standard", "max_attempts": 5})
+    return boto3.client("s3", endpoint_url=endpoint, config=config)

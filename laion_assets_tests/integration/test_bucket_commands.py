@@ -1,0 +1,169 @@
+"""The commands with `LAION_DATA_DIR=s3://…`, at moto's server; with Postgres for two machines."""
+
+import json
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import requests
+
+from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets_tests.integration.conftest import Shell, write_source
+from laion_assets_tests.integration.test_serve import serve
+from laion_assets_tests.servers.buckets import Buckets, run_buckets
+from laion_assets_tests.servers.postgres import Postgres
+
+pytestmark = pytest.mark.integration
+SPEC = SampleSpec(shard_count=2, rows_per_shard=300, has_pictures=True)
+DEMO_ENCODER = {"LAION_EMBEDDINGS": "compute", "LAION_ENCODER": "demo"}
+
+
+def make_shell(folder: Path, place: str, environment: dict[str, str]) -> Shell:
+    """A machine with a folder of its own, whose tables are in a bucket."""
+    variables = {
+        "LAION_HOME": str(folder / "home"),
+        "LAION_DATA_DIR": place,
+        "LAION_SHARDS": str(folder / "source" / "*.parquet"),
+        **environment,
+    }
+    return Shell(folder / "data", variables)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, bucket: str, buckets: Buckets) -> Shell:
+    return make_shell(tmp_path, bucket, buckets.environment)
+
+
+def read_table(shell: Shell) -> pa.Table:
+    with shell.enter():
+        table = LanceStore.of(shell.settings).open("images").to_table()
+    return table.sort_by([("shard", "ascending"), ("row_index", "ascending")])
+
+
+def run_at_once(
+    machines: list[Shell], command: list[str]
+) -> list[subprocess.CompletedProcess[str]]:
+    with ThreadPoolExecutor(len(machines)) as pool:
+        return list(pool.map(lambda machine: machine.start(*command), machines))
+
+
+def show_release(shell: Shell) -> dict[str, str]:
+    shown: dict[str, str] = json.loads(shell.run("laion", "release", "show", "--json").stdout)
+    return shown
+
+
+def test_pictures_vectors_counts_and_release_are_those_of_a_folder(
+    shell: Shell, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shards = [path.stem for path in write_sample_shards(source, ["Some Name"], SPEC)]
+    local = Shell(tmp_path / "local", {"LAION_SHARDS": shell.variables["LAION_SHARDS"]})
+    for each in (local, shell):
+        each.variables.update(DEMO_ENCODER)
+        loaded = each.run("laion", "backfill", "--all", "--pictures")
+        assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+    here, there = show_release(local), show_release(shell)
+    assert there["content_sha256"] == here["content_sha256"]
+    assert there["columns_sha256"] == here["columns_sha256"]
+    table = read_table(shell)
+    assert table.equals(read_table(local))
+    assert table["image"].null_count < len(table)
+    assert table["img_emb"].null_count < len(table)
+    assert not list((tmp_path / "home").rglob("*.lance"))
+
+    hits = [
+        json.loads(each.run("laion", "search", "boat", "--json").stdout)["hits"]
+        for each in (shell, local)
+    ]
+    assert hits[0]
+    assert hits[0] == hits[1]
+    with serve(shell) as url:
+        home = requests.get(f"{url}/index.json", timeout=60).json()
+        assert home["image_count"] == len(table)
+        assert requests.get(f"{url}/search?q=boa*", timeout=60).status_code == 200
+        pictured = table.filter(pc.is_valid(table["image"])).slice(0, 1).to_pylist()[0]
+        address = f"{url}/pictures/{pictured['shard']}/{pictured['row_index']}.jpg"
+        assert requests.get(address, timeout=60).content == pictured["image"]
+
+    # A shard that is loaded again replaces itself alone.
+    shutil.rmtree(source)
+    write_source(shell, shards[1], "another boat")
+    again = shell.run("laion", "backfill", shards[1])
+    assert again.returncode == 0, again.stderr
+    after = read_table(shell)
+    assert after.filter(pc.equal(after["shard"], shards[0])).equals(
+        table.filter(pc.equal(table["shard"], shards[0]))
+    )
+    assert (
+        after.filter(pc.equal(after["shard"], shards[1]))["caption"].to_pylist()
+        == ["another boat"] * 3
+    )
+
+
+def test_doctor_says_that_all_is_well(shell: Shell) -> None:
+    write_source(shell, "one")
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+    result = shell.run("laion", "doctor")
+
+    assert result.returncode == 0, result.stdout
+    place = shell.settings.lance_bucket
+    assert f"ok    bucket: {place} can be written and keeps what is there" in result.stdout
+
+
+def test_an_unsafe_store_is_refused_in_one_line(tmp_path: Path) -> None:
+    with run_buckets(is_safe=False) as unsafe:
+        place = unsafe.create()
+        shell = make_shell(tmp_path, place, unsafe.environment)
+        write_source(shell, "one")
+        told = shell.run("laion", "doctor")
+        loaded = shell.run("laion", "backfill", "--all")
+
+        assert (told.returncode, loaded.returncode) == (1, 1)
+        assert "wrong bucket: " in told.stdout
+        assert "this store ignores `If-None-Match: *`" in loaded.stderr
+        assert unsafe.list_names(place) == []
+
+
+def test_a_published_release_comes_out_of_the_bucket(shell: Shell, tmp_path: Path) -> None:
+    write_source(shell, "one", "a red boat")
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+    published = shell.run("laion", "publish", str(tmp_path / "published"))
+
+    assert published.returncode == 0, published.stderr
+    assert list((tmp_path / "published").rglob("*.lance"))
+
+
+def test_backups_are_refused(shell: Shell, tmp_path: Path) -> None:
+    result = shell.run("laion", "backup", str(tmp_path / "backup"))
+
+    assert result.returncode == 1
+    assert "backups are of folders alone" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_two_machines_write_one_table(
+    tmp_path: Path, bucket: str, buckets: Buckets, postgres: Postgres
+) -> None:
+    """Each has a folder of its own; what they share is the bucket and Postgres."""
+    environment = {**buckets.environment, "LAION_CATALOG": postgres.create_database()}
+    machines = [make_shell(tmp_path / name, bucket, environment) for name in ("a", "b")]
+    for machine in machines:
+        for shard in ("one", "two"):
+            write_source(machine, shard, f"a boat in {shard}", rows=50)
+    # What both need is there before, as on machines that have run for a while.
+    assert machines[0].run("laion", "discover").returncode == 0
+
+    command = ["laion", "backfill", "one", "two", "--no-refresh"]
+    results = run_at_once(machines, command)
+
+    for result in results:
+        assert result.returncode == 0, result.stdout + result.stderr
+    table = read_table(machines[0])
+    assert table["shard"].to_pylist() == ["one"] * 50 + ["two"] * 50
+    assert table["row_index"].to_pylist() == [*range(50)] * 2
