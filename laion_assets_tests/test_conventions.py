@@ -259,6 +259,34 @@ def test_only_the_stores_open_files_tables_and_locks() -> None:
     assert found == []
 
 
+def test_the_tables_are_opened_where_the_settings_say() -> None:
+    """`LanceStore(settings.lance_dir)` would miss a bucket: write `LanceStore.of(settings)`."""
+    found = [
+        str(module)
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "LanceStore"
+        and any(".lance_dir" in ast.unparse(argument) for argument in node.args)
+    ]
+
+    assert found == []
+
+
+def test_what_a_cluster_needs_is_imported_where_it_is_used() -> None:
+    """The extra `cluster` may not be installed, and nobody waits for its imports."""
+    found = [
+        f"{module} imports {name}"
+        for module, tree in TREES.items()
+        if module.as_posix() != "history_postgres.py"
+        for name in find_imports_at_load(tree.body)
+        if name.split(".")[0] in ("boto3", "botocore", "psycopg2", "dagster_postgres")
+        or is_within(name, "laion_assets.history_postgres")
+    ]
+
+    assert found == []
+
+
 def test_stores_are_handed_over_and_not_their_folders() -> None:
     """Whoever gets a folder has to know what is in it; a store can move to another place."""
     found = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laion_assets.settings import hush_lance
+from laion_assets.stores.object_store import find_lance_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ def open_source_dataset(uri: str, options: Mapping[str, str]) -> lance.LanceData
     Lance finds the Hub by `HF_ENDPOINT` in the environment alone.
 
     Args:
-        uri: a path, or `hf://datasets/<org>/<name>/<path>`.
+        uri: a path, `hf://datasets/<org>/<name>/<path>`, or `s3://<bucket>/<path>`.
         options: how to ask for it, as Lance's `storage_options`.
 
     Raises:
@@ -28,4 +29,6 @@ def open_source_dataset(uri: str, options: Mapping[str, str]) -> lance.LanceData
     hush_lance()
     import lance
 
+    if uri.startswith("s3://"):
+        options = {**find_lance_options(), **options}
     return lance.dataset(uri, storage_options=dict(options))

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from laion_assets.web import clip_retrieval, protocol, uploads
 from laion_assets.web.server import KEEP_ALIVE_S
@@ -54,6 +55,16 @@ def test_compose_yaml_is_valid() -> None:
     """By the schema of the Compose specification, which is Apache-2.0 as well."""
     schema = json.loads((FOLDER / "compose-spec.json").read_text("utf-8"))
     jsonschema.Draft7Validator(schema).validate(read_compose())
+
+
+def test_what_machines_share_is_valid_and_private() -> None:
+    schema = json.loads((FOLDER / "compose-spec.json").read_text("utf-8"))
+    shared = yaml.safe_load((DEPLOY / "cluster" / "compose.yaml").read_text("utf-8"))
+    jsonschema.Draft7Validator(schema).validate(shared)
+
+    ports = [port for service in shared["services"].values() for port in service.get("ports", ())]
+    assert len(ports) == 2
+    assert all(port.startswith("${LAION_CLUSTER_ADDRESS:-127.0.0.1}:") for port in ports)
 
 
 def test_compose_refuses_to_start_without_names_and_login() -> None:

@@ -17,6 +17,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.object_store import PROBE, check_safe
 from laion_assets.stores.removal_file import Entry, Removals
+from laion_assets.training.released_table import open_release
 from laion_assets_tests.pipeline import ingest, refresh
 from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.buckets import Buckets, run_buckets
@@ -105,6 +106,10 @@ def test_a_release_in_a_bucket_can_be_deleted(settings: Settings, bucket: str) -
     second = refresh(there)
 
     assert find_release(store, first).release == first
+    # A training loop opens it by its address alone.
+    assert open_release(store.uri("images"), first).to_table()["caption"].to_pylist() == [
+        "a red boat"
+    ]
     delete_release(store, first, keep_days=0)
 
     assert [manifest.release for manifest in list_releases(store)] == [second]
