@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from laion_assets.settings import Settings
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?([^;]*)(;.*)?")
+# What stands behind a requirement of the extra.
+_IN_CLUSTER = "'cluster'"
 # With less than this free, Dagster's history and the locks fail before anything is refused.
 LEAST_FREE_BYTES = 200_000_000
 
@@ -48,14 +50,15 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def look_at_versions() -> Iterator[Finding]:
+def look_at_versions(settings: Settings) -> Iterator[Finding]:
     """Finds libraries of versions that this version of the project does not work with."""
     from packaging.specifiers import SpecifierSet
 
     wrong = []
+    is_shared = settings.bucket is not None or settings.catalog is not None
     for line in requires("laion-assets") or ():
         match = _REQUIREMENT.fullmatch(line)
-        if match is None or match[3]:
+        if match is None or (match[3] and not (is_shared and _IN_CLUSTER in match[3])):
             continue
         try:
             found = version(match[1])

@@ -57,7 +57,7 @@ def list_parts(
 
     parts = [
         ("settings", lambda: diagnose_host.look_at_settings(settings)),
-        ("versions", diagnose_host.look_at_versions),
+        ("versions", lambda: diagnose_host.look_at_versions(settings)),
         ("catalog", lambda: diagnose_cluster.look_at_catalog(settings)),
         ("bucket", lambda: diagnose_cluster.look_at_bucket(settings)),
         ("locks", lambda: diagnose_host.look_at_locks(settings)),

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 _REFUSED = 412
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _REASON_LENGTH = 300
+# As Lance does: half a minute in all.
+_ATTEMPTS = 10
 # The name of an object that is made and removed again.
 PROBE = ".laion-probe"
 
@@ -91,6 +92,8 @@ class ObjectStore:
 
     def read_clock(self) -> datetime:
         """Returns what time it is where the bucket is."""
+        from email.utils import parsedate_to_datetime
+
         with self._name_failures() as client:
             answer = client.list_objects_v2(Bucket=self._at("")["Bucket"], MaxKeys=1)
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -105,8 +108,9 @@ class ObjectStore:
 
         place = self._at(f"{PROBE}-{uuid.uuid4()}")
         with self._name_failures() as client:
-            client.put_object(**place, Body=b"1", IfNoneMatch="*")
             try:
+                # The first is refused where it was there and its answer was lost: as good a sign.
+                client.put_object(**place, Body=b"1", IfNoneMatch="*")
                 client.put_object(**place, Body=b"2", IfNoneMatch="*")
             except ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] == _REFUSED:
@@ -221,5 +225,5 @@ def _open_client(endpoint: str | None) -> Any:
 
     # With a name of the bucket before the host, each bucket would need an entry in the DNS.
     style = {"addressing_style": "path"} if endpoint else {}
-    config = Config(s3=style, retries={"mode": "standard", "max_attempts": 5})
+    config = Config(s3=style, retries={"mode": "standard", "max_attempts": _ATTEMPTS})
     return boto3.client("s3", endpoint_url=endpoint, config=config)

@@ -71,6 +71,8 @@ logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 * 2**20
 REFRESH_INTERVAL_S = 2
+# There a look takes a request for each tag.
+BUCKET_INTERVAL_S = 30
 ROWS_AT_ONCE = 10_000
 PICTURES_COOKIE = "pictures"
 YEAR_S = 31_536_000
@@ -120,7 +122,7 @@ HEADERS = {
 def build_app(
     shelf: Shelf,
     limits: Limits | None = None,
-    refresh_interval_s: float = REFRESH_INTERVAL_S,
+    refresh_interval_s: float | None = None,
     public_url: str = "",
     log_visit: LogVisit | None = None,
 ) -> ASGIApp:
@@ -129,11 +131,14 @@ def build_app(
     Args:
         shelf: the releases.
         limits: how much work it takes.
-        refresh_interval_s: how often it looks for a newer release.
+        refresh_interval_s: how often it looks for a newer release; by default more rarely where
+            the tables are in a bucket.
         public_url: where visitors find it, without a slash at the end; citations have it. The Host
             header is not trusted for this, as anybody may write it.
         log_visit: writes each visit into a log; None: nobody keeps one.
     """
+    if refresh_interval_s is None:
+        refresh_interval_s = BUCKET_INTERVAL_S if shelf.store.bucket else REFRESH_INTERVAL_S
     workers, cache = Workers(limits or Limits()), PageCache(CACHE_BYTES)
     figures = Figures(shelf, workers)
     site = Site(shelf, workers, cache, figures, _digest_program(), public_url)

@@ -30,8 +30,9 @@ class _QuietHandler(WSGIRequestHandler):
 class Buckets:
     """A service with buckets."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, faults: list[int]) -> None:
         self.endpoint = endpoint
+        self._faults = faults
         self._client = boto3.client(
             "s3",
             endpoint_url=endpoint,
@@ -51,6 +52,15 @@ class Buckets:
         self._client.create_bucket(Bucket=name)
         return f"s3://{name}/some/place"
 
+    def fail(self, count: int) -> None:
+        """Answers the next requests with 503, as a store does that has too much to do."""
+        self._faults.extend([503] * count)
+
+    @property
+    def failures_left(self) -> int:
+        """How many of them are to come."""
+        return len(self._faults)
+
     def list_names(self, place: str) -> list[str]:
         """Returns the names of all objects in the bucket of a place."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=place.split("/")[2])
@@ -67,6 +77,20 @@ def _overwrite(application: Answer) -> Answer:
     return answer
 
 
+def _fail_at_first(application: Answer, faults: list[int]) -> Answer:
+    """Answers so many requests with these statuses."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not faults:
+            return application(environ, start_response)
+        # What was sent is read, else the client sees a connection that was cut.
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start_response(f"{faults.pop()} Slow Down", [("Content-Length", "0")])
+        return []
+
+    return answer
+
+
 @contextmanager
 def run_buckets(*, is_safe: bool = True) -> Iterator[Buckets]:
     """Runs a service until the block is left.
@@ -77,11 +101,13 @@ def run_buckets(*, is_safe: bool = True) -> Iterator[Buckets]:
     application: Any = DomainDispatcherApplication(create_backend_app)
     if not is_safe:
         application = _overwrite(application)
+    faults: list[int] = []
+    application = _fail_at_first(application, faults)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Buckets(f"http://127.0.0.1:{server.server_port}")
+        yield Buckets(f"http://127.0.0.1:{server.server_port}", faults)
     finally:
         server.shutdown()
         thread.join()

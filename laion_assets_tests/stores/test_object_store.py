@@ -116,6 +116,24 @@ def test_a_release_in_a_bucket_can_be_deleted(settings: Settings, bucket: str) -
     assert store.open("images").count_rows() == 1
 
 
+def test_a_store_that_has_too_much_to_do_is_asked_again(
+    store: LanceStore, buckets: Buckets
+) -> None:
+    uses: list[Callable[[], object]] = [
+        lambda: store.overwrite("images", ROWS),
+        lambda: store.removals.write(Removals(location="a")),
+        lambda: store.create_tag("images", "one", 1),
+        lambda: store.open("images", "one").to_table(),
+    ]
+    for use in uses:
+        buckets.fail(3)
+        use()
+        assert buckets.failures_left == 0
+
+    assert store.open("images", "one").to_table().equals(ROWS)
+    assert store.removals.read().location == "a"
+
+
 def test_writers_at_once_lose_nothing(store: LanceStore) -> None:
     """Without any lock: what keeps their commits apart is the store's condition."""
     store.ensure("numbers", pa.schema([pa.field("number", pa.int64())]))
