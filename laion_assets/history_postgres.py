@@ -9,7 +9,7 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 
 from laion_assets.history_rules import EventRules, RunRules
-from laion_assets.stores.catalog import CatalogLock
+from laion_assets.stores.postgres import CatalogLock
 
 if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from laion_assets.releases.catalog import newest_release
 from laion_assets.settings import REPOSITORY, find_home, is_checkout
-from laion_assets.stores.catalog import name_catalog
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.postgres import name_catalog
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:

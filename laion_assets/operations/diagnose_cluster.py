@@ -22,7 +22,7 @@ OLDEST_POSTGRES = 14
 
 def look_at_catalog(settings: Settings) -> Iterator[Finding]:
     """Finds a Postgres that cannot be used: not reached, too old, another time, no locks."""
-    from laion_assets.stores.catalog import ask, name_catalog
+    from laion_assets.stores.postgres import ask, name_catalog
 
     if settings.catalog is None:
         return
@@ -76,7 +76,7 @@ def look_at_bucket(settings: Settings) -> Iterator[Finding]:
 
 def _has_locks(catalog: str) -> bool:
     """Returns whether a lock keeps another session out, and lets it in when it is given back."""
-    from laion_assets.stores.catalog import CatalogLock
+    from laion_assets.stores.postgres import CatalogLock
 
     name = f"doctor/{uuid.uuid4()}"
     with CatalogLock(catalog, name, patience_s=0) as held:

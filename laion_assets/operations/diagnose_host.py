@@ -85,7 +85,7 @@ def look_at_locks(settings: Settings) -> Iterator[Finding]:
     for pid, names in find_holders(settings.data_dir).items():
         holders.setdefault(pid, []).extend(names)
     if settings.catalog is not None:
-        from laion_assets.stores.catalog import ask
+        from laion_assets.stores.postgres import ask
 
         for (holder,) in ask(settings.catalog, "stores/catalog_holders"):
             yield _sound("locks", f"held in Postgres by process {holder}")

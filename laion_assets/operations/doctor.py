@@ -108,7 +108,7 @@ def _open_history(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
 
 
 def _has_history(settings: Settings) -> bool:
-    from laion_assets.stores.catalog import ask
+    from laion_assets.stores.postgres import ask
 
     if settings.catalog is None:
         return (settings.history_dir / "history").is_dir()

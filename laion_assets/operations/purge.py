@@ -27,10 +27,10 @@ from laion_assets.releases.manifest import Manifest
 from laion_assets.removals.apply_list import describe_pending, find_pending
 from laion_assets.removals.matching import Matcher
 from laion_assets.runs.clean_history import list_runs, remove_runs
-from laion_assets.stores.catalog import ask, remove_old_rows
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.picture_cache import PictureCache
+from laion_assets.stores.postgres import ask, remove_old_rows
 from laion_assets.stores.sql import load_sql
 from laion_assets.stores.sqlite_file import rewrite_sqlite
 from laion_assets.subsets.clean_subsets import clean_subset, holds_removed, list_subsets

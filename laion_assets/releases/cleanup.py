@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from laion_assets.releases.catalog import DELETED_KEY, TABLES, find_release
-from laion_assets.stores.catalog import check_locks
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.postgres import check_locks
 
 DEFAULT_KEEP_DAYS = 7
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.project import set_up_home
 from laion_assets.settings import Settings, find_catalog, find_history_dir, find_home
-from laion_assets.stores.catalog import unreachable
+from laion_assets.stores.postgres import unreachable
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -21,7 +21,6 @@ from filelock import Timeout
 from laion_assets.errors import LaionError
 from laion_assets.schemas import SCHEMA_VERSION
 from laion_assets.settings import find_catalog, hush_lance
-from laion_assets.stores.catalog import CatalogLock, check_locks
 from laion_assets.stores.disk_space import check_space
 from laion_assets.stores.locks import Lock, lock, name_digest
 from laion_assets.stores.migration import check_not_newer, read_lance_version
@@ -31,6 +30,7 @@ from laion_assets.stores.object_store import (
     find_lance_options,
     open_in_bucket,
 )
+from laion_assets.stores.postgres import CatalogLock, check_locks
 from laion_assets.stores.removal_file import RemovalFile
 from laion_assets.stores.version_files import link_files
 

@@ -1,6 +1,6 @@
 """Locks between processes of one machine; the kernel holds them, so they die with a process.
 
-Those of the Lance tables are held by Postgres if that is set (`LAION_CATALOG`): `catalog.py`.
+Those of the Lance tables are held by Postgres if that is set (`LAION_CATALOG`): `postgres.py`.
 """
 
 from __future__ import annotations

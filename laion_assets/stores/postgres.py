@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import random
+import re
 import time
 from contextlib import closing
 from typing import Any, Self
@@ -33,6 +34,8 @@ _SILENCE = {
 }
 # Waiting processes ask again after a tenth of a second, and more rarely the longer they wait.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
+# As our statements have them; the client has another form.
+_PARAMETER = re.compile(r"\$(\w+)")
 # Those that this process has.
 _HELD: list[CatalogLock] = []
 
@@ -193,7 +196,7 @@ def unreachable(catalog: str, error: Exception) -> LaionError:
 
 def _ask(session: Any, statement: str, **values: object) -> list[tuple[Any, ...]]:
     with session.cursor() as cursor:
-        cursor.execute(load_sql(statement), values)
+        cursor.execute(_PARAMETER.sub(r"%(\1)s", load_sql(statement)), values)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 

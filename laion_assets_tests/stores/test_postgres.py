@@ -13,15 +13,15 @@ from filelock import Timeout
 
 from laion_assets.releases.cleanup import clean_versions
 from laion_assets.settings import find_catalog
-from laion_assets.stores.catalog import CatalogLock, ask, name_catalog
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.postgres import CatalogLock, ask, name_catalog, remove_old_rows
 from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.postgres import Postgres
 
 ROWS = pa.table({"shard": ["a"]})
 HOLD = """
 import sys
-from laion_assets.stores.catalog import CatalogLock
+from laion_assets.stores.postgres import CatalogLock
 with CatalogLock(sys.argv[1], "release"):
     print("held", flush=True)
     sys.stdin.read()
@@ -175,3 +175,14 @@ def test_another_address_is_refused_and_not_shown(address: str) -> None:
 def test_without_a_catalog_locks_are_files(tmp_path: Path) -> None:
     with LanceStore(tmp_path / "lance").lock("release"):
         assert (tmp_path / "locks" / "lance-release.lock").exists()
+
+
+def test_what_checks_of_removed_runs_said_is_gone(catalog: str, postgres: Postgres) -> None:
+    postgres.ask("CREATE TABLE asset_check_executions (run_id VARCHAR)", catalog)
+    postgres.ask("INSERT INTO asset_check_executions VALUES ('a'), ('b'), ('it''s')", catalog)
+
+    assert ask(catalog, "stores/catalog_delete_checks", runs=["a", "it's"]) == [("a",), ("it's",)]
+    assert ask(catalog, "stores/catalog_delete_checks", runs=[]) == []
+    remove_old_rows(catalog)
+
+    assert postgres.ask("SELECT run_id FROM asset_check_executions", catalog) == [("b",)]
