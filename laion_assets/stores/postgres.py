@@ -56,6 +56,7 @@ class CatalogLock:
         self._names = names
         self._patience_s = patience_s
         self._session: Any = None
+        self._lost_at: float | None = None
 
     def acquire(self, *, blocking: bool = True) -> Self:
         """Takes the locks, and waits for them as long as it takes.
@@ -65,12 +66,13 @@ class CatalogLock:
             LaionError: Postgres cannot be reached.
         """
         # The client calls no handler of signals while a statement runs, so it asks again and again.
-        patient_until = time.monotonic() + self._patience_s
         while self._session is None:
             try:
                 self._take(is_waiting=blocking)
             except _lost_errors() as error:
-                if time.monotonic() >= patient_until:
+                # However long it has waited before for who has the lock.
+                self._lost_at = self._lost_at or time.monotonic()
+                if time.monotonic() - self._lost_at >= self._patience_s:
                     raise unreachable(self._catalog, error) from error
                 time.sleep(_LONGEST_PAUSE_S)
         _HELD.append(self)
@@ -111,6 +113,7 @@ class CatalogLock:
     def _take(self, *, is_waiting: bool) -> None:
         short = self._names[0].rpartition("/")[2]
         session = connect(self._catalog, f"{os.getpid()}@{platform.node()}: {short}")
+        self._lost_at = None
         try:
             for name in self._names:
                 pause_s = _FIRST_PAUSE_S
