@@ -139,6 +139,8 @@ class MatchFinder:
         if len(self._others):
             kept = found.where(~_contains(self._others, found.rows))
             others = self._ask(words, condition)
+            if not len(others.rows):
+                return kept
             found = _sort(Matches(*map(np.concatenate, zip(kept, others, strict=True))))
         return found
 
@@ -215,4 +217,14 @@ def _contains(rows: Numbers, values: Numbers) -> Numbers:
     """Returns for each value whether it is among the rows; both are row ids, ascending."""
     import numpy as np
 
-    return np.isin(values, rows, assume_unique=True)
+    is_there = np.zeros(len(values), np.bool_)
+    if not len(rows) or not len(values):
+        return is_there
+    # The few are looked for among the many.
+    if len(rows) < len(values):
+        places = np.minimum(np.searchsorted(values, rows), len(values) - 1)
+        is_there[places[values[places] == rows]] = True
+        return is_there
+    places = np.minimum(np.searchsorted(rows, values), len(rows) - 1)
+    found: Numbers = rows[places] == values
+    return found
