@@ -98,35 +98,30 @@ class Facets:
     facets: tuple[Facet, ...]
 
 
-def count_facets(rows: Numbers, values: RowValues, own: OwnFacets | None = None) -> Facets | None:
+def count_facets(places: Numbers, values: RowValues, own: OwnFacets | None = None) -> Facets:
     """Counts matches.
 
     Args:
-        rows: their row ids.
-        values: of the table that they are of.
+        places: theirs, ascending.
+        values: of the table that they are of, which `can_count`.
         own: the columns of a user; None: they are not counted.
-
-    Returns:
-        The counts; None for a table that is too large to be kept in memory.
     """
-    if not values.can_count:
-        return None
-    step = -(-len(rows) // MAX_COUNTED) or 1
-    counted = rows[::step]
+    step = -(-len(places) // MAX_COUNTED) or 1
+    counted = places[::step]
     facets = [
         *(_count_texts(name, counted, values) for name in TEXTS),
-        _count_sizes(values.read(SIDE, counted)),
-        *(_count_scores(name, values.read(name, counted)) for name in EDGES),
+        _count_sizes(values.read_placed(SIDE, counted)),
+        *(_count_scores(name, values.read_placed(name, counted)) for name in EDGES),
         *(map(_cut_own, own.count(counted)) if own else ()),
     ]
     kept = tuple(facet for facet in facets if facet.values)
     return Facets(len(counted), step == 1, kept)
 
 
-def _count_texts(name: str, rows: Numbers, values: RowValues) -> Facet:
+def _count_texts(name: str, places: Numbers, values: RowValues) -> Facet:
     import numpy as np
 
-    codes, texts = values.read_codes(TEXTS[name], rows)
+    codes, texts = values.read_codes(TEXTS[name], places)
     if len(codes) * FEW < len(texts):
         present, counts = np.unique(codes, return_counts=True)
     else:
@@ -137,7 +132,7 @@ def _count_texts(name: str, rows: Numbers, values: RowValues) -> Facet:
     missing = int(counts[is_missing].sum())
     present, counts = present[~is_missing], counts[~is_missing]
     told = _list_commonest(present, counts, texts)
-    other_count = len(rows) - missing - sum(value.image_count for value in told)
+    other_count = len(places) - missing - sum(value.image_count for value in told)
     return Facet(name, tuple(told), len(present) - len(told), other_count, missing)
 
 

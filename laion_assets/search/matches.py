@@ -82,6 +82,14 @@ class MatchFinder:
             found = found.where(~_contains(rows, found.rows))
         return found
 
+    def find_phrase(self, phrase: str) -> Matches:
+        """Returns all matches of a word or phrase, folded; they are not kept."""
+        return self._ask_part((phrase,), "")
+
+    def list_rows(self, condition: str) -> Matches:
+        """Returns all rows of a condition; they are not kept."""
+        return self._ask_part(None, condition)
+
     def count_word(self, word: str) -> int:
         """Returns how many captions have a word, folded as FTS5 does, at most; 0 is exact."""
         return self._vocabulary.count(word)
@@ -94,6 +102,11 @@ class MatchFinder:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         # Two threads may both do it, to the same end.
+        found = self._ask_part(part, condition)
+        self._keep(key, found)
+        return found
+
+    def _ask_part(self, part: Part, condition: str) -> Matches:
         if part is None:
             found = self._list(condition)
         elif isinstance(part, Term) and part.is_prefix:
@@ -108,7 +121,6 @@ class MatchFinder:
             found = self._match(match_captions(phrases), other, condition)
         if self._hidden is not None and len(self._hidden):
             found = found.where(~_contains(self._hidden, found.rows))
-        self._keep(key, found)
         return found
 
     def _keep(self, key: tuple[Part, str], found: Matches) -> None:

@@ -77,29 +77,29 @@ class OwnFacets:
         self._values = values
         self._scales: dict[str, _Scale | None] = {}
 
-    def count(self, rows: Numbers) -> Iterator[OwnFacet]:
+    def count(self, places: Numbers) -> Iterator[OwnFacet]:
         """Yields the matches by each column that can be counted, and that any of them has.
 
         Args:
-            rows: row ids.
+            places: of rows.
         """
         import pyarrow as pa
 
         for field in self._fields:
             if pa.types.is_string(field.type) or pa.types.is_boolean(field.type):
-                found = self._count_texts(field, rows)
+                found = self._count_texts(field, places)
             elif pa.types.is_integer(field.type) or pa.types.is_floating(field.type):
-                found = self._count_numbers(field, rows)
+                found = self._count_numbers(field, places)
             else:
                 continue
             if found is not None and any(count.image_count for count in found.counts):
                 yield found
 
-    def _count_texts(self, field: pa.Field, rows: Numbers) -> OwnFacet | None:
+    def _count_texts(self, field: pa.Field, places: Numbers) -> OwnFacet | None:
         import numpy as np
         import pyarrow as pa
 
-        read = self._values.read_own_texts(field.name, rows, MAX_TEXTS)
+        read = self._values.read_own_texts(field.name, places, MAX_TEXTS)
         if read is None:
             return None
         codes, texts = read
@@ -114,7 +114,7 @@ class OwnFacets:
         told.sort(key=lambda one: (-one.image_count, one.value))
         return OwnFacet(field.name, False, tuple(told), int(counts[NO_TEXT]))
 
-    def _count_numbers(self, field: pa.Field, rows: Numbers) -> OwnFacet | None:
+    def _count_numbers(self, field: pa.Field, places: Numbers) -> OwnFacet | None:
         import numpy as np
 
         if field.name not in self._scales:
@@ -124,7 +124,7 @@ class OwnFacets:
         scale = self._scales[field.name]
         if scale is None:
             return None
-        numbers = self._values.read_own_numbers(field.name, rows)
+        numbers = self._values.read_own_numbers(field.name, places)
         known = numbers[~np.isnan(numbers)]
         counts = np.bincount(scale.place(known), minlength=len(scale.values)).tolist()
         told = [

@@ -104,17 +104,28 @@ class RowValues:
         """
         if self._row_count > MAX_KEPT_ROWS:
             return self._read_each(column, rows)
-        values: Numbers = self._keep_floats(column)[self._positions(rows)]
-        return values
+        return self.read_placed(column, self.place(rows))
 
-    def read_codes(self, column: str, rows: Numbers) -> tuple[Numbers, Sequence[str | None]]:
-        """Returns a number for the text in a column for each row id, and the text of each number.
+    def read_placed(self, column: str, places: Numbers | None = None) -> Numbers:
+        """Returns the number in a column for each place, NaN where there is none.
+
+        For a table that is small enough (`can_count`).
+
+        Args:
+            column: of numbers, `UNSAFETY` or `SIDE`.
+            places: of rows; None: all of the table.
+        """
+        every = self._keep_floats(column)
+        return every if places is None else every[places]
+
+    def read_codes(self, column: str, places: Numbers) -> tuple[Numbers, Sequence[str | None]]:
+        """Returns a number for the text in a column for each place, and the text of each number.
 
         `NO_TEXT` is the number of the rows without one.
 
         Args:
             column: one of `COUNTED`; one that the table lacks has no text in any row.
-            rows: row ids.
+            places: of rows.
         """
         import numpy as np
 
@@ -123,11 +134,11 @@ class RowValues:
             self._keep_codes(column)
         texts = self._texts[column]
         if len(texts) == 1:
-            return np.zeros(len(rows), np.int32), texts
-        return self._others[column][self._positions(rows)], texts
+            return np.zeros(len(places), np.int32), texts
+        return self._others[column][places], texts
 
     def read_own_texts(
-        self, column: str, rows: Numbers, most: int
+        self, column: str, places: Numbers, most: int
     ) -> tuple[Numbers, Sequence[str | None]] | None:
         """Returns what `read_codes` does, of a column of texts or truth values of a user.
 
@@ -149,14 +160,14 @@ class RowValues:
             self._others[column] = self._load([column], np.int32, encode)
             self._texts[column] = list(known) if len(known) <= most else []
         texts = self._texts[column]
-        return (self._others[column][self._positions(rows)], texts) if texts else None
+        return (self._others[column][places], texts) if texts else None
 
-    def read_own_numbers(self, column: str, rows: Numbers | None = None) -> Numbers:
-        """Returns the number in a column of a user for each row id, NaN where there is none.
+    def read_own_numbers(self, column: str, places: Numbers | None = None) -> Numbers:
+        """Returns the number in a column of a user for each place, NaN where there is none.
 
         Args:
             column: of numbers.
-            rows: row ids; None: all rows that there are.
+            places: of rows; None: all rows that there are.
         """
         import numpy as np
         import pyarrow as pa
@@ -170,7 +181,7 @@ class RowValues:
                 missing=np.nan,
             )
         every = self._doubles[column]
-        return every if rows is None else every[self._positions(rows)]
+        return every if places is None else every[places]
 
     @property
     def can_count(self) -> bool:
@@ -182,9 +193,9 @@ class RowValues:
         if not len(rows):
             return []
         if INTEGERS[0] in self._others:
-            return self._read_kept(self._positions(rows))
+            return self._read_kept(self.place(rows))
         if self._is_whole:
-            positions = self._positions(rows).tolist()
+            positions = self.place(rows).tolist()
             return list(self._dataset.take(positions, columns=list(HIT_COLUMNS)).to_pylist())
         table = self._scan(HIT_COLUMNS, rows)
         found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
@@ -192,7 +203,36 @@ class RowValues:
 
     def locate(self, rows: Numbers) -> list[int]:
         """Returns the position of each row id: how many rows were written before it."""
-        return list(self._positions(rows).tolist())
+        return list(self.place(rows).tolist())
+
+    def place(self, rows: Numbers) -> Numbers:
+        """Returns the place of each row id: how many rows were written before it."""
+        import numpy as np
+
+        fragments, places = rows >> np.uint64(32), rows & np.uint64(0xFFFFFFFF)
+        found: Numbers = self._starts[fragments] + places.astype(np.int64)
+        return found
+
+    def identify(self, places: Numbers) -> Numbers:
+        """Returns the row id at each place."""
+        import numpy as np
+
+        starts = self._starts[self._fragments]
+        of = np.searchsorted(starts, places, side="right") - 1
+        rows: Numbers = ((self._fragments[of] << 32) + places - starts[of]).astype(np.uint64)
+        return rows
+
+    @property
+    def row_count(self) -> int:
+        """Rows that were written, so that each place is below it."""
+        return self._row_count
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether each row that was written is there, and those with greater ids are behind."""
+        import numpy as np
+
+        return self._is_whole and bool((np.diff(self._fragments) > 0).all())
 
     def read_at(
         self, positions: Sequence[int], columns: Sequence[str]
@@ -215,7 +255,7 @@ class RowValues:
             starts = self._starts[self._fragments]
             of = np.searchsorted(starts, known, side="right") - 1
             table = self._scan(columns, (self._fragments[of] << 32) + known - starts[of])
-            places = self._positions(table["_rowid"].to_numpy())
+            places = self.place(table["_rowid"].to_numpy())
             table = table.drop_columns("_rowid")
         found = dict(zip(places.tolist(), table.to_pylist(), strict=True))
         return [found.get(position) for position in positions]
@@ -227,7 +267,7 @@ class RowValues:
             rows: row ids, ascending.
         """
         if self._is_whole:
-            return self._dataset.take(self._positions(rows).tolist(), columns=list(TAKEN))
+            return self._dataset.take(self.place(rows).tolist(), columns=list(TAKEN))
         return self._scan(TAKEN, rows).sort_by("_rowid")
 
     def have_pictures(self, rows: Numbers) -> list[bool]:
@@ -236,7 +276,7 @@ class RowValues:
             return [False] * len(rows)
         if self._row_count > MAX_KEPT_ROWS:
             return self._have(self.picture_column, rows)
-        flags: list[bool] = self._keep_pictured()[self._positions(rows)].tolist()
+        flags: list[bool] = self._keep_pictured()[self.place(rows)].tolist()
         return flags
 
     @property
@@ -266,7 +306,7 @@ class RowValues:
         if column not in self._names or not len(rows):
             return [False] * len(rows)
         if self._is_whole:
-            positions = self._positions(rows).tolist()
+            positions = self.place(rows).tolist()
             is_there = self._dataset.take(positions, columns=[column])[column].is_valid()
             return list(is_there.to_pylist())
         scanned = self._scan((column,), rows)
@@ -284,7 +324,7 @@ class RowValues:
                 columns=[], filter=f"{self.picture_column} IS NOT NULL", with_row_id=True
             ).to_table()
             pictured = np.zeros(self._row_count, np.bool_)
-            pictured[self._positions(found["_rowid"].to_numpy())] = True
+            pictured[self.place(found["_rowid"].to_numpy())] = True
             self._pictured = pictured
         return self._pictured
 
@@ -304,13 +344,6 @@ class RowValues:
             columns[name] = taken[name].to_pylist()
         ordered = [columns[name] for name in HIT_COLUMNS]
         return [dict(zip(HIT_COLUMNS, hit, strict=True)) for hit in zip(*ordered, strict=True)]
-
-    def _positions(self, rows: Numbers) -> Numbers:
-        import numpy as np
-
-        fragments, places = rows >> np.uint64(32), rows & np.uint64(0xFFFFFFFF)
-        positions: Numbers = self._starts[fragments] + places.astype(np.int64)
-        return positions
 
     def _keep_hits(self) -> None:
         """Reads the columns of hits."""
@@ -370,7 +403,7 @@ class RowValues:
             columns=list(columns), with_row_id=True, batch_size=BATCH_ROWS
         )
         for batch in scanner.to_batches():
-            values[self._positions(batch["_rowid"].to_numpy())] = convert(batch)
+            values[self.place(batch["_rowid"].to_numpy())] = convert(batch)
         return values
 
     def _read_each(self, column: str, rows: Numbers) -> Numbers:

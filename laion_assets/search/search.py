@@ -7,7 +7,7 @@ captions alike; the others are searched by their column `caption_words`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
@@ -22,6 +22,7 @@ from laion_assets.removals.find_rows import find_row_ids
 from laion_assets.removals.matching import Matcher
 from laion_assets.search.alike import AlikePictures
 from laion_assets.search.allowed import Allowed, KeptFilters
+from laion_assets.search.common_words import LEAST_MATCHES, CommonMatches, CommonWords
 from laion_assets.search.facets import Facets, count_facets
 from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_text
 from laion_assets.search.folding import MAX_FOLDED, TOO_MANY, fold, keep_alike
@@ -30,6 +31,7 @@ from laion_assets.search.order import Order
 from laion_assets.search.own_facets import OwnFacets
 from laion_assets.search.query import Query, read_meaning, read_query
 from laion_assets.search.ranking import Ranking
+from laion_assets.search.row_bits import KeptBits, count, pack_places, unpack
 from laion_assets.search.row_values import RowValues
 from laion_assets.search.vectors import VectorSearch
 from laion_assets.search.wanted import PLACE, By, Wanted
@@ -188,6 +190,8 @@ class CaptionSearch:
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
         self._matches = MatchFinder(dataset, self._hidden)
         self._own = OwnFacets(dataset, self._values)
+        self._bits = KeptBits(self._values)
+        self._common = CommonWords(dataset, self._values, self._matches)
         self._alike = AlikePictures(dataset, self._hidden)
         self._filters = KeptFilters()
         self._read_where = lru_cache(MAX_CONDITIONS)(partial(read_where, dataset=dataset))
@@ -250,8 +254,10 @@ class CaptionSearch:
             )
         assert query is not None
         asked = read_query(query)
-        found = self._find(asked, only)
         page = slice(offset, offset + limit)
+        if not is_folded and (common := self._find_common(asked, only)):
+            return self._answer_common(common, only, page, order, started, asked.notes)
+        found = self._find(asked, only)
         return self._answer(found, only, page, order, started, asked.notes, is_folded=is_folded)
 
     def browse(
@@ -410,7 +416,24 @@ class CaptionSearch:
         Raises:
             LaionError: the query is too long.
         """
-        return count_facets(self.match(query, only).rows, self._values, self._own)
+        if not self._values.can_count:
+            return None
+        common = query is not None and self._find_common(read_query(query), only)
+        places = (
+            unpack(common.shown) if common else self._values.place(self.match(query, only).rows)
+        )
+        return count_facets(places, self._values, self._own)
+
+    def gather_common_words(
+        self, is_wanted: Callable[[], bool] = lambda: True, least: int = LEAST_MATCHES
+    ) -> None:
+        """Finds the captions of common words, which takes some seconds for each million rows.
+
+        Args:
+            is_wanted: whether to go on.
+            least: how many captions have a word that is common.
+        """
+        self._common.gather(is_wanted, least)
 
     def count_word(self, word: str) -> int:
         """Returns how many captions have this word, folded as FTS5 does, at most: quick, no search.
@@ -430,6 +453,8 @@ class CaptionSearch:
             LaionError: the query is too long, or only says what a caption must not have.
         """
         asked = None if query is None else read_query(query)
+        if asked is not None and (common := self._find_common(asked, only)):
+            return self._common.list(common)
         return self._show(self._find(asked, only), only)[0]
 
     def export(
@@ -630,6 +655,10 @@ class CaptionSearch:
 
     def _match(self, query: Query, only: SearchFilter) -> Matches:
         """Returns all that a query leaves, also if it has no words."""
+        return self._matches.find(query, self._write_condition(query, only))
+
+    def _write_condition(self, query: Query, only: SearchFilter) -> str:
+        """Returns what an index of Lance can find, of sites and filters; may be empty."""
         if only.site is not None:
             only = replace(only, has_sites=self._has_sites)
         condition = only.equalities
@@ -638,7 +667,46 @@ class CaptionSearch:
             condition = " AND ".join(filter(None, (condition, sites)))
         if only.where is not None:
             condition = " AND ".join(filter(None, (condition, self._read_where(only.where))))
-        return self._matches.find(query, condition)
+        return condition
+
+    def _find_common(self, query: Query, only: SearchFilter) -> CommonMatches | None:
+        """Returns the matches of a query that is one common word; None if it is another one."""
+        word = self._common.find(query)
+        if word is None or only.alike is not None:
+            return None
+        matching = word.bits
+        if condition := self._write_condition(query, only):
+            matching = matching & self._bits.find(condition, lambda: self._list_bits(condition))
+        for wanted in only.ranges:
+            matching = matching & self._bits.hold(wanted)
+        shown = matching if only.shown is None else matching & self._bits.hold(only.shown)
+        return CommonMatches(word, matching, shown)
+
+    def _list_bits(self, condition: str) -> Numbers:
+        places = self._values.place(self._matches.list_rows(condition).rows)
+        return pack_places(places, self._values.row_count)
+
+    def _answer_common(
+        self,
+        found: CommonMatches,
+        only: SearchFilter,
+        page: slice,
+        order: Order,
+        started: float,
+        notes: tuple[str, ...],
+    ) -> SearchAnswer:
+        total, shown = count(found.matching), count(found.shown)
+        is_hiding = only.shown is not None
+        return SearchAnswer(
+            release=self._release,
+            total=total,
+            hidden=total - shown,
+            shown=shown,
+            unscored=count(found.shown & self._bits.miss_scores()) if is_hiding else None,
+            hits=tuple(self._read(self._common.sort(found, order, page.stop), page)),
+            took_ms=(time.perf_counter() - started) * 1000,
+            notes=notes,
+        )
 
     def _keep(self, found: Matches, wanted: Range) -> Matches:
         return found.where(wanted.holds(self._values.read(wanted.column, found.rows)))

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from laion_assets.errors import LaionError
@@ -317,6 +317,7 @@ class Shelf:
         elif self._current is None or self._current.manifest != shown or not is_same_list:
             self._current = OpenRelease.open(self.store, shown, encoder=self._encoder)
             logger.info("release %s is shown", shown.release)
+            self._prepare(self._current)
         self._releases, self._tags = releases, tags
         self._stamp, self._removals = stamp, removals
         with self._lock:
@@ -329,6 +330,15 @@ class Shelf:
                 code="page-wanted-release-unknown",
             )
         return True
+
+    def _prepare(self, opened: OpenRelease) -> None:
+        """Finds common words of a release while visitors ask, as long as it is shown."""
+        Thread(
+            target=opened.search.gather_common_words,
+            args=(lambda: self._current is opened,),
+            name="common words",
+            daemon=True,
+        ).start()
 
     def compare(self, release: str) -> ReleaseDiff | None:
         """Returns what changed from the release before to this one; None if there is none."""

@@ -1,0 +1,188 @@
+"""The words that very many captions have: found once for a release, and kept small.
+
+Lance needs more than half a microsecond for each match, so two seconds for the commonest word of
+twelve million captions. Which captions have such a word, and with what score, is kept here in one
+or two bytes a match. Numbers and filters need bits alone (`row_bits.py`); the first hits are among
+the first of an order that is the same for all filters, or else all matches are sorted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from laion_assets.search.matches import Matches, MatchFinder
+from laion_assets.search.order import ORDERS, RELEVANCE, Order
+from laion_assets.search.query import Query, learn_folding
+from laion_assets.search.row_bits import contain, count, pack, rank, unpack
+from laion_assets.search.row_values import RowValues
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+
+    Numbers: TypeAlias = np.ndarray[Any, Any]
+
+# Of fewer matches, Lance's answer is quick enough.
+LEAST_MATCHES = 100_000
+MAX_KEPT_BYTES = 256 * 2**20
+# Captions in which the words are counted, to know which are common.
+SAMPLE_ROWS = 20_000
+# Of an order that is the same for all filters: 400 kB.
+FIRST_ROWS = 50_000
+
+
+class CommonWord(NamedTuple):
+    """The captions that have a word.
+
+    Attributes:
+        bits: their places.
+        scores: the different BM25 scores, ascending.
+        codes: for each caption, by place, which of them it has.
+        first: places of the best, in order.
+    """
+
+    bits: Numbers
+    scores: Numbers
+    codes: Numbers
+    first: Numbers
+
+    @classmethod
+    def keep(cls, places: Numbers, scores: Numbers, row_count: int) -> CommonWord:
+        """Returns what is kept of matches.
+
+        Args:
+            places: of the matches, ascending.
+            scores: theirs.
+            row_count: of the table.
+        """
+        import numpy as np
+
+        flags = np.zeros(row_count, np.bool_)
+        flags[places] = True
+        distinct, found = np.unique(scores, return_inverse=True)
+        codes = found.astype(np.min_scalar_type(len(distinct)))
+        # As many of the best scores as make the first rows; all rows with these.
+        from_best = np.cumsum(np.bincount(codes, minlength=len(distinct))[::-1])
+        least = len(distinct) - 1 - int(np.searchsorted(from_best, min(FIRST_ROWS, len(codes))))
+        best = np.flatnonzero(codes >= least)
+        first = best[np.argsort(-codes[best].astype(np.int64), kind="stable")][:FIRST_ROWS]
+        return cls(pack(flags), distinct, codes, places[first])
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return sum(part.nbytes for part in self)
+
+    def read_scores(self, places: Numbers) -> Numbers:
+        """Returns the score of each place that has the word."""
+        scores: Numbers = self.scores[self.codes[rank(self.bits, places)]]
+        return scores
+
+
+class CommonMatches(NamedTuple):
+    """Captions with a common word that pass a filter.
+
+    Attributes:
+        word: what they have.
+        matching: their places, as bits.
+        shown: those of them that are not hidden.
+    """
+
+    word: CommonWord
+    matching: Numbers
+    shown: Numbers
+
+
+class CommonWords:
+    """The common words of one version of the table; for several threads at once."""
+
+    def __init__(
+        self, dataset: lance.LanceDataset, values: RowValues, matches: MatchFinder
+    ) -> None:
+        """Reads nothing yet."""
+        self._dataset = dataset
+        self._values = values
+        self._matches = matches
+        self._words: dict[str, CommonWord] = {}
+        self._first: dict[Order, Numbers] = {}
+
+    def gather(
+        self, is_wanted: Callable[[], bool] = lambda: True, least: int = LEAST_MATCHES
+    ) -> None:
+        """Finds the common words and their captions, the commonest first. For one thread.
+
+        Until a word is found, Lance is asked for it, to the same end.
+
+        Args:
+            is_wanted: whether to go on.
+            least: how many captions have a word that is common.
+        """
+        values = self._values
+        if not (values.can_count and values.is_in_order) or values.row_count < least:
+            return
+        kept_bytes = 0
+        for word in self._list_words(least):
+            if not is_wanted() or kept_bytes > MAX_KEPT_BYTES:
+                break
+            found = self._matches.find_phrase(word)
+            if len(found.rows) >= least:
+                places = values.place(found.rows)
+                self._words[word] = CommonWord.keep(places, found.scores, values.row_count)
+                kept_bytes += self._words[word].nbytes
+        for order in map(Order.read, ORDERS):
+            if is_wanted() and order.by != RELEVANCE:
+                self._find_first(order)
+
+    def find(self, query: Query) -> CommonWord | None:
+        """Returns the word that is all that a query has besides sites, if it is a common one."""
+        if len(query.phrases) != 1 or query.groups or query.excluded:
+            return None
+        return self._words.get(query.phrases[0])
+
+    def list(self, found: CommonMatches) -> Matches:
+        """Returns all that are shown, with their row ids."""
+        return self._identify(found.word, unpack(found.shown))
+
+    def sort(self, found: CommonMatches, order: Order, end: int) -> Matches:
+        """Returns the first of those that are shown.
+
+        Args:
+            found: all of them.
+            order: which come first.
+            end: how many are wanted.
+        """
+        wanted = min(end, count(found.shown))
+        # Of an order, what passes a filter is in order, too.
+        first = self._find_first(order) if order.by != RELEVANCE else found.word.first
+        if order != Order(RELEVANCE, is_ascending=True):
+            places = first[contain(found.shown, first)][:wanted]
+            if len(places) == wanted:
+                return self._identify(found.word, places)
+        return order.sort(self.list(found), self._values, end)
+
+    def _identify(self, word: CommonWord, places: Numbers) -> Matches:
+        return Matches(self._values.identify(places), word.read_scores(places))
+
+    def _find_first(self, order: Order) -> Numbers:
+        if order not in self._first:
+            # Two threads may both do it, to the same end.
+            self._first[order] = order.list_first(self._values, FIRST_ROWS)
+        return self._first[order]
+
+    def _list_words(self, least: int) -> Iterator[str]:
+        """Yields the words of which a sample says that they are common, the commonest first."""
+        import numpy as np
+
+        row_count = self._values.row_count
+        sampled = np.unique(np.linspace(0, row_count - 1, SAMPLE_ROWS).astype(np.int64))
+        captions = self._dataset.take(sampled.tolist(), columns=["caption"])["caption"]
+        folding = learn_folding()
+        counts = Counter(
+            word for c in captions.to_pylist() if c for word in set(folding.fold(c).split())
+        )
+        for word, images in counts.most_common():
+            if images * row_count < least * len(sampled):
+                return
+            yield word
