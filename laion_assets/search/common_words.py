@@ -9,7 +9,9 @@ the first of an order that is the same for all filters, or else all matches are 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.search.matches import Matches, MatchFinder
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 # Of fewer matches, Lance's answer is quick enough.
 LEAST_MATCHES = 100_000
 MAX_KEPT_BYTES = 256 * 2**20
+# Of a query whose scores are made of those of its words.
+MOST_WORDS = 2
 # Captions in which the words are counted, to know which are common.
 SAMPLE_ROWS = 20_000
 # Of an order that is the same for all filters: 400 kB.
@@ -82,15 +86,15 @@ class CommonWord(NamedTuple):
 
 
 class CommonMatches(NamedTuple):
-    """Captions with a common word that pass a filter.
+    """Captions with one or two common words that pass a filter.
 
     Attributes:
-        word: what they have.
+        words: what they have.
         matching: their places, as bits.
         shown: those of them that are not hidden.
     """
 
-    word: CommonWord
+    words: tuple[CommonWord, ...]
     matching: Numbers
     shown: Numbers
 
@@ -135,15 +139,20 @@ class CommonWords:
             if is_wanted() and order.by != RELEVANCE:
                 self._find_first(order)
 
-    def find(self, query: Query) -> CommonWord | None:
-        """Returns the word that is all that a query has besides sites, if it is a common one."""
-        if len(query.phrases) != 1 or query.groups or query.excluded:
-            return None
-        return self._words.get(query.phrases[0])
+    def find(self, query: Query) -> tuple[CommonWord, ...]:
+        """Returns the words of a query, if it has nothing else but sites, and they are common.
+
+        The score of two words is the sum of theirs, as Lance has it. With more, the sum of floats
+        would depend on their order.
+        """
+        if len(query.phrases) > MOST_WORDS or query.groups or query.excluded:
+            return ()
+        words = tuple(word for p in query.phrases if (word := self._words.get(p)) is not None)
+        return words if len(words) == len(query.phrases) else ()
 
     def list(self, found: CommonMatches) -> Matches:
         """Returns all that are shown, with their row ids."""
-        return self._identify(found.word, unpack(found.shown))
+        return self._identify(found.words, unpack(found.shown))
 
     def sort(self, found: CommonMatches, order: Order, end: int) -> Matches:
         """Returns the first of those that are shown.
@@ -154,16 +163,21 @@ class CommonWords:
             end: how many are wanted.
         """
         wanted = min(end, count(found.shown))
-        # Of an order, what passes a filter is in order, too.
-        first = self._find_first(order) if order.by != RELEVANCE else found.word.first
-        if order != Order(RELEVANCE, is_ascending=True):
+        first = None
+        if order.by != RELEVANCE:
+            first = self._find_first(order)
+        elif len(found.words) == 1 and not order.is_ascending:
+            first = found.words[0].first
+        if first is not None:
+            # Of rows in order, those that pass a filter are in order, too.
             places = first[contain(found.shown, first)][:wanted]
             if len(places) == wanted:
-                return self._identify(found.word, places)
+                return self._identify(found.words, places)
         return order.sort(self.list(found), self._values, end)
 
-    def _identify(self, word: CommonWord, places: Numbers) -> Matches:
-        return Matches(self._values.identify(places), word.read_scores(places))
+    def _identify(self, words: Sequence[CommonWord], places: Numbers) -> Matches:
+        scores = reduce(add, (word.read_scores(places) for word in words))
+        return Matches(self._values.identify(places), scores)
 
     def _find_first(self, order: Order) -> Numbers:
         if order not in self._first:

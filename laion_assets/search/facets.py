@@ -122,6 +122,8 @@ def _count_texts(name: str, places: Numbers, values: RowValues) -> Facet:
     import numpy as np
 
     codes, texts = values.read_codes(TEXTS[name], places)
+    if len(texts) == 1:
+        return Facet(name, (), 0, 0, len(places))
     if len(codes) * FEW < len(texts):
         present, counts = np.unique(codes, return_counts=True)
     else:

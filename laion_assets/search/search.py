@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, reduce
 from math import isnan
+from operator import and_
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.embeddings.nearest import pack_rows
@@ -670,17 +671,17 @@ class CaptionSearch:
         return condition
 
     def _find_common(self, query: Query, only: SearchFilter) -> CommonMatches | None:
-        """Returns the matches of a query that is one common word; None if it is another one."""
-        word = self._common.find(query)
-        if word is None or only.alike is not None:
+        """Returns the matches of a query of common words alone; None if it is another one."""
+        words = self._common.find(query)
+        if not words or only.alike is not None:
             return None
-        matching = word.bits
+        matching = reduce(and_, (word.bits for word in words))
         if condition := self._write_condition(query, only):
             matching = matching & self._bits.find(condition, lambda: self._list_bits(condition))
         for wanted in only.ranges:
             matching = matching & self._bits.hold(wanted)
         shown = matching if only.shown is None else matching & self._bits.hold(only.shown)
-        return CommonMatches(word, matching, shown)
+        return CommonMatches(words, matching, shown)
 
     def _list_bits(self, condition: str) -> Numbers:
         places = self._values.place(self._matches.list_rows(condition).rows)

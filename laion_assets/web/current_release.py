@@ -43,6 +43,8 @@ BATCH_ROWS = 10_000
 MOVES_SHOWN = 10
 # Releases besides the one that is shown that are kept open.
 MAX_PINNED = 3
+# Name of the thread that reads what common words need.
+GATHERING = "common words"
 CountOrder: TypeAlias = Literal["count", "name"]
 
 
@@ -336,7 +338,7 @@ class Shelf:
         Thread(
             target=opened.search.gather_common_words,
             args=(lambda: self._current is opened,),
-            name="common words",
+            name=GATHERING,
             daemon=True,
         ).start()
 

@@ -50,6 +50,16 @@ def test_the_load_of_the_search_page_runs(shell: Shell, tmp_path: Path) -> None:
     assert "Failed in the long load: **0.00**" in page
 
 
+def test_the_search_page_of_many_rows_is_measured(shell: Shell, tmp_path: Path) -> None:
+    sizes = ["--rows", "3000", "--shards", "2", "--queries", "6", "--seconds", "0.2"]
+    command = [sys.executable, "-m", "benchmarks.large", *sizes, "--output", str(tmp_path)]
+    result = shell.run(*command)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "LARGE.md").read_text(encoding="utf-8")
+    assert page.count("| a middling word |") == 3
+    assert "Answers with 1 and 4 threads of Lance are the same" in page
+
+
 def test_reading_for_training_is_compared(shell: Shell) -> None:
     for name in ("torch", "datasets", "webdataset"):
         pytest.importorskip(name, reason="needs torch, datasets and webdataset, to compare with")

@@ -101,7 +101,10 @@ def test_words_of_many_captions_are_gathered_and_no_others(
 
 
 @pytest.mark.parametrize("only", FILTERS.values(), ids=FILTERS)
-@pytest.mark.parametrize("query", ["fox", "FOX site:a.test", "straße", "-", "red fox", "fox -red"])
+@pytest.mark.parametrize(
+    "query",
+    ["fox", "FOX site:a.test", "straße", "-", "red fox", "straße of", "fox red of", "fox -red"],
+)
 def test_answers_are_those_of_lance(
     plain: CaptionSearch, gathered: CaptionSearch, query: str, only: SearchFilter
 ) -> None:
@@ -117,7 +120,7 @@ def test_answers_are_those_of_lance(
 def test_facets_and_exports_are_those_of_lance(
     plain: CaptionSearch, gathered: CaptionSearch, only: SearchFilter
 ) -> None:
-    for query in ("fox", "red site:b.test"):
+    for query in ("fox", "red site:b.test", "grey of"):
         assert gathered.count_facets(query, only) == plain.count_facets(query, only)
         for order in map(Order.read, ("relevance", "area_asc")):
             rows = list(gathered.export(query, only, order))
