@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 from urllib.parse import quote_plus, urlencode
 
@@ -35,7 +35,7 @@ from benchmarks.bare import ingest, refresh
 from benchmarks.compare import LAION, describe_machine
 from benchmarks.measure import folder_bytes, run_measured
 from benchmarks.search import COMMON, ask_fts5, build_fts5, choose_queries, read_sample
-from benchmarks.serve import iterate_searches, run, run_laion
+from benchmarks.serve import STARTING_S, iterate_searches, run, run_laion
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.images.registered_domain import registered_domain
 from laion_assets.names.sheets import read_sheet
@@ -300,12 +300,12 @@ def load(settings: Settings, captions: Sequence[str], options: argparse.Namespac
 def wait_until_warm(url: str, words: Sequence[str]) -> None:
     """Waits until the commonest words are quick."""
     deadline = time.monotonic() + WARM_S
-    for number, word in enumerate(words):
-        while time.monotonic() < deadline:
-            # Another page each time, as pages are kept.
-            page = int(time.monotonic() * 10) % 400 + 1 + number
-            told = requests.get(f"{url}{write(word, '.json', page=page)}", timeout=60).json()
-            if told["took_ms"] < WARM_MS:
+    for word in words:
+        for width in count(1):
+            # Another search each time, as pages are kept.
+            path = write(word, ".json", min_width=width)
+            told = requests.get(f"{url}{path}", timeout=STARTING_S).json()
+            if told["took_ms"] < WARM_MS or time.monotonic() > deadline:
                 break
             time.sleep(1)
 
@@ -316,10 +316,10 @@ def write(text: str, suffix: str = "", **parameters: object) -> str:
 
 
 def mix(typed: Iterator[str], common: Sequence[str]) -> Iterator[str]:
-    """Yields searches, every fourth for a common word, on a page that nobody asked for."""
+    """Yields searches, every fourth for a common word with a filter that nobody asked for."""
     for number, word in enumerate(cycle(common)):
         yield from (write(text) for text in islice(typed, 3))
-        yield write(word, page=2 + number // len(common))
+        yield write(word, min_width=1_000 + number // len(common))
 
 
 def measure_fts5(settings: Settings, query_count: int) -> list[str]:
