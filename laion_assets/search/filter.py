@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -135,17 +136,9 @@ class SearchFilter:
     @property
     def equalities(self) -> str:
         """What few rows are, as Lance takes it; empty without any."""
-        wanted = {
-            "domain": self.domain and self.domain.lower(),
-            "shard": self.shard,
-            "license": self.license,
-            "nsfw": self.nsfw,
-            "language": self.language,
-        }
+        wanted = {"domain": self.domain and self.domain.lower(), "shard": self.shard}
         conditions = [
-            f"{column} = {quote_text(value)}"
-            for column, value in wanted.items()
-            if value is not None
+            match_text(column, value) for column, value in wanted.items() if value is not None
         ]
         if self.site is not None:
             place = read_place(self.site)
@@ -156,6 +149,12 @@ class SearchFilter:
                 )
             conditions.append(match_place(place, has_sites=self.has_sites))
         return " AND ".join(conditions)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Texts that a row has, by column. There is no index of them."""
+        wanted = {"license": self.license, "nsfw": self.nsfw, "language": self.language}
+        return {column: value for column, value in wanted.items() if value is not None}
 
     @property
     def ranges(self) -> tuple[Range, ...]:
@@ -237,6 +236,11 @@ def match_place(place: Place, *, has_sites: bool) -> str:
     # The index finds the rows of the site; for a part of it, only they are compared.
     site = f"registered_domain = {quote_text(place.site)}"
     return site if is_site else f"({site} AND {below})"
+
+
+def match_text(column: str, text: str) -> str:
+    """Returns the condition that a column has a text, as Lance takes it."""
+    return f"{column} = {quote_text(text)}"
 
 
 def quote_text(text: str) -> str:

@@ -137,6 +137,23 @@ class RowValues:
             return np.zeros(len(places), np.int32), texts
         return self._others[column][places], texts
 
+    def have_text(self, column: str, text: str, places: Numbers | None = None) -> Numbers:
+        """Returns for each place whether a column has exactly this text.
+
+        Args:
+            column: one of `COUNTED`.
+            text: what is looked for.
+            places: of rows; None: all of the table.
+        """
+        import numpy as np
+
+        _, texts = self.read_codes(column, np.zeros(0, np.int64))
+        if text not in texts:
+            return np.zeros(self._row_count if places is None else len(places), np.bool_)
+        codes = self._others[column]
+        found: Numbers = (codes if places is None else codes[places]) == texts.index(text)
+        return found
+
     def read_own_texts(
         self, column: str, places: Numbers, most: int
     ) -> tuple[Numbers, Sequence[str | None]] | None:

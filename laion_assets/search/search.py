@@ -25,14 +25,14 @@ from laion_assets.search.alike import AlikePictures
 from laion_assets.search.allowed import Allowed, KeptFilters
 from laion_assets.search.common_words import LEAST_MATCHES, CommonMatches, CommonWords
 from laion_assets.search.facets import Facets, count_facets
-from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, quote_text
+from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, match_text, quote_text
 from laion_assets.search.folding import MAX_FOLDED, TOO_MANY, fold, keep_alike
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
 from laion_assets.search.order import Order
 from laion_assets.search.own_facets import OwnFacets
 from laion_assets.search.query import Query, read_meaning, read_query
 from laion_assets.search.ranking import Ranking
-from laion_assets.search.row_bits import KeptBits, count, pack_places, unpack
+from laion_assets.search.row_bits import KeptBits, count, pack, pack_places, unpack
 from laion_assets.search.row_values import RowValues
 from laion_assets.search.vectors import VectorSearch
 from laion_assets.search.wanted import PLACE, By, Wanted
@@ -634,6 +634,10 @@ class CaptionSearch:
 
     def _show(self, found: Matches, only: SearchFilter) -> tuple[Matches, Matches]:
         """Returns the matches that pass the filter and are shown, and all that pass it."""
+        if self._values.can_count:
+            for column, text in only.labels.items():
+                places = self._values.place(found.rows)
+                found = found.where(self._values.have_text(column, text, places))
         for wanted in only.ranges:
             found = self._keep(found, wanted)
         if only.alike is not None:
@@ -663,6 +667,10 @@ class CaptionSearch:
         if only.site is not None:
             only = replace(only, has_sites=self._has_sites)
         condition = only.equalities
+        if not self._values.can_count:
+            # Else they are compared in memory, as Lance would read the column for each search.
+            labels = (match_text(column, text) for column, text in only.labels.items())
+            condition = " AND ".join(filter(None, (condition, *labels)))
         if query.sites or query.excluded_sites:
             sites = query.match_sites(has_sites=self._has_sites)
             condition = " AND ".join(filter(None, (condition, sites)))
@@ -678,10 +686,15 @@ class CaptionSearch:
         matching = reduce(and_, (word.bits for word in words))
         if condition := self._write_condition(query, only):
             matching = matching & self._bits.find(condition, lambda: self._list_bits(condition))
+        for label in only.labels.items():
+            matching = matching & self._bits.find(label, partial(self._pack_label, *label))
         for wanted in only.ranges:
             matching = matching & self._bits.hold(wanted)
         shown = matching if only.shown is None else matching & self._bits.hold(only.shown)
         return CommonMatches(words, matching, shown)
+
+    def _pack_label(self, column: str, text: str) -> Numbers:
+        return pack(self._values.have_text(column, text))
 
     def _list_bits(self, condition: str) -> Numbers:
         places = self._values.place(self._matches.list_rows(condition).rows)

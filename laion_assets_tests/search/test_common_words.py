@@ -14,7 +14,7 @@ from laion_assets.search.common_words import CommonWord
 from laion_assets.search.filter import EVERYTHING, Bounds, SearchFilter
 from laion_assets.search.order import ORDERS, Order
 from laion_assets.search.row_bits import contain, count, pack_places, rank, unpack
-from laion_assets.search.search import CaptionSearch, SearchAnswer
+from laion_assets.search.search import CaptionSearch, SearchAnswer, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import bring, refresh
@@ -31,6 +31,9 @@ FILTERS = {
     "a shard": SearchFilter(shard="beta"),
     "a site": SearchFilter(site="b.test", min_width=150, hide_punsafe_above=0.5),
     "a condition": SearchFilter(where="width > 2 * height"),
+    "a label": SearchFilter(nsfw="UNSURE", hide_punsafe_above=0.5),
+    "labels": SearchFilter(nsfw="UNLIKELY", license="?"),
+    "no such label": SearchFilter(language="none"),
     "none": SearchFilter(domain="nobody.test"),
 }
 
@@ -81,6 +84,8 @@ def make_rows(chance: random.Random) -> pa.Table:
             "aesthetic": [chance.choice((None, 4.0, 5.0, 5.25, 6.0)) for _ in range(ROWS)],
             "width": [chance.choice((100, 200, 300, None)) for _ in range(ROWS)],
             "height": [chance.choice((100, 50, 300, None)) for _ in range(ROWS)],
+            "nsfw": [chance.choice((None, "UNSURE", "UNLIKELY")) for _ in range(ROWS)],
+            "license": [chance.choice((None, "?")) for _ in range(ROWS)],
             "punsafe": [chance.choice((None, 0.1, 0.9)) for _ in range(ROWS)],
         }
     )
@@ -125,6 +130,20 @@ def test_facets_and_exports_are_those_of_lance(
         for order in map(Order.read, ("relevance", "area_asc")):
             rows = list(gathered.export(query, only, order))
             assert rows == list(plain.export(query, only, order))
+
+
+def test_labels_are_compared_as_lance_does(
+    settings: Settings, plain: CaptionSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [ask(plain, "fox", only=only) for only in FILTERS.values()]
+    listed = [replace(plain.browse(only), took_ms=0) for only in FILTERS.values()]
+    # A table that is too large for its columns to be kept.
+    monkeypatch.setattr("laion_assets.search.row_values.MAX_KEPT_ROWS", 1)
+    large = open_search(LanceStore(settings.lance_dir))
+
+    assert [ask(large, "fox", only=only) for only in FILTERS.values()] == answers
+    assert [replace(large.browse(only), took_ms=0) for only in FILTERS.values()] == listed
+    assert sum(answer.total > 0 for answer in answers) > 5
 
 
 def test_the_first_rows_of_an_order_are_not_enough_for_all(
