@@ -204,7 +204,7 @@ class Pages:
             f"{time.perf_counter() - started:.0f} s ({time.process_time() - cpu:.0f} CPU s)."
         ]
         # What is read at the first slip of the pen.
-        self.search.has_word("a")
+        self.search.count_word("a")
 
     def time(
         self, label: str, texts: Sequence[str], only: Mapping[str, object] | None = None
