@@ -681,7 +681,7 @@ class CaptionSearch:
     def _find_common(self, query: Query, only: SearchFilter) -> CommonMatches | None:
         """Returns the matches of a query of common words alone; None if it is another one."""
         words = self._common.find(query)
-        if not words or only.alike is not None:
+        if len(words) == 0 or only.alike is not None:
             return None
         matching = reduce(and_, (word.bits for word in words))
         if condition := self._write_condition(query, only):

@@ -335,12 +335,15 @@ class Shelf:
 
     def _prepare(self, opened: OpenRelease) -> None:
         """Finds common words of a release while visitors ask, as long as it is shown."""
-        Thread(
-            target=opened.search.gather_common_words,
-            args=(lambda: self._current is opened,),
-            name=GATHERING,
-            daemon=True,
-        ).start()
+
+        def gather() -> None:
+            try:
+                opened.search.gather_common_words(lambda: self._current is opened)
+            except Exception:
+                # As when the release is deleted meanwhile; searches go on without.
+                logger.exception("cannot gather common words of %s", opened.manifest.release)
+
+        Thread(target=gather, name=GATHERING, daemon=True).start()
 
     def compare(self, release: str) -> ReleaseDiff | None:
         """Returns what changed from the release before to this one; None if there is none."""
