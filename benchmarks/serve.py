@@ -248,10 +248,10 @@ def run_laion(settings: Settings) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def run_datasette(database: Path) -> Iterator[str]:
-    """Runs Datasette as it comes; yields its address."""
+def run_datasette(database: Path, *options: str) -> Iterator[str]:
+    """Runs Datasette as it comes, or with options; yields its address."""
     port = "8931"
-    command = [sys.executable, "-m", "datasette", "serve", str(database), "--port", port]
+    command = [sys.executable, "-m", "datasette", "serve", str(database), "--port", port, *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             asyncio.run(wait_for("127.0.0.1", int(port)))

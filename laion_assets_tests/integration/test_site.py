@@ -18,11 +18,13 @@ from laion_assets_tests.integration.web_ui import wait_for
 from laion_assets_tests.pipeline import ingest, refresh
 
 
-def test_no_visitor_notices_a_release_or_a_restart(tmp_path: Path) -> None:
-    visits = live(tmp_path / "site", visitors=2, seconds=0)
+def test_no_visitor_notices_a_release_a_removal_or_a_restart(tmp_path: Path) -> None:
+    report = live(tmp_path / "site", visitors=2, seconds=0)
 
-    assert visits.failures == []
-    assert set(visits.answers) == {200}
+    assert report.visits.failures == []
+    assert set(report.visits.answers) == {200}
+    # An answer that shows this row a minute after the list was read is a failure, too.
+    assert list(report.visits.removed) == ["person0001"]
 
 
 # What stands between visitors and the page.
