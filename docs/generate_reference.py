@@ -149,6 +149,8 @@ METADATA: dict[str, dict[str, str]] = {
         "rows_removed": "Rows that are removed by them, or will be with the next load.",
         "shards_to_load": "Shards that still hold such rows; they are loaded again.",
         "entries_without_row": "Entries that no row matches.",
+        "rows_returning": "Removed rows that are no longer on the list, and are not back "
+        "yet: their shards have to be fetched anew.",
         "lines_unread": "Lines of the list that are no entry.",
         "sha256": "SHA-256 of the list.",
         "source": "Where the list is.",

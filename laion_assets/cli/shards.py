@@ -149,9 +149,10 @@ def load_shards(
     """
     from laion_assets.cli.output import show_progress
     from laion_assets.definitions import build_defs
-    from laion_assets.removals.apply_list import find_pending
-    from laion_assets.runs.backfill import find_without_pictures, run_job
+    from laion_assets.removals.apply_list import find_pending, list_returning
+    from laion_assets.runs.backfill import find_missing, find_without_pictures, run_job
     from laion_assets.stores.database import Database
+    from laion_assets.stores.raw_store import RawStore
 
     defs = build_defs(settings)
     with show_progress(len(shards) + len(pictured) + is_refreshing) as progress:
@@ -170,8 +171,11 @@ def load_shards(
         if is_refreshing and _is_refresh_due(settings, outcomes):
             refresh = partial(run_job, defs.resolve_job_def("refresh_counts"), instance)
             outcomes.append(progress.follow("refresh_counts", refresh))
-            # The refresh reads the list of removals; these shards have rows on it.
+            # The refresh reads the list of removals; these shards have rows on it, or lack some
+            # that came off it.
             pending = find_pending(Database(settings.database), LanceStore.of(settings))
+            returning = list_returning(RawStore(settings.raw_dir))
+            pending += find_missing(settings, instance, sorted({*returning} - {*pending}))
             without = find_without_pictures(settings, pending)
             for shard in pending:
                 run = partial(run_job, ingest, instance, shard)

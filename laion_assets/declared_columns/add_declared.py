@@ -192,7 +192,7 @@ def _add_column(database: Database, store: LanceStore, task: _Task) -> MadeColum
 
 def _open_kept(database: Database, store: LanceStore, task: _Task, column: KeptColumn) -> Kept:
     raw = task.raws.read(task.shard)
-    if not is_loaded(database, task.shard, raw.sha256):
+    if not is_loaded(database, raw):
         raise StaleTableError(
             f"shard {task.shard!r}: its present file is not in DuckDB and Lance; materialize "
             "`images` and `lance_images`",

@@ -96,7 +96,7 @@ def add_embeddings(
     raw = raws.read(shard)
     if not raw.has_vectors and computing is None:
         return None
-    if not is_loaded(database, shard, raw.sha256):
+    if not is_loaded(database, raw):
         raise StaleTableError(
             f"shard {shard!r}: its present file is not in DuckDB and Lance; materialize `images` "
             "and `lance_images`",

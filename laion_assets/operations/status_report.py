@@ -18,6 +18,7 @@ from laion_assets.subsets.subset_states import SubsetStatus
 if TYPE_CHECKING:
     import dagster as dg
 
+    from laion_assets.runs.due import Due
     from laion_assets.runs.status import Load
     from laion_assets.settings import Settings
 
@@ -153,6 +154,7 @@ def read_status(
         failed = [shard for shard, state in states.items() if state == "failed"]
         kinds = tuple(settings.sheets)
         delays = [delay.describe() for delay in read_delays(instance, due, kinds, failed)]
+    delays += _describe_returning(settings, due)
     states |= dict.fromkeys(left, "no partition")
     is_sound = all(state in SOUND_STATES for state in states.values())
     subsets = _read_subsets(settings)
@@ -186,6 +188,23 @@ def _describe(shard: str, state: str, load: Load | None, left_in: Iterable[str])
         is_sample=bool(load and load.is_sample),
         left_in=tuple(left_in),
     )
+
+
+def _describe_returning(settings: Settings, due: Due) -> list[str]:
+    """Says of which shards rows came off the list of removals, and what brings them back."""
+    from laion_assets.removals.apply_list import list_returning
+    from laion_assets.stores.raw_store import RawStore
+
+    store = RawStore(settings.raw_dir)
+    ways = {
+        True: "`laion backfill --missing` brings them back",
+        False: "only the file of its source brings them back, and it is not on this machine: "
+        "`laion backfill --missing` asks servers for it",
+    }
+    return [
+        f"{shard}: rows of it came off the list of removals; {ways[shard in due.steps]}"
+        for shard in list_returning(store)
+    ]
 
 
 def _read_lists(settings: Settings) -> tuple[ListStatus, ...]:

@@ -62,7 +62,7 @@ def raw_shards(
     raw, is_gone = bring_shard(shards.locations, shard, store, shards.rules, progress)
     if is_gone:
         context.log.warning(f"no source has {shard} any more; the file from {raw.source} stays")
-    if config.only_if_changed and is_loaded(warehouse.database, shard, raw.sha256):
+    if config.only_if_changed and is_loaded(warehouse.database, raw):
         context.log.info(f"{shard} has the content that is loaded; nothing downstream runs")
         return
     columns = describe_columns(store.path(shard))

@@ -122,7 +122,7 @@ def _fetch_remote(source: Source, store: RawStore, rules: SourceRules, report: R
     elif source.scheme in SCHEMES:
         is_same_place = known is not None and known.source == source.name
         # A server that has the known file still cannot be told so if another one was promised.
-        is_wanted = source.sha256 is None
+        is_wanted = source.sha256 is None and not (known and known.is_wanted_whole)
         known_version = known.version if known and is_same_place and is_wanted else None
         answer = download_url(source, part, rules, known_version, report)
     else:
@@ -136,7 +136,12 @@ def _fetch_remote(source: Source, store: RawStore, rules: SourceRules, report: R
 
 
 def is_same_content(known: RawShard, source: Source) -> bool:
-    """Returns whether the source says that it has the very file that is here."""
+    """Returns whether the source says that it has the very file that is here.
+
+    One that is wanted whole is never the same: rows were removed from it.
+    """
+    if known.is_wanted_whole:
+        return False
     if source.sha256:
         return source.sha256 == known.sha256
     return source.version is not None and (source.version, source.name) == (
@@ -163,11 +168,14 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
             "fetch it again or correct LAION_SHARDS",
             code="shard-checksum-differs",
         )
-    if known and known.kept_sha256 and known.sha256 == sha256:
+    is_wanted_whole = known is not None and known.is_wanted_whole
+    if known and known.kept_sha256 and known.sha256 == sha256 and not is_wanted_whole:
         # The file here is without the rows that were removed from this content.
         known = replace(known, source=source.name, version=source.version, fetched_at=_now())
         store.write_record(known)
         return known
+    # What lies beside it is without these rows, too.
+    beside = None if is_wanted_whole else known
     record = RawShard(
         shard=source.shard,
         source=source.name,
@@ -179,10 +187,10 @@ def _install(source: Source, path: Path, store: RawStore, known: RawShard | None
         version=source.version,
         fetched_at=_now(),
         archive_sha256=known.archive_sha256 if known else None,
-        archive_version=known.archive_version if known else None,
+        archive_version=beside.archive_version if beside else None,
         vectors_sha256=known.vectors_sha256 if known else None,
-        vectors_version=known.vectors_version if known else None,
-        vectors_sought=known.vectors_sought if known else None,
+        vectors_version=beside.vectors_version if beside else None,
+        vectors_sought=beside.vectors_sought if beside else None,
     )
     store.put_in_place(record, path)
     return record

@@ -8,6 +8,7 @@ looked at here when it is done. Between them no row is missed.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from laion_assets.names.sheet_download import DownloadRules
     from laion_assets.stores.database import Database
     from laion_assets.stores.lance_store import LanceStore
-    from laion_assets.stores.raw_store import RawStore
+    from laion_assets.stores.raw_store import RawShard, RawStore
 
 # So many digits of a digest name an entry.
 DIGITS_TOLD = 12
@@ -55,6 +56,8 @@ def apply_list(
 ) -> Applied:
     """Reads the list, and notes the shards that hold rows on it, which are to be loaded again.
 
+    Shards of which rows were removed that are not on it any more are noted to be fetched anew.
+
     Args:
         database: the tables.
         store: the Lance tables, beside which the list is kept.
@@ -74,8 +77,9 @@ def apply_list(
         if removals != known:
             store.removals.write(removals)
         found = _find_loaded(database, removals)
-        removed = count_removed(raw_store)
-        audit = _describe(removals, found, removed)
+        raws = raw_store.find_all(sorted(raw_store.list_shards()))
+        returning = _let_return(raw_store, raws, removals)
+        audit = _describe(removals, found, _count_removed(raws), returning)
         if found.load_ids and found.load_ids != known.pending:
             removals = replace(removals, taken_out_at=datetime.now(tz=UTC).isoformat())
         removals = replace(removals, pending=found.load_ids)
@@ -110,12 +114,40 @@ def find_pending(database: Database, store: LanceStore) -> list[str]:
         return list_pending(connection, removals)
 
 
-def count_removed(raw_store: RawStore) -> Counter[str]:
+def list_returning(raw_store: RawStore) -> list[str]:
+    """Returns the shards that are to be fetched anew, as entries came off the list."""
+    raws = raw_store.find_all(sorted(raw_store.list_shards()))
+    return [shard for shard, raw in raws.items() if raw.is_wanted_whole]
+
+
+def _count_removed(raws: Mapping[str, RawShard]) -> Counter[str]:
     """Returns how many rows were removed from the raw files, by the value of their entry."""
     removed: Counter[str] = Counter()
-    for raw in raw_store.find_all(sorted(raw_store.list_shards())).values():
+    for raw in raws.values():
         removed.update({value: len(rows) for value, rows in raw.removed_rows.items()})
     return removed
+
+
+def _let_return(
+    raw_store: RawStore, raws: Mapping[str, RawShard], removals: Removals
+) -> dict[str, int]:
+    """Lets shards be fetched anew whose removed rows are no longer on the list.
+
+    Returns:
+        How many rows of each wait for that.
+    """
+    values = {entry.value for entry in removals.entries}
+    returning = {}
+    for shard, raw in raws.items():
+        removed = {
+            row for value in values & raw.removed_rows.keys() for row in raw.removed_rows[value]
+        }
+        count = len(raw.list_removed()) - len(removed)
+        if raw.is_wanted_whole != (count > 0):
+            raw_store.want_whole(shard, is_wanted=count > 0)
+        if count:
+            returning[shard] = count
+    return returning
 
 
 def _find_pictures(store: LanceStore, removals: Removals) -> dict[str, tuple[int, ...]]:
@@ -136,17 +168,24 @@ def _find_loaded(database: Database, removals: Removals) -> FoundRows:
         return find_loaded(connection, matcher)
 
 
-def _describe(removals: Removals, found: FoundRows, removed: Counter[str]) -> Audit:
+def _describe(
+    removals: Removals,
+    found: FoundRows,
+    removed: Counter[str],
+    returning: Mapping[str, int],
+) -> Audit:
     matched = found.values | removed.keys()
+    listed = {entry.value for entry in removals.entries}
     return Audit(
         at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
         sha256=removals.sha256,
         entry_count=len(removals.entries),
-        row_count=found.row_count + removed.total(),
+        row_count=found.row_count + sum(n for value, n in removed.items() if value in listed),
         shard_count=len(found.load_ids),
         unmatched=tuple(
             (entry.line, entry.value[:DIGITS_TOLD])
             for entry in removals.entries
             if entry.value not in matched
         ),
+        returning=tuple(returning.items()),
     )

@@ -80,6 +80,7 @@ def _describe(applied: "Applied") -> dict[str, Any]:
         "rows_removed": audit.row_count,
         "shards_to_load": audit.shard_count,
         "entries_without_row": len(audit.unmatched),
+        "rows_returning": sum(count for _, count in audit.returning),
         "lines_unread": len(removals.unread_lines),
         "sha256": removals.sha256 or "none",
         "source": describe_place(removals.location) if removals.location else "not set",

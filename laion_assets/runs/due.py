@@ -51,11 +51,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The file of a shard whose rows DuckDB has; `is_current` if the present rules cleaned them."""
+    """The file of a shard whose rows DuckDB has.
+
+    Attributes:
+        load_id: names the load.
+        sha256: of the file, in hexadecimal.
+        is_current: whether the present rules cleaned them.
+        removed_count: how many of them were removed from the file before.
+    """
 
     load_id: str
     sha256: str
     is_current: bool = True
+    removed_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -271,6 +279,8 @@ def _name_load(chain: Chain, shard: str, load: Loaded | None) -> str | None:
         return raw.sha256
     if not load.is_current:
         return f"{raw.sha256}|{CLEANING_VERSION}"
+    if load.removed_count != len(raw.list_removed()):
+        return f"{load.load_id}|{raw.fetched_at}|{raw.file_sha256}"
     return f"{load.load_id}|{chain.removals}" if chain.has_removed_rows(shard) else None
 
 

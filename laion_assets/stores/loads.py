@@ -11,20 +11,22 @@ from laion_assets.stores.sql import load_sql
 if TYPE_CHECKING:
     import duckdb
 
+    from laion_assets.stores.raw_store import RawShard
 
-def is_loaded(database: Database, shard: str, sha256: str) -> bool:
+
+def is_loaded(database: Database, raw: RawShard) -> bool:
     """Returns whether the rows of this very file, by the present rules, are in DuckDB and Lance.
 
     Args:
         database: the tables.
-        shard: partition key.
-        sha256: of the shard's verified file, in hexadecimal.
+        raw: the record of the shard's verified file.
     """
     if not database.path.exists():
         return False
     parameters = {
-        "shard": shard,
-        "sha256": sha256,
+        "shard": raw.shard,
+        "sha256": raw.sha256,
+        "removed_count": len(raw.list_removed()),
         "cleaning_version": CLEANING_VERSION,
     }
     with database.read() as connection:

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import Timeout
+
 from laion_assets.errors import ShardError
 from laion_assets.stores.disk_space import check_space
 from laion_assets.stores.locks import lock_shard
@@ -62,6 +64,8 @@ class RawShard:
             their places.
         kept_sha256: of the file here, if rows were removed from it; `sha256` is then that of the
             file at the source, by which it is known.
+        is_wanted_whole: whether the next fetch is to bring the file of the source anew: an entry by
+            which rows were removed is no longer on the list.
     """
 
     shard: str
@@ -82,6 +86,7 @@ class RawShard:
     vectors_sought: str | None = None
     removed_rows: Mapping[str, list[int]] = field(default_factory=dict, hash=False)
     kept_sha256: str | None = None
+    is_wanted_whole: bool = False
 
     @property
     def file_sha256(self) -> str:
@@ -185,7 +190,7 @@ class RawStore:
         if is_same and not is_hashing:
             return True
         path = self.path(shard)
-        return path.stat().st_size == record.file_bytes and hash_file(path) == record.sha256
+        return path.stat().st_size == record.file_bytes and hash_file(path) == record.file_sha256
 
     def find_whole(self, shard: str) -> RawShard | None:
         """Reads the content, and returns the record if it still is what was verified."""
@@ -288,6 +293,16 @@ class RawStore:
             finally:
                 unfinished.unlink(missing_ok=True)
         return record
+
+    def want_whole(self, shard: str, *, is_wanted: bool) -> None:
+        """Notes whether the next fetch of a shard is to bring the file of its source anew.
+
+        A shard that another process fetches or rewrites now is left as it is.
+        """
+        with suppress(Timeout), self.lock(shard).acquire(blocking=False):
+            raw = self.find(shard)
+            if raw is not None and raw.is_wanted_whole != is_wanted:
+                self.write_record(replace(raw, is_wanted_whole=is_wanted))
 
     def write_record(self, record: RawShard) -> Path:
         """Writes the record of a file that is there, and returns where it is."""

@@ -46,6 +46,8 @@ class Audit:
         row_count: rows that are or will be removed by them.
         shard_count: shards that hold them.
         unmatched: entries that no row matches: their line, and the first digits of their value.
+        returning: shards of which rows were removed by entries that are no longer on the list, and
+            how many. Only the shard's source brings them back.
     """
 
     at: str
@@ -54,6 +56,7 @@ class Audit:
     row_count: int
     shard_count: int
     unmatched: tuple[tuple[int, str], ...] = ()
+    returning: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,8 +173,12 @@ def _decode(data: Mapping[str, Any]) -> Removals:
             "unread_lines": tuple(data["unread_lines"]),
             "found": {value: tuple(ids) for value, ids in data["found"].items()},
             "audits": tuple(
-                Audit(**{**audit, "unmatched": tuple(map(tuple, audit["unmatched"]))})
+                Audit(**{n: _freeze(value) for n, value in audit.items()})
                 for audit in data["audits"]
             ),
         }
     )
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(map(tuple, value)) if isinstance(value, list) else value

@@ -170,6 +170,8 @@ def test_the_raw_file_loses_the_rows_and_keeps_their_places(settings: Settings) 
     expected = [nothing if n in {1, 4} else row for n, row in enumerate(rows.to_pylist())]
     assert kept == expected
     assert list_due(settings).steps == {}
+    # `laion doctor --hash` reads it whole.
+    assert store.is_as_recorded("s", is_hashing=True)
 
 
 def test_a_fetch_of_the_same_content_brings_nothing_back(settings: Settings) -> None:
