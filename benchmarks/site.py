@@ -29,11 +29,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
+from requests.adapters import HTTPAdapter
 
 from benchmarks.compare import describe_machine
 from benchmarks.measure import report_run
@@ -50,8 +51,9 @@ from laion_assets_tests.integration.web_ui import find_free_port, run_in_backgro
 WORDS = ("fox", "red", "grey", "hill", "nobody")
 PATHS = ("/", "/search?q={}", "/search.json?q={}", "/domains", "/releases", "/search.csv?q={}")
 OLD_PATH = "/search.csv?q={}&release="
-# A visitor waits as long as one is ready to.
+# A visitor waits as long as one is ready to, and reads a little before asking again.
 PATIENCE_S = 60
+READING_S = 0.1
 # So long after the list was read no answer may show what is on it.
 MAX_SHOWN_S = 60
 OK = 200
@@ -247,17 +249,18 @@ def run_caddy(place: Place, **settings: str) -> Iterator[Proxy]:
 
 @contextmanager
 def visit(site: Site, visitors: int) -> Iterator[Visits]:
-    """Lets visitors ask for pages, each as soon as it has its answer, until the block is left."""
+    """Lets visitors ask for pages, each from an address of its own, until the block is left."""
     visits, is_over = Visits(), threading.Event()
 
     def ask(number: int) -> None:
         rng = random.Random(number)  # noqa: S311
-        while not is_over.is_set():
+        address = f"127.0.1.{number + 1}"
+        while not is_over.wait(READING_S):
             paths = [*PATHS, OLD_PATH + site.pinned] if site.pinned else PATHS
             path = rng.choice(paths).format(rng.choice(WORDS))
             asked_at = time.time()
             try:
-                answer = ask_page(site, path)
+                answer = ask_page(site, path, address)
             except requests.RequestException as error:
                 visits.note_error(path, error)
             else:
@@ -274,11 +277,25 @@ def visit(site: Site, visitors: int) -> Iterator[Visits]:
             thread.join()
 
 
-def ask_page(site: Site, path: str) -> requests.Response:
-    """Returns an answer."""
+class FromAddress(HTTPAdapter):
+    """Asks from one of the addresses of this machine."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Makes the connections."""
+        super().init_poolmanager(*arguments, **options, source_address=(self._address, 0))
+
+
+def ask_page(site: Site, path: str, address: str) -> requests.Response:
+    """Returns the answer that a visitor of this address gets."""
     while True:
         try:
-            return requests.get(site.url + path, timeout=PATIENCE_S)
+            with requests.Session() as session:
+                session.mount("http://", FromAddress(address))
+                return session.get(site.url + path, timeout=PATIENCE_S)
         except requests.ConnectionError:
             # As `lb_try_duration` has it; with Caddy there is no reason for it.
             if site.proxy:

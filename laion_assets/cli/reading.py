@@ -213,6 +213,11 @@ def _open_subset(settings: Settings, subset: str) -> Shelf:
 @click.option(
     "--access-log", is_flag=True, help="Print each request as a line of JSON; off for privacy."
 )
+@click.option(
+    "--requests-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of one address, after ten seconds' worth at once; no limit if none is given.",
+)
 def serve(
     host: str,
     port: int,
@@ -221,6 +226,7 @@ def serve(
     public_url: str | None,
     *,
     access_log: bool,
+    requests_per_second: float | None,
 ) -> None:
     """Opens the search page: a release, or a subset, as web pages, JSON and CSV."""
     if release and subset:
@@ -234,4 +240,5 @@ def serve(
         shelf = Shelf(LanceStore.of(settings), release, _open_encoder(settings, release))
     else:
         shelf = _open_subset(settings, subset)
-    run(shelf, host, port, public_url, write_visit if access_log else None)
+    log_visit = write_visit if access_log else None
+    run(shelf, host, port, public_url, log_visit, requests_per_second)

@@ -47,7 +47,13 @@ from laion_assets.web.figures import (
     Watch,
     check_health,
 )
-from laion_assets.web.limits import Limits, OverloadError, TooManyRequestsError, Workers
+from laion_assets.web.limits import (
+    Limits,
+    OverloadError,
+    RequestRate,
+    TooManyRequestsError,
+    Workers,
+)
 from laion_assets.web.notices import write_feed, write_opensearch, write_robots, write_sitemap
 from laion_assets.web.oembed import CardQuery, describe_card, find_page
 from laion_assets.web.openapi import describe_api
@@ -139,7 +145,8 @@ def build_app(
     """
     if refresh_interval_s is None:
         refresh_interval_s = BUCKET_INTERVAL_S if shelf.store.bucket else REFRESH_INTERVAL_S
-    workers, cache = Workers(limits or Limits()), PageCache(CACHE_BYTES)
+    limits = limits or Limits()
+    workers, cache = Workers(limits), PageCache(CACHE_BYTES)
     figures = Figures(shelf, workers)
     site = Site(shelf, workers, cache, figures, _digest_program(), public_url)
 
@@ -185,7 +192,8 @@ def build_app(
                 allow_origins=["*"],
                 allow_headers=["If-None-Match"],
                 expose_headers=["ETag", "Retry-After"],
-            )
+            ),
+            *([Middleware(_Throttle, limits.per_second)] if limits.per_second else []),
         ],
         lifespan=watch,
     )
@@ -562,6 +570,29 @@ async def _explain_http(request: Request, error: Exception) -> Response:
 
 async def _explain_bug(request: Request, _: Exception) -> Response:
     return _explain(request, HTTPStatus.INTERNAL_SERVER_ERROR, "this is a bug; the log has more")
+
+
+class _Throttle:
+    """Refuses clients that ask too often; the style of pages and what operators ask are free."""
+
+    def __init__(self, app: ASGIApp, per_second: float) -> None:
+        self._app = app
+        self._per_second = per_second
+        self._rate = RequestRate(per_second)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_counted = (
+            scope["type"] == "http"
+            and scope["path"] not in {METRICS, HEALTH}
+            and not scope["path"].startswith("/static/")
+        )
+        client = (scope.get("client") or ("",))[0]
+        if not is_counted or self._rate.admit(client):
+            await self._app(scope, receive, send)
+            return
+        reason = f"more than {self._per_second:g} requests of yours a second; ask more slowly"
+        response = _explain(Request(scope), HTTPStatus.TOO_MANY_REQUESTS, reason)
+        await response(scope, receive, send)
 
 
 class _Envelope:

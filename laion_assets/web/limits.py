@@ -1,17 +1,28 @@
-"""Does the work of requests in threads: so many at once, so many waiting, each for so long."""
+"""Does the work of requests in threads: so many at once, so many waiting, each for so long.
+
+It also says who asks too often.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TypeVar
 
 Result = TypeVar("Result")
+# A page asks for its pictures at once: a client may save up what it is allowed in so many seconds.
+SAVED_S = 10
+# Clients that are remembered before those are forgotten that asked long ago.
+MANY_CLIENTS = 10_000
+# Whoever has one IPv6 address has as many as this leaves.
+IPV6_PREFIX = 64
 
 
 class OverloadError(Exception):
@@ -32,12 +43,52 @@ class Limits:
         waiting: requests that are worked on or wait, of all clients.
         per_client: the same of one client, which is an address.
         timeout_s: how long a request may wait and work.
+        per_second: requests a second of one client; None: as many as it likes.
     """
 
     running: int = (os.cpu_count() or 1) + 1
     waiting: int = 256
     per_client: int = 32
     timeout_s: float = 10
+    per_second: float | None = None
+
+
+class RequestRate:
+    """Counts the requests of each client: so many a second, and ten seconds' worth at once."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval_s = 1 / per_second
+        self._saved_s = max(SAVED_S, self._interval_s)
+        self._clock = clock
+        # When each client has used up what it is allowed, if it asks no more.
+        self._used_until: dict[str, float] = {}
+        self._many = MANY_CLIENTS
+
+    def admit(self, client: str) -> bool:
+        """Returns whether a client may ask once more now, and counts that if so.
+
+        Args:
+            client: its address; of IPv6, all addresses of one network are one client.
+        """
+        now, name = self._clock(), _name_network(client)
+        used_until = max(self._used_until.get(name, now), now) + self._interval_s
+        if used_until > now + self._saved_s:
+            return False
+        self._used_until[name] = used_until
+        if len(self._used_until) > self._many:
+            self._used_until = {n: at for n, at in self._used_until.items() if at > now}
+            self._many = max(MANY_CLIENTS, 2 * len(self._used_until))
+        return True
+
+
+def _name_network(client: str) -> str:
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, IPV6_PREFIX), strict=False))
+    return client
 
 
 class Workers:

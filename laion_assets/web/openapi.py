@@ -44,7 +44,7 @@ OF_ONE_PAGE = frozenset({"page", "view"})
 PROBLEMS = {
     "400": "A parameter is no value that it can have.",
     "404": "There is nothing at this address.",
-    "429": "Too many requests of this client at once.",
+    "429": "Too many requests of this client at once, or in a second.",
     "503": "Too much to do, or no release yet.",
 }
 

@@ -14,6 +14,7 @@ from laion_assets.errors import LaionError
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets.web.figures import LogVisit
+from laion_assets.web.limits import Limits
 from laion_assets.web.protocol import BoundedProtocol
 
 # A connection that asks for nothing, or nothing more, is closed after it.
@@ -30,6 +31,7 @@ def serve(
     port: int,
     public_url: str | None = None,
     log_visit: LogVisit | None = None,
+    per_second: float | None = None,
 ) -> None:
     """Answers requests until somebody stops it.
 
@@ -39,6 +41,7 @@ def serve(
         port: 0 takes a free one.
         public_url: where visitors find it; host and port if it is not given.
         log_visit: writes each visit into a log; None: nobody keeps one.
+        per_second: requests a second of one address; None: as many as it likes.
 
     Raises:
         LaionError: there is no such release, or nothing can listen there.
@@ -51,7 +54,8 @@ def serve(
         address = f"[{host}]" if ":" in host else host
         here = f"http://{address}:{listener.getsockname()[1]}"
         public_url = (public_url or here).rstrip("/")
-        app = build_app(shelf, public_url=public_url, log_visit=log_visit)
+        limits = Limits(per_second=per_second)
+        app = build_app(shelf, limits, public_url=public_url, log_visit=log_visit)
         print(f"{here}/ (Ctrl-C ends it)", flush=True)
         # Stopped by Ctrl-C, uvicorn finishes what it has begun and raises it again.
         with suppress(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ from laion_assets_tests.integration.deployment import (
     SETTINGS,
     read_compose,
     read_container_file,
+    read_last,
     read_toml,
     read_unit,
 )
@@ -123,6 +125,15 @@ def test_what_the_image_copies_is_sent_to_the_builder() -> None:
     }
     assert {f"!{word}" for word in copied} == {line for line in sent if line.startswith("!")}
     assert all((DEPLOY.parent / word).exists() for word in copied)
+
+
+def test_every_search_page_for_the_public_limits_requests_per_second() -> None:
+    fly = shlex.split(read_toml("fly.toml")["processes"]["app"])
+    (unit,) = read_unit("laion-search.service")["Service"]["ExecStart"]
+    commands = [read_compose()["services"]["search"]["command"], read_last(IMAGE, "CMD"), fly]
+    for command in (*commands, shlex.split(unit)):
+        words = " ".join(command).replace("=", " ").split()
+        assert words[words.index("--requests-per-second") + 1] == "20"
 
 
 # Fly.

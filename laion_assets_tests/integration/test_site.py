@@ -6,12 +6,13 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
-from benchmarks.site import Proxy, live, run_caddy
+from benchmarks.site import FromAddress, Proxy, live, run_caddy
 from laion_assets.settings import Settings
 from laion_assets_tests.integration.deployment import make_container, read_roles
 from laion_assets_tests.integration.web_ui import wait_for
@@ -107,3 +108,29 @@ def test_the_proxy_refuses_bodies_that_the_page_does_not_take(
     answer = requests.post(proxy.site + path, data=b"x" * size, timeout=60)
     assert answer.status_code == status
     assert ("MB" in answer.text) == (status == 400)
+
+
+def test_requests_per_second_are_counted_for_each_visitor_whatever_it_claims(
+    tmp_path: Path,
+) -> None:
+    """With a limit that any machine reaches; the last one given counts."""
+    if shutil.which("caddy") is None:
+        pytest.skip("caddy is not installed here")
+    place = make_container(tmp_path / "site")
+    settings = Settings.default(place.root / "data")
+    ingest(settings, "a", "a red fox")
+    refresh(settings)
+    search = read_roles()["search"]
+    slow = replace(search, command=[*search.command, "--requests-per-second=0.001"])
+    with slow.start(place), run_caddy(place) as proxy:
+        wait_for(lambda: slow.is_healthy(place), "the search page")
+
+        def visit(address: str, claim: str) -> int:
+            with requests.Session() as session:
+                session.mount("http://", FromAddress(address))
+                headers = {"X-Forwarded-For": claim}
+                return session.get(f"{proxy.site}/search", headers=headers, timeout=60).status_code
+
+        assert visit("127.0.1.1", "192.0.2.1") == 200
+        assert visit("127.0.1.1", "192.0.2.2") == 429
+        assert visit("127.0.1.2", "192.0.2.1") == 200

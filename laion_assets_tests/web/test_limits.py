@@ -1,0 +1,64 @@
+"""How often a client may ask."""
+
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.web.app import build_app
+from laion_assets.web.current_release import Shelf
+from laion_assets.web.limits import MANY_CLIENTS, Limits, RequestRate
+from laion_assets_tests.web.conftest import Released
+from laion_assets_tests.web.site import run_site
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_client_may_save_up_ten_seconds_and_then_ask_so_often() -> None:
+    clock = Clock()
+    rate = RequestRate(2, clock)
+
+    assert [rate.admit("a") for _ in range(22)] == [True] * 20 + [False] * 2
+    assert rate.admit("b")
+    clock.now += 1
+    assert [rate.admit("a") for _ in range(3)] == [True, True, False]
+    clock.now += 1000
+    assert sum(rate.admit("a") for _ in range(100)) == 20
+
+
+def test_the_addresses_of_an_ipv6_network_are_one_client() -> None:
+    rate = RequestRate(0.01, Clock())
+
+    assert rate.admit("2001:db8::1")
+    assert not rate.admit("2001:db8:0:0:ffff::1")
+    assert rate.admit("2001:db8:0:1::1")
+
+
+def test_clients_of_long_ago_are_forgotten() -> None:
+    clock = Clock()
+    rate = RequestRate(1, clock)
+    for number in range(3 * MANY_CLIENTS):
+        rate.admit(str(number))
+        clock.now += 0.01
+    assert len(rate._used_until) <= MANY_CLIENTS
+
+
+def test_who_asks_too_often_is_refused_with_a_page_and_operators_are_not(
+    released: Released,
+) -> None:
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
+    shelf.refresh()
+    with run_site(build_app(shelf, Limits(per_second=0.001))) as site:
+        first = site.get("/search?q=fox")
+        page, data = site.get("/search?q=fox"), site.get("/search.json?q=fox")
+        free = [site.get(path) for path in ("/healthz", "/metrics", "/static/style.css")]
+
+    assert first.status_code == 200
+    assert (page.status_code, data.status_code) == (429, 429)
+    assert "ask more slowly" in page.text
+    assert data.json()["status"] == 429
+    assert page.headers["retry-after"]
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert [answer.status_code for answer in free] == [200] * 3
