@@ -18,7 +18,7 @@ import requests
 
 from benchmarks.answers import build
 from benchmarks.compare import LAION, RECIPE, Results, describe_machine
-from benchmarks.measure import Cost, median, run_measured
+from benchmarks.measure import Cost, median, report_run, run_measured
 from benchmarks.search import choose_queries, read_sample
 from benchmarks.serve import run_datasette
 from laion_assets.search.filter import EVERYTHING
@@ -110,4 +110,4 @@ def compare(url: str, search: CaptionSearch, text: str) -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    report_run(main)

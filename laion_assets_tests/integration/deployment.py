@@ -113,12 +113,21 @@ class Place:
         ports: the free port that stands for each port.
     """
 
-    def __init__(self, root: Path, *folders: str) -> None:
+    def __init__(self, root: Path, *folders: str, venv: Path | None = None) -> None:
+        """Makes nothing yet.
+
+        Args:
+            root: the folder.
+            folders: those of the container that are below it.
+            venv: the environment of its programs; None: that of the tests.
+        """
         self.root = root
         self.ports = {port: str(find_free_port()) for port in PORTS}
-        self._bin = str(Path(sys.executable).parent)
+        programs = str(venv / "bin" if venv else Path(sys.executable).parent)
         self._paths = {folder: str(root / folder.lstrip("/")) for folder in folders}
-        self._paths |= {"/venv/bin": self._bin, "/srv/laion/venv/bin": self._bin}
+        self._paths |= {"/venv/bin": programs, "/srv/laion/venv/bin": programs}
+        if venv:
+            self._paths["/venv"] = str(venv)
 
     def map(self, text: str) -> str:
         """Returns a word of a command, or a value, as it is in this place."""
