@@ -2,13 +2,18 @@
 
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import should_retry
 
 from laion_assets.settings import find_log_format
@@ -126,6 +131,93 @@ def test_programs_that_find_an_empty_history_at_once_create_it_once(
     complaints = [process.communicate()[1] for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0, 0], (place, complaints)
+
+
+def list_messages(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str | None]:
+    return [
+        entry.dagster_event.message
+        for entry in instance.all_logs(run.run_id)
+        if entry.dagster_event
+    ]
+
+
+def list_runs(folder: Path) -> list[Path]:
+    return sorted((folder / "history" / "history" / "runs").glob("*-*.db"))
+
+
+def describe_tables(path: Path) -> list[object]:
+    with closing(sqlite3.connect(path)) as connection:
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchall()
+        tables = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    return [*tables, revision, mode]
+
+
+def test_the_file_of_a_run_has_the_tables_that_dagster_makes(
+    history: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    for run in (start(history), start(history)):
+        history.report_engine_event("it says something", run)
+    theirs = SqliteEventLogStorage(str(tmp_path / "theirs"))
+    with theirs.run_connection("a"):
+        expected = Path(theirs.path_for_shard("a"))
+    found = [describe_tables(path) for path in list_runs(tmp_path)]
+    assert found == [describe_tables(expected)] * 2
+
+
+def test_a_file_that_a_power_cut_left_empty_gets_its_tables(
+    history: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    run = start(history)
+    (tmp_path / "history" / "history" / "runs" / f"{run.run_id}.db").touch()
+
+    history.report_engine_event("it says something", run)
+
+    assert "it says something" in list_messages(history, run)
+
+
+def test_what_a_killed_process_said_is_in_the_history(
+    history: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    run = start(history)
+    code = f"""
+import os, signal, dagster
+instance = dagster.DagsterInstance.from_config({str(tmp_path)!r})
+run = instance.get_run_by_id({run.run_id!r})
+for number in range(20):
+    instance.report_engine_event(str(number), run)
+instance.report_run_failed(run)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list_messages(history, run)[:20] == list(map(str, range(20)))
+    assert read(history, run).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_the_web_ui_hears_of_an_event_while_its_run_keeps_the_file_open(
+    history: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    run, is_heard = start(history), Event()
+    history.report_engine_event("before", run)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as other:
+        other.event_log_storage.watch(run.run_id, None, lambda *_: is_heard.set())
+        history.report_engine_event("it says something", run)
+
+        # A second is enough, unless the machine is busy.
+        assert is_heard.wait(60)
+
+
+def test_a_history_can_be_emptied_and_used_again(history: dg.DagsterInstance) -> None:
+    run = start(history)
+    history.report_engine_event("it says something", run)
+
+    history.event_log_storage.wipe()
+
+    assert list_messages(history, run) == []
+    history.report_engine_event("it says another thing", run)
+    assert list_messages(history, run) == ["it says another thing"]
 
 
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a"]))

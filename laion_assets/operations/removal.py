@@ -64,8 +64,8 @@ def find_sources(settings: Settings, shards: Collection[str]) -> tuple[dict[str,
     from laion_assets.raw_shards.resource import ShardSource
     from laion_assets.raw_shards.sources.listing import list_shards
 
-    with ShardSource.open(settings) as source:
-        listing = list_shards(source.locations, source.rules.hurried)
+    source = ShardSource.open(settings)
+    listing = list_shards(source.locations, source.rules.hurried)
     names = {shard: found.name for shard, found in listing.sources.items() if shard in shards}
     return names, listing.unlisted
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,6 @@ import dagster as dg
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from laion_assets.raw_shards.sources.source import SourceRules
     from laion_assets.settings import Settings
     from laion_assets.stores.raw_store import RawStore
@@ -64,16 +61,15 @@ class ShardSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     @classmethod
-    @contextmanager
-    def open(cls, settings: Settings) -> Iterator[ShardSource]:
-        """Yields the resource for use outside a run, with the token's value.
+    def open(cls, settings: Settings) -> ShardSource:
+        """Returns the resource for use outside a run, with the token's value.
 
-        Dagster opens an instance of its own for that. Unless it is closed here, the garbage
-        collector closes it at some later time, and puts another instance in the place of the one
-        that is then in use.
+        Dagster's own way to find such values opens an instance in memory, which takes longer than
+        to look at a folder of shards.
         """
-        with cls.build(settings).process_config_and_initialize_cm() as source:
-            yield source
+        source = cls.build(settings)
+        token = dg.EnvVar("HF_TOKEN").get_value() if settings.has_hub_token else None
+        return source.model_copy(update={"hub_token": token})
 
     @property
     def store(self) -> RawStore:

@@ -58,10 +58,8 @@ def discover_shards(
     from laion_assets.raw_shards.resource import ShardSource
 
     partitions = instance.get_dynamic_partitions(SHARDS_NAME)
-    with ShardSource.open(settings) as source:
-        found = discover(
-            source.locations, source.store, source.rules, partitions, is_asking=is_asking
-        )
+    source = ShardSource.open(settings)
+    found = discover(source.locations, source.store, source.rules, partitions, is_asking=is_asking)
     if found.new:
         instance.add_dynamic_partitions(SHARDS_NAME, found.new)
     for event in describe_changes(found.due, (*found.new, *found.changed)):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from laion_assets.errors import LaionError
@@ -144,6 +146,17 @@ def rewrite_sqlite(path: Path, deletions: Sequence[str] = (), keys: Sequence[str
             "check free disk space, then try again",
             code="sqlite-not-rewritten",
         ) from error
+
+
+def put_new(original: Path, path: Path) -> None:
+    """Makes a file a copy of another, whole, unless there is one already."""
+    copy = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    shutil.copyfile(original, copy)
+    try:
+        with suppress(FileExistsError):
+            os.link(copy, path)
+    finally:
+        copy.unlink()
 
 
 def digest_file(path: Path) -> str:
