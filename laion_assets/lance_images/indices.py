@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 from laion_assets.lance_images.caption_words import CaptionWords
 from laion_assets.schemas import ADDED_COLUMNS
+from laion_assets.stores.index_parts import PartOrder, build_in_processes
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.shard_fragments import find_fragments_with
 
 if TYPE_CHECKING:
     import lance
     from lance.dataset import Index
-    from lance.indices import IndexSegment
 
 # What people filter by. A range that most rows are in is quicker read than looked up (`search.py`
 # does so); a B-tree is for the rare ones.
@@ -39,12 +39,16 @@ CAPTION_INDEX: Mapping[str, Any] = {
     "remove_stop_words": False,
     "max_token_length": None,
 }
-# Deltas answer as fast as one index, up to a point; merging is the dearest step of a release.
+# Deltas answer as fast as one index, up to a point; with more of them all rows are indexed anew.
+# Merging the parts of captions takes longer than that, and memory for all of them.
 MAX_INDEX_DELTAS = 16
 # More of them than cores wait for each other, and each makes the index one part longer.
 WORKERS = min(4, os.cpu_count() or 1)
-# What a worker may hold before it writes.
-WORKER_MIB = 256
+# What a worker may hold before it writes. With more it needs more memory for more rows, and is no
+# faster.
+WORKER_MIB = 64
+# Fewer rows are indexed before a process has started.
+WORKER_ROWS = 200_000
 # A fragment costs every search some time, and a file; joining them costs the indices a rewrite,
 # so it waits until it saves many.
 SMALL_FRAGMENT_ROWS = 131_072
@@ -58,16 +62,16 @@ def update_indices(store: LanceStore) -> lance.LanceDataset:
     builds a part on one core, so the captions are split among several, and the small indices are
     built beside them.
     """
-    groups = _split(_find_unindexed(store.open("images")))
-    with ThreadPoolExecutor(WORKERS) as pool:
-        parts = [pool.submit(_build_part, store, group) for group in groups]
+    dataset = store.open("images")
+    with ThreadPoolExecutor(1) as pool:
+        parts = pool.submit(_build_parts, dataset, _find_due(dataset))
         # The parts are committed after it, all at once.
         _update_scalars(store)
-        built: list[IndexSegment | Index] = [part.result() for part in parts]
+        built = parts.result()
     dataset = store.open("images")
     if built:
         # Those of other fragments stay.
-        dataset.commit_existing_index_segments(_name("caption"), "caption", built)
+        dataset.commit_existing_index_segments(_name("caption"), "caption", [*built])
     for index in store.open("images").describe_indices():
         if (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
             store.open("images").optimize.optimize_indices(
@@ -120,20 +124,20 @@ def update_columns(store: LanceStore) -> None:
         store.open("images").create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
 
 
-def _find_unindexed(dataset: lance.LanceDataset) -> dict[int, int]:
-    """Returns the fragments whose captions are in no index, with their rows."""
-    indexed = {
-        fragment
+def _find_due(dataset: lance.LanceDataset) -> dict[int, int]:
+    """Returns the fragments whose captions are to be indexed, with their rows.
+
+    They are those that no part of the index has, or all, if there would be too many parts.
+    """
+    parts = [
+        set(segment.fragment_ids)
         for index in dataset.describe_indices()
         if index.name == _name("caption")
         for segment in index.segments
-        for fragment in segment.fragment_ids
-    }
-    return {
-        fragment.fragment_id: fragment.count_rows()
-        for fragment in dataset.get_fragments()
-        if fragment.fragment_id not in indexed
-    }
+    ]
+    every = {f.fragment_id: f.count_rows() for f in dataset.get_fragments()}
+    due = {fragment: n for fragment, n in every.items() if fragment not in set().union(*parts)}
+    return every if len(parts) + len(_split(due)) > MAX_INDEX_DELTAS else due
 
 
 def _split(fragments: Mapping[int, int]) -> list[list[int]]:
@@ -141,12 +145,13 @@ def _split(fragments: Mapping[int, int]) -> list[list[int]]:
 
     Neighbours stay together: only those in the same part of the index can be joined later.
     """
-    share = sum(fragments.values()) / WORKERS
+    count = min(WORKERS, 1 + sum(fragments.values()) // WORKER_ROWS)
+    share = sum(fragments.values()) / count
     groups: list[list[int]] = []
     before = 0
     for fragment, rows in sorted(fragments.items()):
         # Where its middle lies.
-        number = min(WORKERS - 1, int((before + rows / 2) / share)) if share else 0
+        number = min(count - 1, int((before + rows / 2) / share)) if share else 0
         while len(groups) <= number:
             groups.append([])
         groups[number].append(fragment)
@@ -154,15 +159,22 @@ def _split(fragments: Mapping[int, int]) -> list[list[int]]:
     return [group for group in groups if group]
 
 
-def _build_part(store: LanceStore, fragments: list[int]) -> Index:
-    return store.open("images").create_index_uncommitted(
-        "caption",
-        "INVERTED",
+def _build_parts(dataset: lance.LanceDataset, fragments: Mapping[int, int]) -> list[Index]:
+    orders = [_order_part(dataset, group) for group in _split(fragments)]
+    if sum(fragments.values()) < WORKER_ROWS:
+        return [order.build() for order in orders]
+    return build_in_processes(orders)
+
+
+def _order_part(dataset: lance.LanceDataset, fragments: Iterable[int]) -> PartOrder:
+    return PartOrder(
+        uri=dataset.uri,
+        version=dataset.version,
+        column="caption",
+        kind="INVERTED",
         name=_name("caption"),
-        replace=True,
-        fragment_ids=fragments,
-        memory_limit=WORKER_MIB,
-        **CAPTION_INDEX,
+        fragments=[*fragments],
+        options={**CAPTION_INDEX, "memory_limit": WORKER_MIB},
     )
 
 

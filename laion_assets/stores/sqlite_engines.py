@@ -11,6 +11,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from laion_assets.stores.sql import load_sql
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -56,7 +58,7 @@ def _create_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def wait_for_no_disk(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(load_sql("stores/history_set_synchronous"))
 
     return engine
 
@@ -70,6 +72,6 @@ def is_stamped(path: Path) -> bool:
         return False
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as opened:
         try:
-            return bool(opened.execute("SELECT version_num FROM alembic_version").fetchall())
+            return bool(opened.execute(load_sql("stores/history_select_revision")).fetchall())
         except sqlite3.OperationalError:
             return False

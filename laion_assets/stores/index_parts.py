@@ -1,0 +1,135 @@
+"""Builds parts of an index of a Lance table, each in a process of its own.
+
+Lance builds a part on one core, and two threads of one process wait for each other's memory. A
+process gives all of its memory back when it ends, so a release of many shards needs no more than
+one of a few.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laion_assets.errors import LaionError
+
+if TYPE_CHECKING:
+    from lance.dataset import Index
+
+
+@dataclass(frozen=True)
+class PartOrder:
+    """A part of an index that is to be built.
+
+    Attributes:
+        uri: of the table.
+        version: of the table.
+        column: that is indexed.
+        kind: of index, as Lance names it.
+        name: of the index.
+        fragments: whose rows the part covers.
+        options: of the index.
+    """
+
+    uri: str
+    version: int
+    column: str
+    kind: str
+    name: str
+    fragments: Sequence[int]
+    options: Mapping[str, Any]
+
+    def build(self) -> Index:
+        """Builds the part in this process; nobody sees it before it is committed."""
+        import lance
+
+        return lance.dataset(self.uri, version=self.version).create_index_uncommitted(
+            self.column,
+            self.kind,
+            name=self.name,
+            replace=True,
+            fragment_ids=list(self.fragments),
+            **self.options,
+        )
+
+
+def build_in_processes(orders: Sequence[PartOrder]) -> list[Index]:
+    """Builds the parts side by side; returns them in the same order.
+
+    Raises:
+        LaionError: a process died. What Lance raises is raised here, too.
+    """
+    processes = [_start() for _ in orders]
+    try:
+        with ThreadPoolExecutor(max(1, len(orders))) as pool:
+            return list(pool.map(_ask, processes, orders))
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", __name__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def _ask(process: subprocess.Popen[bytes], order: PartOrder) -> Index:
+    assert process.stdin
+    assert process.stdout
+    # One that died has said so at the end of its output.
+    with suppress(BrokenPipeError):
+        pickle.dump(order, process.stdin)
+        process.stdin.flush()
+    answer = process.stdout.read()
+    if not answer:
+        raise LaionError(
+            f"the process that indexes `{order.column}` ended with {process.wait()}; "
+            "check free memory, then release again",
+            code="index-process-died",
+        )
+    result = pickle.loads(answer)  # noqa: S301 - from our own process
+    if isinstance(result, Exception):
+        raise result
+    return result  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Builds the part that standard input orders, and writes what Lance says of it."""
+    # Lance reads ahead in several fragments at once, which costs memory and saves nothing here.
+    os.putenv("LANCE_DEFAULT_FRAGMENT_READAHEAD", "1")
+    # Ctrl-C is the parent's to hear.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whatever a library prints is not the answer.
+    with os.fdopen(os.dup(1), "wb") as answer:
+        os.dup2(2, 1)
+        order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        result: Index | Exception
+        try:
+            result = order.build()
+        except Exception as error:  # noqa: BLE001 - it is raised in the parent
+            result = error
+        pickle.dump(result, answer)
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """Ends this process with the one that started it, which holds the pipe open until then."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
