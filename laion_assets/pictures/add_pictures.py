@@ -185,7 +185,7 @@ def _estimate(raws: RawStore, raw: RawShard) -> int:
 def _check_loaded(connection: duckdb.DuckDBPyConnection, raw: RawShard) -> None:
     query = load_sql("lance_images/select_load")
     loads = connection.execute(query, {"shard": raw.shard}).fetchall()
-    if not any(sha256 == raw.sha256 for _, sha256, _ in loads):
+    if not any(sha256 == raw.sha256 for _, sha256, *_ in loads):
         raise StaleTableError(
             f"shard {raw.shard!r}: DuckDB does not have its newest file; materialize `images`",
             code="picture-shard-not-loaded",
