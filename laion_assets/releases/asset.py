@@ -65,7 +65,7 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         """One tag for a version of the Lance tables `images` and those of the counts.
 
         Its indices cover every row: full text of `caption`, and `domain`, `registered_domain`,
-        `shard`, the scores and sizes, and the vectors, if there are 4,096 or more. The tag is the
+        `shard`, `aesthetic`, and the vectors, if there are 4,096 or more. The tag is the
         day in UTC, with `.2`, `.3` for more on one day, or the name in the run's config. It is
         refused while the counts and what they count differ; if a shard is loaded meanwhile, nothing
         is released, and the next refresh does it.

@@ -4,6 +4,7 @@ import pytest
 
 from laion_assets.lance_images import indices
 from laion_assets.lance_images.indices import update_indices
+from laion_assets.search.filter import SearchFilter
 from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
@@ -79,3 +80,20 @@ def test_all_rows_are_indexed_anew_where_there_would_be_too_many_parts(
         4,
         1,
     )
+
+
+def test_indices_of_older_versions_go_and_those_of_others_stay(settings: Settings) -> None:
+    ingest(settings, "a", "a fox", "a wolf")
+    store = LanceStore(settings.lance_dir)
+    update_indices(store)
+    for column in ("punsafe", "similarity"):
+        store.open("images").create_scalar_index(column, "BTREE", f"{column}_idx")
+
+    update_indices(store)
+
+    names = {index.name for index in store.open("images").describe_indices()}
+    assert "similarity_idx" in names
+    assert "punsafe_idx" not in names
+    search = open_search(store)
+    assert search.find("fox", only=SearchFilter(max_punsafe=0.5)).total == 1
+    assert search.find("fox", only=SearchFilter(where="punsafe > 0.5")).total == 0

@@ -76,7 +76,7 @@ def test_each_index_is_one_part_and_covers_every_row(data: Settings, folder: Pat
 
     train = lance.dataset(folder / "data" / "train.lance")
     indices = train.describe_indices()
-    assert {index.name for index in indices} >= {"caption_idx", "domain_idx", "punsafe_idx"}
+    assert {index.name for index in indices} >= {"caption_idx", "domain_idx", "aesthetic_idx"}
     for index in indices:
         assert len(index.segments) == 1
         assert train.stats.index_stats(index.name)["num_unindexed_rows"] == 0
