@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -70,8 +70,10 @@ class HistoryEvents(EventRules, SqliteEventLogStorage):
     def store_event(self, event: EventLogEntry) -> None:
         """Stores an event."""
         super().store_event(event)
-        # The web UI watches this file, and SQLite writes into the log beside it.
-        os.utime(self.path_for_shard(event.run_id))
+        # The web UI watches this file, and SQLite writes into the log beside it. Somebody may have
+        # deleted the run.
+        with suppress(FileNotFoundError):
+            os.utime(self.path_for_shard(event.run_id))
 
     def has_table(self, table_name: str) -> bool:
         """Returns whether there is a table; Dagster asks for the same ones with every event."""

@@ -209,6 +209,20 @@ def test_the_web_ui_hears_of_an_event_while_its_run_keeps_the_file_open(
         assert is_heard.wait(60)
 
 
+def test_a_run_whose_file_was_deleted_can_still_end(
+    history: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """As `laion purge` and `clean_history` of another process delete it."""
+    run = start(history)
+    history.report_engine_event("it says something", run)
+    for path in list_runs(tmp_path):
+        path.unlink()
+
+    history.report_run_failed(run)
+
+    assert read(history, run).status is dg.DagsterRunStatus.FAILURE
+
+
 def test_a_history_can_be_emptied_and_used_again(history: dg.DagsterInstance) -> None:
     run = start(history)
     history.report_engine_event("it says something", run)
