@@ -2,6 +2,7 @@
 
 import gc
 import io
+import multiprocessing
 import os
 import random
 import shutil
@@ -29,6 +30,8 @@ from laion_assets_tests.servers.postgres import NoPostgresError, Postgres, run_p
 
 # Where the system offers files in memory, and how much of it a run of the tests may use.
 MEMORY_FOLDER, MEMORY_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 - pytest has its own in it
+# What processes of tests need. The server that forks them is started once, with what it finds here.
+FORKED = ("laion_assets_tests.conftest", "laion_assets_tests.pipeline", "laion_assets.definitions")
 
 
 def pytest_configure() -> None:
@@ -38,6 +41,7 @@ def pytest_configure() -> None:
     third of the time.
     """
     gc.disable()
+    multiprocessing.set_forkserver_preload([*FORKED, "lance"])
     if MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
 
@@ -46,6 +50,11 @@ def pytest_collection_finish() -> None:
     """Spares modules and tests, which stay to the end, each later look for garbage."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Lets Python take all apart at its end, as libraries expect."""
+    gc.unfreeze()
 
 
 class WriteShard(Protocol):

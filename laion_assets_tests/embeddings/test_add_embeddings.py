@@ -466,13 +466,13 @@ def _add_in_process(settings: Settings, shard: str) -> None:
 
 
 def test_two_shards_at_once_get_each_its_own(settings: Settings, write_shard: WriteShard) -> None:
-    counts = {"a": 3000, "b": 2000}
+    counts = {"a": 1500, "b": 1000}
     for shard, count in counts.items():
         source = write_shard(shard, **texts(count))
         np.save(source.with_suffix(".npy"), encode(count))
         load(settings, shard, source)
         copy(settings, shard)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     # Sheets are of no use here, and cannot be sent.
     plain = replace(settings, sheets={})
     jobs = [context.Process(target=_add_in_process, args=(plain, shard)) for shard in counts]

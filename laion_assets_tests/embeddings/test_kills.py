@@ -73,7 +73,6 @@ def write(write_shard: WriteShard, shard: str, rows: int, *, is_newer: bool = Fa
 def test_killed_processes_leave_each_vector_on_its_row(
     settings: Settings, write_shard: WriteShard, moment_count: int
 ) -> None:
-    multiprocessing.set_forkserver_preload([__name__])
     older = {shard: write(write_shard, shard, ROWS) for shard in SHARDS}
     newer = {s: write(write_shard, s, ROWS + 50, is_newer=True) for s in SHARDS}
     for shard, source in older.items():

@@ -81,7 +81,6 @@ def kill_in_the_middle(
 @pytest.fixture
 def sources(write_shard: WriteShard) -> list[Path]:
     """Two contents of one shard, told apart by their captions and their number of rows."""
-    multiprocessing.set_forkserver_preload([__name__])
     return [
         write_shard(
             name,

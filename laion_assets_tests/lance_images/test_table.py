@@ -179,7 +179,6 @@ def _replace_in_a_process(store: LanceStore, shard: str, start: object) -> None:
 def test_many_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     store = LanceStore(tmp_path / "lance")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     start = context.Event()
     shards = ["a", "b", "c", "d", "a", "a"]
     processes = [

@@ -196,7 +196,6 @@ def test_a_removal_that_is_killed_before_any_step_is_finished_by_the_next(tmp_pa
     (whole / "history").mkdir()
     with dg.DagsterInstance.local_temp(str(whole / "history")) as instance:
         register(instance, "a", "b", "c")
-    multiprocessing.set_forkserver_preload([__name__])
     context = multiprocessing.get_context("forkserver")
     states = set()
     for moment in range(1000):

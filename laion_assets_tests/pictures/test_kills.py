@@ -1,6 +1,5 @@
 """A process that is killed while it adds pictures leaves each on its row, and none twice."""
 
-import multiprocessing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -54,7 +53,6 @@ def add_forever(folder: Path, _sources: list[Path], ready: Connection) -> None:
 @pytest.fixture
 def sources(write_shard: WriteShard) -> list[Path]:
     """Two contents of one shard, the second with other pictures and more rows."""
-    multiprocessing.set_forkserver_preload([__name__])
     found = []
     for word, pictures in (("new", NEW), ("old", OLD)):
         source = write_shard("a", **texts(len(pictures)), jpg=pa.array(pictures, pa.binary()))
@@ -98,7 +96,6 @@ def test_a_killed_process_leaves_each_picture_on_its_row(
 def test_a_process_killed_at_its_first_pictures_is_completed_by_the_next(
     settings: Settings, write_shard: WriteShard, moment_count: int
 ) -> None:
-    multiprocessing.set_forkserver_preload([__name__])
     # The table has the columns already.
     bring(settings, write_shard("b", **texts(1), jpg=pa.array([paint(1)], pa.binary())))
     for number, delay_s in enumerate(moments(moment_count, 0.8)):

@@ -194,7 +194,6 @@ def test_whatever_request_is_the_last_readers_see_a_whole_release(
     data: Settings, hub: WritableHub
 ) -> None:
     """The process is killed at a request that writes, and the next one goes on from there."""
-    multiprocessing.set_forkserver_preload([__name__])
     publish(data, hub)
     bring_whole(data, "c", 5)
     refresh(data, "second")

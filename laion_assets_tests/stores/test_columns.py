@@ -318,7 +318,6 @@ def load_in_a_process(folder: Path, shard: str, start: object) -> None:
 
 def test_shards_at_once_beside_loads_lose_nothing(settings: Settings) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     for shard in "abc":
         ingest_rows(settings, shard, ROWS)
     start = context.Event()
@@ -348,7 +347,6 @@ def add_forever(folder: Path, ready: Connection) -> None:
 @pytest.mark.slow
 def test_a_killed_writer_leaves_old_or_new_columns_and_no_files(settings: Settings) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     ingest_rows(settings, "a", ROWS)
     for moment in range(10):
         here, there = context.Pipe()

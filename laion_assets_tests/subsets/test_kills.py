@@ -1,6 +1,5 @@
 """A process that is killed while it makes a subset leaves a whole table: the old one or the new."""
 
-import multiprocessing
 import random
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,7 +39,6 @@ def make_forever(folder: Path, _sources: list[Path], ready: Connection) -> None:
 def test_a_killed_process_leaves_the_old_table_or_the_new_one(
     settings: Settings, moment_count: int
 ) -> None:
-    multiprocessing.set_forkserver_preload([__name__])
     curation = declare(settings, COLUMNS)
     bring_all(settings, "a", make_rows("a", 300), curation)
     release(settings, curation)

@@ -29,7 +29,7 @@ def fetch(folder: Path, urls: list[str]) -> None:
 )
 def test_a_killed_fetch_goes_on_where_it_was(tmp_path: Path, kills: int) -> None:
     chance = random.Random(kills)  # noqa: S311
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     with serve_pictures() as server:
         gone = {f"/{n}.jpg": status(404) for n in range(0, URLS, 10)}
         server.answers |= {f"/{n}.jpg": picture(PICTURE) for n in range(URLS)} | gone

@@ -341,7 +341,6 @@ def fetch(url: str, store: RawStore, rules: SourceRules) -> None:
 @pytest.fixture
 def start() -> Iterator[Callable[..., multiprocessing.process.BaseProcess]]:
     """Starts functions in processes of their own."""
-    multiprocessing.set_forkserver_preload([__name__])
     context = multiprocessing.get_context("forkserver")
     processes: list[Any] = []
 
