@@ -34,13 +34,14 @@ from laion_assets_tests.pipeline import count, ingest, publish, refresh
 
 pytestmark = pytest.mark.slow
 
-PARTITION = 512
+PARTITION, SAMPLES = 512, 40
 
 
 @pytest.fixture(autouse=True)
 def small_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the table were some times as large."""
+    """As if the table were some times as large; each sampled row costs a search or several."""
     monkeypatch.setattr(vector_index, "PARTITION_VECTORS", PARTITION)
+    monkeypatch.setattr(recall, "SAMPLE_COUNT", SAMPLES)
 
 
 def release(settings: Settings) -> Manifest:
@@ -87,7 +88,7 @@ def test_the_first_release_with_enough_vectors_has_an_index(settings: Settings) 
     vectors = vectors_of(manifest)
     assert (vectors.vector_count, vectors.dimension) == (3000, DIMENSION)
     assert vectors.partition_count == 3000 // PARTITION
-    assert (vectors.sample_count, vectors.encoder_digest) == (200, None)
+    assert (vectors.sample_count, vectors.encoder_digest) == (SAMPLES, None)
     assert vectors.recall_at_10 >= 0.98
     assert 0 < vectors.nprobes <= recall.FIRST_NPROBES
     assert coverage_of(settings, manifest) == (3000, 0)
@@ -278,7 +279,7 @@ def test_the_measure_is_the_same_each_time_and_sees_a_bad_index(
     noise = np.random.default_rng(5).standard_normal((6000, DIMENSION)).astype("f4")
     bring_vectors(settings, "a", noise)
     monkeypatch.setattr(recall, "FIRST_NPROBES", 1)
-    monkeypatch.setattr(recall, "SAMPLE_COUNT", 70)
+    monkeypatch.setattr(recall, "SAMPLE_COUNT", 20)
     manifest = release(settings)
     dataset = LanceStore(settings.lance_dir).open("images", manifest.release)
     measured = recall.measure_vectors(dataset)
@@ -288,6 +289,7 @@ def test_the_measure_is_the_same_each_time_and_sees_a_bad_index(
     assert measured.nprobes > 1
     assert measured.recall_at_10 >= 0.95
     monkeypatch.setattr(recall, "WANTED_RECALL", 0.0)
+    monkeypatch.setattr(recall, "SAMPLE_COUNT", 70)
     bad = recall.measure_vectors(dataset)
     assert bad is not None
     assert bad.recall_at_10 < 0.8
