@@ -51,7 +51,7 @@ def frame(character: str, folded: str) -> str:
     return f"q{ord(character):x}x{folded}x{ord(character):x}q"
 
 
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.exhaustive), 8])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.exhaustive), 32])
 def test_lance_reads_every_character_that_it_is_trusted_with_as_fts5_does(
     folded: dict[str, str], tmp_path: Path, step: int
 ) -> None:

@@ -20,7 +20,7 @@ from laion_assets_tests.web.site import Site, run_site
 pytestmark = pytest.mark.slow
 
 QUESTIONS = 1_000
-PARTS = 10
+PARTS = 20
 # More rows are exported for some questions alone, which have their CSV over HTTP.
 MOST_EXPORTED = 300
 FILES = 12

@@ -150,7 +150,10 @@ def list_all(name: str, counts: dict[str, int], missing: int) -> Facet:
     return Facet(name, values, 0, 0, missing, is_range=name in SCORES)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(20), *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(20, 60))],
+)
 def test_facets_and_filters_are_what_sql_says(both: Both, seed: int) -> None:
     word, only, condition = choose(random.Random(seed))  # noqa: S311
     total = count(both, "1", condition)[0].total()
