@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -314,15 +315,20 @@ def read_manifest(dataset: lance.LanceDataset, tag: str) -> Manifest | None:
 
 def find_versions() -> dict[str, str]:
     """Returns the versions of this code and of what it computes with."""
-    ours = {"laion-assets": version("laion-assets")}
-    if commit := _find_commit():
-        ours["laion-assets commit"] = commit
-    return {
-        **ours,
-        **{library: version(library) for library in LIBRARIES},
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-    }
+    return dict(_list_versions())
+
+
+@cache
+def _list_versions() -> list[tuple[str, str]]:
+    # Once a process: what is imported does not change while it runs.
+    commit = _find_commit()
+    return [
+        ("laion-assets", version("laion-assets")),
+        *([("laion-assets commit", commit)] if commit else []),
+        *((library, version(library)) for library in LIBRARIES),
+        ("python", platform.python_version()),
+        ("sqlite", sqlite3.sqlite_version),
+    ]
 
 
 def _find_commit() -> str | None:
