@@ -22,16 +22,22 @@ from laion_assets_tests.search.test_rankings import paint
 COLOURS = {"tomato": [9, 1, 1], "cucumber": [1, 9, 1], "plum": [4, 1, 7], "sky": [1, 3, 9]}
 
 
-@pytest.fixture
-def search(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., Result]:
-    """Runs the command over four pictures, of which the vector is the mean colour."""
-    settings = replace(settings, sheets={})
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of four pictures, and an encoder whose vector is the mean colour."""
+    folder = tmp_path_factory.mktemp("ranked")
+    settings = replace(Settings.default(folder / "data"), sheets={})
     bring_vectors(settings, "alpha", list(COLOURS.values()), caption=list(COLOURS))
     refresh(settings)
-    monkeypatch.setenv("LAION_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("LAION_ENCODER", str(EncoderFiles().write(tmp_path / "encoder")))
+    EncoderFiles().write(folder / "encoder")
+    return folder
+
+
+@pytest.fixture
+def search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command over them."""
+    monkeypatch.setenv("LAION_DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("LAION_ENCODER", str(folder / "encoder"))
     return lambda *arguments: CliRunner().invoke(main, ["search", *arguments])
 
 
