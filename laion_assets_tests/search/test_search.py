@@ -2,22 +2,17 @@
 
 import math
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import replace
 
-import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from laion_assets.definitions import build_defs
 from laion_assets.errors import LaionError
-from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.search.filter import EVERYTHING, SearchFilter
 from laion_assets.search.search import open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets_tests.pipeline import ingest
+from laion_assets_tests.pipeline import bring, ingest, refresh
 from laion_assets_tests.raises import raises
 
 CAPTIONS = [
@@ -30,17 +25,6 @@ CAPTIONS = [
 ]
 
 
-def release(settings: Settings, instance: dg.DagsterInstance) -> str:
-    """Ingests what there is; returns the tag of the release."""
-    discover_shards(settings, instance)
-    defs = build_defs(settings)
-    for shard in instance.get_dynamic_partitions("shards"):
-        assert run_job(defs.resolve_job_def("ingest_shards"), instance, shard).reason is None
-    outcome = run_job(defs.resolve_job_def("refresh_counts"), instance)
-    assert outcome.reason is None
-    return str(outcome.metadata["release"]["tag"])
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings.default(tmp_path_factory.mktemp("search"))
@@ -49,26 +33,18 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def tag(settings: Settings) -> str:
     """A release of one shard, and after it another release with one more."""
-    write(
-        settings,
-        "one",
-        url=[f"https://{'a' if i % 2 else 'b'}.test/{i}" for i in range(len(CAPTIONS))],
-        caption=CAPTIONS,
-        width=[100, 200, 300, None, 500, 600],
-        punsafe=[0.1, 0.9, None, 0.5, 0.5, 0.5],
-        aesthetic=[5.0, 6.0, 7.0, None, 5.5, 5.5],
-    )
-    with dg.DagsterInstance.ephemeral() as instance:
-        first = release(settings, instance)
-        write(settings, "two", url=["https://c.test/"], caption=["red again"])
-        release(settings, instance)
+    columns = {
+        "url": [f"https://{'a' if i % 2 else 'b'}.test/{i}" for i in range(len(CAPTIONS))],
+        "caption": CAPTIONS,
+        "width": [100, 200, 300, None, 500, 600],
+        "punsafe": [0.1, 0.9, None, 0.5, 0.5, 0.5],
+        "aesthetic": [5.0, 6.0, 7.0, None, 5.5, 5.5],
+    }
+    bring(settings, "one", pa.table(columns))
+    first = refresh(settings)
+    bring(settings, "two", pa.table({"url": ["https://c.test/"], "caption": ["red again"]}))
+    refresh(settings)
     return first
-
-
-def write(settings: Settings, shard: str, **columns: Sequence[object]) -> None:
-    folder = settings.data_dir / "shards"
-    folder.mkdir(exist_ok=True)
-    pq.write_table(pa.table(dict(columns)), folder / f"{shard}.parquet")
 
 
 def find(settings: Settings, tag: str, query: str, only: SearchFilter = EVERYTHING) -> set[int]:
