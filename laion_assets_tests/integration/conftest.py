@@ -1,7 +1,8 @@
 """`laion` and Dagster's own commands, run as a person runs them: from the repository root.
 
 `laion` runs in this process, where Dagster is imported once; a test that needs a process of its own
-says so. `test_readme.py` starts each command of `laion` as a program.
+says so, and gets a fork of one that has imported it. `test_readme.py` starts each command of
+`laion` as a program.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from click.testing import CliRunner
 
 from laion_assets.cli.main import main
 from laion_assets.settings import REPOSITORY, Settings
+from laion_assets_tests.integration.forked_programs import find_programs
 from laion_assets_tests.integration.web_ui import LIMIT_S
 from laion_assets_tests.pipeline import copy, load, refresh
 
@@ -90,6 +92,15 @@ class Shell:
             result = CliRunner().invoke(main, arguments, prog_name="laion")
         return subprocess.CompletedProcess(command, result.exit_code, result.stdout, result.stderr)
 
+    def load_and_release(self) -> str:
+        """Loads all shards by the command, and releases them by the code alone; returns the tag.
+
+        For a test that begins with a release: Dagster's part of the refresh takes most of the time.
+        """
+        result = self.run("laion", "backfill", "--all", "--no-refresh")
+        assert result.returncode == 0, result.stderr
+        return refresh(self.settings)
+
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Gives this process the environment and the folder of a command, and takes them back."""
@@ -107,12 +118,18 @@ class Shell:
             os.environ.update(before)
             os.chdir(folder)
 
-    def start(self, *command: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def forked_environment(self) -> dict[str, str]:
+        """The environment of programs that start in tens of milliseconds."""
+        environment = self.environment
+        return {**environment, "PATH": f"{find_programs()}{os.pathsep}{environment['PATH']}"}
+
+    def start(self, *command: str, is_forked: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs one command to its end, in a process of its own."""
         return subprocess.run(
             command,
             cwd=REPOSITORY,
-            env=self.environment,
+            env=self.forked_environment if is_forked else self.environment,
             capture_output=True,
             text=True,
             check=False,
@@ -125,7 +142,7 @@ class Shell:
             subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
-                env=self.environment,
+                env=self.forked_environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -151,7 +168,7 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A data folder after `laion demo`."""
     shell = Shell(tmp_path_factory.mktemp("demo") / "data")
-    result = shell.start("laion", "demo")
+    result = shell.start("laion", "demo", is_forked=False)
     assert result.returncode == 0, result.stderr
     assert "What was made" in result.stdout
     return shell

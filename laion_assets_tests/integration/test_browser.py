@@ -39,7 +39,7 @@ def web_ui(shell: Shell, tmp_path: Path) -> Iterator[WebUi]:
         result = shell.run(*command.split())
         assert result.returncode == 0, result.stderr
     log = tmp_path / "log.txt"
-    with run_web_ui(["dagster", "dev"], REPOSITORY, shell.environment, log) as web_ui:
+    with run_web_ui(["dagster", "dev"], REPOSITORY, shell.forked_environment, log) as web_ui:
         yield web_ui
 
 

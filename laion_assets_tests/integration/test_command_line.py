@@ -95,7 +95,7 @@ def test_processes_at_once_lose_and_double_nothing(shell: Shell) -> None:
 def test_the_release_after_a_bad_shard_names_its_shards_and_can_be_deleted(shell: Shell) -> None:
     for shard in ("good", "bad"):
         write_source(shell, shard)
-    assert shell.run("laion", "backfill", "--all").returncode == 0
+    shell.load_and_release()
     first = json.loads(shell.run("laion", "release", "list", "--json").stdout)[0]["release"]
     write_source(shell, "more")
     write_source(shell, "bad").write_bytes(b"<html>")
@@ -178,7 +178,7 @@ def test_one_signal_stops_a_backfill(
     process = subprocess.Popen(
         ["laion", "backfill", "--all"],
         cwd=REPOSITORY,
-        env=shell.environment,
+        env=shell.forked_environment,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -296,7 +296,7 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_word(searchable: Shell
         result = subprocess.run(
             command.split(),
             cwd=REPOSITORY,
-            env=searchable.environment,
+            env=searchable.forked_environment,
             stdout=writer,
             stderr=subprocess.PIPE,
             check=False,
@@ -353,12 +353,14 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def run_without_power(shell: Shell, *command: str) -> subprocess.CompletedProcess[str]:
-    return shell.run(sys.executable, "-c", WITHOUT_POWER, *command)
+    # A fork would have the powers of the process that it is forked from.
+    program = (sys.executable, "-c", WITHOUT_POWER, *command)
+    return shell.start(*program, is_forked=False)
 
 
 def test_commands_that_only_read_work_in_a_folder_that_nobody_can_write(shell: Shell) -> None:
     write_source(shell, "one")
-    assert shell.run("laion", "backfill", "--all").returncode == 0
+    shell.load_and_release()
     commands = [("status",), ("search", "caption"), ("release", "list"), ("release", "show")]
     before = [shell.run("laion", *command).stdout for command in commands]
     with lock_folder(shell.data_dir):
@@ -402,7 +404,7 @@ def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:
     # Somebody fetches the shard, so that the run is found in the middle.
     with RawStore(shell.settings.raw_dir).lock("one"):
         process = subprocess.Popen(
-            ["laion", "backfill", "--all"],
+            ["laion", "backfill", "--all", "--no-refresh"],
             cwd=REPOSITORY,
             env=shell.environment,
             stderr=subprocess.DEVNULL,
@@ -412,14 +414,14 @@ def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:
         process.wait()
         assert read_state() == "failed"
 
-    assert shell.run("laion", "backfill", "--missing").returncode == 0
+    assert shell.run("laion", "backfill", "--missing", "--no-refresh").returncode == 0
     assert read_state() == "done"
 
 
 def test_a_removed_shard_is_gone_and_comes_back_only_with_its_source(shell: Shell) -> None:
     for shard in ("one", "two"):
         source = write_source(shell, shard)
-    assert shell.run("laion", "backfill", "--all").returncode == 0
+    shell.load_and_release()
 
     removed = shell.run("laion", "remove", "two", "nobody")
 
@@ -445,7 +447,7 @@ def test_the_samples_are_removed_alone(shell: Shell) -> None:
     spec = SampleSpec(shard_count=2, rows_per_shard=200)
     samples = {path.stem for path in write_sample_shards(shards, ["Claude Monet"], spec)}
     mine = write_source(shell, "mine", rows=1)
-    assert shell.run("laion", "backfill", "--all").returncode == 0
+    shell.load_and_release()
     lines = shell.run("laion", "status").stdout.splitlines()
     assert {line.split()[0] for line in lines if line.split()[-2:] == ["sample", "done"]} == samples
 

@@ -76,10 +76,10 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
     bad = drop(shell, "bad", make_shard("bad")[:-20])
     assert shell.run("laion", "discover").returncode == 0
     log = folder / "log.txt"
-    with run_web_ui(["dagster-webserver"], REPOSITORY, shell.environment, log) as web_ui:
+    with run_web_ui(["dagster-webserver"], REPOSITORY, shell.forked_environment, log) as web_ui:
         # The daemon looks for backfills when it starts, and then every 30 seconds.
         web_ui.launch_backfill("ingest_shards", ["a", "bad"])
-        with run_in_background(DAEMON, REPOSITORY, shell.environment, log):
+        with run_in_background(DAEMON, REPOSITORY, shell.forked_environment, log):
             yield Operated(shell, web_ui, bad)
 
 
@@ -152,8 +152,10 @@ def sensed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sensed]:
     # The history is made before server and daemon look for it at once.
     assert shell.run("laion", "status").returncode == 0
     with (
-        run_web_ui(["dagster-webserver", *place], REPOSITORY, shell.environment, log) as web_ui,
-        run_in_background([*DAEMON, *place], REPOSITORY, shell.environment, log),
+        run_web_ui(
+            ["dagster-webserver", *place], REPOSITORY, shell.forked_environment, log
+        ) as web_ui,
+        run_in_background([*DAEMON, *place], REPOSITORY, shell.forked_environment, log),
     ):
         web_ui.start_sensor("discover_shards")
         yield Sensed(shell, web_ui)

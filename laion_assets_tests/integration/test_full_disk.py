@@ -68,8 +68,10 @@ def test_after_room_is_made_all_goes_on_under_the_daemon(tmp_path: Path) -> None
         drop(shell, "a", make_shard("a"))
         assert shell.run("laion", "status").returncode == 0
         with (
-            run_web_ui(["dagster-webserver", *place], REPOSITORY, shell.environment, log) as web_ui,
-            run_in_background([*DAEMON, *place], REPOSITORY, shell.environment, log),
+            run_web_ui(
+                ["dagster-webserver", *place], REPOSITORY, shell.forked_environment, log
+            ) as web_ui,
+            run_in_background([*DAEMON, *place], REPOSITORY, shell.forked_environment, log),
         ):
             web_ui.start_sensor("discover_shards")
             wait_for(lambda: find_ended(web_ui, "refresh_counts", 1), "the first release", LIMIT_S)

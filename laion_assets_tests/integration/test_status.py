@@ -51,7 +51,7 @@ def test_the_exit_status_says_whether_something_is_behind_or_failed(shell: Shell
     write_source(shell, "one")
     assert shell.run("laion", "discover").returncode == 0
     missing, missing_status = read_json(shell)
-    assert shell.run("laion", "backfill", "--all").returncode == 0
+    shell.load_and_release()
     done, done_status = read_json(shell)
     write_source(shell, "two").write_bytes(b"<html>")
     assert shell.run("laion", "backfill", "two", "--no-refresh").returncode == 1
@@ -69,7 +69,7 @@ def test_the_status_can_be_read_on_a_full_disk_and_on_a_read_only_one(
 ) -> None:
     full = Shell(small_disk / "data", shell.variables)
     write_source(full, "one")
-    assert full.run("laion", "backfill", "--all").returncode == 0
+    full.load_and_release()
     fill(small_disk)
     results = [full.run("laion", "status")]
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -89,7 +89,7 @@ def test_a_full_disk_leaves_a_history_on_another_disk_alive(small_disk: Path, sh
     history = shell.data_dir / "history"
     full = Shell(small_disk / "data", {**shell.variables, "LAION_HISTORY_DIR": str(history)})
     write_source(full, "one")
-    assert full.run("laion", "backfill", "--all").returncode == 0
+    full.load_and_release()
     assert not (full.data_dir / "dagster").exists()
     fill(small_disk)
 

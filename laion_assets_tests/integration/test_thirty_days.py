@@ -78,7 +78,7 @@ class Site:
 
     def __init__(self, watched: Watched, source: Path) -> None:
         self.settings, self.instance = watched.settings, watched.instance
-        self.pipeline = Pipeline(self.settings, self.instance)
+        self.pipeline = Pipeline(self.settings, self.instance, is_checking=True)
         self._watched = watched
         self._source = source
         self._defs = build_defs(self.settings)
