@@ -154,6 +154,7 @@ def test_sql_stands_in_files_of_its_own() -> None:
     assert found == [], "move each to the folder `sql` of its stage"
 
 
+@pytest.mark.slow
 def test_no_truth_value_of_data_stands_for_its_presence() -> None:
     """Data without rows is false: ask `is not None`, or for the number of its rows."""
     repository = PACKAGE.parent

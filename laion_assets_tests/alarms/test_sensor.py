@@ -15,6 +15,8 @@ from laion_assets.settings import Settings
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.servers.webhook import Webhook, run_webhook
 
+pytestmark = pytest.mark.slow
+
 
 class Watched:
     """A project whose failures somebody hears of."""

@@ -215,6 +215,7 @@ def assert_folded_as_fts5(folding: Folding, texts: Sequence[str]) -> None:
     assert {row: phrase for row, phrase in found.items() if phrase != expected[row]} == {}
 
 
+@pytest.mark.slow
 def test_every_character_folds_as_fts5_folds_it() -> None:
     """All of the BMP, assigned or not, and a sample of the rest, inside a word."""
     codes = [*range(0x10000), *range(0x10000, 0x20000, 7), *range(0x20000, 0x110000, 4_001)]

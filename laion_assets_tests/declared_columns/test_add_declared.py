@@ -21,6 +21,8 @@ from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import bring
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 RATIO = '[columns.ratio]\nsql = "CAST(width AS DOUBLE) / height"\n'
 
 

@@ -29,6 +29,8 @@ from laion_assets_tests.declared_columns.test_add_declared import (
 )
 from laion_assets_tests.pipeline import bring, count
 
+pytestmark = pytest.mark.slow
+
 
 def release(settings: Settings, curation: Curation) -> Publication:
     count(settings)

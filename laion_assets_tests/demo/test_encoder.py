@@ -51,6 +51,7 @@ def test_words_that_it_does_not_know_have_no_influence() -> None:
     assert np.isclose(np.linalg.norm(unknown), 1)
 
 
+@pytest.mark.slow
 def test_fitting_again_writes_the_same_files(tmp_path: Path) -> None:
     for name in ("first", "second"):
         fit_encoder(tmp_path / name, scene_count=120)

@@ -33,6 +33,8 @@ from laion_assets_tests.pipeline import copy, load
 from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.file_server import FileServer, Serve, send
 
+pytestmark = pytest.mark.slow
+
 BITS = 16
 Made = tuple[NotedColumns, Counter[str]]
 Vectors = dict[int, int | None]

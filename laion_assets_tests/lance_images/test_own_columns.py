@@ -20,6 +20,8 @@ from laion_assets_tests.declared_columns.test_add_declared import kept, make_row
 from laion_assets_tests.pipeline import bring, load
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 
 def open_images(settings: Settings) -> lance.LanceDataset:
     return LanceStore(settings.lance_dir).open("images")

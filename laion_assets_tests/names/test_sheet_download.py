@@ -925,6 +925,7 @@ def test_an_unchanged_sheet_says_so(google: GoogleServer, materialize: Materiali
     assert [request.headers.get("If-None-Match") for request in google.requests] == [None, '"v1"']
 
 
+@pytest.mark.slow
 def test_a_setting_alone_adds_a_kind_and_its_counts(
     google: GoogleServer, settings: Settings, database: Database, write_shard: WriteShard
 ) -> None:
@@ -950,6 +951,7 @@ def test_a_setting_alone_adds_a_kind_and_its_counts(
     assert counts == [("Acme", 1), ("Nobody", 0)]
 
 
+@pytest.mark.slow
 def test_a_sheet_that_fails_leaves_the_counts_of_the_others_and_its_own(
     google: GoogleServer, settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

@@ -17,6 +17,8 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import bring, refresh
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 ROWS = 400
 SHARDS = ("alpha", "beta")
 SAFE = SearchFilter(hide_punsafe_above=0.5)

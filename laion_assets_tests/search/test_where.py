@@ -15,6 +15,8 @@ from laion_assets_tests.declared_columns.test_add_declared import add, declare
 from laion_assets_tests.pipeline import bring
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 COUNT = 60
 DECLARED = """
 [columns.day]

@@ -14,6 +14,8 @@ from laion_assets_tests.pipeline import refresh
 from laion_assets_tests.web.conftest import ingest, make_settings
 from laion_assets_tests.web.site import Site, run_site
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:

@@ -16,6 +16,8 @@ from laion_assets_tests.pipeline import refresh
 from laion_assets_tests.web.conftest import ingest, make_settings
 from laion_assets_tests.web.site import Site, run_site
 
+pytestmark = pytest.mark.slow
+
 URL = "https://captions.test"
 # What every release shares, and the card, whose address names its own release.
 OF_NO_RELEASE = ("/static", "/openapi.json", "/favicon.ico", "/opensearch.xml", "/releases.atom")

@@ -320,6 +320,7 @@ def test_a_file_that_is_found_in_another_place_is_recorded_from_there(
 # --- Breaks, crashes and company -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_large_file_arrives_over_a_server_that_cuts_every_connection(
     server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
