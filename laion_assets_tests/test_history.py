@@ -153,6 +153,7 @@ def describe_tables(path: Path) -> list[object]:
     return [*tables, revision, mode]
 
 
+@pytest.mark.parametrize("place", ["SQLite"], indirect=True)
 def test_the_file_of_a_run_has_the_tables_that_dagster_makes(
     history: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_the_file_of_a_run_has_the_tables_that_dagster_makes(
     assert found == [describe_tables(expected)] * 2
 
 
+@pytest.mark.parametrize("place", ["SQLite"], indirect=True)
 def test_a_file_that_a_power_cut_left_empty_gets_its_tables(
     history: dg.DagsterInstance, tmp_path: Path
 ) -> None:

@@ -174,6 +174,7 @@ def _order_part(dataset: lance.LanceDataset, fragments: Iterable[int]) -> PartOr
         name=_name("caption"),
         fragments=[*fragments],
         options={**CAPTION_INDEX, "memory_limit": WORKER_MIB},
+        storage=dataset.initial_storage_options,
     )
 
 

@@ -37,6 +37,7 @@ class PartOrder:
         name: of the index.
         fragments: whose rows the part covers.
         options: of the index.
+        storage: how Lance asks for the table, where it is in a bucket.
     """
 
     uri: str
@@ -46,12 +47,15 @@ class PartOrder:
     name: str
     fragments: Sequence[int]
     options: Mapping[str, Any]
+    storage: Mapping[str, str] | None = None
 
     def build(self) -> Index:
         """Builds the part in this process; nobody sees it before it is committed."""
         import lance
 
-        return lance.dataset(self.uri, version=self.version).create_index_uncommitted(
+        storage = None if self.storage is None else dict(self.storage)
+        dataset = lance.dataset(self.uri, version=self.version, storage_options=storage)
+        return dataset.create_index_uncommitted(
             self.column,
             self.kind,
             name=self.name,

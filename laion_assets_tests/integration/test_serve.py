@@ -40,7 +40,7 @@ def serve(shell: Shell, *arguments: str) -> Iterator[str]:
 def test_the_newest_release_is_served_until_somebody_stops_it(demo: Shell) -> None:
     with serve(demo) as url:
         home = requests.get(f"{url}/index.json", timeout=20).json()
-        assert home["image_count"] == 139_285
+        assert home["image_count"] == 139_288
         assert len(ADDRESSES) > 1
         for address in ADDRESSES:
             response = requests.get(url + address, timeout=20)

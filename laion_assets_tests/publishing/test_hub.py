@@ -204,7 +204,10 @@ def test_whatever_request_is_the_last_readers_see_a_whole_release(
         number += 1
 
     assert number > 3
-    assert set(seen) == {("first", 78)}
+    # Only the tag may be missing when a process has died behind the commit.
+    assert seen[0] == ("first", 78)
+    assert set(seen) <= {("first", 78), ("second", 117)}
+    assert seen == sorted(seen)
     assert look(hub) == ("second", 117)
     repository = hub.repositories[DATASET]
     assert repository.tags.keys() == {"first", "second"}
