@@ -66,6 +66,24 @@ class Vocabulary:
         among_others = 0 if others is None else others.count(escape_words(word))
         return self._alike.count(word) + among_others
 
+    def find_near(self, word: str, letters: str) -> set[str] | None:
+        """Returns the words of captions that differ from a folded one in a letter.
+
+        Args:
+            word: the word.
+            letters: that may stand in place of one of it, or besides.
+
+        Returns:
+            The words; None if there are rows that no index covers.
+        """
+        columns = [self._alike, *([self._others] if self._others is not None else [])]
+        if any(column.indexed.unread for column in columns):
+            return None
+        near = self._alike.indexed.find_near(word, letters)
+        if self._others is not None:
+            near |= self._others.indexed.find_near(word, letters, _escape_letter)
+        return near
+
     def is_among_others(self, words: Iterable[str]) -> bool:
         """Returns whether a caption that Lance reads otherwise than FTS5 may have all the words.
 
@@ -96,16 +114,25 @@ class Vocabulary:
         return ColumnWords(self._dataset, "caption_words") if has_others else None
 
 
+def _escape_letter(letter: str) -> bytes:
+    # A character is escaped on its own.
+    return escape_words(letter).encode()
+
+
 class ColumnWords:
-    """The words of one column: those of its index, and those of the rows that it does not cover."""
+    """The words of one column: those of its index, and those of the rows that it does not cover.
+
+    Attributes:
+        indexed: those of its index.
+    """
 
     def __init__(self, dataset: lance.LanceDataset, column: str) -> None:
-        self._indexed = IndexWords(dataset, column)
+        self.indexed = IndexWords(dataset, column)
         self._dataset, self._column = dataset, column
 
     @cached_property
     def _counts(self) -> Counter[str]:
-        return _count_words(self._dataset, self._column, self._indexed.unread)
+        return _count_words(self._dataset, self._column, self.indexed.unread)
 
     @cached_property
     def _read(self) -> list[str]:
@@ -113,11 +140,11 @@ class ColumnWords:
 
     def count(self, word: str) -> int:
         """Returns how many rows have a word, at most."""
-        return self._indexed.count(word) + self._counts[word]
+        return self.indexed.count(word) + self._counts[word]
 
     def may_have(self, word: str) -> bool:
         """Returns whether a row may have a word; rows that no index covers are not looked into."""
-        return bool(self._indexed.unread) or self._indexed.count(word) > 0
+        return bool(self.indexed.unread) or self.indexed.count(word) > 0
 
     def find(self, beginning: str) -> Iterator[str]:
         """Yields the words that begin so, each once."""
@@ -129,7 +156,7 @@ class ColumnWords:
             read.append(word)
         yield from read
         known = set(read)
-        yield from (word for word in self._indexed.find(beginning) if word not in known)
+        yield from (word for word in self.indexed.find(beginning) if word not in known)
 
 
 def _count_words(

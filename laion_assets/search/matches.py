@@ -90,6 +90,10 @@ class MatchFinder:
         """Returns all rows of a condition; they are not kept."""
         return self._ask_part(None, condition)
 
+    def find_near(self, word: str, letters: str) -> set[str] | None:
+        """Returns words that differ in a letter, as `Vocabulary.find_near` does."""
+        return self._vocabulary.find_near(word, letters)
+
     def count_word(self, word: str) -> int:
         """Returns how many captions have a word, folded as FTS5 does, at most; 0 is exact."""
         return self._vocabulary.count(word)

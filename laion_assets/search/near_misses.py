@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -76,11 +76,11 @@ def _vary_query(search: CaptionSearch, phrases: tuple[str, ...]) -> list[tuple[i
     """
     found = []
     tried = [set(phrases) for _ in phrases]
-    for rank, vary in enumerate((vary_number, vary_letters)):
+    for rank, is_spelling in enumerate((False, True)):
         for place, word in enumerate(phrases):
             if SEPARATOR in word:
                 continue
-            for similar in vary(word):
+            for similar in _find_spellings(search, word) if is_spelling else vary_number(word):
                 if similar in tried[place]:
                     continue
                 tried[place].add(similar)
@@ -89,6 +89,16 @@ def _vary_query(search: CaptionSearch, phrases: tuple[str, ...]) -> list[tuple[i
                     text = " ".join(f'"{p}"' if SEPARATOR in p else p for p in changed)
                     found.append((rank, -at_most, text))
     return [(-at_most, text) for _, at_most, text in sorted(found)]
+
+
+def _find_spellings(search: CaptionSearch, word: str) -> Iterable[str]:
+    """Returns what `vary_letters` does, at least as far as captions have it."""
+    if not LEAST_LETTERS <= len(word) <= MOST_LETTERS:
+        return ()
+    near = search.find_near(word, LETTERS)
+    if near is None:
+        return vary_letters(word)
+    return sorted({*near, *vary_sharp_s(word)} - {word})
 
 
 def vary_number(word: str) -> list[str]:
@@ -115,8 +125,16 @@ def vary_letters(word: str) -> Iterator[str]:
             start + end[1:2] + end[:1] + end[2:],
             *(start + letter + end[1:] for letter in LETTERS if end),
             *(start + letter + end for letter in LETTERS),
-            *((start + "ss" + end[1:],) if end[:1] == "ß" else ()),
-            *((start + "ß" + end[2:],) if end[:2] == "ss" else ()),
+            *vary_sharp_s(word),
         )
         if similar != word
     )
+
+
+def vary_sharp_s(word: str) -> list[str]:
+    """Returns the word with one ß written ss, or the other way round."""
+    places = range(len(word))
+    return [
+        *(f"{word[:n]}ss{word[n + 1 :]}" for n in places if word[n] == "ß"),
+        *(f"{word[:n]}ß{word[n + 2 :]}" for n in places if word[n : n + 2] == "ss"),
+    ]

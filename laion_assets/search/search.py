@@ -436,6 +436,13 @@ class CaptionSearch:
         """
         self._common.gather(is_wanted, least)
 
+    def find_near(self, word: str, letters: str) -> set[str] | None:
+        """Returns the words of captions that differ from a folded one in one of some letters.
+
+        None if there are rows that no index covers.
+        """
+        return self._matches.find_near(word, letters)
+
     def count_word(self, word: str) -> int:
         """Returns how many captions have this word, folded as FTS5 does, at most: quick, no search.
 

@@ -6,7 +6,7 @@ nodes are found by the position of their last byte, and are read backwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 VERSION = 3
@@ -70,6 +70,63 @@ class KeyMap:
             value += after[0]
             node = kept.get(after[1]) or self._read(after[1])
         return None if node.output is None else value + node.output
+
+    def find_near(
+        self, word: str, letters: str, encode: Callable[[str], bytes] = str.encode
+    ) -> Iterator[str]:
+        """Yields the keys of which one letter is another, one too many, missing, or swapped.
+
+        Their beginnings are followed once, so it takes as long as looking some ten keys up.
+
+        Args:
+            word: that the keys are compared with; it may come, too, and a key more than once.
+            letters: that a key may have in place of one of the word, or besides.
+            encode: returns the bytes that stand for one letter in a key.
+        """
+        pieces = [encode(letter) for letter in word]
+        others = [(letter, encode(letter)) for letter in letters]
+        node: Node | None = self._read(self._root)
+        for place in range(len(word) + 1):
+            if node is None:
+                return
+            start, end, rest = word[:place], word[place:], pieces[place:]
+            if rest and self._ends(node, rest[1:]):
+                yield start + end[1:]
+            if rest[1:] and self._ends(node, [rest[1], rest[0], *rest[2:]]):
+                yield start + end[1] + end[0] + end[2:]
+            yield from (start + found for found in self._find_other(node, end, rest, others))
+            node = self._walk(node, rest[0]) if rest else None
+
+    def _find_other(
+        self, node: Node, end: str, rest: Sequence[bytes], others: Sequence[tuple[str, bytes]]
+    ) -> Iterator[str]:
+        """Yields the ends of keys that have another letter first, in place of one or besides."""
+        for letter, piece in others:
+            after = self._walk(node, piece)
+            if after is None:
+                continue
+            if rest and self._ends(after, rest[1:]):
+                yield letter + end[1:]
+            if self._ends(after, rest):
+                yield letter + end
+
+    def _walk(self, node: Node, piece: bytes) -> Node | None:
+        """Returns the node behind some bytes, None if no key goes on so."""
+        for byte in piece:
+            after = node.transitions.get(byte)
+            if after is None:
+                return None
+            node = self._kept.get(after[1]) or self._read(after[1])
+        return node
+
+    def _ends(self, node: Node, pieces: Sequence[bytes]) -> bool:
+        """Returns whether a key ends behind these bytes."""
+        for piece in pieces:
+            after = self._walk(node, piece)
+            if after is None:
+                return False
+            node = after
+        return node.output is not None
 
     def find(self, beginning: bytes) -> Iterator[bytes]:
         """Yields the keys that begin so, in the order of their bytes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -61,6 +61,12 @@ class IndexWords:
         """Yields the words that begin so, in order; a few may stand in replaced rows alone."""
         found = merge(*(part.words.find(beginning.encode()) for part in self._parts))
         return (word.decode() for word, _ in groupby(found))
+
+    def find_near(
+        self, word: str, letters: str, encode: Callable[[str], bytes] = str.encode
+    ) -> set[str]:
+        """Returns the words that differ from one in a letter, as `KeyMap.find_near` does."""
+        return {w for part in self._parts for w in part.words.find_near(word, letters, encode)}
 
     def count(self, word: str) -> int:
         """Returns how many rows have a word, at most: replaced and removed ones are counted too."""

@@ -3,7 +3,14 @@
 import pytest
 
 from laion_assets.search.filter import EVERYTHING, SearchFilter
-from laion_assets.search.near_misses import NearMiss, find_near_misses, vary_letters, vary_number
+from laion_assets.search.near_misses import (
+    LETTERS,
+    NearMiss,
+    find_near_misses,
+    vary_letters,
+    vary_number,
+    vary_sharp_s,
+)
 from laion_assets.search.search import CaptionSearch, open_search
 from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
@@ -49,6 +56,16 @@ def test_a_similar_search_that_finds_more_is_told(
     search: CaptionSearch, query: str, expected: list[NearMiss]
 ) -> None:
     assert hint(search, query) == expected
+
+
+@pytest.mark.parametrize("word", ["girafe", "smorrebrød", "strase", "dres", "cats", "plates"])
+def test_words_that_captions_have_are_found_without_trying_each(
+    search: CaptionSearch, word: str
+) -> None:
+    near = search.find_near(word, LETTERS)
+    assert near is not None
+    tried = {similar for similar in vary_letters(word) if search.count_word(similar)}
+    assert (near | {w for w in vary_sharp_s(word) if search.count_word(w)}) - {word} == tried
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,26 @@ def test_every_beginning_has_the_words_that_begin_so(tmp_path: Path) -> None:
         assert list(index.find(beginning)) == [w for w in known if w.startswith(beginning)]
 
 
+def test_words_that_differ_in_a_letter_are_found(tmp_path: Path) -> None:
+    words = make_words()
+    known, index = set(words), IndexWords(write(tmp_path, words), "caption")
+    letters = LETTERS[:45]
+
+    for word in [*words[:300], "abc", "none", "x"]:
+        cuts = [(word[:n], word[n:]) for n in range(len(word) + 1)]
+        expected = {
+            similar
+            for start, end in cuts
+            for similar in (
+                *([start + end[1:]] if end else []),
+                *([start + end[1] + end[0] + end[2:]] if end[1:] else []),
+                *(start + letter + end[1:] for letter in letters if end),
+                *(start + letter + end for letter in letters),
+            )
+        }
+        assert index.find_near(word, letters) == expected & known, word
+
+
 def test_a_word_is_counted_in_all_rows(tmp_path: Path) -> None:
     words = make_words()
     rows = [*words, *words[::3], *words[::5], f"{words[0]} {words[0]}"]
