@@ -7,14 +7,13 @@ of captions have. A version of the table never changes, so an answer stays right
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property, reduce
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.counts.captions import SEPARATOR
 from laion_assets.search.completion import Vocabulary
+from laion_assets.search.lru_cache import LruCache
 from laion_assets.search.query import OTHERS, Query, Term, match_any, match_captions, match_words
 
 if TYPE_CHECKING:
@@ -57,10 +56,8 @@ class MatchFinder:
         """
         self._dataset = dataset
         self._hidden = hidden
-        self._kept: OrderedDict[tuple[Part, str], Matches] = OrderedDict()
-        self._kept_bytes = 0
+        self._kept: LruCache[Matches] = LruCache(MAX_KEPT_BYTES, lambda _, found: _measure(found))
         self._vocabulary = Vocabulary(dataset)
-        self._lock = Lock()
 
     def find(self, query: Query, condition: str) -> Matches:
         """Returns all matches, whatever their number.
@@ -101,13 +98,12 @@ class MatchFinder:
     def _find_part(self, part: Part, condition: str) -> Matches:
         """Returns the captions with all of some phrases, with a term, or all."""
         key = part, condition
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        # Two threads may both do it, to the same end.
-        found = self._ask_part(part, condition)
-        self._keep(key, found)
+        found = self._kept.get(key)
+        if found is None:
+            # Two threads may both do it, to the same end.
+            found = self._ask_part(part, condition)
+            if _measure(found) <= MAX_KEPT_BYTES:
+                self._kept.put(key, found)
         return found
 
     def _ask_part(self, part: Part, condition: str) -> Matches:
@@ -126,16 +122,6 @@ class MatchFinder:
         if self._hidden is not None and len(self._hidden):
             found = found.where(~_contains(self._hidden, found.rows))
         return found
-
-    def _keep(self, key: tuple[Part, str], found: Matches) -> None:
-        """Keeps an answer, and drops those that nobody asked for since."""
-        with self._lock:
-            if key in self._kept or _measure(found) > MAX_KEPT_BYTES:
-                return
-            self._kept[key] = found
-            self._kept_bytes += _measure(found)
-            while self._kept_bytes > MAX_KEPT_BYTES:
-                self._kept_bytes -= _measure(self._kept.popitem(last=False)[1])
 
     def _list(self, condition: str) -> Matches:
         import numpy as np

@@ -5,12 +5,11 @@ Twelve million rows take 1.5 MB. The sets of what people filter by are kept, tho
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.search.filter import Range
+from laion_assets.search.lru_cache import LruCache
 from laion_assets.search.row_values import RowValues
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ class KeptBits:
             values: of the version, which `can_count`.
         """
         self._values = values
-        self._kept: OrderedDict[Hashable, Numbers] = OrderedDict()
-        self._kept_bytes = 0
-        self._lock = Lock()
+        self._kept: LruCache[Numbers] = LruCache(MAX_KEPT_BYTES, lambda _, bits: bits.nbytes)
 
     def hold(self, wanted: Range) -> Numbers:
         """Returns the rows in a range."""
@@ -53,19 +50,7 @@ class KeptBits:
 
     def find(self, key: Hashable, make: Callable[[], Numbers]) -> Numbers:
         """Returns the set that is kept under a key, or makes it."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        # Two threads may both do it, to the same end.
-        made = make()
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = made
-                self._kept_bytes += made.nbytes
-            while self._kept_bytes > MAX_KEPT_BYTES and len(self._kept) > 1:
-                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
-        return made
+        return self._kept.find(key, make)
 
 
 def pack(flags: Numbers) -> Numbers:

@@ -22,11 +22,12 @@ from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.removals.find_rows import find_row_ids
 from laion_assets.removals.matching import Matcher
 from laion_assets.search.alike import AlikePictures
-from laion_assets.search.allowed import Allowed, KeptFilters
+from laion_assets.search.allowed import Allowed
 from laion_assets.search.common_words import LEAST_MATCHES, CommonMatches, CommonWords
 from laion_assets.search.facets import Facets, count_facets
 from laion_assets.search.filter import EVERYTHING, Range, SearchFilter, match_text, quote_text
 from laion_assets.search.folding import MAX_FOLDED, TOO_MANY, fold, keep_alike
+from laion_assets.search.lru_cache import LruCache
 from laion_assets.search.matches import Matches, MatchFinder, find_nothing
 from laion_assets.search.order import Order
 from laion_assets.search.own_facets import OwnFacets
@@ -59,6 +60,9 @@ RELEVANT = Order()
 UNKNOWN = "The encoder knows nothing of this text, so nothing was searched by its meaning."
 # Conditions that are kept as Lance takes them; it takes DuckDB some time to read one.
 MAX_CONDITIONS = 64
+# The filter of most visitors is one of a few. What it leaves of a million rows takes 128 kB, a few
+# rows with their vectors 3 MB.
+MAX_FILTERS = 32
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ class CaptionSearch:
         self._bits = KeptBits(self._values)
         self._common = CommonWords(dataset, self._values, self._matches)
         self._alike = AlikePictures(dataset, self._hidden)
-        self._filters = KeptFilters()
+        self._filters: LruCache[Allowed] = LruCache(MAX_FILTERS)
         self._read_where = lru_cache(MAX_CONDITIONS)(partial(read_where, dataset=dataset))
         self.vectors = VectorSearch(dataset, vectors, encoder)
 
