@@ -43,10 +43,10 @@ def look_at_catalog(settings: Settings) -> Iterator[Finding]:
             "two sessions got the same lock; connect to Postgres itself, or let the pool in "
             "between keep sessions apart (`pool_mode = session` of PgBouncer)"
         )
-    yield from (_say(f"LAION_CATALOG: {text}", "catalog", is_sound=False) for text in wrong)
+    yield from (Finding.wrong("catalog", f"LAION_CATALOG: {text}") for text in wrong)
     if not wrong:
-        yield _say(
-            f"Postgres {version} at {name_catalog(settings.catalog)}, its locks work", "catalog"
+        yield Finding.sound(
+            "catalog", f"Postgres {version} at {name_catalog(settings.catalog)}, its locks work"
         )
 
 
@@ -63,15 +63,14 @@ def look_at_bucket(settings: Settings) -> Iterator[Finding]:
     difference = max(asked_at - server_time - 1, server_time - time.time(), 0.0)
     store.probe()
     if difference > MOST_CLOCK_DIFFERENCE_S:
-        yield _say(
-            f"LAION_DATA_DIR: the clock of the store and that of this machine differ by "
-            f"{difference:,.0f} s; set both by NTP",
+        yield Finding.wrong(
             "bucket",
-            is_sound=False,
+            "LAION_DATA_DIR: the clock of the store and that of this machine differ by "
+            f"{difference:,.0f} s; set both by NTP",
         )
         return
     locks = "" if settings.catalog else "; without LAION_CATALOG one machine alone may write"
-    yield _say(f"{store.uri} can be written and keeps what is there{locks}", "bucket")
+    yield Finding.sound("bucket", f"{store.uri} can be written and keeps what is there{locks}")
 
 
 def _has_locks(catalog: str) -> bool:
@@ -88,7 +87,3 @@ def _has_locks(catalog: str) -> bool:
             pass
     with CatalogLock(catalog, name, patience_s=0).acquire():
         return True
-
-
-def _say(text: str, part: str, *, is_sound: bool = True) -> Finding:
-    return Finding(part=part, is_sound=is_sound, text=text)

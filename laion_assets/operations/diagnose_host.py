@@ -42,9 +42,9 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
         if near and not any(glob.iglob(str(Path(location).expanduser()))):  # noqa: PTH207
             wrong.append(f"LAION_SHARDS: no file is at {location}; put shards there, or correct it")
     CurationFile.build(settings).read()
-    yield from (_wrong("settings", text) for text in wrong)
+    yield from (Finding.wrong("settings", text) for text in wrong)
     if not wrong:
-        yield _sound(
+        yield Finding.sound(
             "settings",
             f"data in {settings.bucket or settings.data_dir}, {len(settings.shards)} sources",
         )
@@ -70,10 +70,12 @@ def look_at_versions(settings: Settings) -> Iterator[Finding]:
                 f"{match[1]} {found}: version {match[2].strip()} is needed; "
                 "run `pip install laion-assets` again"
             )
-    yield from (_wrong("versions", text) for text in wrong)
+    yield from (Finding.wrong("versions", text) for text in wrong)
     if not wrong:
         ours = version("laion-assets")
-        yield _sound("versions", f"laion-assets {ours} on Python {platform.python_version()}")
+        yield Finding.sound(
+            "versions", f"laion-assets {ours} on Python {platform.python_version()}"
+        )
 
 
 def look_at_locks(settings: Settings) -> Iterator[Finding]:
@@ -88,17 +90,17 @@ def look_at_locks(settings: Settings) -> Iterator[Finding]:
         from laion_assets.stores.postgres import ask
 
         for (holder,) in ask(settings.catalog, "stores/catalog_holders"):
-            yield _sound("locks", f"held in Postgres by process {holder}")
+            yield Finding.sound("locks", f"held in Postgres by process {holder}")
     stopped = {pid: names for pid, names in holders.items() if is_stopped(pid)}
     for pid, names in stopped.items():
-        yield _wrong(
+        yield Finding.wrong(
             "locks",
             f"process {pid} holds {', '.join(sorted(names))} and is stopped, so others wait; "
             f"continue it with `kill -CONT {pid}`, or end it",
         )
     if not stopped:
         held = ", ".join(f"process {pid} holds {len(names)}" for pid, names in holders.items())
-        yield _sound("locks", held or "none is held")
+        yield Finding.sound("locks", held or "none is held")
 
 
 def look_at_disks(settings: Settings) -> Iterator[Finding]:
@@ -110,13 +112,13 @@ def look_at_disks(settings: Settings) -> Iterator[Finding]:
         place = next(p for p in (folder, *folder.parents) if p.exists())
         free = shutil.disk_usage(place).free
         if free < LEAST_FREE_BYTES:
-            yield _wrong(
+            yield Finding.wrong(
                 "disk",
                 f"{folder}: {free / 1e6:,.1f} MB free; make room for "
                 f"{LEAST_FREE_BYTES / 1e6:,.0f} MB at least",
             )
         else:
-            yield _sound("disk", f"{free / 1e9:,.1f} GB free for the {name} in {folder}")
+            yield Finding.sound("disk", f"{free / 1e9:,.1f} GB free for the {name} in {folder}")
     store = LanceStore.of(settings)
     images = store.find("images")
     if images is not None:
@@ -132,10 +134,12 @@ def look_at_lists(settings: Settings) -> Iterator[Finding]:
         try:
             sheet = read_sheet(kind, location)
         except SheetError as error:
-            yield _wrong("lists", str(error))
+            yield Finding.wrong("lists", str(error))
         else:
             column = f"column {sheet.name_header!r}"
-            yield _sound("lists", f"{kind}: {len(sheet.rows):,} names in {column} of {location}")
+            yield Finding.sound(
+                "lists", f"{kind}: {len(sheet.rows):,} names in {column} of {location}"
+            )
 
 
 def look_at_encoder(settings: Settings) -> Iterator[Finding]:
@@ -145,29 +149,21 @@ def look_at_encoder(settings: Settings) -> Iterator[Finding]:
     from laion_assets.stores.lance_store import LanceStore
 
     if settings.encoder is None:
-        yield _sound("encoder", "none is set")
+        yield Finding.sound("encoder", "none is set")
         return
     if settings.encoder.startswith("hf://"):
         # To look into it would fetch it.
-        yield _sound("encoder", f"{settings.encoder} is fetched when it is needed")
+        yield Finding.sound("encoder", f"{settings.encoder} is fetched when it is needed")
         return
     encoder = open_encoder(settings.encoder)
     newest = newest_release(LanceStore.of(settings))
     vectors = newest.vectors if newest else None
     if newest and vectors and vectors.encoder_digest not in (None, encoder.digest):
-        yield _wrong(
+        yield Finding.wrong(
             "encoder",
             f"LAION_ENCODER: {settings.encoder} is not the encoder of release {newest.release}, "
             "so nobody can search it by meaning; set the one of before, or run "
             "`laion backfill --all --pictures`",
         )
     else:
-        yield _sound("encoder", f"{settings.encoder} can be opened")
-
-
-def _sound(part: str, text: str) -> Finding:
-    return Finding(part=part, is_sound=True, text=text)
-
-
-def _wrong(part: str, text: str) -> Finding:
-    return Finding(part=part, is_sound=False, text=text)
+        yield Finding.sound("encoder", f"{settings.encoder} can be opened")

@@ -37,21 +37,20 @@ def look_at_daemon(instance: dg.DagsterInstance) -> Iterator[Finding]:
             if silent_s is None
             else f"was last heard {silent_s / 60:,.0f} min ago"
         )
-        yield _say(
-            False,
+        yield Finding.wrong(
+            "daemon",
             f"{', '.join(running)} are on, but the daemon {since}; start it (`dagster-daemon run`, "
             "or `make dev`)",
-            "daemon",
         )
     elif is_alive and errors:
         line = errors[0].strip().splitlines()[0]
-        yield _say(False, f"the daemon reports: {line}; read its log, then restart it", "daemon")
+        yield Finding.wrong("daemon", f"the daemon reports: {line}; read its log, then restart it")
     elif is_alive:
-        yield _say(
-            True, f"runs; on are {', '.join(running) or 'no sensor and no schedule'}", "daemon"
+        yield Finding.sound(
+            "daemon", f"runs; on are {', '.join(running) or 'no sensor and no schedule'}"
         )
     else:
-        yield _say(True, "does not run, and no sensor or schedule is on", "daemon")
+        yield Finding.sound("daemon", "does not run, and no sensor or schedule is on")
 
 
 def look_at_runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
@@ -60,15 +59,14 @@ def look_at_runs(instance: dg.DagsterInstance) -> Iterator[Finding]:
 
     dead = find_dead_runs(instance)
     for run, worker in dead:
-        yield _say(
-            False,
+        yield Finding.wrong(
+            "runs",
             f"run {run.run_id} of {run.job_name}: its process {worker.pid} ended without a word; "
             "the next command or tick notes that, and `laion backfill --missing` does its work",
-            "runs",
         )
     if not dead:
         count = len(list_unfinished(instance))
-        yield _say(True, f"{count:,} wait or are under way", "runs")
+        yield Finding.sound("runs", f"{count:,} wait or are under way")
 
 
 def look_at_history(settings: Settings, instance: dg.DagsterInstance) -> Iterator[Finding]:
@@ -80,20 +78,17 @@ def look_at_history(settings: Settings, instance: dg.DagsterInstance) -> Iterato
     checks = build_defs(settings).resolve_asset_graph().asset_check_keys
     keep_days = settings.keep_history_days
     old = find_old_runs(instance, checks, keep_days + CLEANING_LATE_DAYS)
-    size = f"{measure_folder(settings.history_dir) / 1e6:,.1f} MB"
-    if settings.catalog is not None:
-        size = "in Postgres"
+    size = (
+        f"{measure_folder(settings.history_dir) / 1e6:,.1f} MB"
+        if settings.catalog is None
+        else "in Postgres"
+    )
     count = instance.get_runs_count()
     if old:
-        yield _say(
-            False,
+        yield Finding.wrong(
+            "history",
             f"{size}, {len(old):,} of {count:,} runs ended over {keep_days:g} days ago and are not "
             "needed; turn on the schedule `daily_clean_history`, or run the job `clean_history`",
-            "history",
         )
     else:
-        yield _say(True, f"{size}, {count:,} runs", "history")
-
-
-def _say(is_sound: bool, text: str, part: str) -> Finding:
-    return Finding(part=part, is_sound=is_sound, text=text)
+        yield Finding.sound("history", f"{size}, {count:,} runs")

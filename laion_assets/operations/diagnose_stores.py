@@ -36,9 +36,10 @@ def look_at_stores(settings: Settings, instance: dg.DagsterInstance | None) -> I
 
     store = LanceStore.of(settings)
     if (settings.data_dir / WHOLE).is_dir():
-        yield _wrong(
+        yield Finding.wrong(
+            "stores",
             f"{settings.data_dir}: a restore was cut off while it moved files; run the same "
-            "`laion restore` again"
+            "`laion restore` again",
         )
         return
     if not settings.database.exists():
@@ -54,28 +55,30 @@ def look_at_stores(settings: Settings, instance: dg.DagsterInstance | None) -> I
     # Lance first: what DuckDB notes of it later is there, too.
     with open_database(settings).read_as_it_is() as (connection, version):
         if version != SCHEMA_VERSION:
-            yield _wrong(_describe_schema(version))
+            yield Finding.wrong("stores", _describe_schema(version))
             return
         compared = compare_shards(connection, store.find("images"))
     running = _list_running(instance)
     known = set(instance.get_dynamic_partitions(SHARDS_NAME)) if instance else None
     differing = [each.shard for each in compared if not each.is_equal and each.shard not in running]
     for shard in differing:
-        yield _wrong(
+        yield Finding.wrong(
+            "stores",
             f"shard {shard!r}: Lance does not have it as DuckDB has it; "
-            f"run `laion backfill {shlex.quote(shard)}`"
+            f"run `laion backfill {shlex.quote(shard)}`",
         )
     orphans = [each.shard for each in compared if known is not None and each.shard not in known]
     for shard in orphans:
-        yield _wrong(
+        yield Finding.wrong(
+            "stores",
             f"shard {shard!r}: has rows but no partition; "
-            f"`laion remove {shlex.quote(shard)}` removes it"
+            f"`laion remove {shlex.quote(shard)}` removes it",
         )
     if not differing and not orphans:
         rows = sum(each.duckdb_rows for each in compared)
         underway = f", {len(running)} under way" if running else ""
         text = f"{len(compared):,} shards, {rows:,} images{underway}: Lance equals DuckDB"
-        yield Finding(part="stores", is_sound=True, text=text)
+        yield Finding.sound("stores", text)
 
 
 def look_at_raw_files(settings: Settings, *, is_hashing: bool) -> Iterator[Finding]:
@@ -87,11 +90,11 @@ def look_at_raw_files(settings: Settings, *, is_hashing: bool) -> Iterator[Findi
     for shard in shards:
         if (text := _find_fault(raws, shard, loaded, is_hashing=is_hashing)) is not None:
             wrong += 1
-            yield Finding(part="raw files", is_sound=False, text=text)
+            yield Finding.wrong("raw files", text)
     if not wrong:
         how = "content and record agree" if is_hashing else "size and time agree with the record"
         text = f"{len(shards):,} files: {how}"
-        yield Finding(part="raw files", is_sound=True, text=text)
+        yield Finding.sound("raw files", text)
 
 
 def look_at_releases(settings: Settings) -> Iterator[Finding]:
@@ -111,11 +114,11 @@ def look_at_releases(settings: Settings) -> Iterator[Finding]:
         f"(`laion restore`), or remove its tag"
         for tag in lost
     ]
-    yield from (Finding(part="releases", is_sound=False, text=text) for text in wrong)
+    yield from (Finding.wrong("releases", text) for text in wrong)
     if not wrong:
         newest = f", the newest is {manifests[0].release}" if manifests else ""
         text = f"{len(manifests):,} releases{newest}"
-        yield Finding(part="releases", is_sound=True, text=text)
+        yield Finding.sound("releases", text)
 
 
 def _describe_schema(version: int) -> str:
@@ -186,7 +189,3 @@ def _find_gap(store: LanceStore, manifest: Manifest) -> str | None:
                 f"(`laion restore`), or run `laion release delete {manifest.release}`"
             )
     return None
-
-
-def _wrong(text: str) -> Finding:
-    return Finding(part="stores", is_sound=False, text=text)

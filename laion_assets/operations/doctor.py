@@ -31,7 +31,7 @@ def diagnose(
         is_hashing: whether to read the raw files to their end and compare their SHA-256.
     """
     if settings is None:
-        return Diagnosis.of([Finding(part="settings", is_sound=False, text=problem or "unusable")])
+        return Diagnosis.of([Finding.wrong("settings", problem or "unusable")])
     findings: list[Finding] = []
     with ExitStack() as stack:
         instance = None
@@ -92,7 +92,7 @@ def _explain(part: str, error: Exception) -> Finding:
     if text is None and isinstance(error, OSError):
         text = f"{error.filename}: {error.strerror}; check that it can be read"
     text = text or f"cannot be looked at ({type(error).__name__}: {first_line(error)})"
-    return Finding(part=part, is_sound=False, text=text)
+    return Finding.wrong(part, text)
 
 
 @contextmanager

@@ -20,6 +20,16 @@ class Finding(Record):
     is_sound: bool
     text: str
 
+    @classmethod
+    def sound(cls, part: str, text: str) -> Finding:
+        """Returns that a part is as it has to be."""
+        return cls(part=part, is_sound=True, text=text)
+
+    @classmethod
+    def wrong(cls, part: str, text: str) -> Finding:
+        """Returns that a part is not, and what to do."""
+        return cls(part=part, is_sound=False, text=text)
+
 
 class Diagnosis(Record):
     """All findings.
