@@ -33,7 +33,8 @@ from laion_assets.stores.picture_cache import PictureCache
 from laion_assets.stores.postgres import ask, remove_old_rows
 from laion_assets.stores.sql import load_sql
 from laion_assets.stores.sqlite_file import rewrite_sqlite
-from laion_assets.subsets.clean_subsets import clean_subset, holds_removed, list_subsets
+from laion_assets.subsets.clean_subsets import clean_subset, list_unclean
+from laion_assets.subsets.subset_record import open_subsets
 
 if TYPE_CHECKING:
     from laion_assets.settings import Settings
@@ -126,7 +127,7 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
         delete_release(store, holder.manifest.release, keep_days=0)
     with store.lock("release"):
         freed_bytes = clean_versions(store, 0, is_thorough=True).freed_bytes
-    for name in list_subsets(store):
+    for name in [name for name, _ in open_subsets(store)]:
         with store.lock(f"subset-{name}"):
             freed_bytes += clean_subset(store, name, 0, is_thorough=True)
     if database.path.exists():
@@ -144,7 +145,7 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
         picture_count=pictures,
         is_export_deleted=is_export_deleted,
         holders=find_holders(store),
-        subsets=tuple(name for name in list_subsets(store) if holds_removed(store, name)),
+        subsets=tuple(list_unclean(store)),
     )
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
 from laion_assets.releases.catalog import list_deleted
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.subsets.subset_record import find_removed, is_subset
+from laion_assets.stores.removal_file import Removals
+from laion_assets.subsets.subset_record import find_removed, open_subsets
+
+if TYPE_CHECKING:
+    import lance
 
 
 def clean_subset(
@@ -35,16 +40,14 @@ def clean_subset(
     return int(removed.bytes_removed)
 
 
-def list_subsets(store: LanceStore) -> list[str]:
-    """Returns the names of all tables that are subsets, whole or not, declared or not."""
-    tables = ((name, store.find(name)) for name in store.list_tables())
-    return [name for name, dataset in tables if dataset is not None and is_subset(dataset)]
-
-
-def holds_removed(store: LanceStore, name: str) -> bool:
-    """Returns whether a subset has, or may have, rows that are on the list of removals."""
+def list_unclean(store: LanceStore) -> list[str]:
+    """Returns the subsets that have, or may have, rows that are on the list of removals."""
     removals = store.removals.read()
+    return [name for name, dataset in open_subsets(store) if _holds_removed(dataset, removals)]
+
+
+def _holds_removed(dataset: lance.LanceDataset, removals: Removals) -> bool:
     try:
-        return len(find_removed(store.open(name), removals)) > 0
+        return len(find_removed(dataset, removals)) > 0
     except LaionError:
         return True

@@ -7,12 +7,10 @@ the table as it was, or with the new rows, and then the next attempt makes it ag
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.curation.place import CurationError
@@ -255,7 +253,6 @@ def _read(source: _Source, tally: _Tally) -> Iterator[pa.RecordBatch]:
 
     names, rows = source.schema.names, source.selection.rows
     step = _count_rows_at_once(names, source.manifest)
-    parts = iter([rows[start : start + step] for start in range(0, len(rows), step)])
 
     def take(part: Numbers) -> pa.RecordBatch:
         table = source.dataset._take_rows(pa.array(part), columns=names)
@@ -264,10 +261,10 @@ def _read(source: _Source, tally: _Tally) -> Iterator[pa.RecordBatch]:
 
     passed_bytes = 0
     with ThreadPoolExecutor(1) as pool:
-        ahead = deque(pool.submit(take, part) for part in islice(parts, 1))
-        while ahead:
-            batch = ahead.popleft().result()
-            ahead.extend(pool.submit(take, part) for part in islice(parts, 1))
+        following = pool.submit(take, rows[:step])
+        for start in range(0, len(rows), step):
+            batch = following.result()
+            following = pool.submit(take, rows[start + step : start + 2 * step])
             tally.add(batch)
             passed_bytes += batch.nbytes
             yield batch

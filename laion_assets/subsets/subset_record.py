@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -143,10 +143,23 @@ def read_record(dataset: lance.LanceDataset) -> SubsetRecord | None:
         return None
 
 
+def open_subsets(store: LanceStore) -> Iterator[tuple[str, lance.LanceDataset]]:
+    """Yields the name and the newest version of each subset, whole or not, declared or not."""
+    for name in store.list_tables():
+        dataset = store.find(name)
+        if dataset is not None and is_subset(dataset):
+            yield name, dataset
+
+
 def find_made(store: LanceStore, name: str) -> SubsetRecord | None:
     """Returns the record of a subset that was made to its end, with indices and tag; else None."""
     dataset = store.find(name)
-    if dataset is None or (record := read_record(dataset)) is None:
+    return None if dataset is None else _read_whole(dataset)
+
+
+def _read_whole(dataset: lance.LanceDataset) -> SubsetRecord | None:
+    record = read_record(dataset)
+    if record is None:
         return None
     tag = dataset.tags.list().get(record.release)
     if tag is None or read_record(dataset.checkout_version(int(tag["version"]))) != record:
@@ -156,17 +169,14 @@ def find_made(store: LanceStore, name: str) -> SubsetRecord | None:
 
 def list_made(store: LanceStore) -> dict[str, SubsetRecord]:
     """Returns the records of all subsets that were made, declared or not, by name."""
-    found = ((name, find_made(store, name)) for name in store.list_tables() if name != "images")
+    found = ((name, _read_whole(dataset)) for name, dataset in open_subsets(store))
     return {name: record for name, record in found if record is not None}
 
 
 def add_subsets(store: LanceStore, manifest: Manifest) -> ReleaseWithSubsets:
     """Returns the record of a release with those of its subsets, declared or not any more."""
     found = []
-    for name in store.list_tables():
-        dataset = store.find(name)
-        if dataset is None or not is_subset(dataset):
-            continue
+    for _, dataset in open_subsets(store):
         tag = dataset.tags.list().get(manifest.release)
         record = read_record(dataset.checkout_version(int(tag["version"]))) if tag else None
         if record is not None:
