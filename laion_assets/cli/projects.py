@@ -65,8 +65,13 @@ def _make_samples(settings: Settings) -> None:
     from laion_assets.demo.sample_shards import write_sample_shards
     from laion_assets.settings import Settings
 
-    places = {name: getattr(settings, name) for name in ("bucket", "bucket_endpoint", "catalog")}
-    settings = _choose_encoder(replace(Settings.default(settings.data_dir), **places))
+    samples = replace(
+        Settings.default(settings.data_dir),
+        bucket=settings.bucket,
+        bucket_endpoint=settings.bucket_endpoint,
+        catalog=settings.catalog,
+    )
+    settings = _choose_encoder(samples)
     names = _read_sample_names(settings)
     paths = write_sample_shards(settings.data_dir / "shards", names)
     shards = [path.stem for path in paths]

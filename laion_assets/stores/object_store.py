@@ -8,12 +8,12 @@ it is refused before anything is written.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from laion_assets.errors import LaionError, first_line
 from laion_assets.settings import find_bucket_endpoint
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import lance
 
+Answer = TypeVar("Answer")
 # What a store answers to a creation of an object that is there.
 _REFUSED = 412
 _MISSING = ("404", "NoSuchKey", "NotFound")
@@ -45,10 +46,10 @@ class ObjectStore:
 
     def read(self, name: str) -> bytes | None:
         """Returns the content of an object; None if there is none."""
-        with self._name_failures() as client, suppress(_MissingError), _tell_missing():
-            content: bytes = client.get_object(**self._at(name))["Body"].read()
-            return content
-        return None
+        with self._name_failures() as client:
+            return _unless_missing(
+                lambda: bytes(client.get_object(**self._at(name))["Body"].read())
+            )
 
     def write(self, name: str, content: bytes) -> None:
         """Replaces an object; whoever reads meanwhile gets the old one or the new one."""
@@ -58,9 +59,8 @@ class ObjectStore:
 
     def find_stamp(self, name: str) -> str | None:
         """Returns what changes with the content of an object; None if there is none."""
-        with self._name_failures() as client, suppress(_MissingError), _tell_missing():
-            return str(client.head_object(**self._at(name))["ETag"])
-        return None
+        with self._name_failures() as client:
+            return _unless_missing(lambda: str(client.head_object(**self._at(name))["ETag"]))
 
     def upload(self, path: Path, name: str) -> None:
         """Copies a file to an object, in parts if it is large."""
@@ -151,19 +151,15 @@ class ObjectStore:
             raise _unreachable(self.uri, error) from error
 
 
-class _MissingError(Exception):
-    """There is no such object."""
-
-
-@contextmanager
-def _tell_missing() -> Iterator[None]:
+def _unless_missing(ask: Callable[[], Answer]) -> Answer | None:
+    """Returns what a store answers; None where there is no such object."""
     from botocore.exceptions import ClientError
 
     try:
-        yield
+        return ask()
     except ClientError as error:
         if error.response["Error"]["Code"] in _MISSING:
-            raise _MissingError from error
+            return None
         raise
 
 
