@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from laion_assets.search.matches import Matches, MatchFinder
 from laion_assets.search.order import ORDERS, RELEVANCE, Order
 from laion_assets.search.query import Query, learn_folding
-from laion_assets.search.row_bits import contain, count, pack, rank, unpack
+from laion_assets.search.row_bits import contain, count, pack_places, rank, unpack
 from laion_assets.search.row_values import RowValues
 
 if TYPE_CHECKING:
@@ -63,8 +63,6 @@ class CommonWord(NamedTuple):
         """
         import numpy as np
 
-        flags = np.zeros(row_count, np.bool_)
-        flags[places] = True
         distinct, found = np.unique(scores, return_inverse=True)
         codes = found.astype(np.min_scalar_type(len(distinct)))
         # As many of the best scores as make the first rows; all rows with these.
@@ -72,7 +70,7 @@ class CommonWord(NamedTuple):
         least = len(distinct) - 1 - int(np.searchsorted(from_best, min(FIRST_ROWS, len(codes))))
         best = np.flatnonzero(codes >= least)
         first = best[np.argsort(-codes[best].astype(np.int64), kind="stable")][:FIRST_ROWS]
-        return cls(pack(flags), distinct, codes, places[first])
+        return cls(pack_places(places, row_count), distinct, codes, places[first])
 
     @property
     def nbytes(self) -> int:

@@ -117,7 +117,7 @@ def vary_letters(word: str) -> Iterator[str]:
     if not LEAST_LETTERS <= len(word) <= MOST_LETTERS:
         return
     cuts = [(word[:place], word[place:]) for place in range(len(word) + 1)]
-    yield from dict.fromkeys(
+    varied = (
         similar
         for start, end in cuts
         for similar in (
@@ -125,10 +125,10 @@ def vary_letters(word: str) -> Iterator[str]:
             start + end[1:2] + end[:1] + end[2:],
             *(start + letter + end[1:] for letter in LETTERS if end),
             *(start + letter + end for letter in LETTERS),
-            *vary_sharp_s(word),
         )
-        if similar != word
     )
+    different = dict.fromkeys((*varied, *vary_sharp_s(word)))
+    yield from (similar for similar in different if similar != word)
 
 
 def vary_sharp_s(word: str) -> list[str]:

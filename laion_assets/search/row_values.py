@@ -269,9 +269,7 @@ class RowValues:
         if self._is_whole:
             places, table = known, self._dataset.take(known.tolist(), columns=list(columns))
         else:
-            starts = self._starts[self._fragments]
-            of = np.searchsorted(starts, known, side="right") - 1
-            table = self._scan(columns, (self._fragments[of] << 32) + known - starts[of])
+            table = self._scan(columns, self.identify(known))
             places = self.place(table["_rowid"].to_numpy())
             table = table.drop_columns("_rowid")
         found = dict(zip(places.tolist(), table.to_pylist(), strict=True))
