@@ -16,7 +16,6 @@ from dagster._core.storage.event_log import in_memory as in_memory_event_log
 from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.runs import in_memory as in_memory_runs
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
@@ -30,7 +29,6 @@ QUESTIONS = (
     (SqlEventLogStorage, "_has_asset_key_col_on_connection"),
     (SqlEventLogStorage, "has_asset_key_col"),
     (SqlEventLogStorage, "has_secondary_index"),
-    (SqliteEventLogStorage, "has_table"),
     (InMemoryEventLogStorage, "has_table"),
     (SqlRunStorage, "has_backfill_id_column"),
     (SqlRunStorage, "has_backfill_tags_table"),

@@ -12,11 +12,16 @@ from laion_assets_tests.integration.conftest import Shell
 pytestmark = pytest.mark.exhaustive
 
 
+def run(shell: Shell, name: str, *options: object) -> str:
+    """Runs a benchmark; returns what it prints."""
+    result = shell.run(sys.executable, "-m", f"benchmarks.{name}", *map(str, options))
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def test_the_comparison_runs(shell: Shell, tmp_path: Path) -> None:
     sizes = ["--rows", "300", "--shards", "1", "--tiny-shards", "1", "--rounds", "1"]
-    command = [sys.executable, "-m", "benchmarks.compare", *sizes, "--output", str(tmp_path)]
-    result = shell.run(*command)
-    assert result.returncode == 0, result.stderr
+    run(shell, "compare", *sizes, "--output", tmp_path)
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert page.count("| laion backfill |") == 2
     assert "The product takes, times the bare calls" in page
@@ -28,9 +33,7 @@ def test_the_comparison_runs(shell: Shell, tmp_path: Path) -> None:
 def test_the_quick_form_writes_ratios(shell: Shell, tmp_path: Path) -> None:
     sizes = ["--rows", "300", "--rounds", "2", "--queries", "3"]
     output = tmp_path / "quick.json"
-    command = [sys.executable, "-m", "benchmarks.quick", *sizes, "--output", str(output)]
-    result = shell.run(*command)
-    assert result.returncode == 0, result.stderr
+    run(shell, "quick", *sizes, "--output", output)
     found = json.loads(output.read_text(encoding="utf-8"))
     for figure in ("wall_s", "cpu_s"):
         for ratio in ("product/bare", "bare/floor"):
@@ -43,18 +46,14 @@ def test_the_quick_form_writes_ratios(shell: Shell, tmp_path: Path) -> None:
 
 def test_the_load_of_the_search_page_runs(shell: Shell, tmp_path: Path) -> None:
     sizes = ["--rows", "300", "--seconds", "0.2", "--minutes", "0.005"]
-    command = [sys.executable, "-m", "benchmarks.serve", *sizes, "--output", str(tmp_path)]
-    result = shell.run(*command)
-    assert result.returncode == 0, result.stderr
+    run(shell, "serve", *sizes, "--output", tmp_path)
     page = (tmp_path / "SERVE.md").read_text(encoding="utf-8")
     assert "Failed in the long load: **0.00**" in page
 
 
 def test_the_search_page_of_many_rows_is_measured(shell: Shell, tmp_path: Path) -> None:
     sizes = ["--rows", "3000", "--shards", "2", "--queries", "6", "--seconds", "0.2"]
-    command = [sys.executable, "-m", "benchmarks.large", *sizes, "--output", str(tmp_path)]
-    result = shell.run(*command)
-    assert result.returncode == 0, result.stderr
+    run(shell, "large", *sizes, "--output", tmp_path)
     page = (tmp_path / "LARGE.md").read_text(encoding="utf-8")
     assert page.count("| a middling word |") == 3
     assert "Answers with 1 and 4 threads of Lance are the same" in page
@@ -64,13 +63,9 @@ def test_reading_for_training_is_compared(shell: Shell) -> None:
     for name in ("torch", "datasets", "webdataset"):
         pytest.importorskip(name, reason="needs torch, datasets and webdataset, to compare with")
     sizes = ["--pictures", "600", "--rounds", "1", "--workers", "0"]
-    result = shell.run(sys.executable, "-m", "benchmarks.training", *sizes, "--decode")
-    assert result.returncode == 0, result.stderr
-    assert "ratio to the better of the others" in result.stdout
+    assert "ratio to the better of the others" in run(shell, "training", *sizes, "--decode")
 
 
 def test_the_making_of_subsets_runs(shell: Shell) -> None:
     sizes = ["--rows", "3400", "--picture-bytes", "2000", "--rounds", "1"]
-    result = shell.run(sys.executable, "-m", "benchmarks.subsets", *sizes)
-    assert result.returncode == 0, result.stderr
-    assert "34 of 3,400 rows, 34 pictures" in result.stdout
+    assert "34 of 3,400 rows, 34 pictures" in run(shell, "subsets", *sizes)
