@@ -105,7 +105,9 @@ class LanceStore:
 
     @classmethod
     def beside(cls, uri: str) -> LanceStore | None:
-        """Returns the store that a table is in; None for one that is not on this machine."""
+        """Returns the store that a table is in; None if it is in no folder and no bucket."""
+        if uri.startswith("s3://"):
+            return cls(Path(), bucket=uri.rpartition("/")[0])
         path = uri.removeprefix("file://")
         return None if "://" in path else cls(Path(path).expanduser().parent)
 

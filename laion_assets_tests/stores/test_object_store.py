@@ -18,7 +18,8 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.object_store import PROBE, check_safe
 from laion_assets.stores.removal_file import Entry, Removals
 from laion_assets.training.released_table import open_release
-from laion_assets_tests.pipeline import ingest, refresh
+from laion_assets.training.split_stream import open_split
+from laion_assets_tests.pipeline import ingest, read_removals, refresh
 from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.buckets import Buckets, run_buckets
 
@@ -114,6 +115,22 @@ def test_a_release_in_a_bucket_can_be_deleted(settings: Settings, bucket: str) -
 
     assert [manifest.release for manifest in list_releases(store)] == [second]
     assert store.open("images").count_rows() == 1
+
+
+def test_a_stream_from_a_bucket_obeys_the_list_of_removals_there(
+    settings: Settings, bucket: str
+) -> None:
+    there = replace(settings, bucket=bucket)
+    ingest(there, "a", *[f"caption {number}" for number in range(100)])
+    tag = refresh(there)
+    uri, columns = LanceStore.of(there).uri("images"), ("url", "split")
+    urls = {row["url"] for row in open_split(uri, tag, "train", columns, seed=1)}
+    removed = min(urls)
+
+    read_removals(there, removed)
+
+    left = {row["url"] for row in open_split(uri, tag, "train", columns, seed=1)}
+    assert left == urls - {removed}
 
 
 def test_a_store_that_has_too_much_to_do_is_asked_again(
