@@ -10,6 +10,7 @@ import lance
 import pyarrow as pa
 import pytest
 
+from laion_assets.curation.subset_table import DeclaredSubset
 from laion_assets.releases.catalog import find_release, list_releases, newest_release
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.search.search import open_search
@@ -17,6 +18,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.object_store import PROBE, check_safe
 from laion_assets.stores.removal_file import Entry, Removals
+from laion_assets.subsets.clean_subsets import list_unclean
+from laion_assets.subsets.make_subset import SubsetOrder, make_subset
 from laion_assets.training.released_table import open_release
 from laion_assets.training.split_stream import open_split
 from laion_assets_tests.pipeline import ingest, read_removals, refresh
@@ -131,6 +134,23 @@ def test_a_stream_from_a_bucket_obeys_the_list_of_removals_there(
 
     left = {row["url"] for row in open_split(uri, tag, "train", columns, seed=1)}
     assert left == urls - {removed}
+
+
+def test_a_subset_of_a_release_in_a_bucket_is_there_too(settings: Settings, bucket: str) -> None:
+    there = replace(settings, bucket=bucket)
+    store = LanceStore.of(there)
+    ingest(there, "a", "a red boat", "a blue boat", "a red car")
+    tag = refresh(there)
+    subset = DeclaredSubset("red", search="red", columns=("image_id", "url", "caption"))
+
+    made = make_subset(store, SubsetOrder(subset, "run"), lambda _: None)
+
+    assert made.is_new
+    captions = store.open("red", tag).to_table()["caption"].to_pylist()
+    assert sorted(captions) == ["a red boat", "a red car"]
+    assert not make_subset(store, SubsetOrder(subset, "run"), lambda _: None).is_new
+    read_removals(there, "a.test")
+    assert list_unclean(store) == ["red"]
 
 
 def test_a_store_that_has_too_much_to_do_is_asked_again(
