@@ -64,7 +64,10 @@ class GivenVectors:
             rows: places in the file, ascending, each after those of the call before.
         """
         for part, places in self._parts.take(rows):
-            yield Vectors(part.values[places], part.is_given[places])
+            is_run = int(places[-1] - places[0]) + 1 == len(places)
+            # Most often no row is missing, and nothing has to be copied.
+            some = slice(int(places[0]), int(places[-1]) + 1) if is_run else places
+            yield Vectors(part.values[some], part.is_given[some])
 
 
 @contextmanager

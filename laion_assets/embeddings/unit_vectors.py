@@ -38,18 +38,26 @@ def normalise(values: NDArray[np.floating]) -> UnitVectors:
     import numpy as np
 
     with np.errstate(all="ignore"):
-        kind = np.float64 if values.dtype.itemsize > FLOAT32_BYTES else np.float32
-        wide: NDArray[Any] = values.astype(kind)
-        is_unit = np.abs(np.sqrt(np.einsum("ij,ij->i", wide, wide)) - 1) <= ROUNDING
+        wide: NDArray[Any] = values
+        if values.dtype.itemsize < FLOAT32_BYTES:
+            wide = values.astype(np.float32)
         # By the largest number first, so that no square is too large or too small.
-        largest = np.abs(wide).max(axis=1, keepdims=True)
-        wide /= largest
-        wide /= np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+        largest = np.maximum(wide.max(axis=1), -wide.min(axis=1))[:, None]
         is_finite = np.isfinite(largest[:, 0])
-        units = wide.astype(np.float16)
+        scaled = wide / largest
+        scaled /= _find_lengths(scaled)[:, None]
+        units = scaled.astype(np.float16)
         if values.dtype == np.float16:
+            is_unit = np.abs(_find_lengths(wide) - 1) <= ROUNDING
             units = np.where(is_unit[:, None], values, units)
         return UnitVectors(units, largest[:, 0] == 0, is_finite)
+
+
+def _find_lengths(values: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    lengths: NDArray[Any] = np.sqrt(np.einsum("ij,ij->i", values, values))
+    return lengths
 
 
 def find_good(units: UnitVectors) -> NDArray[np.bool_]:
