@@ -43,14 +43,15 @@ def main() -> None:
 
 def take_graph(page: Page, web_ui: WebUi) -> None:
     """Takes the lineage of all assets, each with its state."""
-    page.set_viewport_size({"width": 1700, "height": 1150})
+    # Smaller, the assets are shown by their names alone.
+    page.set_viewport_size({"width": 3000, "height": 2200})
     groups = ",".join(f"global@global:{group}" for group in GROUPS)
     page.goto(f"{web_ui.url}/asset-groups?expanded={quote(groups)}")
     expect(page.get_by_text("lance_images", exact=True).first).to_be_visible()
     expect(page.get_by_text("Loading")).to_have_count(0)
     page.wait_for_load_state("networkidle")
     # Without the navigation on the left and the slider on the right.
-    save(page, "graph.png", clip={"x": 595, "y": 150, "width": 1045, "height": 890})
+    save(page, "graph.png", clip={"x": 600, "y": 190, "width": 2340, "height": 1720})
 
 
 def take_asset(page: Page, web_ui: WebUi) -> None:
@@ -59,14 +60,18 @@ def take_asset(page: Page, web_ui: WebUi) -> None:
     page.goto(f"{web_ui.url}/assets/images?view=partitions&partition={SHARD}")
     expect(page.get_by_text("dagster/partition_row_count").first).to_be_visible()
     page.wait_for_load_state("networkidle")
-    save(page, "images.png")
+    # Up to the row that names a folder of this machine.
+    source = page.get_by_role("cell", name="source", exact=True).bounding_box()
+    assert source
+    save(page, "images.png", clip={"x": 0, "y": 0, "width": 1400, "height": source["y"] - 4})
 
 
 def take_search(page: Page, settings: Settings) -> None:
-    """Takes a search in the light, and the first page on a phone in the dark."""
+    """Takes a search by meaning in the light, and the first page on a phone in the dark."""
     with run_laion(settings) as (url, _):
-        page.set_viewport_size({"width": 1000, "height": 560})
-        page.goto(f"{url}/search?q=red+fox&min_width=300")
+        page.set_viewport_size({"width": 1000, "height": 620})
+        page.goto(f"{url}/search?q=red+boat+at+sunset&by=meaning&view=grid")
+        page.wait_for_load_state("networkidle")
         save(page, "search.png")
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 390, "height": 700})

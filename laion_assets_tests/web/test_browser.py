@@ -130,6 +130,16 @@ def test_the_first_image_is_in_the_upper_third_of_the_screen(visit: Visit, view:
         assert page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
 
 
+def test_the_box_to_search_in_has_room_at_every_width(visit: Visit) -> None:
+    page = visit("/search?q=lemur")
+    for width in range(320, 1920, 40):
+        page.set_viewport_size({"width": width, "height": 800})
+        box = page.get_by_role("searchbox").bounding_box()
+
+        assert box
+        assert box["width"] > width / 5, width
+
+
 def show_pictures(page: Page, picture: str = WIDE_PICTURE) -> None:
     """Lets every host but ours answer with a picture, and turns pictures on."""
     site = site_of(page)
