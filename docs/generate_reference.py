@@ -353,7 +353,7 @@ def _describe_tables() -> Iterator[str]:
         if name == "images":
             yield "In the Lance table `images` only:"
             yield ""
-            yield from _describe_columns(LANCE_IMAGES[len(columns) :])
+            yield from _describe_columns(c for c in LANCE_IMAGES if c not in columns)
             for asset, added in ADDED_COLUMNS.items():
                 yield f"In the Lance table `images` once the asset `{asset}` has added them:"
                 yield ""

@@ -25,6 +25,7 @@ class Column:
         sources: lower-cased names under which LAION releases have it; none: it is derived.
         is_required: never NULL; a source without the column is refused.
         is_integer_only: read from integer columns only; of another type, it is something else.
+        is_text_only: likewise of text.
         compression: how DuckDB packs it; None: it tries all ways that it has, which takes longer
             than packing.
         since: the version of the schema that added it; 0: it was there from the start.
@@ -40,6 +41,7 @@ class Column:
     sources: tuple[str, ...] = ()
     is_required: bool = False
     is_integer_only: bool = False
+    is_text_only: bool = False
     compression: str | None = None
     since: int = 0
     default: str | None = None
@@ -48,10 +50,10 @@ class Column:
 
 # Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
 # data of an older version get it when they are next opened (`stores/migration.py`).
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.
-CLEANING_VERSION = "4"
+CLEANING_VERSION = "5"
 
 # Which split an image is in, as SQL. It looks at other bits of the id than a sample like
 # `image_id % 10` does, so that such a sample has all three. It must never change.
@@ -158,7 +160,28 @@ IMAGES = (
     Column("row_index", "BIGINT", "Position in the shard's file, from 0.", is_required=True),
 )
 
-# What the Lance table `images` has besides.
+# What a source says of a picture. In Lance the asset `pictures` writes these columns, as they tell
+# the same of pictures that were fetched.
+MD5 = Column(
+    "md5",
+    "VARCHAR",
+    "MD5 of the picture before it was resized, as in the source.",
+    ("md5", "hash"),
+    is_text_only=True,
+    compression="zstd",
+    since=6,
+)
+ORIGINAL_WIDTH = Column(
+    "original_width", "INTEGER", "Pixels before a resize.", ("original_width",), since=6
+)
+ORIGINAL_HEIGHT = Column(
+    "original_height", "INTEGER", "Pixels before a resize.", ("original_height",), since=6
+)
+
+# What the DuckDB table `images` has.
+DUCKDB_IMAGES = (*IMAGES, MD5, ORIGINAL_WIDTH, ORIGINAL_HEIGHT)
+
+# What the Lance table `images` has from the first load of a shard on.
 LANCE_IMAGES = (
     *IMAGES,
     Column(
@@ -191,16 +214,11 @@ LANCE_PICTURES = (
         ("error_message",),
     ),
     Column("exif", "VARCHAR", "EXIF data as JSON, as in the source.", ("exif",)),
-    Column(
-        "md5",
-        "VARCHAR",
-        "MD5 of the picture before it was resized, as in the source.",
-        ("md5", "hash"),
-    ),
+    MD5,
     Column("picture_sha256", "VARCHAR", "SHA-256 of the bytes in `image`, in hexadecimal."),
     Column("phash", "BIGINT", "Perceptual hash: pictures that look alike differ in few bits."),
-    Column("original_width", "INTEGER", "Pixels before a resize.", ("original_width",)),
-    Column("original_height", "INTEGER", "Pixels before a resize.", ("original_height",)),
+    ORIGINAL_WIDTH,
+    ORIGINAL_HEIGHT,
 )
 LANCE_EMBEDDINGS = (
     Column(
@@ -412,7 +430,7 @@ SCHEMA_VERSIONS = (
 
 # The tables that exist from the start, even when empty; sheets add one table a kind.
 TABLES = {
-    "images": IMAGES,
+    "images": DUCKDB_IMAGES,
     "rejected_images": REJECTED_IMAGES,
     "shards": SHARDS,
     "shard_figures": SHARD_FIGURES,

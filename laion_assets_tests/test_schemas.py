@@ -28,6 +28,9 @@ IMAGES = [
     ("key", "VARCHAR", False),
     ("shard", "VARCHAR", True),
     ("row_index", "BIGINT", True),
+    ("md5", "VARCHAR", False),
+    ("original_width", "INTEGER", False),
+    ("original_height", "INTEGER", False),
 ]
 REJECTED_IMAGES = ["shard", "row_index", "url", "caption", "reason"]
 SOURCES = {
@@ -50,6 +53,9 @@ SOURCES = {
     "license": {"license"},
     "language": {"language"},
     "key": {"key", "uid", "id"},
+    "md5": {"md5", "hash"},
+    "original_width": {"original_width"},
+    "original_height": {"original_height"},
 }
 
 
@@ -59,7 +65,7 @@ def describe(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[st
 
 
 def test_images_has_the_columns_of_the_contract() -> None:
-    assert [(c.name, c.type, c.is_required) for c in schemas.IMAGES] == IMAGES
+    assert [(c.name, c.type, c.is_required) for c in schemas.DUCKDB_IMAGES] == IMAGES
 
 
 def test_rejected_images_has_the_columns_of_the_contract() -> None:
@@ -88,7 +94,7 @@ def test_the_counts_have_the_columns_of_the_contract(
 
 
 def test_the_source_names_are_those_of_the_contract() -> None:
-    assert {c.name: set(c.sources) for c in schemas.IMAGES if c.sources} == SOURCES
+    assert {c.name: set(c.sources) for c in schemas.DUCKDB_IMAGES if c.sources} == SOURCES
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -116,7 +122,7 @@ def test_the_arrow_schema_is_that_of_the_contract() -> None:
         "VARCHAR": pa.string(),
     }
 
-    assert arrow_schema(schemas.IMAGES) == pa.schema(
+    assert arrow_schema(schemas.DUCKDB_IMAGES) == pa.schema(
         [pa.field(name, types[type_], nullable=not required) for name, type_, required in IMAGES]
     )
 
@@ -125,5 +131,5 @@ def test_duckdb_gives_the_types_of_the_arrow_schema(database: Database) -> None:
     with database.write() as connection:
         table = connection.sql("SELECT * FROM images").to_arrow_table()
 
-    assert table.schema.names == arrow_schema(schemas.IMAGES).names
-    assert table.schema.types == arrow_schema(schemas.IMAGES).types
+    assert table.schema.names == arrow_schema(schemas.DUCKDB_IMAGES).names
+    assert table.schema.types == arrow_schema(schemas.DUCKDB_IMAGES).types

@@ -21,7 +21,7 @@ from laion_assets.orchestration.metadata import (
 )
 from laion_assets.partitions import SHARDS
 from laion_assets.raw_shards.resource import ShardSource
-from laion_assets.schemas import CLEANING_VERSION, IMAGES
+from laion_assets.schemas import CLEANING_VERSION, DUCKDB_IMAGES
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     group_name="shards",
     kinds={"duckdb", "sql"},
     code_version=CLEANING_VERSION,
-    metadata={**describe_table("images", IMAGES), "partition_expr": "shard"},
+    metadata={**describe_table("images", DUCKDB_IMAGES), "partition_expr": "shard"},
     check_specs=[ROWS_ACCOUNTED, MOSTLY_ACCEPTED],
 )
 def images(

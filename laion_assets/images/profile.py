@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import duckdb
 
-from laion_assets.schemas import IMAGES, SCORE_RANGES
+from laion_assets.schemas import DUCKDB_IMAGES, SCORE_RANGES
 from laion_assets.stores.rows import Rows, read_rows
 from laion_assets.stores.sql import load_sql, quote_identifier
 
 # What a source may lack.
-OPTIONAL = tuple(c.name for c in IMAGES if c.sources and not c.is_required)
+OPTIONAL = tuple(c.name for c in DUCKDB_IMAGES if c.sources and not c.is_required)
 # Bins in a unit of each score. LAION filters by similarity and aesthetic score, so that theirs are
 # close together.
 BINS_PER_UNIT = {"similarity": 50, "punsafe": 10, "pwatermark": 10, "aesthetic": 4}

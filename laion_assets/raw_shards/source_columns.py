@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import ShardError
-from laion_assets.schemas import IMAGES, LANCE_EMBEDDINGS, LANCE_PICTURES, Column
+from laion_assets.schemas import DUCKDB_IMAGES, LANCE_EMBEDDINGS, LANCE_PICTURES, Column
 from laion_assets.stores.sql import quote_identifier
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # DuckDB's name for the position of a row in its parquet file.
 ROW_NUMBER = "file_row_number"
 # What a source can have; the other columns of `images` are derived.
-SOURCED = tuple(column for column in IMAGES if column.sources)
+SOURCED = tuple(column for column in DUCKDB_IMAGES if column.sources)
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ def _is_eligible(field: pa.Field, column: Column) -> bool:
 
     is_dictionary = pa.types.is_dictionary(field.type)
     value_type = field.type.value_type if is_dictionary else field.type
+    if column.is_text_only:
+        return is_text(field.type)
     return not column.is_integer_only or pa.types.is_integer(value_type)
 
 

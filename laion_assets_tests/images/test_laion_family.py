@@ -270,6 +270,8 @@ RELEASES = {
                 pwatermark=0.75,
                 aesthetic=6.5,
                 key="000000001",
+                md5="0" * 32,
+                original_width=1,
             )
         ],
     ),
@@ -362,7 +364,9 @@ FORMS = {
     "a name in two cases that nobody reads": Case(
         {"x": ["first"], "X": ["second"], "url": [U], "text": ["a"]}, [row(0)]
     ),
-    "a hash of digits in text": Case({"URL": [U], "TEXT": ["a"], "hash": ["12345"]}, [row(0)]),
+    "a hash of digits in text": Case(
+        {"URL": [U], "TEXT": ["a"], "hash": ["12345"]}, [row(0, md5="12345")]
+    ),
     "numbers as text": Case(
         {"URL": [U, U], "TEXT": ["a", "a"], "WIDTH": ["640", "wide"], "punsafe": [b"0.5", b"\xff"]},
         [row(0, width=640, punsafe=0.5), row(1)],

@@ -452,7 +452,11 @@ SCHEMAS: dict[str, tuple[dict[str, object], dict[str, list[object]]]] = {
             "width": pa.array([640, None], pa.int64()),
             "height": pa.array([480, None], pa.int64()),
         },
-        {"width": [640, None], "height": [480, None]},
+        {"width": [640, None], "height": [480, None], "md5": ["0", "1"]},
+    ),
+    "PD12M": (
+        {"url": [URL, URL], "caption": ["a", "b"], "hash": ["0f", None], "original_width": [9, 8]},
+        {"width": [9, 8], "original_width": [9, 8], "md5": ["0f", None], "hash": [None, None]},
     ),
     "nsfw as numbers": (
         {"url": [URL, URL], "text": ["a", "b"], "nsfw": pa.array([0, 1], pa.int64())},

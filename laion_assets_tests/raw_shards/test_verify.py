@@ -24,7 +24,7 @@ def make_table() -> pa.Table:
     digests = [hashlib.sha256(b"%d" % i).hexdigest() for i in range(ROWS)]
     return pa.table(
         {
-            "md5": digests,
+            "digest": digests,
             "URL": [f"https://a.example/{digest}" for digest in digests],
             "TEXT": [digest if i % 5 else None for i, digest in enumerate(digests)],
             "hash": pa.array([int(digest[:15], 16) for digest in digests], pa.int64()),
@@ -233,7 +233,7 @@ def test_spoilt_pages_are_found_and_named(path: Path, codec: str, column: str) -
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_column_that_is_not_read_may_be_spoilt(path: Path, codec: str) -> None:
     write(path, compression=codec)
-    start, end = find_pages(path, "md5", group=1)
+    start, end = find_pages(path, "digest", group=1)
     overwrite(path, start, b"\xff" * (end - start))
 
     assert verify_parquet(path, "s").row_count == ROWS

@@ -86,6 +86,7 @@ ADDED = {
     2: {"images.registered_domain"},
     4: {"images.split", "images.key"},
     5: {"shards.origin_sha256"},
+    6: {"images.md5", "images.original_width", "images.original_height"},
 }
 # The same of tables that came without a column of another one.
 ADDED_TABLES = {3: {"pictures", "shard_columns"}}
