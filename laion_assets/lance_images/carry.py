@@ -54,13 +54,14 @@ class Carrier:
     ) -> None:
         self._store, self._shard, self._declared = store, shard, declared
         self._load_id, self._run_id = load_id, run_id
-        self._ids: list[pa.RecordBatch] = []
+        self._ids: list[NDArray[np.int64]] = []
         self.notes: list[NotedColumns] = []
         self.losses: list[Loss] = []
 
     def see(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Takes note of new rows, in their order; returns them."""
-        self._ids.append(batch.select(["image_id"]))
+        # A copy: a column of DuckDB's keeps the memory of its whole batch.
+        self._ids.append(batch["image_id"].to_numpy().copy())
         return batch
 
     def extend(self, fragments: list[FragmentMetadata]) -> None:
@@ -114,8 +115,8 @@ class Carrier:
         import numpy as np
         import pyarrow as pa
 
-        ids = pa.Table.from_batches(self._ids)
-        places = pa.array(np.arange(ids.num_rows))
+        ids = np.concatenate(self._ids)
+        new_rows = pa.table({"image_id": ids, "place": np.arange(len(ids))})
         scanner = dataset.scanner(
             columns={"place": "row_index", "image_id": "image_id"},
             filter=select_shards([self._shard]),
@@ -123,7 +124,7 @@ class Carrier:
             with_row_address=True,
         )
         with open_engine() as engine:
-            engine.register("new_rows", ids.append_column("place", places))
+            engine.register("new_rows", new_rows)
             old_rows = scanner.to_table()
             engine.register("old_rows", old_rows.rename_columns(["place", "image_id", "address"]))
             matched = engine.sql(load_sql("lance_images/match_rows")).to_arrow_table()

@@ -36,6 +36,9 @@ UNWRITABLE = (EACCES, EPERM, EROFS)
 # DuckDB takes 20 ms to start an engine and 1 ms to attach a file to one, and a refresh opens the
 # file some hundred times. An engine serves one block at a time; what it had attached is closed.
 _IDLE_ENGINES: list[duckdb.DuckDBPyConnection] = []
+# What an engine has held, it keeps for itself when the file is closed. One that has read or written
+# a shard is ended, so that its memory is there for what comes next.
+KEPT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,7 @@ def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(load_sql("stores/use_database"))
             yield connection
         engine.execute(load_sql("stores/reset_order"))
+        ((held,),) = engine.execute(load_sql("stores/select_memory")).fetchall()
     except BaseException:
         engine.close()
         raise
@@ -248,7 +252,10 @@ def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
         # the file when it is next closed.
         engine.close()
     else:
-        _IDLE_ENGINES.append(engine)
+        if held > KEPT_BYTES:
+            engine.close()
+        else:
+            _IDLE_ENGINES.append(engine)
 
 
 def _find_engine(path: Path) -> duckdb.DuckDBPyConnection:
