@@ -22,6 +22,7 @@ from laion_assets.raw_shards.sources.files import describe_file
 from laion_assets.releases.publish import ReleaseOrder, publish_release
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.freed_memory import return_large_blocks
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="*")
     parser.add_argument("--refresh", action="store_true")
     options = parser.parse_args()
+    return_large_blocks()
     settings = Settings.default(options.data_dir)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     for file in options.files:

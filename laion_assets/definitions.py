@@ -61,6 +61,7 @@ from laion_assets.removals.asset import removals
 from laion_assets.removals.checks import entries_kept
 from laion_assets.runs.clean_history import build_clean_history, build_daily_cleaning
 from laion_assets.settings import Settings
+from laion_assets.stores.freed_memory import return_large_blocks
 from laion_assets.stores.resources import LanceResource, Warehouse
 from laion_assets.subsets.asset import build_subset_asset
 from laion_assets.subsets.check_subsets import check_subsets
@@ -90,6 +91,8 @@ def build_defs(
     settings: Settings, discovery_interval_s: int = DISCOVERY_INTERVAL_S
 ) -> dg.Definitions:
     """Returns the assets, jobs, schedule, sensor and resources for these settings."""
+    # Runs are executed in the process that asks for this.
+    return_large_blocks()
     kinds = tuple(settings.sheets)
     is_computing = settings.embeddings == "compute"
     # What is wrong in the file is said when it is read, and not by the first run.

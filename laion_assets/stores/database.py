@@ -36,9 +36,9 @@ UNWRITABLE = (EACCES, EPERM, EROFS)
 # DuckDB takes 20 ms to start an engine and 1 ms to attach a file to one, and a refresh opens the
 # file some hundred times. An engine serves one block at a time; what it had attached is closed.
 _IDLE_ENGINES: list[duckdb.DuckDBPyConnection] = []
-# What an engine has held, it keeps for itself when the file is closed. One that has read or written
-# a shard is ended, so that its memory is there for what comes next.
-KEPT_BYTES = 64 << 20
+# An engine keeps what memory it has had. One that was busy for longer than this is ended, so that
+# the memory is there for what comes next; the start of another one costs little beside it.
+LONG_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class Database:
 @contextmanager
 def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Opens a file in an engine that ran before, if one is idle."""
-    engine = _find_engine(path)
+    engine, started = _find_engine(path), time.monotonic()
     try:
         attach = load_sql("stores/attach_database").format(path=quote_literal(str(path)), mode=mode)
         engine.execute(attach)
@@ -241,7 +241,6 @@ def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(load_sql("stores/use_database"))
             yield connection
         engine.execute(load_sql("stores/reset_order"))
-        ((held,),) = engine.execute(load_sql("stores/select_memory")).fetchall()
     except BaseException:
         engine.close()
         raise
@@ -252,7 +251,7 @@ def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
         # the file when it is next closed.
         engine.close()
     else:
-        if held > KEPT_BYTES:
+        if time.monotonic() - started > LONG_S:
             engine.close()
         else:
             _IDLE_ENGINES.append(engine)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
+# glibc's number for the size from which a block of memory is one of its own.
+M_MMAP_THRESHOLD = -3
+LARGE_BYTES = 4 << 20
+
 
 def give_back_memory() -> None:
     """Gives back what was freed between values that are still in use; only with glibc.
@@ -14,3 +18,15 @@ def give_back_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def return_large_blocks() -> None:
+    """Lets every large block that is freed go back to the system at once; only with glibc.
+
+    By itself glibc raises the size of what it calls large with each block that is freed, up to
+    32 MiB, and keeps what is smaller. Lance's buffers are: a release of seven shards took twice the
+    memory.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(M_MMAP_THRESHOLD, LARGE_BYTES)
