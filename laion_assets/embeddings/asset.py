@@ -1,5 +1,6 @@
 """The vectors of each shard, in Lance."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,7 +40,8 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         The shard brings them in a column `img_emb`, `image_embedding` or `image_emb` of the parquet
         file, or in a `.npy` file that has one for each of its rows: `<shard>.npy` beside it, or as
         clip-retrieval and PD12M have it. Each becomes float16 of unit length; one that is zero or
-        not finite is left out. With `LAION_EMBEDDINGS=compute`, `LAION_ENCODER` makes the others
+        not finite is left out. A column of such a name and another type is not read, and a warning
+        says so. With `LAION_EMBEDDINGS=compute`, `LAION_ENCODER` makes the others
         from the pictures that are in the table; they are kept in a cache, so that no picture is
         encoded twice. All have one dimension in the whole table. They come in one commit, which
         leaves the other columns and the indices as they are. A shard that brings none keeps those
@@ -52,6 +54,7 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         """
         from laion_assets.embeddings.add_embeddings import add_embeddings
         from laion_assets.embeddings.vector_rows import REASONS
+        from laion_assets.raw_shards.vector_files import read_oddity
         from laion_assets.stores.cache_file import use_caches
         from laion_assets.stores.raw_store import RawStore
 
@@ -59,6 +62,9 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         if embedding_rules.mode == "none":
             context.log.info("LAION_EMBEDDINGS is `none`, so no vectors are kept")
             return
+        if oddity := read_oddity(raws.path(shard)):
+            # Through a logger of the package, to which the command line listens as well.
+            logging.getLogger(__name__).warning("%s: %s", shard, oddity)
         database, run_id = warehouse.database, context.run.run_id
         computing = embedding_rules.start_computing(context.log.info)
         with use_caches(computing.cache_dir) if computing else nullcontext():

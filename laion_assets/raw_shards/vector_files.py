@@ -42,18 +42,36 @@ def find_vector_column(schema: pa.Schema) -> str | None:
 
     A column of another type than lists of floating point numbers is another thing.
     """
+    return next((field.name for field in _list_named(schema) if _holds_vectors(field)), None)
+
+
+def read_oddity(path: Path) -> str | None:
+    """Returns which column of a file is named as vectors are and holds none; None if none does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for field in _list_named(pq.read_schema(path)):
+        # One of nothing but NULL has no type.
+        if not (_holds_vectors(field) or pa.types.is_null(field.type)):
+            return (
+                f"column {field.name} is {field.type} and not read; write vectors as lists of "
+                "float16, float32 or float64"
+            )
+    return None
+
+
+def _list_named(schema: pa.Schema) -> list[pa.Field]:
+    """Returns the columns that are named as vectors are, the one that counts first."""
+    fields = {field.name.lower(): field for field in reversed(schema)}
+    return [fields[name] for name in VECTOR_NAMES if name in fields]
+
+
+def _holds_vectors(field: pa.Field) -> bool:
     import pyarrow as pa
 
-    fields = {field.name.lower(): field for field in reversed(schema)}
-    for name in VECTOR_NAMES:
-        field = fields.get(name)
-        if field is None:
-            continue
-        tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-        is_list = any(test(field.type) for test in tests)
-        if is_list and pa.types.is_floating(field.type.value_type):
-            return str(field.name)
-    return None
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    is_list = any(test(field.type) for test in tests)
+    return is_list and bool(pa.types.is_floating(field.type.value_type))
 
 
 def bring_vectors(

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from laion_assets.definitions import build_defs
@@ -67,6 +68,46 @@ def test_a_shard_without_vectors_is_not_behind(
     discover_shards(settings, instance)
     assert ingest(settings, instance) == {}
     assert find_stage(settings) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array(["[0.1, 0.2]"] * 3), "string"),
+        (pa.array([[1, 2]] * 3, pa.list_(pa.int8())), "list<element: int8>"),
+        (pa.array([0.5] * 3), "double"),
+    ],
+    ids=["text", "whole numbers", "one number"],
+)
+def test_a_column_that_only_has_the_name_of_vectors_is_told_of(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    caplog: pytest.LogCaptureFixture,
+    values: pa.Array,
+    kind: str,
+) -> None:
+    write_shard("a", **texts(3), Img_Emb=values)
+    discover_shards(settings, instance)
+    with caplog.at_level("WARNING", "laion_assets"):
+        assert ingest(settings, instance) == {}
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("laion_assets")] == [
+        f"a: column Img_Emb is {kind} and not read; write vectors as lists of float16, float32 or "
+        "float64"
+    ]
+
+
+def test_a_column_without_any_value_is_no_oddity(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_shard("a", **texts(3), img_emb=pa.nulls(3))
+    discover_shards(settings, instance)
+    with caplog.at_level("WARNING", "laion_assets"):
+        assert ingest(settings, instance) == {}
+    assert not [r for r in caplog.records if r.name.startswith("laion_assets")]
 
 
 def test_none_keeps_no_vectors(
