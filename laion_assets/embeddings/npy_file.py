@@ -30,6 +30,8 @@ class NpyFile:
         row_count: its vectors.
         dimension: numbers of each.
         dtype: of the numbers.
+        is_fortran: whether the first numbers of all vectors come first, then all second ones, and
+            so on (Fortran order).
     """
 
     file: BinaryIO
@@ -37,6 +39,7 @@ class NpyFile:
     row_count: int
     dimension: int
     dtype: Any
+    is_fortran: bool = False
 
     def read(self, held_bytes: int) -> Iterator[NDArray[Any]]:
         """Yields all vectors in order, in arrays of about so many bytes.
@@ -44,19 +47,36 @@ class NpyFile:
         Raises:
             ShardError: the file became shorter meanwhile.
         """
-        import numpy as np
-
         row_bytes = self.dimension * self.dtype.itemsize
         step = max(1, held_bytes // row_bytes)
+        read_rows = self._gather_rows if self.is_fortran else self._read_rows
+        first = self.file.tell()
         for start in range(0, self.row_count, step):
-            rows = min(step, self.row_count - start)
-            content = self.file.read(rows * row_bytes)
-            if len(content) < rows * row_bytes:
-                raise ShardError(
-                    f"{self.name}: is cut off; write it again",
-                    code="vectors-cut-off",
-                )
-            yield np.frombuffer(content, self.dtype).reshape(rows, self.dimension)
+            yield read_rows(first, start, min(step, self.row_count - start))
+
+    def _read_rows(self, first: int, start: int, count: int) -> NDArray[Any]:
+        return self._read_numbers(
+            first + start * self.dimension * self.dtype.itemsize, count * self.dimension
+        ).reshape(count, self.dimension)
+
+    def _gather_rows(self, first: int, start: int, count: int) -> NDArray[Any]:
+        """Returns rows whose numbers lie far from each other, each with those of its neighbours."""
+        import numpy as np
+
+        rows = np.empty((count, self.dimension), self.dtype)
+        for place in range(self.dimension):
+            offset = first + (place * self.row_count + start) * self.dtype.itemsize
+            rows[:, place] = self._read_numbers(offset, count)
+        return rows
+
+    def _read_numbers(self, offset: int, count: int) -> NDArray[Any]:
+        import numpy as np
+
+        self.file.seek(offset)
+        content = self.file.read(count * self.dtype.itemsize)
+        if len(content) < count * self.dtype.itemsize:
+            raise ShardError(f"{self.name}: is cut off; write it again", code="vectors-cut-off")
+        return np.frombuffer(content, self.dtype)
 
 
 @contextmanager
@@ -83,11 +103,6 @@ def open_npy(path: Path, row_count: int) -> Iterator[NpyFile]:
                 f"{path}: has the shape {shape}; it has to be (rows, dimension)",
                 code="vectors-shape",
             )
-        if is_fortran:
-            raise ShardError(
-                f"{path}: is in Fortran order; write it with `numpy.ascontiguousarray`",
-                code="vectors-order",
-            )
         if shape[0] != row_count:
             raise ShardError(
                 f"{path}: has {shape[0]} vectors, and the shard's file {row_count} rows; "
@@ -95,7 +110,7 @@ def open_npy(path: Path, row_count: int) -> Iterator[NpyFile]:
                 code="vectors-rows",
             )
         _check_size(path, file.tell() + shape[0] * shape[1] * dtype.itemsize)
-        yield NpyFile(file, str(path), *shape, dtype)
+        yield NpyFile(file, str(path), *shape, dtype, is_fortran)
 
 
 def read_vector(path: Path) -> NDArray[Any]:

@@ -1,12 +1,13 @@
 """Vectors that a shard brings come to their rows, of unit length, whatever their form."""
 
 import multiprocessing
+import os
 import pickle
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from laion_assets.embeddings.add_embeddings import add_embeddings
 from laion_assets.embeddings.broken_vectors import find_broken
+from laion_assets.embeddings.npy_file import open_npy
 from laion_assets.errors import LaionError, ShardError, StaleTableError
 from laion_assets.operations.traces import remove_traces
 from laion_assets.raw_shards.fetch import fetch_shard
@@ -123,16 +125,44 @@ def test_every_form_of_a_column_is_read(
     assert find_broken(Database(settings.database), LanceStore(settings.lance_dir)) == (2, [])
 
 
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
+@pytest.mark.parametrize(
+    ("dtype", "order"), [("<f2", "C"), ("<f4", "C"), ("<f8", "C"), (">f4", "C"), ("<f4", "F")]
+)
 def test_each_vector_of_a_file_is_on_its_row_though_rows_are_rejected(
-    settings: Settings, write_shard: WriteShard, dtype: str
+    settings: Settings, write_shard: WriteShard, dtype: str, order: Literal["C", "F"]
 ) -> None:
     count = 5000
     source = write_shard("a", **texts(count, rejected=3))
-    np.save(source.with_suffix(".npy"), encode(count, dtype))
+    np.save(source.with_suffix(".npy"), np.asarray(encode(count, dtype), order=order))
     note, left_out = bring(settings, source)
     assert read(settings) == {row: row for row in range(count) if row % 7 != 3}
     assert (note.value_count, left_out.total()) == (len(read(settings)), 0)
+
+
+@pytest.mark.parametrize("held_bytes", [1, 1000, 1 << 20])
+def test_a_file_in_fortran_order_is_read_in_pieces(tmp_path: Path, held_bytes: int) -> None:
+    count = 500
+    npy = tmp_path / "vectors.npy"
+    np.save(npy, np.asfortranarray(encode(count)))
+    with open_npy(npy, count) as file:
+        parts = list(file.read(held_bytes))
+    assert np.array_equal(np.concatenate(parts), encode(count))
+    row_bytes = BITS * np.dtype("f4").itemsize
+    assert max(part.nbytes for part in parts) <= max(held_bytes, row_bytes)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_file_that_is_cut_off_while_it_is_read_is_named(
+    tmp_path: Path, order: Literal["C", "F"]
+) -> None:
+    npy = tmp_path / "vectors.npy"
+    np.save(npy, np.asarray(encode(900), order=order))
+    with open_npy(npy, 900) as file:
+        parts = file.read(1000)
+        next(parts)
+        os.truncate(npy, npy.stat().st_size // 2)
+        with pytest.raises(ShardError, match=r"vectors.npy: is cut off"):
+            list(parts)
 
 
 def test_each_vector_of_a_column_is_on_its_row_though_rows_are_rejected(
@@ -253,7 +283,6 @@ WRONG: dict[str, tuple[NDArray[Any] | None, str]] = {
     "integers": (encode(3, "i4"), "has int32; write it as float16"),
     "complex": (encode(3, "c8"), "has complex64; write it as float16"),
     "objects": (encode(3).astype(object), "has object; write it as float16"),
-    "Fortran": (np.asfortranarray(encode(3)), "is in Fortran order; write it with"),
 }
 
 
