@@ -477,7 +477,10 @@ async def set_preferences(request: Request) -> Response:
     back = request.query_params.get("next", "/")
     if not back.startswith("/") or back.startswith("//") or "\\" in back:
         back = "/"
-    response = RedirectResponse(back, HTTPStatus.SEE_OTHER)
+    # What was sent to search with a picture is sent there once more.
+    is_sent = urlsplit(back).path == uploads.PATH
+    status = HTTPStatus.TEMPORARY_REDIRECT if is_sent else HTTPStatus.SEE_OTHER
+    response = RedirectResponse(back, status)
     if request.query_params.get(PICTURES_COOKIE) == "on":
         response.set_cookie(PICTURES_COOKIE, "on", YEAR_S, httponly=True, samesite="lax")
     else:

@@ -84,6 +84,23 @@ Punsafe = Annotated[
     ),
 ]
 
+Fold = Annotated[
+    bool,
+    Field(
+        description="Show only the first of the images that have the same caption or URL; in a "
+        "ranking, of those that look alike."
+    ),
+]
+Weight = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="In a ranking: of the 200 nearest, the score grows by so many tenths for each "
+        "point that the aesthetic score is above 5, and shrinks below.",
+    ),
+]
+
 
 class Query(BaseModel):
     """The parameters of a page; those that it does not know are refused."""
@@ -233,11 +250,7 @@ class SearchQuery(FilterQuery):
         description="By BM25 or by a column, the highest first; with `_asc` the lowest.",
     )
     view: Literal["list", "grid"] = Field(default="list", description="How a page shows them.")
-    fold: bool = Field(
-        default=False,
-        description="Show only the first of the images that have the same caption or URL; in a "
-        "ranking, of those that look alike.",
-    )
+    fold: Fold = False
     by: By = Field(
         default="words",
         description="Captions with the words; or a ranking of pictures by their meaning, or both.",
@@ -247,13 +260,7 @@ class SearchQuery(FilterQuery):
         max_length=MAX_NAME_LENGTH,
         description="SHARD/ROW in place of words: a ranking by how like this one images look.",
     )
-    aesthetic_weight: float = Field(
-        default=0,
-        ge=0,
-        le=1,
-        description="In a ranking: of the 200 nearest, the score grows by so many tenths for each "
-        "point that the aesthetic score is above 5, and shrinks below.",
-    )
+    aesthetic_weight: Weight = 0
     page: int = Field(default=1, ge=1, le=LAST_PAGE, description=f"{PAGE_SIZE} images a page.")
 
     @property
@@ -333,9 +340,11 @@ class PictureQuery(Query):
         return SearchFilter(hide_punsafe_above=self.max_punsafe if self.max_punsafe < 1 else None)
 
 
-class UploadQuery(PictureQuery):
-    """Which part of the ranking is shown."""
+class UploadQuery(FilterQuery):
+    """What may be found that looks like a picture, and which part of the ranking is shown."""
 
+    fold: Fold = False
+    aesthetic_weight: Weight = 0
     page: int = Field(
         default=1,
         ge=1,
@@ -343,6 +352,10 @@ class UploadQuery(PictureQuery):
         description=f"{PAGE_SIZE} images a page. From the second one on, send the `vector` of the "
         "first, and the picture no more.",
     )
+
+    def like(self, place: str) -> SearchQuery:
+        """Returns the search for what looks like an image, SHARD/ROW, with the same filters."""
+        return SearchQuery(like=place, **self.model_dump(exclude={"page", "fold"}))
 
 
 class LookupQuery(PictureQuery):

@@ -21,7 +21,7 @@ from laion_assets.pictures.fetching.rules import FetchError, SizeRules
 from laion_assets.web.found import count_pages
 from laion_assets.web.params import PAGE_SIZE, UploadQuery
 from laion_assets.web.responses import Image, PictureSearchPage
-from laion_assets.web.visit import Visit
+from laion_assets.web.visit import Row, Visit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,8 +167,16 @@ def build_found(visit: Visit, sent: bytes | Numbers) -> PictureSearchPage:
     vectors = search.vectors
     vector = vectors.embed_picture(sent) if isinstance(sent, bytes) else vectors.check(sent)
     offset = (query.page - 1) * PAGE_SIZE
-    answer = search.find(vector=vector, only=query.only, limit=PAGE_SIZE, offset=offset)
+    answer = search.find(
+        vector=vector,
+        aesthetic_weight=query.aesthetic_weight,
+        only=query.only,
+        limit=PAGE_SIZE,
+        offset=offset,
+        is_folded=query.fold,
+    )
     assert answer.ranked is not None
+    hits = (_link_repeats(hit, query) for hit in answer.hits)
     return PictureSearchPage(
         release=visit.tag,
         is_asked=True,
@@ -180,5 +188,13 @@ def build_found(visit: Visit, sent: bytes | Numbers) -> PictureSearchPage:
         page=query.page,
         page_count=count_pages(answer.ranked, PAGE_SIZE, query.page),
         vector=write_vector(vector),
-        images=tuple(map(Image.of, answer.hits)),
+        images=tuple(map(Image.of, hits)),
     )
+
+
+def _link_repeats(hit: Row, query: UploadQuery) -> Row:
+    """Returns a hit with the address of the search for those that it stands for, if there are."""
+    if not hit.get("more"):
+        return hit
+    place = f"{hit['shard']}/{hit['row_index']}"
+    return {**hit, "more_address": query.like(place).write("/search")}

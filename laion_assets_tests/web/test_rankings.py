@@ -264,6 +264,23 @@ def test_other_pages_of_a_picture_are_asked_for_with_its_vector(sites: tuple[Sit
     assert "vector" not in site.get("/search/picture?page=2").text
 
 
+def test_a_picture_is_searched_with_filters_weight_and_folding(sites: tuple[Site, Site]) -> None:
+    site, _ = sites
+    red = paint(255, 20, 20)
+    path = "/search/picture.json?max_punsafe=1"
+    assert captions(send(site, red, path).json())[:2] == ["tomato", "cherry"]
+    first = send(site, red, f"{path}&fold=1").json()["images"][0]
+    assert (first["caption"], first["more"] >= 1) == ("tomato", True)
+    assert first["more_address"] == "/search?max_punsafe=1.0&like=alpha%2F0"
+    filtered = send(site, red, f"{path}&where=row_index+%3E+1&min_aesthetic=6").json()
+    best = f"shade {COUNT - len(COLOURS) - 2}"
+    assert (captions(filtered), filtered["total"]) == ([best], 1)
+    assert captions(send(site, red, f"{path}&aesthetic_weight=1").json())[0] == best
+    shown = send(site, red, "/search/picture?min_aesthetic=6").text
+    assert "nearest of 1, with an aesthetic score of at least 6" in " ".join(shown.split())
+    assert send(site, red, f"{path}&q=fox").status_code == 400
+
+
 def pack(*numbers: float) -> bytes:
     return base64.b64encode(np.array(numbers, "<f4").tobytes())
 
@@ -368,3 +385,30 @@ def test_a_picture_is_sent_from_the_browser(page: Page) -> None:
     page.get_by_role("button", name="Previous").click()
     expect(page.locator(".pager span")).to_have_text("Page 1 of 2")
     assert page.locator(".images .caption").all_text_contents() == first
+
+
+def test_no_button_loses_the_picture_that_was_sent(page: Page) -> None:
+    page.goto("/search/picture")
+    file = FilePayload(name="red.png", mimeType="image/png", buffer=paint(255, 20, 20))
+    page.get_by_label("Picture, up to 5 MB").set_input_files(file)
+    main = page.get_by_role("main")
+    main.get_by_role("button", name="Search").click()
+    heading, found = page.get_by_role("heading", level=1), page.locator(".images .caption")
+    expect(found.first).to_have_text("tomato")
+    expect(main).not_to_contain_text("cherry")
+    main.get_by_role("button", name="Show 1 hidden").click()
+    expect(heading).to_contain_text("Images like your picture")
+    expect(found.nth(1)).to_have_text("cherry")
+    main.get_by_role("button", name="Fold repeats").click()
+    expect(heading).to_contain_text("Images like your picture")
+    expect(main).not_to_contain_text("cherry")
+    main.get_by_role("button", name="Show repeats").click()
+    expect(found.nth(1)).to_have_text("cherry")
+    # Turned on for all pages, and back to what was found.
+    main.get_by_role("button", name="Show pictures").click()
+    expect(heading).to_contain_text("Images like your picture")
+    expect(found.nth(1)).to_have_text("cherry")
+    main.get_by_role("button", name="Hide pictures").click()
+    main.get_by_role("button", name="Hide unsafe").click()
+    expect(found.first).to_have_text("tomato")
+    expect(main).not_to_contain_text("cherry")
