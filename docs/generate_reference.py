@@ -235,6 +235,17 @@ METADATA: dict[str, dict[str, str]] = {
         "missing_in_card": "What the dataset card still has to be told in `curation.toml`.",
     },
 }
+# What it shows besides with `LAION_PICTURES=fetch`.
+FETCH_METADATA: dict[str, dict[str, str]] = {
+    "pictures": {
+        "urls_asked": "URLs that this run asked for, with `LAION_PICTURES=fetch`, as what follows.",
+        "pictures_per_second": "Pictures that came, by the seconds of this run's fetch.",
+        "reasons": "Rows whose picture was asked for and did not come, by reason and HTTP status.",
+        "dead_by_site": "Of the sites with the most rows that were asked for: how many came, how "
+        "many may not be asked (`refused`), and the share of the others.",
+        "link_rot": "The last as a chart.",
+    }
+}
 
 
 def main() -> None:
@@ -314,7 +325,7 @@ def _describe_definitions() -> Iterator[str]:
 
 def _describe_metadata(name: str, metadata: Mapping[str, str]) -> Iterator[str]:
     yield from ("### Metadata of " + name, "", "| name | meaning |", "| --- | --- |")
-    for key, meaning in {**metadata, **_EVERYWHERE}.items():
+    for key, meaning in {**metadata, **FETCH_METADATA.get(name, {}), **_EVERYWHERE}.items():
         yield f"| `{key}` | {meaning} |"
     yield ""
 

@@ -409,6 +409,7 @@ def _describe(name: str, outcome: Outcome) -> str:
         return f"[red]failed[/] {escape(name)}: {escape(outcome.reason)}"
     images = outcome.metadata.get("images")
     release = outcome.metadata.get("release")
+    pictures = outcome.metadata.get("pictures")
     facts = ""
     if images:
         facts = (
@@ -421,6 +422,8 @@ def _describe(name: str, outcome: Outcome) -> str:
             facts += f" [yellow]{escape(str(lost))}[/],"
     elif release:
         facts = f" release {release['tag']},"
+    elif pictures:
+        facts = f" {pictures['pictures']:,} pictures ({pictures['percent_with_picture']:g} %),"
     return f"[green]done[/]   {escape(name)}:{facts} {outcome.duration_s:.1f} s"
 
 

@@ -14,6 +14,9 @@ from laion_assets.partitions import SHARDS
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.stores.resources import LanceResource, Warehouse
 
+# To it the command line listens, too.
+LOGGER = logging.getLogger(__name__)
+
 
 def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
     """Returns the asset; it comes after the pictures where vectors are computed from them."""
@@ -63,10 +66,13 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
             context.log.info("LAION_EMBEDDINGS is `none`, so no vectors are kept")
             return
         if oddity := read_oddity(raws.path(shard)):
-            # Through a logger of the package, to which the command line listens as well.
-            logging.getLogger(__name__).warning("%s: %s", shard, oddity)
+            LOGGER.warning("%s: %s", shard, oddity)
         database, run_id = warehouse.database, context.run.run_id
-        computing = embedding_rules.start_computing(context.log.info)
+
+        def tell(how_far: str) -> None:
+            LOGGER.info("%s: %s", shard, how_far)
+
+        computing = embedding_rules.start_computing(tell)
         with use_caches(computing.cache_dir) if computing else nullcontext():
             made = add_embeddings(database, lance_store.store, raws, shard, run_id, computing)
         if made is None:

@@ -21,6 +21,9 @@ DAILY = dg.FreshnessPolicy.time_window(
 )
 # A page with a 10,000-character caption is no page.
 MAX_CELL_LENGTH = 120
+# Characters of a line of a chart.
+MAX_NAME_LENGTH = 32
+BAR_LENGTH = 40
 
 
 def describe_table(name: str, columns: Iterable[Column]) -> dict[str, object]:
@@ -56,6 +59,23 @@ def show_rows(rows: Rows) -> dg.TableMetadataValue:
     return show_table(rows.records, rows.columns)
 
 
+def show_shares(
+    shares: Sequence[tuple[str, float, str]],
+) -> dg.MarkdownMetadataValue:
+    """Returns a chart with a bar for each share.
+
+    Args:
+        shares: of what, how many per cent, and what stands behind.
+    """
+    names = [_shorten(name.replace("`", "'"), MAX_NAME_LENGTH) for name, *_ in shares]
+    width = max(map(len, names), default=0)
+    lines = [
+        f"{name:<{width}} {_draw_bar(share)} {share:5.1f} % {note}"
+        for name, (_, share, note) in zip(names, shares, strict=True)
+    ]
+    return dg.MetadataValue.md("\n".join(("```text", *(lines or ["nothing yet"]), "```")))
+
+
 def show_missing(missing: Mapping[str, int], row_count: int) -> dg.TableMetadataValue:
     """Returns a table of how many rows have no value in each column, the most first."""
     ranked = sorted(missing.items(), key=lambda item: -item[1])
@@ -87,5 +107,13 @@ def _cell(value: object) -> str | int | float:
         return round(value, 4)
     if isinstance(value, int):
         return value
-    text = "" if value is None else str(value)
-    return text if len(text) <= MAX_CELL_LENGTH else text[: MAX_CELL_LENGTH - 1] + "…"
+    return _shorten("" if value is None else str(value), MAX_CELL_LENGTH)
+
+
+def _shorten(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _draw_bar(share: float) -> str:
+    filled = round(BAR_LENGTH * share / 100)
+    return "█" * filled + "░" * (BAR_LENGTH - filled)

@@ -1,21 +1,28 @@
 """The pictures of each shard, in Lance."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from laion_assets.orchestration.assets import laion_asset
-from laion_assets.orchestration.metadata import describe_table, percent, show_rows
+from laion_assets.orchestration.metadata import describe_table, percent, show_rows, show_shares
 from laion_assets.partitions import SHARDS
 from laion_assets.pictures.resource import PictureRules
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.schemas import PICTURES
 from laion_assets.stores.resources import LanceResource, Warehouse
+
+if TYPE_CHECKING:
+    from laion_assets.pictures.fetch_missing import Fetching
+
+# To it the command line listens, too.
+LOGGER = logging.getLogger(__name__)
 
 
 class PicturesConfig(dg.Config):
@@ -71,6 +78,11 @@ def pictures(
     raws, run_id = RawStore(Path(shards.raw_dir)), context.run.run_id
     is_fetching = picture_rules.mode == "fetch"
     cache = picture_rules.open_cache() if is_fetching else None
+    fetching = None
+
+    def tell(how_far: str) -> None:
+        LOGGER.info("%s: %s", shard, how_far)
+
     with ExitStack() as stack:
         if cache is not None:
             stack.enter_context(cache.use())
@@ -81,11 +93,11 @@ def pictures(
                 cache,
                 shard,
                 replace(picture_rules.fetch_rules, removed=Matcher.of(store.removals.read())),
-                context.log.info,
+                tell,
                 max_punsafe=picture_rules.max_punsafe,
                 is_retry=config.is_retry,
             )
-            context.log.info(fetching.describe())
+            tell(fetching.describe())
             if fetching.reasons:
                 note = add_pictures(database, store, raws, shard, run_id, cache, is_asked=True)
             else:
@@ -97,6 +109,7 @@ def pictures(
             "bytes": note.data_bytes,
             "made_from": note.made_from,
             **_describe(warehouse, lance_store, shard),
+            **(_describe_fetch(warehouse, shard, fetching) if fetching else {}),
         },
     )
 
@@ -110,8 +123,6 @@ def _describe(warehouse: Warehouse, lance_store: LanceResource, shard: str) -> d
     with warehouse.database.read() as connection:
         statuses = read_rows(connection, load_sql("pictures/count_statuses"), {"shard": shard})
         errors = read_rows(connection, load_sql("pictures/select_errors"), {"shard": shard})
-        reasons = read_rows(connection, load_sql("pictures/count_reasons"), {"shard": shard})
-        sites = read_rows(connection, load_sql("pictures/count_dead_sites"), {"shard": shard})
     counts = {str(r["status"]): int(str(r["row_count"])) for r in statuses.records}
     rows = sum(counts.values())
     strip = draw_samples(warehouse.database, lance_store.store, shard)
@@ -123,6 +134,27 @@ def _describe(warehouse: Warehouse, lance_store: LanceResource, shard: str) -> d
         **samples,
         "statuses": show_rows(statuses),
         **({"errors": show_rows(errors)} if errors.records else {}),
-        **({"reasons": show_rows(reasons)} if reasons.records else {}),
-        **({"dead_by_site": show_rows(sites)} if sites.records else {}),
+    }
+
+
+def _describe_fetch(warehouse: Warehouse, shard: str, fetching: "Fetching") -> dict[str, Any]:
+    """Returns what the page shows of a fetch, and of all that was fetched for a shard."""
+    from laion_assets.pictures.fetching.rules import REFUSALS
+    from laion_assets.stores.rows import read_rows
+    from laion_assets.stores.sql import load_sql
+
+    values = {"shard": shard, "refusals": [reason.value for reason in REFUSALS]}
+    with warehouse.database.read() as connection:
+        reasons = read_rows(connection, load_sql("pictures/count_reasons"), {"shard": shard})
+        sites = read_rows(connection, load_sql("pictures/count_dead_sites"), values)
+    shares = [
+        (str(r["registered_domain"]), float(str(r["dead_percent"])), f"of {int(str(r['asked'])):,}")
+        for r in sites.records
+    ]
+    return {
+        "urls_asked": fetching.reasons.total(),
+        "pictures_per_second": round(fetching.pictures_per_second, 1),
+        "reasons": show_rows(reasons),
+        "dead_by_site": show_rows(sites),
+        "link_rot": show_shares(shares),
     }

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from laion_assets.pictures.fetching.rules import FetchRules, Mode, SizeRules
 from laion_assets.schemas import UNSAFE_LABELS
@@ -15,6 +16,9 @@ from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.sql import load_sql
 
 REPORT_INTERVAL_S = 15
+SUCCESS = "success"
+# Reasons and hosts that a sentence names.
+NAMED = 3
 # A JPEG of quality 90 with 256 pixels a side takes 11 to 20 kB.
 BYTES_A_PIXEL = 0.35
 # Such a side does a picture of the web have that is not made smaller.
@@ -31,22 +35,40 @@ class Fetching:
     Attributes:
         total: URLs to ask for.
         reasons: how many were answered, by reason, `success` for a picture.
+        failed_hosts: how many gave no picture, by host.
+        seconds: since it began.
     """
 
     total: int
     reasons: Counter[str] = field(default_factory=Counter)
+    failed_hosts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0
     started: float = field(default_factory=time.monotonic)
     told_at: float = field(default_factory=time.monotonic)
 
+    def note(self, results: Sequence[FetchedPicture]) -> None:
+        """Takes note of what came."""
+        self.reasons.update(result.reason or SUCCESS for result in results)
+        self.failed_hosts.update(_name_host(result.url) for result in results if result.reason)
+        self.seconds = time.monotonic() - self.started
+
+    @property
+    def pictures_per_second(self) -> float:
+        """The pictures that came, by the seconds."""
+        return self.reasons[SUCCESS] / max(self.seconds, 0.001)
+
     def describe(self) -> str:
         """Says it in a sentence."""
-        done, seconds = self.reasons.total(), time.monotonic() - self.started
-        failures = Counter({r: n for r, n in self.reasons.items() if r != "success"})
-        worst = ", ".join(f"{reason} {count:,}" for reason, count in failures.most_common(3))
-        return (
-            f"{done:,} of {self.total:,} URLs, {self.reasons['success']:,} pictures, "
-            f"{done / max(seconds, 0.001):,.0f} a second{f'; {worst}' if worst else ''}"
-        )
+        done, seconds = self.reasons.total(), max(self.seconds, 0.001)
+        share = f" ({100 * self.reasons[SUCCESS] / done:.0f} %)" if done else ""
+        failures = Counter({r: n for r, n in self.reasons.items() if r != SUCCESS})
+        parts = [
+            f"{done:,} of {self.total:,} URLs, {self.reasons[SUCCESS]:,} pictures{share}, "
+            f"{done / seconds:,.0f} a second"
+        ]
+        if failures:
+            parts += [_name_most(failures), f"worst hosts {_name_most(self.failed_hosts)}"]
+        return "; ".join(parts)
 
 
 def fetch_missing(
@@ -94,7 +116,7 @@ def fetch_missing(
 
         def keep(results: list[FetchedPicture]) -> None:
             cache.put(results)
-            fetching.reasons.update(result.reason or "success" for result in results)
+            fetching.note(results)
             if time.monotonic() > fetching.told_at + REPORT_INTERVAL_S:
                 fetching.told_at = time.monotonic()
                 report(fetching.describe())
@@ -102,6 +124,17 @@ def fetch_missing(
         if missing:
             fetch_pictures(missing, rules, keep)
     return fetching
+
+
+def _name_most(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common(NAMED))
+
+
+def _name_host(url: str) -> str:
+    try:
+        return urlsplit(url.strip()).hostname or "none"
+    except ValueError:
+        return "none"
 
 
 def estimate_fetch(url_count: int, sizes: SizeRules) -> int:

@@ -43,6 +43,16 @@ def test_a_warning_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.splitlines()[0] == "slow [x]"
 
 
+def test_the_end_of_a_run_says_how_many_pictures_a_shard_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metadata: dict[str, object] = {"pictures": 1234, "percent_with_picture": 61.7}
+    with show_progress(1) as progress:
+        progress.follow("a (pictures)", lambda: Outcome(None, 1.0, {"pictures": metadata}))
+
+    assert capsys.readouterr().err.strip() == "done   a (pictures): 1,234 pictures (61.7 %), 1.0 s"
+
+
 def test_afterwards_nobody_listens() -> None:
     before = (LOGGER.level, list(LOGGER.handlers))
     with show_progress(1):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from docs.generate_reference import FETCH_METADATA, METADATA
 from laion_assets.definitions import build_defs
 from laion_assets.pictures import fetch_missing
 from laion_assets.pictures.fetch_missing import find_passing
@@ -101,9 +102,11 @@ def test_what_a_shard_lacks_is_fetched_once(
     instance: dg.DagsterInstance,
     write_shard: WriteShard,
     server: PictureServer,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     write(write_shard, server)
     ingest(settings, instance)
+    caplog.set_level("INFO", "laion_assets")
 
     metadata = run(settings, instance)
 
@@ -128,10 +131,23 @@ def test_what_a_shard_lacks_is_fetched_once(
         8: ["fetched", "success", None, 200],
     }
     assert metadata["pictures"] == 5
+    assert metadata.keys() == {*METADATA["pictures"], *FETCH_METADATA["pictures"], "duration_s"}
+    assert (metadata["urls_asked"], metadata["pictures_per_second"] > 0) == (5, True)
+    # Rows, of which two have one URL.
+    chart = metadata["link_rot"].splitlines()[1]
+    assert (chart.count("█"), chart.count("░")) == (20, 20)
+    assert chart.startswith(ADDRESS)
+    assert chart.endswith(" 50.0 % of 6")
     host = ADDRESS
     assert sorted(server.asked) == sorted(
         [f"{host}/robots.txt", *(f"{host}/{row}.jpg" for row in (2, 3, 4, 5, 7))]
     )
+
+    last = [r.getMessage() for r in caplog.records if r.name == "laion_assets.pictures.asset"][-1]
+    told, reasons, hosts = last.split("; ")
+    assert told.startswith("a: 5 of 5 URLs, 2 pictures (40 %), ")
+    assert sorted(reasons.split(", ")) == ["http 2", "not_a_picture 1"]
+    assert hosts == f"worst hosts {ADDRESS} 3"
 
     asked = len(server.asked)
     again = run(settings, instance)
@@ -139,6 +155,22 @@ def test_what_a_shard_lacks_is_fetched_once(
     assert len(server.asked) == asked
     assert again["pictures"] == 5
     assert read_lance(settings) == rows
+
+
+def test_a_picture_that_is_refused_to_us_is_no_dead_link(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+) -> None:
+    server.answers["/2.jpg"] = send_picture(LARGE, "X-Robots-Tag: noai")
+    write(write_shard, server)
+    ingest(settings, instance)
+
+    metadata = run(settings, instance)
+
+    (site,) = [record.data for record in metadata["dead_by_site"].records]
+    assert (site["asked"], site["got"], site["refused"], site["dead_percent"]) == (6, 2, 1, 50.0)
 
 
 def test_another_shard_with_the_same_urls_asks_nobody(

@@ -55,6 +55,8 @@ PASSING = frozenset(
     }
 )
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Nothing came although the picture may well be there.
+REFUSALS = (Reason.ROBOTS_TXT, Reason.OPTED_OUT, Reason.HOST_OPTED_OUT, Reason.DENIED_HOST)
 # What img2dataset calls a failure after the bytes have come.
 AFTER_DOWNLOAD = frozenset({Reason.TOO_MANY_PIXELS, Reason.NOT_A_PICTURE, Reason.DECODER_DIED})
 

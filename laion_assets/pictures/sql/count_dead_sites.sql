@@ -1,9 +1,11 @@
--- In: $shard.  Out: of the sites with the most rows that were asked for, how many gave a picture.
+-- In: $shard, $refusals: reasons.  Out: of the sites with the most rows that were asked for, how many gave a picture, how
+-- many may not be asked, and the share of the rest, in per cent of all.
 SELECT
     registered_domain,
     count(*) AS asked,
-    count(*) FILTER (source = 'fetched') AS got,
-    round(100 * (1 - count(*) FILTER (source = 'fetched') / count(*)), 1) AS dead_percent
+    count_if(source = 'fetched') AS got,
+    count_if(list_contains($refusals, reason)) AS refused,
+    round(100 * (asked - got - refused) / asked, 1) AS dead_percent
 FROM pictures
 JOIN images USING (shard, row_index)
 WHERE shard = $shard AND (source = 'fetched' OR reason IS NOT NULL)
