@@ -98,14 +98,19 @@ class PictureSource(Record):
     """Where pictures of a shard came from.
 
     Attributes:
-        source: `given`: the shard brought them.
+        source: `given`: the shard brought them; `fetched`: they came from their URLs.
         picture_count: how many.
         byte_count: their size.
+        first_fetched_at: when the first of them was fetched; None of given ones, and in records
+            from before it was noted.
+        last_fetched_at: when the last was.
     """
 
     source: str
     picture_count: int
     byte_count: int
+    first_fetched_at: datetime | None = None
+    last_fetched_at: datetime | None = None
 
 
 class ReleasedColumns(Record):

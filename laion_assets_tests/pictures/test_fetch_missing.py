@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from laion_assets.definitions import build_defs
 from laion_assets.pictures import fetch_missing
 from laion_assets.pictures.fetch_missing import find_passing
 from laion_assets.pictures.resource import PictureRules
+from laion_assets.releases.catalog import find_release
 from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
+from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.pictures.test_add_pictures import read_lance
+from laion_assets_tests.pipeline import refresh
 from laion_assets_tests.servers.picture_server import ADDRESS, PictureServer, serve_pictures, status
 from laion_assets_tests.servers.picture_server import picture as send_picture
 
@@ -218,6 +222,22 @@ def test_a_retry_asks_for_what_may_have_passed_alone(
     assert metadata["pictures"] == 6
     assert read_facts(settings)[4] == ["fetched", "success", None, 200]
     assert find_passing(Database(settings.database)) == {}
+
+
+def test_a_release_says_when_its_pictures_were_fetched(
+    settings: Settings, fetched: PictureServer
+) -> None:
+    assert fetched.asked
+    (columns,) = find_release(LanceStore(settings.lance_dir), refresh(settings)).columns
+    came, given = columns.sources
+    assert (given.source, given.picture_count) == ("given", 2)
+    assert (given.first_fetched_at, given.last_fetched_at) == (None, None)
+    assert (came.source, came.picture_count) == ("fetched", 3)
+    assert came.first_fetched_at is not None
+    assert came.last_fetched_at is not None
+    age = datetime.now(tz=UTC) - came.first_fetched_at
+    assert came.first_fetched_at <= came.last_fetched_at
+    assert timedelta() <= age < timedelta(hours=1)
 
 
 def test_a_new_load_keeps_what_was_fetched(
