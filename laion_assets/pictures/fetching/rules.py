@@ -54,7 +54,7 @@ PASSING = frozenset(
         Reason.HOST_DOWN,
     }
 )
-PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+PASSING_STATUSES = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
 # Nothing came although the picture may well be there.
 REFUSALS = (Reason.ROBOTS_TXT, Reason.OPTED_OUT, Reason.HOST_OPTED_OUT, Reason.DENIED_HOST)
 # What img2dataset calls a failure after the bytes have come.

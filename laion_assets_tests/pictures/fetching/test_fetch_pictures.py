@@ -172,14 +172,14 @@ def test_a_server_that_asks_to_come_back_much_later_is_left_alone(server: Pictur
     assert len(server.asked) == 2
 
 
-@pytest.mark.parametrize("code", [500, 502, 503, 504])
+@pytest.mark.parametrize("code", [408, 425, 500, 502, 503, 504, 507, 521, 530])
 def test_what_may_pass_is_tried_again(server: PictureServer, code: int) -> None:
     server.answers["/1.jpg"] = [status(code), status(code), picture(draw())]
 
     assert run_one(server.url("/1.jpg")).reason is None
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 451])
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 451, 501, 505])
 def test_what_cannot_pass_is_asked_for_once(server: PictureServer, code: int) -> None:
     server.answers["/1.jpg"] = status(code)
 
