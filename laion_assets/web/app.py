@@ -25,7 +25,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -114,6 +114,8 @@ STATUSES = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     OverloadError: HTTPStatus.SERVICE_UNAVAILABLE,
+    # Nobody hears it, but it is no fault of the program.
+    ClientDisconnect: HTTPStatus.BAD_REQUEST,
 }
 NOT_KEPT = {"cache-control": "no-store"}
 HEADERS = {

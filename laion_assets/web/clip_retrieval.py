@@ -174,7 +174,7 @@ def build_routes(shelf: Shelf, workers: Workers) -> tuple[Route, ...]:
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     async def find(request: Request) -> Response:
-        asked = AskedNear.read(await request.body())
+        asked = AskedNear.read(await uploads.read_body(request, MAX_KNN_BYTES))
         picture = None
         if not asked.text and asked.image is not None:
             picture = uploads.check_size(_decode_base64(asked.image))

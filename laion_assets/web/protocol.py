@@ -24,8 +24,8 @@ MAX_HEADERS = 100
 # No other page reads a body.
 MAX_BODY_BYTES = 64 * 2**10
 MAX_BODIES = {
-    ("POST", uploads.PATH): uploads.MAX_UPLOAD_BYTES,
-    ("POST", clip_retrieval.KNN): clip_retrieval.MAX_KNN_BYTES,
+    ("POST", uploads.PATH): uploads.MAX_DROPPED_BYTES,
+    ("POST", clip_retrieval.KNN): uploads.MAX_DROPPED_BYTES,
 }
 
 

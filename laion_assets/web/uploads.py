@@ -39,6 +39,8 @@ NUMBERS = "<f4"
 MAX_PICTURE_BYTES = 5 * 10**6
 # What a form puts around it.
 MAX_UPLOAD_BYTES = MAX_PICTURE_BYTES + 2**16
+# Of a larger one so much is read and dropped: a browser that is still sending hears no refusal.
+MAX_DROPPED_BYTES = 64 * 10**6
 # No model takes larger ones, and few steps of quality are lost.
 SIZES = SizeRules(size=512, quality=95, max_seconds=5, max_memory_bytes=2 << 30)
 
@@ -57,8 +59,9 @@ async def read_sent(request: Request) -> bytes | Numbers:
     """
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
-        return check_size(b"".join([piece async for piece in _read(request)]))
-    parser = _InMemoryParser(request.headers, _read(request), max_files=1, max_fields=4)
+        return check_size(await read_body(request, MAX_UPLOAD_BYTES))
+    pieces = _read(request, MAX_UPLOAD_BYTES)
+    parser = _InMemoryParser(request.headers, pieces, max_files=1, max_fields=4)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
@@ -74,13 +77,24 @@ async def read_sent(request: Request) -> bytes | Numbers:
         await form.close()
 
 
-async def _read(request: Request) -> AsyncGenerator[bytes, None]:
+async def read_body(request: Request, limit: int) -> bytes:
+    """Returns the body of a request that may have a picture in it.
+
+    Raises:
+        LaionError: it has more bytes than the limit.
+    """
+    return b"".join([piece async for piece in _read(request, limit)])
+
+
+async def _read(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """Yields a body as far as the limit; of a larger one the rest is read, but not kept."""
     received = 0
     async for piece in request.stream():
         received += len(piece)
-        if received > MAX_UPLOAD_BYTES:
-            raise _refuse_size()
-        yield piece
+        if received <= limit:
+            yield piece
+    if received > limit:
+        raise _refuse_size()
 
 
 def check_size(picture: bytes) -> bytes:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import pickle
 import random
+import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -354,12 +358,48 @@ def test_what_is_no_picture_is_refused_in_words(
     assert captions(send(site, paint(10, 220, 20)).json())[0] == "cucumber"
 
 
+def test_a_photo_of_any_camera_that_is_too_large_is_refused_in_words(
+    sites: tuple[Site, Site],
+) -> None:
+    site, _ = sites
+    for is_form in (True, False):
+        photo = b"\xff\xd8\xff" + bytes(12_000_000)
+        address = f"{site.url}/search/picture.json"
+        body: dict[str, Any] = {"files": {"picture": photo}} if is_form else {"data": photo}
+        response = requests.post(address, **body, timeout=60)
+        assert response.status_code == 400
+        assert response.json()["reason"] == "picture: it is larger than 5 MB; make it smaller"
+    shown = send(site, photo, "/search/picture")
+    assert (shown.status_code, "larger than 5 MB" in shown.text) == (400, True)
+    encoded = json.dumps({"image": base64.b64encode(photo).decode()})
+    response = requests.post(f"{site.url}/knn-service", data=encoded, timeout=60)
+    assert (response.status_code, "larger than 5 MB" in response.text) == (400, True)
+
+
 def test_what_is_far_too_large_ends_the_connection(sites: tuple[Site, Site]) -> None:
     site, _ = sites
     with suppress(requests.ConnectionError):
-        response = send(site, bytes(30_000_000))
+        response = send(site, bytes(100_000_000))
         assert response.status_code in {400, 413}
     assert site.get("/about").status_code == 200
+
+
+def test_a_visitor_who_leaves_in_the_middle_is_no_bug(sites: tuple[Site, Site]) -> None:
+    site, _ = sites
+    address = urlsplit(site.url)
+    left = 'laion_requests_total{page="search_picture"'
+
+    def count(line: str) -> float:
+        found = [one for one in site.get("/metrics").text.splitlines() if one.startswith(line)]
+        return sum(float(one.rpartition(" ")[2]) for one in found)
+
+    before = count(left)
+    with socket.create_connection((str(address.hostname), address.port or 0)) as connection:
+        head = "POST /search/picture HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(head.encode() + b"a" * 100)
+    while count(left) == before:
+        time.sleep(0.05)
+    assert 'status="500"' not in site.get("/metrics").text
 
 
 def test_another_site_cannot_send_a_picture(sites: tuple[Site, Site]) -> None:
