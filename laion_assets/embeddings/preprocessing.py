@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laion_assets.errors import LaionError, first_line
-from laion_assets.pictures.examine import FORMATS, MAX_PIXELS, TOO_LARGE
+from laion_assets.pictures.examine import FORMATS, MAX_PIXELS, TOO_LARGE, describe_damage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -235,7 +235,7 @@ def _decode(content: bytes) -> Image.Image:
     except LaionError:
         raise
     except Exception as error:  # decoders raise anything for broken bytes
-        raise _undecodable(first_line(error)) from error
+        raise _undecodable(describe_damage(error)) from error
 
 
 def _undecodable(reason: str) -> LaionError:

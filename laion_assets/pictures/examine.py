@@ -70,7 +70,7 @@ def examine(content: bytes) -> Examination:
                 phash=hash_picture(upright),
             )
     except Exception as error:  # noqa: BLE001 - decoders raise anything for broken bytes
-        return Examination(_describe(error))
+        return Examination(describe_damage(error))
 
 
 def _turn(picture: Image.Image) -> Image.Image:
@@ -85,7 +85,8 @@ def _turn(picture: Image.Image) -> Image.Image:
         return small
 
 
-def _describe(error: Exception) -> str:
+def describe_damage(error: Exception) -> str:
+    """Returns what an error of Pillow says of a file, in a few words."""
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 

@@ -72,6 +72,19 @@ def test_what_looks_like_an_image_a_picture_or_a_vector(
     assert captions(search("--like", "alpha/0", "--limit", "1", "--shard", "alpha", "--json"))
 
 
+def test_a_file_that_is_no_picture_is_refused_in_words(
+    search: Callable[..., Result], tmp_path: Path
+) -> None:
+    text = tmp_path / "picture.jpg"
+    text.write_text("hello")
+    result = search("--picture", str(text))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "laion: a picture cannot be decoded: no JPEG, PNG or WEBP file; give a JPEG, PNG or WebP "
+        "file\n"
+    )
+
+
 BAD: dict[str, tuple[list[str], int, str]] = {
     "nothing": ([], 2, "give one of QUERY"),
     "two": (["red", "--like", "alpha/1"], 2, "give one of QUERY"),
