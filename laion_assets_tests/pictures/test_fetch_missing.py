@@ -177,6 +177,26 @@ def test_a_picture_that_is_refused_to_us_is_no_dead_link(
     assert (site["asked"], site["got"], site["refused"], site["dead_percent"]) == (6, 2, 1, 50.0)
 
 
+def test_a_shard_of_which_nothing_came_is_described(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+) -> None:
+    server.answers.clear()
+    url = server.url("/1.jpg", ADDRESS)
+    write_shard("a", url=[url, url], caption=["a fox", "a hare"])
+    ingest(settings, instance)
+
+    metadata = run(settings, instance)
+
+    (site,) = [record.data for record in metadata["dead_by_site"].records]
+    assert (site["asked"], site["got"], site["refused"], site["dead_percent"]) == (2, 0, 0, 100.0)
+    assert (metadata["pictures"], metadata["pictures_per_second"]) == (0, 0)
+    # Nothing is left to be asked for.
+    assert run(settings, instance)["urls_asked"] == 0
+
+
 def test_another_shard_with_the_same_urls_asks_nobody(
     settings: Settings,
     instance: dg.DagsterInstance,

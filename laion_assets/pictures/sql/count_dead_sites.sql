@@ -3,8 +3,9 @@
 SELECT
     registered_domain,
     count(*) AS asked,
-    count_if(source = 'fetched') AS got,
-    count_if(list_contains($refusals, reason)) AS refused,
+    -- count_if of nothing but NULL is NULL.
+    count(*) FILTER (source = 'fetched') AS got,
+    count(*) FILTER (list_contains($refusals, reason)) AS refused,
     round(100 * (asked - got - refused) / asked, 1) AS dead_percent
 FROM pictures
 JOIN images USING (shard, row_index)
