@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -110,6 +111,9 @@ def fetch_missing(
     # run has brought meanwhile is not asked for again.
     with cache.lock_fetch():
         missing = list(cache.find_missing(urls, is_retry=is_retry))
+        # In another order each time. A host is given up after some failures in a row, and would
+        # else be given up for ever where these come first.
+        random.shuffle(missing)
         fetching = Fetching(len(missing))
         needed = estimate_fetch(len(missing), rules.sizes)
         check_space(cache.folder, needed, f"fetching {len(missing):,} pictures of shard {shard!r}")

@@ -197,6 +197,27 @@ def test_a_shard_of_which_nothing_came_is_described(
     assert run(settings, instance)["urls_asked"] == 0
 
 
+def test_each_run_asks_in_another_order(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+) -> None:
+    count = 40
+    server.answers = {f"/{n}.jpg": status(503) for n in range(count)}
+    urls = [server.url(f"/{n}.jpg", ADDRESS) for n in range(count)]
+    write_shard("a", url=urls, caption=[f"row {n}" for n in range(count)])
+    ingest(settings, instance)
+    orders = []
+    for is_retry in (False, True):
+        server.asked.clear()
+        run(settings, instance, is_retry=is_retry)
+        orders.append([place for place in server.asked if "robots" not in place])
+    # Given up for the first run, but not for ever.
+    assert len(orders[0]) < count
+    assert set(orders[1]) != set(orders[0])
+
+
 def test_another_shard_with_the_same_urls_asks_nobody(
     settings: Settings,
     instance: dg.DagsterInstance,
