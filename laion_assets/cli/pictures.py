@@ -26,6 +26,7 @@ def retry(shards: tuple[str, ...], no_refresh: bool) -> None:
     LAION_PICTURES=fetch.
     """
     from laion_assets.errors import LaionError
+    from laion_assets.partitions import SHARDS_NAME
     from laion_assets.pictures.fetch_missing import find_passing
     from laion_assets.stores.database import Database
 
@@ -35,6 +36,10 @@ def retry(shards: tuple[str, ...], no_refresh: bool) -> None:
             "nothing is fetched; set LAION_PICTURES=fetch and LAION_FETCH_CONTACT",
             code="fetch-is-off",
         )
+    with open_instance() as instance:
+        known = instance.get_dynamic_partitions(SHARDS_NAME)
+    if unknown := [shard for shard in shards if shard not in known]:
+        raise click.UsageError(f"no shard {unknown[0]!r}; `laion status` lists what there is")
     passing = find_passing(Database(settings.database))
     chosen = [shard for shard in shards or passing if shard in passing]
     if not chosen:
