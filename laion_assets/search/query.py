@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from laion_assets.counts.captions import SEPARATOR, Folding
@@ -92,6 +92,8 @@ class Query:
         return (*self.phrases, *(f"{t.words}*" if t.is_prefix else t.words for t in terms))
 
 
+# A page asks some ten times what its query means.
+@lru_cache(256)
 def read_query(text: str) -> Query:
     """Returns what a query asks for.
 

@@ -6,7 +6,8 @@ nodes are found by the position of their last byte, and are read backwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 VERSION = 3
@@ -38,6 +39,18 @@ class Node(NamedTuple):
 
     output: int | None
     transitions: dict[int, tuple[int, int]]
+
+
+@cache
+def _group_letters(
+    letters: str, encode: Callable[[str], bytes]
+) -> Mapping[int, Sequence[tuple[str, bytes]]]:
+    """Returns letters by the first byte that stands for them, with the bytes after it."""
+    grouped: dict[int, list[tuple[str, bytes]]] = {}
+    for letter in letters:
+        first, *_ = piece = encode(letter)
+        grouped.setdefault(first, []).append((letter, piece[1:]))
+    return grouped
 
 
 class KeyMap:
@@ -84,31 +97,34 @@ class KeyMap:
             encode: returns the bytes that stand for one letter in a key.
         """
         pieces = [encode(letter) for letter in word]
-        others = [(letter, encode(letter)) for letter in letters]
+        rests = [b"".join(pieces[place:]) for place in range(len(word) + 2)]
+        others = _group_letters(letters, encode)
         node: Node | None = self._read(self._root)
         for place in range(len(word) + 1):
             if node is None:
                 return
-            start, end, rest = word[:place], word[place:], pieces[place:]
-            if rest and self._ends(node, rest[1:]):
+            start, end, rest, after = word[:place], word[place:], rests[place], rests[place + 1]
+            if end and self._ends(node, after):
                 yield start + end[1:]
-            if rest[1:] and self._ends(node, [rest[1], rest[0], *rest[2:]]):
+            if end[1:] and self._ends(node, pieces[place + 1] + pieces[place] + rests[place + 2]):
                 yield start + end[1] + end[0] + end[2:]
-            yield from (start + found for found in self._find_other(node, end, rest, others))
-            node = self._walk(node, rest[0]) if rest else None
+            for letter, other in self._follow_letters(node, others):
+                if end and self._ends(other, after):
+                    yield start + letter + end[1:]
+                if self._ends(other, rest):
+                    yield start + letter + end
+            node = self._walk(node, pieces[place]) if end else None
 
-    def _find_other(
-        self, node: Node, end: str, rest: Sequence[bytes], others: Sequence[tuple[str, bytes]]
-    ) -> Iterator[str]:
-        """Yields the ends of keys that have another letter first, in place of one or besides."""
-        for letter, piece in others:
-            after = self._walk(node, piece)
-            if after is None:
-                continue
-            if rest and self._ends(after, rest[1:]):
-                yield letter + end[1:]
-            if self._ends(after, rest):
-                yield letter + end
+    def _follow_letters(
+        self, node: Node, letters: Mapping[int, Sequence[tuple[str, bytes]]]
+    ) -> Iterator[tuple[str, Node]]:
+        """Yields the letters that a key may go on with, each with the node behind it."""
+        # Most nodes go on with fewer bytes than there are letters.
+        for byte, (_, place) in node.transitions.items():
+            for letter, more in letters.get(byte, ()):
+                after = self._walk(self._kept.get(place) or self._read(place), more)
+                if after is not None:
+                    yield letter, after
 
     def _walk(self, node: Node, piece: bytes) -> Node | None:
         """Returns the node behind some bytes, None if no key goes on so."""
@@ -119,14 +135,10 @@ class KeyMap:
             node = self._kept.get(after[1]) or self._read(after[1])
         return node
 
-    def _ends(self, node: Node, pieces: Sequence[bytes]) -> bool:
+    def _ends(self, node: Node, piece: bytes) -> bool:
         """Returns whether a key ends behind these bytes."""
-        for piece in pieces:
-            after = self._walk(node, piece)
-            if after is None:
-                return False
-            node = after
-        return node.output is not None
+        after = self._walk(node, piece)
+        return after is not None and after.output is not None
 
     def find(self, beginning: bytes) -> Iterator[bytes]:
         """Yields the keys that begin so, in the order of their bytes."""

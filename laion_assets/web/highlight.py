@@ -11,6 +11,8 @@ from laion_assets.search.query import learn_folding, read_query
 # Stands for a character that is no part of a word and does not end it, as an accent may be.
 _SWALLOWED = "\0"
 _WORD = re.compile(f"[^{SEPARATOR}]+")
+# Of ASCII, letters and digits are words, and folded they are lower case.
+_ASCII_WORD = re.compile("[A-Za-z0-9]+")
 
 
 def fold_words(query: str) -> tuple[str, ...]:
@@ -35,6 +37,9 @@ def mark_words(caption: str, phrases: Collection[str]) -> Iterator[tuple[str, bo
 
 def _find_words(caption: str) -> Iterator[tuple[int, int, str]]:
     """Yields where each word begins and ends, and the word."""
+    if caption.isascii():
+        yield from ((*match.span(), match[0].lower()) for match in _ASCII_WORD.finditer(caption))
+        return
     folded = "".join(c or _SWALLOWED for c in learn_folding().fold_each(caption))
     for match in _WORD.finditer(folded):
         if word := match[0].replace(_SWALLOWED, ""):

@@ -138,11 +138,15 @@ class Query(BaseModel):
 
     def write(self, path: str, **changes: object) -> str:
         """Returns the address of a path with these parameters, some of them changed."""
-        kept = {
-            name: int(value) if isinstance(value, bool) else value
-            for name, value in self.list_given(**changes).items()
-        }
-        return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
+        # As `list_given` has it, but each pair is written once: a page has some hundred addresses.
+        fields = type(self).model_fields
+        pairs = {**self._pairs, **dict.fromkeys(changes, "")}
+        for name, value in changes.items():
+            if name in fields and value is not None and value != fields[name].default:
+                pairs[name] = _write_pair(name, value)
+        first, last = pairs.pop("q", ""), pairs.pop("release", "")
+        written = "&".join(filter(None, (first, *pairs.values(), last)))
+        return f"{path}?{written}" if written else path
 
     def list_given(self, **changes: object) -> dict[str, object]:
         """Returns the parameters that are not as they are by default, the words first.
@@ -159,7 +163,10 @@ class Query(BaseModel):
             if name in fields and value is not None and value != fields[name].default
         }
 
-    # A page has some hundred addresses.
+    @cached_property
+    def _pairs(self) -> dict[str, str]:
+        return {name: _write_pair(name, value) for name, value in self.list_given().items()}
+
     @cached_property
     def _dumped(self) -> dict[str, object]:
         return self.model_dump(exclude_defaults=True)
@@ -375,6 +382,12 @@ def write_path(*parts: object) -> str:
     path = "/" + "/".join(_quote(str(part)) for part in parts)
     # A name that ends like one of the forms of a page, or that is a step within a path.
     return f"{path}{HTML}" if path.endswith((*SUFFIXES, *DOTS)) else path
+
+
+# The links of one page to sites and ranges are those of most others.
+@lru_cache(4096, typed=True)
+def _write_pair(name: str, value: object) -> str:
+    return urlencode({name: int(value) if isinstance(value, bool) else value}, doseq=True)
 
 
 @lru_cache(4096)

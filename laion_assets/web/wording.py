@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from laion_assets.search.filter import SCORES, SIZES, Bounds
@@ -78,6 +79,7 @@ def describe_filters(query: FilterQuery) -> Iterator[str]:
             yield wording.format(name_value(field, value) if field in FACETS else value)
 
 
+@lru_cache(1024)
 def name_value(facet: str, value: str) -> str:
     """Returns a value of a facet as people read it."""
     if facet == "size":
