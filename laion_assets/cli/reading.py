@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,16 @@ def _open_subset(settings: Settings, subset: str) -> Shelf:
     return SubsetShelf(store, subset, encoder)
 
 
+def _open_shelf(release: str | None, subset: str | None) -> Shelf:
+    """Returns what is served; each process that serves it reads the settings itself."""
+    from laion_assets.web.current_release import Shelf
+
+    settings = load_settings()
+    if subset is not None:
+        return _open_subset(settings, subset)
+    return Shelf(LanceStore.of(settings), release, _open_encoder(settings, release))
+
+
 # Its web server heeds signals itself, and lets visitors finish.
 @click.command
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
@@ -218,7 +229,13 @@ def _open_subset(settings: Settings, subset: str) -> Shelf:
     type=click.FloatRange(min=0, min_open=True),
     help="Of one address, after ten seconds' worth at once; no limit if none is given.",
 )
-def serve(
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that answer, each with the release in memory; one a core, up to four, if none "
+    "is given.",
+)
+def serve(  # noqa: PLR0913 - one for each option
     host: str,
     port: int,
     release: str | None,
@@ -227,18 +244,15 @@ def serve(
     *,
     access_log: bool,
     requests_per_second: float | None,
+    workers: int | None,
 ) -> None:
     """Opens the search page: a release, or a subset, as web pages, JSON and CSV."""
     if release and subset:
         raise click.UsageError("give one of --release and --subset")
-    from laion_assets.web.current_release import Shelf
-    from laion_assets.web.figures import write_visit
+    from laion_assets.web.server import Service, count_workers
     from laion_assets.web.server import serve as run
 
-    settings = load_settings()
-    if subset is None:
-        shelf = Shelf(LanceStore.of(settings), release, _open_encoder(settings, release))
-    else:
-        shelf = _open_subset(settings, subset)
-    log_visit = write_visit if access_log else None
-    run(shelf, host, port, public_url, log_visit, requests_per_second)
+    service = Service(
+        host, port, public_url, access_log, requests_per_second, workers or count_workers()
+    )
+    run(partial(_open_shelf, release, subset), service)

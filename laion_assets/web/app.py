@@ -36,6 +36,7 @@ from laion_assets.pictures.fetching.decoders import Decoders
 from laion_assets.web import clip_retrieval, thumbnails, uploads
 from laion_assets.web.cache import PageCache
 from laion_assets.web.chrome import CARD_PREFIX, INDEX, Chrome
+from laion_assets.web.clients import ClientTable
 from laion_assets.web.current_release import NoReleaseError, Shelf
 from laion_assets.web.export import WRITERS, name_file
 from laion_assets.web.figures import (
@@ -133,6 +134,7 @@ def build_app(
     refresh_interval_s: float | None = None,
     public_url: str = "",
     log_visit: LogVisit | None = None,
+    clients: ClientTable | None = None,
 ) -> ASGIApp:
     """Returns the application.
 
@@ -144,11 +146,12 @@ def build_app(
         public_url: where visitors find it, without a slash at the end; citations have it. The Host
             header is not trusted for this, as anybody may write it.
         log_visit: writes each visit into a log; None: nobody keeps one.
+        clients: shared with the other processes of the page; None: there are none.
     """
     if refresh_interval_s is None:
         refresh_interval_s = BUCKET_INTERVAL_S if shelf.store.bucket else REFRESH_INTERVAL_S
     limits = limits or Limits()
-    workers, cache = Workers(limits), PageCache(CACHE_BYTES)
+    workers, cache = Workers(limits, clients), PageCache(CACHE_BYTES)
     figures = Figures(shelf, workers)
     site = Site(shelf, workers, cache, figures, _digest_program(), public_url)
 
@@ -195,7 +198,11 @@ def build_app(
                 allow_headers=["If-None-Match"],
                 expose_headers=["ETag", "Retry-After"],
             ),
-            *([Middleware(_Throttle, limits.per_second)] if limits.per_second else []),
+            *(
+                [Middleware(_Throttle, limits.per_second, workers.clients)]
+                if limits.per_second
+                else []
+            ),
         ],
         lifespan=watch,
     )
@@ -580,10 +587,10 @@ async def _explain_bug(request: Request, _: Exception) -> Response:
 class _Throttle:
     """Refuses clients that ask too often; the style of pages and what operators ask are free."""
 
-    def __init__(self, app: ASGIApp, per_second: float) -> None:
+    def __init__(self, app: ASGIApp, per_second: float, clients: ClientTable) -> None:
         self._app = app
         self._per_second = per_second
-        self._rate = RequestRate(per_second)
+        self._rate = RequestRate(per_second, clients=clients)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_counted = (

@@ -1,7 +1,9 @@
 """What the search page tells of itself to programs that watch it: figures, health, a log of visits.
 
 `/metrics` is in the form of Prometheus, `/healthz` answers 200 while a release can be shown, and
-the log of visits, off unless somebody wants it, is a JSON object a line.
+the log of visits, off unless somebody wants it, is a JSON object a line. Where several processes
+answer, each tells the figures of all: counts are summed, memory and time of a process have its
+number as a label.
 """
 
 from __future__ import annotations
@@ -10,21 +12,26 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeAlias
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import Message, Scope
 
 from laion_assets.errors import LaionError
+from laion_assets.web.clients import ClientTable
 from laion_assets.web.current_release import Shelf
 from laion_assets.web.limits import Workers
 
 METRICS = "/metrics"
 HEALTH = "/healthz"
+# Of the environment, which has to name it before this is imported.
+FIGURES_DIR = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 # Where an answer has no page: an address that is nowhere, or a request that is none.
 NO_PAGE = "none"
@@ -36,26 +43,31 @@ class Figures:
     """Counts requests, and says which release is shown. To be used from one event loop."""
 
     def __init__(self, shelf: Shelf, workers: Workers) -> None:
-        self._registry = CollectorRegistry()
+        # Processes that share counts keep them in files of the folder `FIGURES_DIR`.
+        counting = CollectorRegistry()
+        is_shared = workers.clients.is_shared
+        self._registry = CollectorRegistry() if is_shared else counting
         self._requests = Counter(
             "laion_requests",
             "Requests that were answered.",
             ("page", "status"),
-            registry=self._registry,
+            registry=counting,
         )
         self._seconds = Histogram(
             "laion_request_seconds",
             "From a request to the end of its answer.",
             ("page",),
             buckets=SECONDS,
-            registry=self._registry,
+            registry=counting,
         )
-        self._kept = Counter(
-            "laion_kept_pages", "Pages that were still there.", registry=self._registry
-        )
+        self._kept = Counter("laion_kept_pages", "Pages that were still there.", registry=counting)
         self._registry.register(_Release(shelf))
         self._registry.register(_Load(workers))
-        ProcessCollector(registry=self._registry)
+        if is_shared:
+            MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
+            self._registry.register(_Processes(workers.clients))
+        else:
+            ProcessCollector(registry=self._registry)
 
     def count(self, page: str, status: int, seconds: float) -> None:
         """Counts an answer."""
@@ -104,6 +116,26 @@ class _Load(Collector):
             "Requests that are worked on or wait.",
             self._workers.waiting_count,
         )
+
+
+class _Processes(Collector):
+    """What each process takes of the machine."""
+
+    def __init__(self, clients: ClientTable) -> None:
+        self._clients = clients
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for number, process_id in enumerate(self._clients.process_ids):
+            if not process_id:
+                continue
+            for metric in ProcessCollector(pid=partial(int, process_id), registry=None).collect():
+                family = families.setdefault(
+                    metric.name, Metric(metric.name, metric.documentation, metric.type)
+                )
+                for sample in metric.samples:
+                    family.add_sample(sample.name, {"worker": str(number)}, sample.value)
+        yield from families.values()
 
 
 def check_health(shelf: Shelf) -> dict[str, str | int]:

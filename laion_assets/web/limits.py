@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TypeVar
 
+from laion_assets.web.clients import ClientTable
+
 Result = TypeVar("Result")
 # A page asks for its pictures at once: a client may save up what it is allowed in so many seconds.
 SAVED_S = 10
-# Clients that are remembered before those are forgotten that asked long ago.
-MANY_CLIENTS = 10_000
 # Whoever has one IPv6 address has as many as this leaves.
 IPV6_PREFIX = 64
 
@@ -56,13 +55,23 @@ class Limits:
 class RequestRate:
     """Counts the requests of each client: so many a second, and ten seconds' worth at once."""
 
-    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        clock: Callable[[], float] = time.monotonic,
+        clients: ClientTable | None = None,
+    ) -> None:
+        """Counts from now on.
+
+        Args:
+            per_second: requests of each client.
+            clock: in seconds, the same for all processes.
+            clients: shared with other processes; None: this one counts alone.
+        """
         self._interval_s = 1 / per_second
         self._saved_s = max(SAVED_S, self._interval_s)
         self._clock = clock
-        # When each client has used up what it is allowed, if it asks no more.
-        self._used_until: dict[str, float] = {}
-        self._many = MANY_CLIENTS
+        self._clients = clients or ClientTable.own()
 
     def admit(self, client: str) -> bool:
         """Returns whether a client may ask once more now, and counts that if so.
@@ -70,14 +79,15 @@ class RequestRate:
         Args:
             client: its address; of IPv6, all addresses of one network are one client.
         """
-        now, name = self._clock(), _name_network(client)
-        used_until = max(self._used_until.get(name, now), now) + self._interval_s
-        if used_until > now + self._saved_s:
-            return False
-        self._used_until[name] = used_until
-        if len(self._used_until) > self._many:
-            self._used_until = {n: at for n, at in self._used_until.items() if at > now}
-            self._many = max(MANY_CLIENTS, 2 * len(self._used_until))
+        with self._clients.lock():
+            now = self._clock()
+            known = self._clients.find(f"rate of {_name_network(client)}")
+            if known is None:
+                return False
+            used_until = max(known.used_until, now) + self._interval_s
+            if used_until > now + self._saved_s:
+                return False
+            self._clients.use(known, used_until)
         return True
 
 
@@ -94,15 +104,21 @@ def _name_network(client: str) -> str:
 class Workers:
     """Threads that do the work of requests. To be used from one event loop."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, clients: ClientTable | None = None) -> None:
+        """Starts no thread yet.
+
+        Args:
+            limits: how much work is taken, by all processes that share the clients.
+            clients: shared with other processes; None: there is none.
+        """
         self.limits = limits
+        self.clients = clients or ClientTable.own()
         self._pool = ThreadPoolExecutor(limits.running, thread_name_prefix="page")
-        self._clients: Counter[str] = Counter()
 
     @property
     def waiting_count(self) -> int:
-        """Requests that are worked on or wait."""
-        return self._clients.total()
+        """Requests that are worked on or wait, in all processes."""
+        return self.clients.total
 
     @contextmanager
     def place(self, client: str) -> Iterator[None]:
@@ -156,15 +172,18 @@ class Workers:
             ) from None
 
     def _enter(self, client: str) -> None:
-        if self._clients[client] >= self.limits.per_client:
-            raise TooManyRequestsError(
-                f"more than {self.limits.per_client} requests of yours at once; ask one by one"
-            )
-        if self._clients.total() >= self.limits.waiting:
-            raise OverloadError("too many requests at once; try again in a few seconds")
-        self._clients[client] += 1
+        with self.clients.lock():
+            known = self.clients.find(client)
+            if known is not None and known.waiting >= self.limits.per_client:
+                raise TooManyRequestsError(
+                    f"more than {self.limits.per_client} requests of yours at once; ask one by one"
+                )
+            if known is None or self.clients.total >= self.limits.waiting:
+                raise OverloadError("too many requests at once; try again in a few seconds")
+            self.clients.add(known, 1)
 
     def _leave(self, client: str) -> None:
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        with self.clients.lock():
+            # It has a place as long as it has requests.
+            if known := self.clients.find(client):
+                self.clients.add(known, -1)

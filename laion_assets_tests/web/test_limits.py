@@ -2,8 +2,9 @@
 
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.app import build_app
+from laion_assets.web.clients import SLOTS, ClientTable
 from laion_assets.web.current_release import Shelf
-from laion_assets.web.limits import MANY_CLIENTS, Limits, RequestRate
+from laion_assets.web.limits import Limits, RequestRate
 from laion_assets_tests.web.conftest import Released
 from laion_assets_tests.web.site import run_site
 
@@ -36,13 +37,39 @@ def test_the_addresses_of_an_ipv6_network_are_one_client() -> None:
     assert rate.admit("2001:db8:0:1::1")
 
 
-def test_clients_of_long_ago_are_forgotten() -> None:
+def test_clients_of_long_ago_make_room_for_others() -> None:
     clock = Clock()
     rate = RequestRate(1, clock)
-    for number in range(3 * MANY_CLIENTS):
-        rate.admit(str(number))
+    for number in range(3 * SLOTS):
+        assert rate.admit(str(number))
         clock.now += 0.01
-    assert len(rate._used_until) <= MANY_CLIENTS
+    assert [rate.admit("a") for _ in range(11)] == [True] * 10 + [False]
+
+
+def test_processes_count_the_same_clients_and_one_that_died_leaves_nothing_behind() -> None:
+    block = ClientTable.share(2)
+    one, other = ClientTable(block, 2, 0), ClientTable(block, 2, 1)
+    one.begin(11)
+    other.begin(12)
+    clock = Clock()
+    rates = [RequestRate(1, clock, table) for table in (one, other)]
+    assert [rates[n % 2].admit("a") for n in range(11)] == [True] * 10 + [False]
+
+    for table, count in ((one, 2), (other, 3)):
+        client = table.find("b")
+        assert client
+        table.add(client, count)
+    found = one.find("b")
+    assert found
+    assert (found.waiting, one.total, other.total) == (5, 5, 5)
+    assert one.process_ids == [11, 12]
+
+    ClientTable(block, 2, 1).begin(0)
+    found = one.find("b")
+    assert found
+    assert (found.waiting, one.total, one.process_ids) == (2, 2, [11, 0])
+    # What it was allowed is the client's still.
+    assert not rates[0].admit("a")
 
 
 def test_who_asks_too_often_is_refused_with_a_page_and_operators_are_not(
