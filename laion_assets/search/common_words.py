@@ -8,12 +8,15 @@ the first of an order that is the same for all filters, or else all matches are 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from operator import add
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from laion_assets.counts.captions import SEPARATOR
 from laion_assets.search.matches import Matches, MatchFinder
 from laion_assets.search.order import ORDERS, RELEVANCE, Order
 from laion_assets.search.query import Query, learn_folding
@@ -35,6 +38,15 @@ MOST_WORDS = 2
 SAMPLE_ROWS = 20_000
 # Of an order that is the same for all filters: 400 kB.
 FIRST_ROWS = 50_000
+# Of gathering, before each word, while visitors wait for pages; it looks so often whether they do.
+MAX_PAUSE_S, LOOK_S = 5, 0.05
+
+
+def _wait(is_busy: Callable[[], bool]) -> None:
+    """Waits while others need the machine more, but not for ever: what is kept spares them work."""
+    deadline = time.monotonic() + MAX_PAUSE_S
+    while is_busy() and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
 
 
 class CommonWord(NamedTuple):
@@ -108,10 +120,15 @@ class CommonWords:
         self._values = values
         self._matches = matches
         self._words: dict[str, CommonWord] = {}
+        self._kept_bytes = 0
+        self._lock = Lock()
         self._first: dict[Order, Numbers] = {}
 
     def gather(
-        self, is_wanted: Callable[[], bool] = lambda: True, least: int = LEAST_MATCHES
+        self,
+        is_wanted: Callable[[], bool] = lambda: True,
+        least: int = LEAST_MATCHES,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Finds the common words and their captions, the commonest first. For one thread.
 
@@ -120,23 +137,59 @@ class CommonWords:
         Args:
             is_wanted: whether to go on.
             least: how many captions have a word that is common.
+            is_busy: whether others need the machine more; then it goes on word by word, with a
+                pause before each.
         """
-        values = self._values
-        if not (values.can_count and values.is_in_order) or values.row_count < least:
+        if not self._is_possible(least):
             return
         self._warm_index()
-        kept_bytes = 0
         for word in self._list_words(least):
-            if not is_wanted() or kept_bytes > MAX_KEPT_BYTES:
+            _wait(is_busy)
+            if not is_wanted() or self._is_full():
                 break
-            found = self._matches.find_phrase(word)
-            if len(found.rows) >= least:
-                places = values.place(found.rows)
-                self._words[word] = CommonWord.keep(places, found.scores, values.row_count)
-                kept_bytes += self._words[word].nbytes
+            if word not in self._words:
+                self._keep(word, least)
         for order in map(Order.read, ORDERS):
-            if is_wanted() and order.by != RELEVANCE:
-                self._find_first(order)
+            if order.by != RELEVANCE:
+                _wait(is_busy)
+                if is_wanted():
+                    self._find_first(order)
+
+    def learn(self, query: Query, least: int = LEAST_MATCHES) -> None:
+        """Keeps the word of a query of one word, if it is common and not kept yet.
+
+        Somebody waits for its captions anyway; who asks next does not.
+
+        Args:
+            query: what somebody asks for.
+            least: how many captions have a word that is common.
+        """
+        phrases = query.phrases
+        is_plain = len(phrases) == 1 and not (query.groups or query.excluded)
+        if not is_plain or SEPARATOR in phrases[0] or not self._is_possible(least):
+            return
+        is_common = phrases[0] not in self._words and self._matches.count_word(phrases[0]) >= least
+        if is_common and not self._is_full():
+            self._keep(phrases[0], least)
+
+    def _is_possible(self, least: int) -> bool:
+        values = self._values
+        return values.row_count >= least and values.can_count and values.is_in_order
+
+    def _is_full(self) -> bool:
+        return self._kept_bytes > MAX_KEPT_BYTES
+
+    def _keep(self, word: str, least: int) -> None:
+        found = self._matches.find_phrase(word)
+        if len(found.rows) < least:
+            return
+        values = self._values
+        kept = CommonWord.keep(values.place(found.rows), found.scores, values.row_count)
+        with self._lock:
+            # Two threads may both have found it, to the same end.
+            if word not in self._words:
+                self._words[word] = kept
+                self._kept_bytes += kept.nbytes
 
     def find(self, query: Query) -> tuple[CommonWord, ...]:
         """Returns the words of a query, if it has nothing else but sites, and they are common.

@@ -191,6 +191,7 @@ class CaptionSearch:
 
         self._dataset = dataset
         self._hidden = np.zeros(0, np.uint64) if hidden is None else hidden
+        self._keeps_hits = keeps_hits
         self._release = release
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
         self._matches = MatchFinder(dataset, self._hidden)
@@ -430,15 +431,19 @@ class CaptionSearch:
         return count_facets(places, self._values, self._own)
 
     def gather_common_words(
-        self, is_wanted: Callable[[], bool] = lambda: True, least: int = LEAST_MATCHES
+        self,
+        is_wanted: Callable[[], bool] = lambda: True,
+        least: int = LEAST_MATCHES,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Finds the captions of common words, which takes some seconds for each million rows.
 
         Args:
             is_wanted: whether to go on.
             least: how many captions have a word that is common.
+            is_busy: whether others need the machine more, so that it pauses before each word.
         """
-        self._common.gather(is_wanted, least)
+        self._common.gather(is_wanted, least, is_busy)
 
     def find_near(self, word: str, letters: str) -> set[str] | None:
         """Returns the words of captions that differ from a folded one in one of some letters.
@@ -691,11 +696,15 @@ class CaptionSearch:
 
     def _find_common(self, query: Query, only: SearchFilter) -> CommonMatches | None:
         """Returns the matches of a query of common words alone; None if it is another one."""
+        condition = self._write_condition(query, only)
+        if self._keeps_hits and not condition and only.alike is None:
+            # Where an index finds the rows of a condition, Lance needs little for the word, too.
+            self._common.learn(query)
         words = self._common.find(query)
         if len(words) == 0 or only.alike is not None:
             return None
         matching = reduce(and_, (word.bits for word in words))
-        if condition := self._write_condition(query, only):
+        if condition:
             matching = matching & self._bits.find(condition, lambda: self._list_bits(condition))
         for label in only.labels.items():
             matching = matching & self._bits.find(label, partial(self._pack_label, *label))

@@ -152,6 +152,8 @@ def build_app(
         refresh_interval_s = BUCKET_INTERVAL_S if shelf.store.bucket else REFRESH_INTERVAL_S
     limits = limits or Limits()
     workers, cache = Workers(limits, clients), PageCache(CACHE_BYTES)
+    # Where several processes answer, all of them are asked for less than one gathers.
+    shelf.is_busy = lambda: workers.waiting_count > 0
     figures = Figures(shelf, workers)
     site = Site(shelf, workers, cache, figures, _digest_program(), public_url)
 

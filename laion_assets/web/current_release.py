@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock, Thread
@@ -239,6 +239,8 @@ class Shelf:
         # Releases that addresses name, those asked for last at the end.
         self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()
         self._lock = Lock()
+        # Whether visitors wait for pages, so that nothing else should take the machine.
+        self.is_busy: Callable[[], bool] = lambda: False
 
     @property
     def current(self) -> OpenRelease:
@@ -336,9 +338,16 @@ class Shelf:
     def _prepare(self, opened: OpenRelease) -> None:
         """Finds common words of a release while visitors ask, as long as it is shown."""
 
+        def is_wanted() -> bool:
+            return self._current is opened
+
+        def is_busy() -> bool:
+            # By now there may be an application that knows.
+            return self.is_busy()
+
         def gather() -> None:
             try:
-                opened.search.gather_common_words(lambda: self._current is opened)
+                opened.search.gather_common_words(is_wanted, is_busy=is_busy)
             except Exception:
                 # As when the release is deleted meanwhile; searches go on without.
                 logger.exception("cannot gather common words of %s", opened.manifest.release)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from laion_assets.releases.catalog import newest_release, open_released
 from laion_assets.search.common_words import CommonWord
 from laion_assets.search.filter import EVERYTHING, Bounds, SearchFilter
 from laion_assets.search.order import ORDERS, Order
+from laion_assets.search.query import read_query
 from laion_assets.search.row_bits import contain, count, pack_places, rank, unpack
 from laion_assets.search.search import CaptionSearch, SearchAnswer, open_search
 from laion_assets.settings import Settings
@@ -173,6 +175,33 @@ def test_nothing_is_gathered_where_nobody_waits_or_no_word_is_common(settings: S
     search.gather_common_words()
 
     assert not search._common._words
+
+
+def test_a_common_word_is_kept_when_somebody_asks_for_it(
+    settings: Settings, plain: CaptionSearch, gathered: CaptionSearch
+) -> None:
+    search = open_captions(settings)
+    for query in ("hare", "fox red", "fox -red", "fox OR red", '"red fox"', "fo*"):
+        search._common.learn(read_query(query), LEAST)
+    assert not search._common._words
+
+    search._common.learn(read_query("fox site:a.test"), LEAST)
+    assert set(search._common._words) == {"fox"}
+    assert ask(search, "fox") == ask(plain, "fox")
+
+    search.gather_common_words(least=LEAST)
+    assert set(search._common._words) == set(gathered._common._words)
+    assert search._common._kept_bytes == gathered._common._kept_bytes
+
+
+def test_gathering_lets_visitors_go_first(settings: Settings, gathered: CaptionSearch) -> None:
+    search = open_captions(settings)
+    looks = itertools.count()
+    search.gather_common_words(least=LEAST, is_busy=lambda: next(looks) < 3)
+
+    # It looked again until nobody waited, and then before each word and order.
+    assert next(looks) > len(gathered._common._words) + 3
+    assert set(search._common._words) == set(gathered._common._words)
 
 
 def test_bits_are_the_places() -> None:
