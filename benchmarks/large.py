@@ -35,7 +35,7 @@ from benchmarks.bare import ingest, refresh
 from benchmarks.compare import LAION, describe_machine
 from benchmarks.measure import folder_bytes, run_measured
 from benchmarks.search import COMMON, ask_fts5, build_fts5, choose_queries, read_sample
-from benchmarks.serve import STARTING_S, iterate_searches, run, run_laion
+from benchmarks.serve import STARTING_S, iterate_searches, list_family, run, run_laion
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.images.registered_domain import registered_domain
 from laion_assets.names.sheets import read_sheet
@@ -289,10 +289,11 @@ def load(settings: Settings, captions: Sequence[str], options: argparse.Namespac
             lines.append(found.describe(label))
         half = run(url, loads["words typed"](), options.seconds, rates[0] / 2)
         lines.append(half.describe("words typed, half of that"))
-        memory = Path(f"/proc/{process_id}/status").read_text().split("VmHWM:")[1].split()[0]
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in list_family(process_id)]
+        memory = sum(int(status.split("VmHWM:")[1].split()[0]) for status in statuses)
     started_line = (
         f"`laion serve` answers after {ready_s:.1f} s, and has the common words after "
-        f"{warm_s:.0f} s; at most {int(memory) / 1024:,.0f} MiB. 32 connections on one machine."
+        f"{warm_s:.0f} s; at most {memory / 1024:,.0f} MiB in all its processes. 32 connections on one machine."
     )
     return say(started_line, "", *lines)
 

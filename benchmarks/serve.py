@@ -26,7 +26,7 @@ from urllib.parse import quote_plus
 
 from benchmarks.bare import ingest, refresh
 from benchmarks.compare import LAION, describe_machine
-from benchmarks.measure import PAGE_BYTES, Watch
+from benchmarks.measure import Watch
 from benchmarks.search import read_sample
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.names.sheets import read_sheet
@@ -329,8 +329,16 @@ async def read_answer(reader: asyncio.StreamReader) -> int:
 
 
 def read_memory_mib(process_id: int) -> float:
-    pages = int(Path(f"/proc/{process_id}/statm").read_text(encoding="ascii").split()[1])
-    return pages * PAGE_BYTES / 2**20
+    """Returns the memory that a process and those it started have, each shared page once."""
+    places = [Path(f"/proc/{pid}/smaps_rollup") for pid in list_family(process_id)]
+    told = [place.read_text(encoding="ascii") for place in places]
+    return sum(int(re.findall(r"^Pss: +(\d+)", text, flags=re.M)[0]) for text in told) / 1024
+
+
+def list_family(process_id: int) -> list[int]:
+    """Returns a process and all that it started."""
+    children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text(encoding="ascii")
+    return [process_id, *(pid for child in children.split() for pid in list_family(int(child)))]
 
 
 if __name__ == "__main__":
