@@ -293,7 +293,8 @@ def load(settings: Settings, captions: Sequence[str], options: argparse.Namespac
         memory = sum(int(status.split("VmHWM:")[1].split()[0]) for status in statuses)
     started_line = (
         f"`laion serve` answers after {ready_s:.1f} s, and has the common words after "
-        f"{warm_s:.0f} s; at most {memory / 1024:,.0f} MiB in all its processes. 32 connections on one machine."
+        f"{warm_s:.0f} s; at most {memory / 1024:,.0f} MiB in all its processes. "
+        "32 connections on one machine."
     )
     return say(started_line, "", *lines)
 

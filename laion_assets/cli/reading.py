@@ -232,8 +232,8 @@ def _open_shelf(release: str | None, subset: str | None) -> Shelf:
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Processes that answer, each with the release in memory; one a core, up to four, if none "
-    "is given.",
+    help="Processes that answer, each with the release in memory; two if none is given, "
+    "or one where there is one core.",
 )
 def serve(  # noqa: PLR0913 - one for each option
     host: str,

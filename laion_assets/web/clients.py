@@ -103,7 +103,7 @@ class ClientTable:
         with self._block.lock(LOG):
             yield
 
-    def find(self, name: str) -> Client | None:
+    def look_up(self, name: str) -> Client | None:
         """Returns a client, with the lock held; None if there is no room for it."""
         digest = int.from_bytes(
             blake2b(name.encode(), digest_size=NUMBER_BYTES, key=self._key).digest(), signed=True
@@ -113,8 +113,8 @@ class ClientTable:
         places = [(digest + step) % SLOTS for step in range(PROBED)]
         for place in places:
             if self._digests[place] == digest:
-                return Client(place, self._used_until[place], self._count(place))
-        free = [place for place in places if not self._count(place)]
+                return Client(place, self._used_until[place], self._sum(place))
+        free = [place for place in places if not self._sum(place)]
         if not free:
             return None
         place = min(free, key=self._used_until.__getitem__)
@@ -130,7 +130,7 @@ class ClientTable:
         self._counts[self._column][client.place] += count
         self._totals[self._column] += count
 
-    def _count(self, place: int) -> int:
+    def _sum(self, place: int) -> int:
         return sum(counts[place] for counts in self._counts)
 
 

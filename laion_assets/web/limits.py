@@ -81,7 +81,7 @@ class RequestRate:
         """
         with self._clients.lock():
             now = self._clock()
-            known = self._clients.find(f"rate of {_name_network(client)}")
+            known = self._clients.look_up(f"rate of {_name_network(client)}")
             if known is None:
                 return False
             used_until = max(known.used_until, now) + self._interval_s
@@ -173,7 +173,7 @@ class Workers:
 
     def _enter(self, client: str) -> None:
         with self.clients.lock():
-            known = self.clients.find(client)
+            known = self.clients.look_up(client)
             if known is not None and known.waiting >= self.limits.per_client:
                 raise TooManyRequestsError(
                     f"more than {self.limits.per_client} requests of yours at once; ask one by one"
@@ -185,5 +185,5 @@ class Workers:
     def _leave(self, client: str) -> None:
         with self.clients.lock():
             # It has a place as long as it has requests.
-            if known := self.clients.find(client):
+            if known := self.clients.look_up(client):
                 self.clients.add(known, -1)

@@ -31,8 +31,8 @@ from laion_assets.web.supervisor import Announcer, Supervisor
 KEEP_ALIVE_S = 20
 # With one more, the connection that asks for nothing for the longest time is closed.
 MAX_CONNECTIONS = 1_000
-# Each holds the release in memory, so a large machine gets more only if somebody says so.
-MOST_WORKERS = 4
+# Each holds the release in memory, so more of them are for whoever has the memory to say.
+MOST_WORKERS = 2
 CORES = os.cpu_count() or 1
 # Files that are open besides connections: parts of tables and their indices.
 OTHER_FILES = 1_000
@@ -172,7 +172,7 @@ def _announce(here: str) -> None:
 
 
 def count_workers() -> int:
-    """Returns how many processes answer unless somebody says so: one a core, up to four."""
+    """Returns how many processes answer unless somebody says so: two, or one on one core."""
     return min(CORES, MOST_WORKERS) if sys.platform == "linux" else 1
 
 

@@ -39,7 +39,7 @@ class Announcer:
 
     def say_failed(self, error: LaionError) -> None:
         """Says why they are not."""
-        self._told.send((str(error), error.code))
+        self._told.send(error)
 
     def _end_with_parent(self) -> None:
         try:
@@ -70,8 +70,8 @@ class _Worker:
         if said is None:
             self.is_ready = True
             return None
-        message, code = said
-        return LaionError(message, code=code)
+        failure: LaionError = said
+        return failure
 
 
 class Supervisor:

@@ -56,16 +56,16 @@ def test_processes_count_the_same_clients_and_one_that_died_leaves_nothing_behin
     assert [rates[n % 2].admit("a") for n in range(11)] == [True] * 10 + [False]
 
     for table, count in ((one, 2), (other, 3)):
-        client = table.find("b")
+        client = table.look_up("b")
         assert client
         table.add(client, count)
-    found = one.find("b")
+    found = one.look_up("b")
     assert found
     assert (found.waiting, one.total, other.total) == (5, 5, 5)
     assert one.process_ids == [11, 12]
 
     ClientTable(block, 2, 1).begin(0)
-    found = one.find("b")
+    found = one.look_up("b")
     assert found
     assert (found.waiting, one.total, one.process_ids) == (2, 2, [11, 0])
     # What it was allowed is the client's still.
