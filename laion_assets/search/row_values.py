@@ -7,7 +7,7 @@ therefore kept in memory; of a table that is too large for that, Lance is asked 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -244,7 +244,7 @@ class RowValues:
         """Rows that were written, so that each place is below it."""
         return self._row_count
 
-    @property
+    @cached_property
     def is_in_order(self) -> bool:
         """Whether each row that was written is there, and those with greater ids are behind."""
         import numpy as np
