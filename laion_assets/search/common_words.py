@@ -38,15 +38,28 @@ MOST_WORDS = 2
 SAMPLE_ROWS = 20_000
 # Of an order that is the same for all filters: 400 kB.
 FIRST_ROWS = 50_000
-# Of gathering, before each word, while visitors wait for pages; it looks so often whether they do.
-MAX_PAUSE_S, LOOK_S = 5, 0.05
+# While visitors wait for pages, gathering pauses after each word: at most so many times as long as
+# the word took, so that it takes a quarter of a core or less. It looks so often whether they do.
+PAUSES, LOOK_S = 3, 0.02
 
 
-def _wait(is_busy: Callable[[], bool]) -> None:
-    """Waits while others need the machine more, but not for ever: what is kept spares them work."""
-    deadline = time.monotonic() + MAX_PAUSE_S
-    while is_busy() and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
+class _Pauses:
+    """Waits between pieces of work while others need the machine more.
+
+    It does not wait for ever: what is kept spares them work.
+    """
+
+    def __init__(self, is_busy: Callable[[], bool]) -> None:
+        self._is_busy = is_busy
+        self._since = time.monotonic()
+
+    def wait(self) -> None:
+        """Waits at most so many times as long as the last piece took."""
+        now = time.monotonic()
+        deadline = now + PAUSES * (now - self._since)
+        while self._is_busy() and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        self._since = time.monotonic()
 
 
 class CommonWord(NamedTuple):
@@ -137,21 +150,21 @@ class CommonWords:
         Args:
             is_wanted: whether to go on.
             least: how many captions have a word that is common.
-            is_busy: whether others need the machine more; then it goes on word by word, with a
-                pause before each.
+            is_busy: whether others need the machine more; then it pauses after each word.
         """
         if not self._is_possible(least):
             return
         self._warm_index()
+        pauses = _Pauses(is_busy)
         for word in self._list_words(least):
-            _wait(is_busy)
+            pauses.wait()
             if not is_wanted() or self._is_full():
                 break
             if word not in self._words:
                 self._keep(word, least)
         for order in map(Order.read, ORDERS):
             if order.by != RELEVANCE:
-                _wait(is_busy)
+                pauses.wait()
                 if is_wanted():
                     self._find_first(order)
 

@@ -441,7 +441,7 @@ class CaptionSearch:
         Args:
             is_wanted: whether to go on.
             least: how many captions have a word that is common.
-            is_busy: whether others need the machine more, so that it pauses before each word.
+            is_busy: whether others need the machine more, so that it pauses after each word.
         """
         self._common.gather(is_wanted, least, is_busy)
 
