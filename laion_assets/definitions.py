@@ -38,6 +38,7 @@ from laion_assets.lance_images.asset import lance_images
 from laion_assets.lance_images.checks import equals_duckdb
 from laion_assets.names.asset import build_names_asset
 from laion_assets.names.resource import SheetSource
+from laion_assets.orchestration.check_steps import build_check_steps
 from laion_assets.pictures.asset import pictures
 from laion_assets.pictures.checks import (
     picture_md5_agree,
@@ -100,7 +101,7 @@ def build_defs(
     check_subsets(curation, kinds)
     subsets = tuple(subset.name for subset in curation.subsets)
     refresh_counts = build_refresh_job(kinds, subsets, is_publishing=settings.publish is not None)
-    asset_checks = [*TABLE_CHECKS, *build_checks(kinds)]
+    asset_checks = build_check_steps([*TABLE_CHECKS, *build_checks(kinds)])
     clean_history = build_clean_history(
         {ROWS_ACCOUNTED.key, MOSTLY_ACCEPTED.key}.union(*(c.check_keys for c in asset_checks)),
         settings,

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import dagster as dg
 
 from laion_assets.names.checks import build_names_kept
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import Check, laion_check
 from laion_assets.orchestration.metadata import show_rows
 from laion_assets.orchestration.overtaken import is_overtaken
 from laion_assets.stores.resources import Warehouse
 
 
-def build_checks(kinds: Iterable[str]) -> list[dg.AssetChecksDefinition]:
+def build_checks(kinds: Iterable[str]) -> list[Check]:
     """Returns the checks of the names and their counts."""
     kinds = tuple(kinds)
     return [
@@ -22,8 +22,7 @@ def build_checks(kinds: Iterable[str]) -> list[dg.AssetChecksDefinition]:
     ]
 
 
-@dg.asset_check(asset="entity_counts")
-@explain_failures
+@laion_check(asset="entity_counts")
 def names_match(warehouse: Warehouse) -> dg.AssetCheckResult:
     """In each list, some name is in a caption.
 
@@ -50,12 +49,11 @@ def names_match(warehouse: Warehouse) -> dg.AssetCheckResult:
     )
 
 
-def _build_every_name_counted(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+def _build_every_name_counted(kinds: tuple[str, ...]) -> Check:
+    @laion_check(
         asset="entity_counts",
         description="Every name of every sheet is counted for every shard.",
     )
-    @explain_failures
     def every_name_counted(
         context: dg.AssetCheckExecutionContext, warehouse: Warehouse
     ) -> dg.AssetCheckResult:
@@ -74,15 +72,14 @@ def _build_every_name_counted(kinds: tuple[str, ...]) -> dg.AssetChecksDefinitio
     return every_name_counted
 
 
-def _build_equals_fts5(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+def _build_equals_fts5(kinds: tuple[str, ...]) -> Check:
+    @laion_check(
         asset="entity_counts",
         description=(
             "On a sample of 200 names and one shard, the counts are those of SQLite FTS5, whose "
             "index is built for this. Each state of the tables has a sample of its own."
         ),
     )
-    @explain_failures
     def equals_fts5(warehouse: Warehouse) -> dg.AssetCheckResult:
         from laion_assets.counts.fts5_sample import compare_with_fts5
 
@@ -106,8 +103,7 @@ def _build_equals_fts5(kinds: tuple[str, ...]) -> dg.AssetChecksDefinition:
     return equals_fts5
 
 
-@dg.asset_check(asset="domain_counts")
-@explain_failures
+@laion_check(asset="domain_counts")
 def counts_add_up(
     context: dg.AssetCheckExecutionContext, warehouse: Warehouse
 ) -> dg.AssetCheckResult:
@@ -131,8 +127,7 @@ def counts_add_up(
     )
 
 
-@dg.asset_check(asset="site_counts")
-@explain_failures
+@laion_check(asset="site_counts")
 def site_counts_add_up(
     context: dg.AssetCheckExecutionContext, warehouse: Warehouse
 ) -> dg.AssetCheckResult:

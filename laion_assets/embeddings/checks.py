@@ -2,14 +2,13 @@
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import laion_check
 from laion_assets.orchestration.metadata import show_table
 from laion_assets.orchestration.overtaken import is_overtaken
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 
-@dg.asset_check(asset="embeddings")
-@explain_failures
+@laion_check(asset="embeddings")
 def vectors_have_unit_length(
     context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.AssetCheckResult:

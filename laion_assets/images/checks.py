@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import laion_check
 from laion_assets.orchestration.metadata import show_rows
 from laion_assets.stores.resources import Warehouse
 
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 WARN = dg.AssetCheckSeverity.WARN
 
 
-@dg.asset_check(
-    asset="images",
-    blocking=True,
-)
-@explain_failures
+@laion_check(asset="images", blocking=True)
 def columns_as_documented(warehouse: Warehouse) -> dg.AssetCheckResult:
     """`images` and `rejected_images` have the columns and types that this version writes.
 
@@ -47,8 +43,7 @@ def columns_as_documented(warehouse: Warehouse) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="images")
-@explain_failures
+@laion_check(asset="images")
 def scores_in_range(warehouse: Warehouse) -> dg.AssetCheckResult:
     """Scores are in their range.
 
@@ -71,8 +66,7 @@ def scores_in_range(warehouse: Warehouse) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="images")
-@explain_failures
+@laion_check(asset="images")
 def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No shard stands out by its rejected rows, or by the values that it lacks.
 
@@ -102,8 +96,7 @@ def shares_like_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="images")
-@explain_failures
+@laion_check(asset="images")
 def few_repeats(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No shard repeats more than 5 % of its pairs of URL and caption, and no file is there twice.
 

@@ -2,15 +2,14 @@
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import laion_check
 from laion_assets.orchestration.metadata import show_table
 from laion_assets.orchestration.overtaken import is_overtaken
 from laion_assets.stores.resources import LanceResource, Warehouse
 
 
 # Not blocking: `release` looks itself, and says which shard it is.
-@dg.asset_check(asset="lance_images")
-@explain_failures
+@laion_check(asset="lance_images")
 def equals_duckdb(
     context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.AssetCheckResult:

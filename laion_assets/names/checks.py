@@ -2,19 +2,17 @@
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import Check, laion_check
 from laion_assets.stores.resources import Warehouse
 
 
-def build_names_kept(kind: str) -> dg.AssetChecksDefinition:
+def build_names_kept(kind: str) -> Check:
     """Returns the check that a list of names has not lost most of them."""
 
-    @dg.asset_check(
+    @laion_check(
         asset=kind,
-        name="names_kept",
         description="The sheet has not lost more than half of its names with its last change.",
     )
-    @explain_failures
     def names_kept(warehouse: Warehouse) -> dg.AssetCheckResult:
         from laion_assets.names.sheets import read_record
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import laion_check
 from laion_assets.orchestration.metadata import show_rows, show_table
 from laion_assets.orchestration.overtaken import is_overtaken
 from laion_assets.stores.resources import LanceResource, Warehouse
@@ -11,8 +11,7 @@ from laion_assets.stores.resources import LanceResource, Warehouse
 MOST_OTHER_PERCENT = 5
 
 
-@dg.asset_check(asset="pictures")
-@explain_failures
+@laion_check(asset="pictures")
 def pictures_decode(
     context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.AssetCheckResult:
@@ -32,8 +31,7 @@ def pictures_decode(
     )
 
 
-@dg.asset_check(asset="pictures")
-@explain_failures
+@laion_check(asset="pictures")
 def picture_sizes_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
     """Pictures have the shape that `width` and `height` say, but for 5 % of each shard.
 
@@ -55,8 +53,7 @@ def picture_sizes_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="pictures")
-@explain_failures
+@laion_check(asset="pictures")
 def pictures_came_as_of_other_shards(warehouse: Warehouse) -> dg.AssetCheckResult:
     """The share of pictures that came is not far below that of the other shards.
 
@@ -79,8 +76,7 @@ def pictures_came_as_of_other_shards(warehouse: Warehouse) -> dg.AssetCheckResul
     )
 
 
-@dg.asset_check(asset="pictures")
-@explain_failures
+@laion_check(asset="pictures")
 def picture_md5_agree(
     context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.AssetCheckResult:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import laion_check
 from laion_assets.orchestration.metadata import show_table
 from laion_assets.orchestration.overtaken import is_overtaken
 from laion_assets.stores.resources import LanceResource, Warehouse
@@ -10,8 +10,7 @@ from laion_assets.stores.resources import LanceResource, Warehouse
 LEAST_RECALL = 0.95
 
 
-@dg.asset_check(asset="release")
-@explain_failures
+@laion_check(asset="release")
 def indices_cover_every_row(lance_store: LanceResource) -> dg.AssetCheckResult:
     """Each index of the released tables has every row, so that a search misses none."""
     from laion_assets.releases.catalog import newest_release
@@ -33,8 +32,7 @@ def indices_cover_every_row(lance_store: LanceResource) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="release")
-@explain_failures
+@laion_check(asset="release")
 def counts_equal_duckdb(
     context: dg.AssetCheckExecutionContext, warehouse: Warehouse, lance_store: LanceResource
 ) -> dg.AssetCheckResult:
@@ -56,8 +54,7 @@ def counts_equal_duckdb(
     )
 
 
-@dg.asset_check(asset="release")
-@explain_failures
+@laion_check(asset="release")
 def nearest_vectors_are_found(lance_store: LanceResource) -> dg.AssetCheckResult:
     """The index finds 95 % of the ten nearest vectors of each of 200 rows, as measured then."""
     from laion_assets.releases.catalog import newest_release

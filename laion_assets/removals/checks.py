@@ -2,12 +2,11 @@
 
 import dagster as dg
 
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.check_steps import laion_check
 from laion_assets.stores.resources import LanceResource
 
 
-@dg.asset_check(asset="removals", name="entries_kept")
-@explain_failures
+@laion_check(asset="removals")
 def entries_kept(lance_store: LanceResource) -> dg.AssetCheckResult:
     """The list has not lost more than half of its entries with its last change."""
     removals = lance_store.store.removals.read()

@@ -8,6 +8,7 @@ import pytest
 from laion_assets.counts.checks import build_checks
 from laion_assets.counts.refresh import refresh_entity_counts
 from laion_assets.names.sheets import refresh_sheet
+from laion_assets.orchestration.check_steps import build_check_steps
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.resources import Warehouse
@@ -47,7 +48,7 @@ def counted(settings: Settings, made: Settings) -> Settings:
 def run_checks(settings: Settings) -> dict[str, dg.AssetCheckEvaluation]:
     """Runs every check as Dagster does; returns the evaluations by asset and name."""
     result = dg.Definitions(
-        asset_checks=build_checks(settings.sheets),
+        asset_checks=build_check_steps(build_checks(settings.sheets)),
         resources={"warehouse": Warehouse(path=str(settings.database))},
     )
     job = dg.define_asset_job("checks", dg.AssetSelection.all_asset_checks())

@@ -75,7 +75,7 @@ def refreshed(settings: Settings, data_dir: Path) -> Settings:
 
 def run_checks(settings: Settings, instance: dg.DagsterInstance, *names: str) -> Evaluations:
     """Runs checks alone, as from their page, by default all; returns them by asset and name."""
-    keys = [check.check_key for check in TABLE_CHECKS]
+    keys = [check.spec.key for check in TABLE_CHECKS]
     chosen = [key for key in keys if not names or f"{key.asset_key.path[-1]}.{key.name}" in names]
     selection = dg.AssetSelection.checks(*chosen)
     job = dg.define_asset_job("checks", selection)

@@ -14,6 +14,7 @@ import pytest
 
 from laion_assets.definitions import build_defs
 from laion_assets.errors import LaionError, ShardError
+from laion_assets.orchestration import failures
 from laion_assets.orchestration.failures import explain_failures
 from laion_assets.orchestration.interrupts import StoppedError
 from laion_assets.runs.backfill import run_job
@@ -91,8 +92,9 @@ def test_a_bug_keeps_the_way_that_it_took_and_asks_to_be_reported(
 
 @pytest.mark.parametrize("is_passing", [True, False], ids=["may pass", "stays"])
 def test_what_may_pass_is_tried_again_and_nothing_else(
-    instance: dg.DagsterInstance, is_passing: bool
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, is_passing: bool
 ) -> None:
+    monkeypatch.setattr(failures, "PAUSE_S", 0)
     attempts = []
 
     @dg.asset

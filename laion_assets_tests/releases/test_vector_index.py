@@ -120,9 +120,7 @@ def publish_counted(settings: Settings) -> Any:
 
 
 def check(settings: Settings) -> dg.AssetCheckResult:
-    result = nearest_vectors_are_found(LanceResource(path=str(settings.lance_dir)))
-    assert isinstance(result, dg.AssetCheckResult)
-    return result
+    return nearest_vectors_are_found.compute(LanceResource(path=str(settings.lance_dir)))
 
 
 def test_a_release_without_vectors_measures_nothing(settings: Settings) -> None:
@@ -324,8 +322,7 @@ def test_the_check_fails_below_95_percent(
     result = check(settings)
     assert not result.passed
     assert result.metadata["recall_at_10"].value == vectors_of(manifest).recall_at_10
-    covered = indices_cover_every_row(LanceResource(path=str(settings.lance_dir)))
-    assert isinstance(covered, dg.AssetCheckResult)
+    covered = indices_cover_every_row.compute(LanceResource(path=str(settings.lance_dir)))
     assert covered.passed
 
 
