@@ -24,7 +24,12 @@ from filelock import ReadWriteLock, Timeout
 from laion_assets.errors import DatabaseBusyError, LaionError, first_line
 from laion_assets.schemas import SCHEMA_VERSION, TABLES
 from laion_assets.stores.disk_space import check_space
-from laion_assets.stores.migration import check_not_newer, migrate_database, read_database_version
+from laion_assets.stores.migration import (
+    check_not_newer,
+    is_current,
+    migrate_database,
+    read_database_version,
+)
 from laion_assets.stores.reasons import find_system_reason
 from laion_assets.stores.sql import load_sql, quote_identifier, quote_literal
 
@@ -69,9 +74,12 @@ class Database:
             DatabaseBusyError: the file was not free in time; the message names the holder.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open(is_read_only=False) as connection, _transaction(connection, self.path):
-            migrate_database(connection, self.path)
-            yield connection
+        with self._open(is_read_only=False) as connection:
+            is_whole = is_current(connection)
+            with _transaction(connection, self.path):
+                if not is_whole:
+                    migrate_database(connection, self.path)
+                yield connection
 
     @contextmanager
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:

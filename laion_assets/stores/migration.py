@@ -24,7 +24,7 @@ from laion_assets.schemas import (
     Column,
     arrow_schema,
 )
-from laion_assets.stores.sql import add_column, create_table, load_sql
+from laion_assets.stores.sql import add_column, create_table, load_sql, quote_identifier
 
 if TYPE_CHECKING:
     import lance
@@ -51,6 +51,22 @@ def read_database_version(connection: duckdb.DuckDBPyConnection) -> int:
     except duckdb.CatalogException:
         return 0
     return int(version or 0)
+
+
+def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Returns whether a DuckDB file has this version's schema, and all of its tables.
+
+    Not in a transaction: a failed query would abort it. To create the tables where they are takes
+    longer than most writers do.
+    """
+    if read_database_version(connection) != SCHEMA_VERSION:
+        return False
+    ask = load_sql("stores/ask_table")
+    try:
+        connection.execute("UNION ALL ".join(ask.format(table=quote_identifier(t)) for t in TABLES))
+    except duckdb.CatalogException:
+        return False
+    return True
 
 
 def check_not_newer(place: Path | str, version: int, known: int = SCHEMA_VERSION) -> None:

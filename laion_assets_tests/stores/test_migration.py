@@ -243,6 +243,20 @@ def test_a_migration_is_done_whole_or_not_at_all(database: Database) -> None:
     assert describe(database.path) == before
 
 
+def test_a_table_that_a_current_database_lacks_is_created_with_the_next_write(
+    database: Database,
+) -> None:
+    with database.write():
+        pass
+    whole = describe(database.path)
+    with duckdb.connect(str(database.path)) as connection:
+        connection.execute("DROP TABLE shard_figures")
+    assert describe(database.path) != whole
+    with database.write():
+        pass
+    assert describe(database.path) == whole
+
+
 def test_a_newer_database_is_refused_and_left_alone(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     with duckdb.connect(str(settings.database)) as connection:
