@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser
 
+from laion_assets import definitions
 from laion_assets.raw_shards.sources.source import SourceRules
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
@@ -178,6 +179,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance of its own, in memory; the command line's tests have one on disk."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the thirty checks out of refreshes in this process: they take half of the time.
+
+    For tests that ask nothing of them. `test_checks.py` of the stages, the demo, and programs of
+    their own have them.
+    """
+    monkeypatch.setattr(definitions, "TABLE_CHECKS", ())
+    monkeypatch.setattr(definitions, "build_checks", lambda _: [])
 
 
 @pytest.fixture(scope="module")

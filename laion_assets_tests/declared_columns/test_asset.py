@@ -26,7 +26,7 @@ from laion_assets_tests.declared_columns.test_add_declared import (
 from laion_assets_tests.integration.test_discovery import Pipeline
 from laion_assets_tests.pictures.painting import paint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 
 def run(

@@ -26,6 +26,8 @@ from laion_assets_tests.integration.conftest import (
 )
 from laion_assets_tests.integration.web_ui import LIMIT_S, wait_for
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 def test_a_bad_shard_fails_alone_and_the_exit_status_says_so(shell: Shell) -> None:
     write_source(shell, "good")

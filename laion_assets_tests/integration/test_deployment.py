@@ -33,7 +33,7 @@ from laion_assets_tests.integration.web_ui import wait_for
 from laion_assets_tests.pipeline import ingest, refresh
 
 ROLES = read_roles()
-UNITS = ("laion-daemon", "laion-dagster", "laion-search")
+UNITS = {"laion-daemon": "daemon", "laion-dagster": "dagster", "laion-search": "search"}
 
 
 def list_files(folder: Path) -> dict[str, int]:
@@ -206,19 +206,40 @@ def machine(tmp_path: Path, released: Settings) -> Place:
     return place
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", ["laion-daemon", "laion-dagster"])
+def test_a_unit_of_systemd_runs_what_a_service_of_compose_runs(machine: Place, name: str) -> None:
+    """Such a service runs in a test of its own; the unit itself in one that is exhaustive."""
+    service = read_unit(f"{name}.service")["Service"]
+    (command,) = service["ExecStart"]
+    (folder,) = service["WorkingDirectory"]
+    program, *arguments = shlex.split(command)
+    composed = " ".join(ROLES[UNITS[name]].command)
+    assert f"{Path(program).name} {' '.join(arguments)}" == composed.replace(
+        "/laion/workspace.yaml", "workspace.yaml"
+    ).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    assert Path(machine.map(program)).exists()
+    assert (Path(machine.map(folder)) / "workspace.yaml").exists()
+    # Dagster's own programs find the project by it, as in a container.
+    assert f"PWD={folder}" in service["Environment"][0].split()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in ("laion-daemon", "laion-dagster")
+        ),
+        "laion-search",
+    ],
+)
 def test_a_unit_of_systemd_runs(machine: Place, name: str) -> None:
     service = read_unit(f"{name}.service")["Service"]
     (command,) = service["ExecStart"]
     (folder,) = service["WorkingDirectory"]
     words = shlex.split(" ".join(service["Environment"]))
     environment = dict(word.split("=", 1) for word in words)
-    health = {
-        "laion-daemon": ROLES["daemon"].health,
-        "laion-dagster": ROLES["dagster"].health,
-        "laion-search": ROLES["search"].health,
-    }
-    role = Role(name, shlex.split(command), environment, folder, health[name])
+    role = Role(name, shlex.split(command), environment, folder, ROLES[UNITS[name]].health)
     home = machine.root / "srv" / "laion"
     before = {path: at for path, at in list_files(home).items() if "/data/" not in path}
     with role.start(machine) as process:

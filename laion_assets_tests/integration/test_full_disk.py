@@ -15,6 +15,9 @@ from laion_assets_tests.integration.test_discovery import Pipeline
 from laion_assets_tests.integration.test_status import fill, mount
 from laion_assets_tests.integration.web_ui import run_in_background, run_web_ui, wait_for
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
 # Several ticks and runs go by in each wait, on a machine that may be busy.
 LIMIT_S = 600
 # The sensor as it is, but for its patience.

@@ -24,6 +24,9 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
 # Captions with every kind of Unicode trouble that FTS5 has an opinion on.
 CAPTIONS = [
     "Portrait by Claude Monet, 1880",

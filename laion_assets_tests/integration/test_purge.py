@@ -10,6 +10,7 @@ import lance
 import lancedb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from lance.file import LanceFileReader
 
 from laion_assets.stores.fst import KeyMap
@@ -18,6 +19,9 @@ from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.integration.conftest import Shell
 from laion_assets_tests.pictures.painting import paint
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 WORD, HOST, PATH = "zqxcaption", "zqxhost", "zqxpath"
 URL = f"https://{HOST}.test/{PATH}.jpg"

@@ -19,6 +19,7 @@ from laion_assets_tests.integration.web_ui import wait_for
 from laion_assets_tests.pipeline import ingest, refresh
 
 
+@pytest.mark.exhaustive
 def test_no_visitor_notices_a_release_a_removal_or_a_restart(tmp_path: Path) -> None:
     report = live(tmp_path / "site", visitors=2, seconds=0)
 

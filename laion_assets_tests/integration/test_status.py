@@ -11,6 +11,8 @@ import pytest
 
 from laion_assets_tests.integration.conftest import Shell, write_source
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 @contextmanager
 def mount(folder: Path, megabytes: int) -> Iterator[None]:

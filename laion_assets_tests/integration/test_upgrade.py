@@ -18,7 +18,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import SCHEMA_KEY
 from laion_assets_tests.integration.conftest import Shell, write_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unchecked")]
 
 
 @contextmanager

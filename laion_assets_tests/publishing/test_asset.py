@@ -11,7 +11,7 @@ from laion_assets.definitions import build_defs
 from laion_assets.settings import Settings
 from laion_assets_tests.pipeline import ingest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 KEY = dg.AssetKey("published")
 

@@ -17,7 +17,7 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 
 def run(settings: Settings, instance: dg.DagsterInstance, job: str, shard: str | None) -> Outcome:

@@ -25,6 +25,9 @@ from laion_assets_tests.removals.test_apply_list import (
     read_rejected,
 )
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
 URLS = ("https://a.test/1.jpg", "https://a.test/2.jpg")
 
 

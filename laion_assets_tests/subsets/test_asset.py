@@ -16,7 +16,7 @@ from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.integration.test_discovery import Pipeline
 from laion_assets_tests.subsets.shards import declare, make_rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 LEMURS = '[subsets.lemurs]\nsearch = "lemur"\ncolumns = ["url", "caption", "width"]\n'
 WIDE = '[subsets.wide]\nwhere = "width > 400"\n'

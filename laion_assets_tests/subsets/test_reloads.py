@@ -1,4 +1,4 @@
-"""Seven shards with pictures, vectors, declared columns and subsets: one is loaded again."""
+"""Three shards with pictures, vectors, declared columns and subsets: one is loaded again."""
 
 import multiprocessing
 import random
@@ -28,9 +28,9 @@ from laion_assets_tests.subsets.shards import (
     release,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
-SHARDS = tuple("abcdefg")
+SHARDS = tuple("bcd")
 SUBSETS = """
 [subsets.wide]
 where = "is_wide"

@@ -25,7 +25,7 @@ def fetch(folder: Path, urls: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kills", [4, pytest.param(20, marks=pytest.mark.exhaustive)], ids=["four kills", "twenty kills"]
+    "kills", [2, pytest.param(20, marks=pytest.mark.exhaustive)], ids=["two kills", "twenty kills"]
 )
 def test_a_killed_fetch_goes_on_where_it_was(tmp_path: Path, kills: int) -> None:
     chance = random.Random(kills)  # noqa: S311
