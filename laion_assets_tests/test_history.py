@@ -19,6 +19,9 @@ from dagster._daemon.auto_run_reexecution.auto_run_reexecution import should_ret
 from laion_assets.settings import find_log_format
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
+
 CONFIG = """
 storage:
   custom:

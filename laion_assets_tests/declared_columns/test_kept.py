@@ -20,6 +20,9 @@ from laion_assets_tests.declared_columns.test_releases import release
 from laion_assets_tests.pipeline import bring
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
+
 KEEP = '[keep]\nsource_columns = ["num_faces"]\n'
 
 

@@ -28,6 +28,8 @@ from laion_assets_tests.pipeline import (
 )
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 
 def list_due(settings: Settings) -> Due:
     raws = RawStore(settings.raw_dir).find_all(RawStore(settings.raw_dir).list_shards())

@@ -25,7 +25,7 @@ from laion_assets_tests.removals.test_apply_list import (
     read_rejected,
 )
 
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = [pytest.mark.usefixtures("unchecked"), pytest.mark.slow]
 
 
 URLS = ("https://a.test/1.jpg", "https://a.test/2.jpg")

@@ -15,6 +15,9 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.pipeline import bring, refresh
 
+pytestmark = pytest.mark.slow
+
+
 ROWS = 400
 COLUMNS = {
     "ratio": "CAST(width AS DOUBLE) / height",

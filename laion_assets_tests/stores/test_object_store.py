@@ -26,6 +26,9 @@ from laion_assets_tests.pipeline import ingest, read_removals, refresh
 from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.buckets import Buckets, run_buckets
 
+pytestmark = pytest.mark.slow
+
+
 ROWS = pa.table({"shard": ["a"]})
 
 

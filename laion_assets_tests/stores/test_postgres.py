@@ -18,6 +18,9 @@ from laion_assets.stores.postgres import CatalogLock, ask, name_catalog, remove_
 from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.postgres import Postgres
 
+pytestmark = pytest.mark.slow
+
+
 ROWS = pa.table({"shard": ["a"]})
 HOLD = """
 import sys
