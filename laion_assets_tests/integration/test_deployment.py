@@ -84,7 +84,8 @@ def test_a_service_of_compose_runs_and_is_healthy(container: Place, name: str) -
         def is_healthy() -> bool:
             said = (container.root / f"{name}.log").read_text("utf-8")
             assert process.poll() is None, said
-            return role.is_healthy(container)
+            # Each question is a program that takes seconds to start; what is silent is not up yet.
+            return bool(said) and role.is_healthy(container)
 
         wait_for(is_healthy, f"the health of {name}")
     assert "Traceback" not in (container.root / f"{name}.log").read_text("utf-8")
@@ -248,7 +249,10 @@ def test_a_unit_of_systemd_runs(machine: Place, name: str) -> None:
 
 
 def ask_health(role: Role, place: Place, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, (place.root / f"{role.name}.log").read_text("utf-8")
+    said = (place.root / f"{role.name}.log").read_text("utf-8")
+    assert process.poll() is None, said
+    if not said:
+        return False
     # systemd itself finds Dagster's home in the unit, and so does Dagster in .env.
     environment = {**role.environment, "DAGSTER_HOME": role.environment["PWD"]}
     return Role(role.name, role.health, environment, role.folder, role.health).is_healthy(place)
