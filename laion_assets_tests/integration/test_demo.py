@@ -11,6 +11,7 @@ from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.search.search import open_search
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
+from laion_assets_tests.pipeline import refresh
 
 
 def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
@@ -20,8 +21,9 @@ def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
     found = []
     for _ in range(2):
         write_sample_shards(folder, ["Claude Monet"], spec)
-        result = shell.run("laion", "backfill", "--all", "--pictures")
+        result = shell.run("laion", "backfill", "--all", "--pictures", "--no-refresh")
         assert result.returncode == 0, result.stderr
+        refresh(shell.settings)
         found.append(count_rows(shell.settings))
     assert found[0] == found[1]
     assert len(found[0][0]) == 1
