@@ -1,4 +1,4 @@
-"""Three shards with pictures, vectors, declared columns and subsets: one is loaded again."""
+"""Seven shards with pictures, vectors, declared columns and subsets: one is loaded again."""
 
 import multiprocessing
 import random
@@ -30,7 +30,7 @@ from laion_assets_tests.subsets.shards import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
-SHARDS = tuple("bcd")
+SHARDS = tuple("abcdefg")
 SUBSETS = """
 [subsets.wide]
 where = "is_wide"
