@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
-from laion_assets.exports.released_rows import leave_out, scan_rows
+from laion_assets.exports.caption_index import build_beside
+from laion_assets.exports.released_rows import list_values, number_rows
 from laion_assets.exports.site_metadata import MARK, describe_site, name_list_columns
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.hidden_rows import find_hidden
@@ -26,17 +28,19 @@ from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.locks import name_digest
 from laion_assets.stores.sql import load_sql, quote_identifier
 from laion_assets.stores.sqlite_file import (
+    check_foreign_keys,
+    check_pages,
     check_replaceable,
-    check_sqlite,
     create_sqlite,
     digest_file,
+    open_sqlite,
     replace_files,
+    sync,
 )
 
 if TYPE_CHECKING:
     import lance
     import numpy as np
-    import pyarrow as pa
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
 
@@ -117,14 +121,20 @@ def export_datasette(
         check_space(path.parent, estimate_export(images), f"exporting release {manifest.release}")
         removed = find_hidden(store, manifest)
         with replace_files(path, metadata, inspect) as (unfinished, new_metadata, new_inspect):
-            with create_sqlite(unfinished) as connection:
+            with (
+                create_sqlite(unfinished) as connection,
+                build_beside(
+                    store, manifest.release, unfinished, removed, is_safe=is_safe
+                ) as captions,
+            ):
                 left_out = _write_images(
                     connection, images, store, manifest, is_safe=is_safe, removed=removed
                 )
+                captions.copy_to(connection)
                 is_complete = not is_safe and not len(removed)
                 _write_names(connection, store, manifest, is_complete=is_complete)
                 connection.execute("commit")
-                row_counts = _check(connection, manifest, left_out)
+            row_counts, sha256 = _check(unfinished, manifest, left_out)
             lists = read_released_lists(open_released(store, manifest, "entity_counts"))
             kinds = {
                 sheet.kind: name_list_columns(lists.get(sheet.kind, ListColumns()).columns)
@@ -140,7 +150,7 @@ def export_datasette(
                 domain_count=row_counts["domain"],
                 name_count=sum(row_counts[kind] for kind in kinds),
                 file_bytes=unfinished.stat().st_size,
-                sha256=digest_file(unfinished),
+                sha256=sha256,
             )
             site = describe_site(
                 manifest,
@@ -192,77 +202,33 @@ def _write_images(
     is_safe: bool,
     removed: Numbers,
 ) -> int:
-    """Writes the images, their captions' index and their domains; returns how many are left out."""
+    """Writes the images and their domains; returns how many images are left out."""
     # The largest first, so that most rows have a short number.
     released = open_released(store, manifest, "domain_counts").to_table()
     domains = released["domain"].to_pylist()
-    for table in ("images", "domain", "images_fts"):
+    for table in ("images", "domain"):
         connection.execute(load_sql(f"exports/create_{table}"))
-    connection.execute(load_sql("exports/set_hash_size"))
     ids = {domain: number for number, domain in enumerate(domains, start=1)}
     counts: Counter[int] = Counter()
-    seen = hidden_count = 0
-    for batch in _scan(images):
-        rows = list(_list_rows(batch, seen + 1, ids, manifest, is_safe=is_safe, removed=removed))
-        connection.executemany(load_sql("exports/insert_image"), rows)
-        bounds = seen + 1, seen + batch.num_rows
-        connection.execute(load_sql("exports/insert_captions"), bounds)
-        counts.update(row[10] for row in rows)
-        seen += batch.num_rows
-        hidden_count += batch.num_rows - len(rows)
+    insert = load_sql("exports/insert_image")
+    columns = [*_VALUES, *_PLACE, "domain"]
+    for batch in number_rows(images, columns, removed, is_safe=is_safe):
+        try:
+            of_domains = [ids[domain] for domain in list_values(batch["domain"])]
+        except KeyError as error:
+            raise _differ(manifest, f"`domain_counts`, which lacks {error}") from None
+        before = [list_values(batch[column]) for column in ("id", *_VALUES)]
+        after = [list_values(batch[column]) for column in _PLACE]
+        connection.executemany(insert, zip(*before, of_domains, *after, strict=True))
+        counts.update(of_domains)
     is_complete = not is_safe and not len(removed)
     if is_complete and [counts[i] for i in ids.values()] != released["image_count"].to_pylist():
         raise _differ(manifest, "`domain_counts`")
     kept = ((number, domain, counts[number]) for domain, number in ids.items() if counts[number])
     connection.executemany(load_sql("exports/insert_domain"), kept)
-    connection.execute(load_sql("exports/merge_captions"))
     for column in INDEXED:
         connection.execute(load_sql("exports/index_column").format(column=column))
-    return hidden_count
-
-
-def _scan(images: lance.LanceDataset) -> Iterator[pa.RecordBatch]:
-    """Yields the rows in the order of the table, which is the same whenever it is read."""
-    columns = [*_VALUES, *_PLACE, "domain", "nsfw"]
-    yield from scan_rows(images, columns)
-
-
-def _list_rows(
-    batch: pa.RecordBatch,
-    first_id: int,
-    domain_ids: dict[str, int],
-    manifest: Manifest,
-    *,
-    is_safe: bool,
-    removed: Numbers,
-) -> Iterator[tuple[Any, ...]]:
-    """Yields the rows of a batch; an image has the same id with and without those left out."""
-    import pyarrow as pa
-
-    numbers = pa.array(range(first_id, first_id + batch.num_rows), pa.int64())
-    batch = batch.append_column("id", numbers)
-    batch = leave_out(batch, removed, is_safe=is_safe)
-    try:
-        of_domains = [domain_ids[domain] for domain in _list_values(batch["domain"])]
-    except KeyError as error:
-        raise _differ(manifest, f"`domain_counts`, which lacks {error}") from None
-    before = [_list_values(batch[column]) for column in ("id", *_VALUES)]
-    after = [_list_values(batch[column]) for column in _PLACE]
-    yield from zip(*before, of_domains, *after, strict=True)
-
-
-def _list_values(column: pa.Array) -> list[Any]:
-    """Returns the values of a column for SQLite, which takes NaN for NULL.
-
-    By way of numpy that is ten times as fast. It would make a missing whole number a float.
-    """
-    import pyarrow as pa
-
-    is_slow = column.null_count and pa.types.is_integer(column.type)
-    values: list[Any] = (
-        column.to_pylist() if is_slow else column.to_numpy(zero_copy_only=False).tolist()
-    )
-    return values
+    return images.count_rows() - counts.total()
 
 
 def _write_names(
@@ -306,37 +272,48 @@ def _count_matches(connection: sqlite3.Connection, names: Iterable[str]) -> dict
     }
 
 
-def _check(connection: sqlite3.Connection, manifest: Manifest, hidden_count: int) -> dict[str, int]:
+def _check(path: Path, manifest: Manifest, hidden_count: int) -> tuple[dict[str, int], str]:
     """Checks the whole file, its full-text index, and its rows against the release's record.
 
     Returns:
-        The number of rows of each table.
+        The number of rows of each table, and the SHA-256 of the file.
     """
-    check_sqlite(connection)
-    try:
-        connection.execute(load_sql("exports/check_captions"))
-    except sqlite3.DatabaseError as error:
-        raise LaionError(
-            f"the full-text index of the new file is damaged ({error}); check the disk, then try "
-            "again",
-            code="export-full-text-damaged",
-        ) from error
-    row_counts = _count_rows(connection)
+    checks = (check_pages, _check_captions, check_foreign_keys)
+    # All of them only read, and none needs Python's lock; the disk writes meanwhile.
+    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as writer:
+        writing = writer.submit(sync, path)
+        checking = [pool.submit(check, path) for check in checks]
+        counting, digesting = pool.submit(_count_rows, path), pool.submit(digest_file, path)
+        for check in (*checking, writing):
+            check.result()
+        row_counts, sha256 = counting.result(), digesting.result()
     of_names = sum(row_counts[sheet.kind] for sheet in manifest.sheets)
     if row_counts["images"] + hidden_count != manifest.row_counts["images"]:
         raise _differ(manifest, "the number of `images`")
     if of_names != manifest.row_counts["entity_counts"]:
         raise _differ(manifest, "the number of names")
-    return row_counts
+    return row_counts, sha256
 
 
-def _count_rows(connection: sqlite3.Connection) -> dict[str, int]:
-    tables = connection.execute(load_sql("exports/select_tables")).fetchall()
+def _check_captions(path: Path) -> None:
+    """Checks that the full-text index is sound and has every word of every caption."""
+    with open_sqlite(path) as connection:
+        try:
+            connection.execute(load_sql("exports/check_captions"))
+        except sqlite3.DatabaseError as error:
+            raise LaionError(
+                f"the full-text index of the new file is damaged ({error}); check the disk, then "
+                "try again",
+                code="export-full-text-damaged",
+            ) from error
+
+
+def _count_rows(path: Path) -> dict[str, int]:
     query = load_sql("exports/count_rows")
-    return {
-        table: int(connection.execute(query.format(table=quote_identifier(table))).fetchone()[0])
-        for (table,) in tables
-    }
+    with open_sqlite(path) as connection:
+        tables = [table for (table,) in connection.execute(load_sql("exports/select_tables"))]
+        counted = [connection.execute(query.format(table=quote_identifier(t))) for t in tables]
+        return {table: int(rows.fetchone()[0]) for table, rows in zip(tables, counted, strict=True)}
 
 
 def _describe_file(export: Export, row_counts: dict[str, int]) -> str:

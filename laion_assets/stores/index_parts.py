@@ -1,4 +1,4 @@
-"""Builds parts of an index of a Lance table, each in a process of its own.
+"""Builds indices, and parts of one, each in a process of its own.
 
 Lance builds a part on one core, and two threads of one process wait for each other's memory. A
 process gives all of its memory back when it ends, so a release of many shards needs no more than
@@ -13,16 +13,27 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from laion_assets.errors import LaionError
 
 if TYPE_CHECKING:
     from lance.dataset import Index
+
+
+class Order(Protocol):
+    """What a process is to build; it is pickled."""
+
+    @property
+    def column(self) -> str:
+        """The column that is indexed."""
+
+    def build(self) -> Any:
+        """Builds it in this process."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +82,26 @@ def build_in_processes(orders: Sequence[PartOrder]) -> list[Index]:
     Raises:
         LaionError: a process died. What Lance raises is raised here, too.
     """
+    with start_building(orders) as parts:
+        return [part.result() for part in parts]
+
+
+@contextmanager
+def start_building(orders: Sequence[Order]) -> Iterator[list[Future[Any]]]:
+    """Builds each order in a process of its own, meanwhile; yields what they will have built.
+
+    A process that is not done at the end of the block is killed.
+    """
     processes = [_start() for _ in orders]
     try:
         with ThreadPoolExecutor(max(1, len(orders))) as pool:
-            return list(pool.map(_ask, processes, orders))
+            try:
+                yield [pool.submit(_ask, *each) for each in zip(processes, orders, strict=True)]
+            finally:
+                for process in processes:
+                    process.kill()
     finally:
         for process in processes:
-            process.kill()
             process.communicate()
 
 
@@ -89,7 +113,7 @@ def _start() -> subprocess.Popen[bytes]:
     )
 
 
-def _ask(process: subprocess.Popen[bytes], order: PartOrder) -> Index:
+def _ask(process: subprocess.Popen[bytes], order: Order) -> Any:
     assert process.stdin
     assert process.stdout
     # One that died has said so at the end of its output.
@@ -100,17 +124,17 @@ def _ask(process: subprocess.Popen[bytes], order: PartOrder) -> Index:
     if not answer:
         raise LaionError(
             f"the process that indexes `{order.column}` ended with {process.wait()}; "
-            "check free memory, then release again",
+            "check free memory, then try again",
             code="index-process-died",
         )
     result = pickle.loads(answer)  # noqa: S301 - from our own process
     if isinstance(result, Exception):
         raise result
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def main() -> None:
-    """Builds the part that standard input orders, and writes what Lance says of it."""
+    """Builds what standard input orders, and writes what came of it to standard output."""
     # Lance reads ahead in several fragments at once, which costs memory and saves nothing here.
     os.putenv("LANCE_DEFAULT_FRAGMENT_READAHEAD", "1")
     # Ctrl-C is the parent's to hear.
@@ -120,7 +144,7 @@ def main() -> None:
         os.dup2(2, 1)
         order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        result: Index | Exception
+        result: object
         try:
             result = order.build()
         except Exception as error:  # noqa: BLE001 - it is raised in the parent

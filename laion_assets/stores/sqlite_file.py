@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from laion_assets.errors import LaionError
+from laion_assets.stores.sql import load_sql, quote_identifier
 
 # "LAIO" in the file's header: by it a file that may be replaced is known.
 _APPLICATION_ID = 0x4C41494F
@@ -61,6 +62,8 @@ def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"pragma application_id = {_APPLICATION_ID}")
         # There is nothing to return to, and the file is on the disk before it gets its name.
+        # Nothing secret is deleted from it either: only a new index is merged.
+        connection.execute("pragma secure_delete = off")
         connection.execute("pragma journal_mode = off")
         connection.execute("pragma synchronous = off")
         connection.execute("pragma locking_mode = exclusive")
@@ -76,23 +79,68 @@ def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
             ) from error
 
 
-def check_sqlite(connection: sqlite3.Connection) -> None:
-    """Checks every page, index and foreign key of a file.
+@contextmanager
+def make_temporary(path: Path, name: str) -> Iterator[Path]:
+    """Yields a path beside a file that is gone afterwards; what a killed process left is removed.
+
+    Args:
+        path: the file.
+        name: what is in the other one.
+    """
+    temporary = path.with_name(f"{path.name}.{name}.unfinished")
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def copy_tables(connection: sqlite3.Connection, other: Path, tables: Sequence[str]) -> None:
+    """Replaces the rows of tables by those of the same tables in another file.
+
+    Where both are defined alike SQLite copies the rows as they are.
+    """
+    connection.execute(load_sql("stores/sqlite_attach"), (str(other),))
+    for table in map(quote_identifier, tables):
+        for statement in ("stores/sqlite_empty", "stores/sqlite_copy"):
+            connection.execute(load_sql(statement).format(table=table))
+
+
+@contextmanager
+def open_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens a SQLite file that is done, to be checked; several may at once."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        yield connection
+
+
+def check_pages(path: Path) -> None:
+    """Checks every page and index of a file.
 
     Raises:
         LaionError: something is wrong; the message names the first thing.
     """
-    ((found,), *_) = connection.execute("pragma integrity_check(1)").fetchall()
+    with open_sqlite(path) as connection:
+        ((found,), *_) = connection.execute("pragma integrity_check(1)").fetchall()
     if found != "ok":
         raise LaionError(
             f"the new file is damaged ({found}); check the disk, then try again",
             code="export-damaged",
         )
-    for table, row, parent, _ in connection.execute("pragma foreign_key_check"):
-        raise LaionError(
-            f"row {row} of `{table}` has no row of `{parent}`; please report it",
-            code="export-row-without-parent",
-        )
+
+
+def check_foreign_keys(path: Path) -> None:
+    """Checks every foreign key of a file.
+
+    Raises:
+        LaionError: a row has no parent; the message names the first one.
+    """
+    with open_sqlite(path) as connection:
+        for table, row, parent, _ in connection.execute("pragma foreign_key_check"):
+            raise LaionError(
+                f"row {row} of `{table}` has no row of `{parent}`; please report it",
+                code="export-row-without-parent",
+            )
 
 
 def check_replaceable(path: Path) -> None:

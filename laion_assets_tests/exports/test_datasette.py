@@ -8,11 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ import requests
 import yaml
 
 from laion_assets.errors import LaionError
-from laion_assets.exports import datasette
+from laion_assets.exports import caption_index, datasette
 from laion_assets.exports.datasette import export_datasette
 from laion_assets.releases.catalog import find_release
 from laion_assets.settings import Settings
@@ -258,9 +260,10 @@ def test_a_failed_export_leaves_the_one_before(
     refresh(released)
     check = datasette._check
 
-    def damage(connection: sqlite3.Connection, *rest: Any) -> dict[str, int]:
-        connection.execute("DELETE FROM images_fts_data")
-        return check(connection, *rest)
+    def damage(made: Path, *rest: Any) -> tuple[dict[str, int], str]:
+        with closing(sqlite3.connect(made)) as connection, connection:
+            connection.execute("DELETE FROM images_fts_data")
+        return check(made, *rest)
 
     monkeypatch.setattr(datasette, "_check", damage)
 
@@ -270,6 +273,54 @@ def test_a_failed_export_leaves_the_one_before(
     assert {p: p.read_bytes() for p in path.parent.iterdir()} == before
     monkeypatch.undo()
     assert export_datasette(store(released), path).image_count == 10
+
+
+def test_the_index_has_the_captions_of_the_rows(
+    released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process makes it: what it has, and the rows have not, is found."""
+    build = caption_index.build_beside
+    monkeypatch.setattr(
+        datasette, "build_beside", lambda *of, is_safe: build(*of, is_safe=not is_safe)
+    )
+
+    with raises("export-full-text-damaged"):
+        export_datasette(store(released), tmp_path / "x.db", is_safe=True)
+
+    assert list(tmp_path.glob("*x.db*")) == []
+
+
+def test_the_index_is_that_of_rows_that_are_indexed_as_they_come(
+    released: Settings, tmp_path: Path
+) -> None:
+    """Ranking and snippets come from the tables that another process made."""
+    made = export_datasette(store(released), tmp_path / "x.db")
+
+    with closing(sqlite3.connect(made.path)) as connection:
+        select_words = (
+            "SELECT rowid, rank, snippet(images_fts, 0, '[', ']', '…', 3) FROM images_fts "
+            "WHERE images_fts MATCH ? ORDER BY rank, rowid"
+        )
+        queries = ("lemur", '"a lemur"', "lemur NOT tree", "be*", "rock + johnson", "^two")
+        copied = [connection.execute(select_words, (query,)).fetchall() for query in queries]
+        connection.execute("INSERT INTO images_fts (images_fts) VALUES ('rebuild')")
+        rebuilt = [connection.execute(select_words, (query,)).fetchall() for query in queries]
+    assert all(copied)
+    assert copied == rebuilt
+
+
+def test_a_stopped_export_ends_its_process(
+    released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for the index, and leaves nothing."""
+    endless = SimpleNamespace(column="text", build=partial(time.sleep, 3_600))
+    monkeypatch.setattr(caption_index, "CaptionIndex", lambda *_: endless)
+    monkeypatch.setattr(datasette, "INDEXED", ("no such column",))
+
+    with raises("export-not-written"):
+        export_datasette(store(released), tmp_path / "x.db")
+
+    assert list(tmp_path.glob("*x.db*")) == []
 
 
 @pytest.mark.parametrize("table", ["domain_counts", "entity_counts"])

@@ -5,14 +5,18 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import lance
 import pyarrow as pa
 import pytest
 
-from laion_assets.stores.index_parts import PartOrder, build_in_processes
+from laion_assets.stores.index_parts import PartOrder, build_in_processes, start_building
+from laion_assets.stores.sqlite_file import check_replaceable
 from laion_assets_tests.raises import raises
 
 pytestmark = pytest.mark.slow
@@ -50,6 +54,24 @@ def test_parts_come_in_the_order_in_which_they_were_asked_for(
 def test_what_lance_refuses_in_a_process_is_raised_here(order: Callable[..., PartOrder]) -> None:
     with pytest.raises(RuntimeError, match="'nothing' does not exist"):
         build_in_processes([order(0), order(1, column="nothing")])
+
+
+def test_an_error_of_ours_keeps_its_code(tmp_path: Path) -> None:
+    refused = SimpleNamespace(column="text", build=partial(check_replaceable, tmp_path))
+
+    with raises("export-place-taken"), start_building([refused]) as (built,):
+        built.result()
+
+
+def test_a_process_that_is_not_done_is_ended_with_the_block() -> None:
+    endless = SimpleNamespace(column="text", build=partial(time.sleep, 3_600))
+
+    def stop() -> None:
+        with start_building([endless]):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
 
 
 def test_a_process_that_dies_is_an_error_in_one_line(

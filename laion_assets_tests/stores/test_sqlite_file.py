@@ -1,5 +1,6 @@
 """A SQLite file is replaced whole or not at all."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from laion_assets.stores.sqlite_file import (
+    check_foreign_keys,
+    check_pages,
     check_replaceable,
-    check_sqlite,
+    copy_tables,
     create_sqlite,
+    make_temporary,
     replace_files,
 )
 from laion_assets_tests.raises import raises
@@ -79,10 +83,59 @@ def test_a_row_without_its_parent_is_found(tmp_path: Path) -> None:
     with create_sqlite(tmp_path / "a") as connection:
         connection.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
         connection.execute("CREATE TABLE child (id REFERENCES parent (id))")
-        check_sqlite(connection)
+        connection.execute("commit")
+    check_foreign_keys(tmp_path / "a")
+
+    with closing(sqlite3.connect(tmp_path / "a")) as connection, connection:
         connection.execute("INSERT INTO child VALUES (7)")
-        with raises("export-row-without-parent"):
-            check_sqlite(connection)
+
+    with raises("export-row-without-parent"):
+        check_foreign_keys(tmp_path / "a")
+
+
+def test_a_damaged_page_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with create_sqlite(path) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.executemany("INSERT INTO t VALUES (?)", [("x" * 100,)] * 1000)
+        connection.execute("commit")
+    check_pages(path)
+
+    with path.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(bytes(4096))
+
+    with raises("export-damaged"):
+        check_pages(path)
+
+
+def test_the_rows_of_a_table_are_replaced_by_those_of_another_file(tmp_path: Path) -> None:
+    tables = ('CREATE TABLE "t 1" (id INTEGER PRIMARY KEY, x)', "CREATE TABLE other (x)")
+    with create_sqlite(tmp_path / "a") as theirs:
+        for table in tables:
+            theirs.execute(table)
+        theirs.executemany('INSERT INTO "t 1" VALUES (?, ?)', [(7, "new"), (8, None)])
+        theirs.execute("commit")
+    with create_sqlite(tmp_path / "b") as connection:
+        for table in tables:
+            connection.execute(table)
+        connection.execute("INSERT INTO \"t 1\" VALUES (1, 'old')")
+        connection.execute("INSERT INTO other VALUES ('own')")
+        copy_tables(connection, tmp_path / "a", ["t 1"])
+        connection.execute("commit")
+
+    with closing(sqlite3.connect(tmp_path / "b")) as connection:
+        assert connection.execute('SELECT * FROM "t 1"').fetchall() == [(7, "new"), (8, None)]
+        assert connection.execute("SELECT * FROM other").fetchall() == [("own",)]
+
+
+def test_a_temporary_file_is_gone_afterwards_and_before(tmp_path: Path) -> None:
+    with make_temporary(tmp_path / ".a.unfinished", "words") as left:
+        left.write_text("half", encoding="utf-8")
+        with make_temporary(tmp_path / ".a.unfinished", "words") as again:
+            assert again == left
+            assert not again.exists()
+    assert list_names(tmp_path) == []
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
