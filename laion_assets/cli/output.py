@@ -449,10 +449,13 @@ def print_purge_plan(chosen: Sequence[Holder]) -> None:
     tags = ", ".join(holder.manifest.release for holder in chosen) or "none"
     print(
         f"To be deleted: the releases {tags}; all versions of the Lance tables that no release "
-        "holds, those of subsets included; runs of Dagster from before the removal; an export for "
-        "Datasette from before it. The DuckDB file, Dagster's history and the cache of pictures "
+        "holds, those of subsets included; runs of Dagster from before the removal; exports in the "
+        "data folder from before it. The DuckDB file, Dagster's history and the cache of pictures "
         "are written anew."
     )
+
+
+_MAKE_AGAIN = {"datasette": "materialize `datasette`", "parquet": "run `laion export parquet`"}
 
 
 def print_purged(purged: Purged) -> None:
@@ -460,7 +463,7 @@ def print_purged(purged: Purged) -> None:
     print(
         f"deleted {len(purged.releases)} releases, {purged.freed_bytes / 1e6:,.1f} MB of Lance, "
         f"{purged.run_count:,} runs, {purged.picture_count:,} cached pictures"
-        + ("; materialize `datasette` again" if purged.is_export_deleted else "")
+        + "".join(f"; {_MAKE_AGAIN[export]} again" for export in purged.exports)
     )
     for holder in purged.holders:
         print(

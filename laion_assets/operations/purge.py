@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from laion_assets.errors import LaionError
+from laion_assets.exports.parquet_files import RECORD, read_export
 from laion_assets.orchestration.dead_runs import list_unfinished
 from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.releases.catalog import find_release, list_releases
@@ -31,8 +32,11 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.picture_cache import PictureCache
 from laion_assets.stores.postgres import ask, remove_old_rows
+from laion_assets.stores.raw_store import RawStore
+from laion_assets.stores.scratch import remove_scratch
 from laion_assets.stores.sql import load_sql
 from laion_assets.stores.sqlite_file import rewrite_sqlite
+from laion_assets.stores.whole_folder import recover_folder
 from laion_assets.subsets.clean_subsets import clean_subset, list_unclean
 from laion_assets.subsets.subset_record import open_subsets
 
@@ -62,7 +66,7 @@ class Purged:
         freed_bytes: of the Lance tables.
         run_count: runs of Dagster's history.
         picture_count: pictures of the cache.
-        is_export_deleted: whether the file for Datasette was.
+        exports: those of the data folder that were, as `laion export` names them.
         holders: releases that hold removed rows still.
         subsets: those that do, because they were not made again.
     """
@@ -71,7 +75,7 @@ class Purged:
     freed_bytes: int
     run_count: int
     picture_count: int
-    is_export_deleted: bool
+    exports: tuple[str, ...]
     holders: tuple[Holder, ...]
     subsets: tuple[str, ...]
 
@@ -136,14 +140,14 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
     cache = PictureCache(settings.picture_cache_dir, "")
     pictures = cache.forget(lambda url: matcher.match_url(url) is not None, matcher.pictures)
     runs = _purge_history(settings, instance, database, store)
-    is_export_deleted = _delete_export(settings, store)
-    _remove_leftovers(settings)
+    exports = tuple(_delete_exports(settings, store))
+    _remove_leftovers(settings, store)
     return Purged(
         releases=tuple(holder.manifest.release for holder in chosen),
         freed_bytes=freed_bytes,
         run_count=runs,
         picture_count=pictures,
-        is_export_deleted=is_export_deleted,
+        exports=exports,
         holders=find_holders(store),
         subsets=tuple(list_unclean(store)),
     )
@@ -205,24 +209,27 @@ def _find_old_runs(
             yield run.run_id
 
 
-def _delete_export(settings: Settings, store: LanceStore) -> bool:
-    """Deletes the file for Datasette if it was made before the rows were removed."""
-    file, taken_out_at = settings.datasette_file, store.removals.read().taken_out_at
-    if not file.exists() or not taken_out_at:
-        return False
-    if file.stat().st_mtime > datetime.fromisoformat(taken_out_at).timestamp():
-        return False
-    for path in (file, file.with_name("metadata.yaml"), file.with_name("inspect.json")):
-        path.unlink(missing_ok=True)
-    return True
+def _delete_exports(settings: Settings, store: LanceStore) -> Iterator[str]:
+    """Deletes the exports that were made before the rows were removed; yields what they were."""
+    taken_out_at = store.removals.read().taken_out_at
+    if not taken_out_at:
+        return
+    until = datetime.fromisoformat(taken_out_at).timestamp()
+    file, folder = settings.datasette_file, settings.parquet_dir
+    if file.exists() and file.stat().st_mtime <= until:
+        for path in (file, file.with_name("metadata.yaml"), file.with_name("inspect.json")):
+            path.unlink(missing_ok=True)
+        yield "datasette"
+    recover_folder(folder)
+    if read_export(folder) and (folder / RECORD).stat().st_mtime <= until:
+        shutil.rmtree(folder)
+        yield "parquet"
 
 
-def _remove_leftovers(settings: Settings) -> None:
-    """Removes what killed processes left: copies of shards, downloads, files of large queries."""
+def _remove_leftovers(settings: Settings, store: LanceStore) -> None:
+    """Removes what killed processes left: exports, copies of shards, downloads, files of DuckDB."""
+    remove_scratch(settings.data_dir, store, RawStore(settings.raw_dir), keep_days=0)
     with suppress(FileNotFoundError):
         for path in settings.raw_dir.iterdir():
-            if path.name.startswith(".repair-"):
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.name.startswith(".") and path.is_file():
+            if path.name.startswith(".") and path.is_file():
                 path.unlink(missing_ok=True)
-    shutil.rmtree(settings.database.with_name(f"{settings.database.name}.tmp"), ignore_errors=True)

@@ -1,6 +1,7 @@
 """After a removal, a refresh and a purge, no file of the data folder has a word of it."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 WORD, HOST, PATH = "zqxcaption", "zqxhost", "zqxpath"
 URL = f"https://{HOST}.test/{PATH}.jpg"
 PICTURE = paint(7)
+HALVES = (".laion.db.unfinished", ".laion.db.unfinished.captions.unfinished")
 
 
 def write_source(shell: Shell, shard: str, *, is_secret: bool) -> Path:
@@ -114,14 +116,15 @@ def test_nothing_is_left_of_what_was_removed(shell: Shell, tmp_path: Path) -> No
     write_source(shell, "two", is_secret=False)
     loaded = shell.run("laion", "backfill", "--all", "--pictures")
     assert loaded.returncode == 0, loaded.stderr
-    assert shell.run("laion", "export", "datasette").returncode == 0
     settings = shell.settings
+    export_and_leave_halves(shell)
     cache = PictureCache(settings.picture_cache_dir, "")
     cache.put([FetchedPicture(URL, "success", picture=PICTURE), FetchedPicture("https://a", "x")])
     (old,) = list_releases(shell)
     before = find_words(shell.data_dir)
     kinds = {path.split("/")[0] for paths in before.values() for path in paths}
-    assert kinds == {"dagster", "datasette", "laion.duckdb", "lance", "pictures", "raw"}
+    exports = {"datasette", "parquet", ".parquet.part-x"}
+    assert kinds == {"dagster", "laion.duckdb", "lance", "pictures", "raw", *exports}
     assert any("_indices" in path for path in before[WORD])
 
     assert {f"lance/{name}.lance" for name in ("silent", "forgotten")} < {
@@ -152,10 +155,26 @@ def test_nothing_is_left_of_what_was_removed(shell: Shell, tmp_path: Path) -> No
 
     assert purged.returncode == 0, purged.stderr
     assert list_releases(shell) == [new]
+    check_what_is_said_of_exports(purged.stdout)
     check_the_subset_that_is_left(shell, purged.stderr)
     assert find_words(shell.data_dir) == {}
     check_all_is_written_anew(shell)
     check_it_goes_on(shell, source, new)
+
+
+def export_and_leave_halves(shell: Shell) -> None:
+    """Exports in both forms, and leaves what a killed export of each would have left."""
+    for form in ("datasette", "parquet"):
+        assert shell.run("laion", "export", form).returncode == 0
+    for name in HALVES:
+        shutil.copy(shell.settings.datasette_file, shell.settings.datasette_file.with_name(name))
+    parquet = shell.settings.parquet_dir
+    shutil.copytree(parquet, parquet.with_name(f".{parquet.name}.part-x"))
+
+
+def check_what_is_said_of_exports(said: str) -> None:
+    assert "materialize `datasette` again" in said
+    assert "`laion export parquet` again" in said
 
 
 def check_the_subset_that_is_left(shell: Shell, said: str) -> None:
