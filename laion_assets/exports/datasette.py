@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
 from laion_assets.exports.caption_index import build_beside
-from laion_assets.exports.released_rows import list_values, number_rows
+from laion_assets.exports.released_rows import check_removed, list_values, number_rows
 from laion_assets.exports.site_metadata import MARK, describe_site, name_list_columns
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.hidden_rows import find_hidden
@@ -161,6 +161,7 @@ def export_datasette(
             )
             new_metadata.write_text(site, encoding="utf-8")
             new_inspect.write_text(_describe_file(export, row_counts), encoding="utf-8")
+            check_removed(store, manifest, removed)
     return export
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from laion_assets.errors import LaionError
-from laion_assets.exports.released_rows import leave_out, scan_rows
+from laion_assets.exports.released_rows import check_removed, leave_out, scan_rows
 from laion_assets.lance_images.indices import WORDS
 from laion_assets.releases.catalog import find_release, open_released
 from laion_assets.releases.hidden_rows import find_hidden
@@ -142,6 +142,7 @@ def export_parquet(
         with replace_folder(folder) as made:
             removed = find_hidden(store, manifest)
             record = _fill(images, manifest, made, removed, is_safe=is_safe)
+            check_removed(store, manifest, removed)
     return ParquetExport(folder, record)
 
 

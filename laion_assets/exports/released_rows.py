@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from laion_assets.errors import LaionError
+from laion_assets.releases.hidden_rows import find_hidden
 from laion_assets.search.safety import drop_unsafe
 
 if TYPE_CHECKING:
     import lance
     import numpy as np
     import pyarrow as pa
+
+    from laion_assets.releases.manifest import Manifest
+    from laion_assets.stores.lance_store import LanceStore
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
 
@@ -54,6 +59,25 @@ def leave_out(batch: pa.RecordBatch, removed: Numbers, *, is_safe: bool) -> pa.R
     if len(removed):
         batch = batch.filter(pc.invert(pc.is_in(batch["_rowid"], value_set=pa.array(removed))))
     return drop_unsafe(batch) if is_safe else batch
+
+
+def check_removed(store: LanceStore, manifest: Manifest, removed: Numbers) -> None:
+    """Checks that nothing came onto the list of removals while a release was exported.
+
+    Args:
+        store: the Lance tables.
+        manifest: the record of the release.
+        removed: ids of its rows that were left out, as `find_hidden` gave them before.
+
+    Raises:
+        LaionError: other rows are on the list now.
+    """
+    if find_hidden(store, manifest).tolist() != removed.tolist():
+        raise LaionError(
+            f"release {manifest.release}: the list of removals changed while it was exported, and "
+            "nothing was written; export it again",
+            code="export-removals-changed",
+        )
 
 
 def number_rows(

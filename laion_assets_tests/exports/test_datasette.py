@@ -275,6 +275,26 @@ def test_a_failed_export_leaves_the_one_before(
     assert export_datasette(store(released), path).image_count == 10
 
 
+def test_a_row_that_is_removed_meanwhile_is_not_exported(
+    released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its time the file would be newer than the removal, and no purge would delete it."""
+    check = datasette._check
+
+    def remove(*of: Any) -> tuple[dict[str, int], str]:
+        read_removals(released, "https://big.test/1.jpg")
+        return check(*of)
+
+    monkeypatch.setattr(datasette, "_check", remove)
+
+    with raises("export-removals-changed"):
+        export_datasette(store(released), tmp_path / "x.db")
+
+    assert list(tmp_path.glob("*x.db*")) == []
+    monkeypatch.undo()
+    assert export_datasette(store(released), tmp_path / "x.db").image_count == 8
+
+
 def test_the_index_has_the_captions_of_the_rows(
     released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -98,6 +99,24 @@ def test_the_files_have_the_rows_of_the_release(made: Settings, tmp_path: Path) 
         footer = pq.read_metadata(path)
         for group in range(footer.num_row_groups):
             assert footer.row_group(group).column(0).compression == "ZSTD"
+
+
+def test_a_row_that_is_removed_meanwhile_is_not_exported(
+    released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its time the folder would be newer than the removal, and no purge would delete it."""
+    write = parquet_files._write
+
+    def remove(*of: Any) -> parquet_files.ExportedShard:
+        read_removals(released, "https://a.test/1.jpg")
+        return write(*of)
+
+    monkeypatch.setattr(parquet_files, "_write", remove)
+
+    with raises("export-removals-changed"):
+        export_parquet(store(released), tmp_path / "out")
+
+    assert list(tmp_path.glob("*out*")) == []
 
 
 def test_its_record_names_each_file(made: Settings, tmp_path: Path) -> None:
