@@ -310,6 +310,21 @@ def test_the_index_has_the_captions_of_the_rows(
     assert list(tmp_path.glob("*x.db*")) == []
 
 
+def test_the_index_is_checked_while_others_read_and_nothing_is_written(
+    released: Settings, tmp_path: Path
+) -> None:
+    """The pages are checked at the same time, and the digest is made then."""
+    made = export_datasette(store(released), tmp_path / "x.db")
+    before = made.path.read_bytes()
+
+    with closing(sqlite3.connect(made.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM images").fetchall()
+        datasette._check_captions(made.path)
+
+    assert made.path.read_bytes() == before
+
+
 def test_the_index_is_that_of_rows_that_are_indexed_as_they_come(
     released: Settings, tmp_path: Path
 ) -> None:
