@@ -124,6 +124,7 @@ METADATA: dict[str, dict[str, str]] = {
     "declared_columns": {
         "columns_made": "Columns that this run made; the others were as they are declared.",
         "declared": "The columns: rows with a value, what was odd, what they were made from.",
+        "oddities": "What was odd about the columns that this run made, such as repeated keys.",
         "bytes": "Size of the files with these columns.",
     },
     "domain_counts": {

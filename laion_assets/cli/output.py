@@ -420,6 +420,9 @@ def _describe(name: str, outcome: Outcome) -> str:
         lost = outcome.metadata.get("lance_images", {}).get("own_columns")
         if lost not in (None, "none"):
             facts += f" [yellow]{escape(str(lost))}[/],"
+        odd = outcome.metadata.get("declared_columns", {}).get("oddities")
+        if odd not in (None, "none"):
+            facts += f" [yellow]{escape(str(odd))}[/],"
     elif release:
         facts = f" release {release['tag']},"
     elif pictures:

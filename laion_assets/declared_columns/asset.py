@@ -63,9 +63,9 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
         stores = warehouse.database, lance_store.store
         raws = RawStore(Path(shards.raw_dir))
         made = add_declared(*stores, curation, shard, context.run.run_id, raws)
-        for name, column in made.items():
-            if column.oddities:
-                context.log.warning(f"{name}: {column.oddities}")
+        oddities = [f"`{name}`: {c.oddities}" for name, c in made.items() if c.oddities]
+        for line in oddities:
+            context.log.warning(line)
         notes = find_notes(warehouse.database, curation, shard)
         records: list[dict[str, Any]] = [
             {
@@ -82,6 +82,7 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
             metadata={
                 "columns_made": len(made),
                 "declared": show_table(records, columns),
+                "oddities": " | ".join(oddities) or "none",
                 "bytes": sum(note.data_bytes for note in notes.values()),
             }
         )

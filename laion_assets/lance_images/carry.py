@@ -15,7 +15,7 @@ from laion_assets.stores.column_files import ColumnFiles, ColumnSet, RowSpan, wr
 from laion_assets.stores.columns import NotedColumns, find_schema
 from laion_assets.stores.database import open_engine
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.own_columns import Loss, is_portable, list_own
+from laion_assets.stores.own_columns import Loss, can_be_declared, is_portable, list_own
 from laion_assets.stores.shard_fragments import find_fragments, find_fragments_with, select_shards
 from laion_assets.stores.sql import load_sql
 
@@ -42,6 +42,8 @@ class Carrier:
         load_id: of the load that is copied.
         run_id: the Dagster run, for provenance.
         declared: the columns that are declared; they are made again, so they stay behind.
+        made: the sets of columns that this project has made for some shard. Others of its names
+            were added by hand.
     """
 
     def __init__(
@@ -51,8 +53,9 @@ class Carrier:
         load_id: str,
         run_id: str,
         declared: Collection[str] = (),
+        made: Collection[str] = (),
     ) -> None:
-        self._store, self._shard, self._declared = store, shard, declared
+        self._store, self._shard, self._declared, self._made = store, shard, declared, made
         self._load_id, self._run_id = load_id, run_id
         self._ids: list[NDArray[np.int64]] = []
         self.notes: list[NotedColumns] = []
@@ -74,15 +77,20 @@ class Carrier:
         old = find_fragments(dataset, self._shard)
         # Once for all columns, and not at all without any.
         match = cache(lambda: self._match(dataset, old))
+        own = list_own(dataset.schema, self._declared)
         for name, columns in ADDED_COLUMNS.items():
-            schema = find_schema(dataset, [column.name for column in columns])
-            if not fragments or schema is None or not _has_values(dataset, old, schema):
+            names = [column.name for column in columns]
+            schema = find_schema(dataset, names)
+            if schema is None or name not in self._made:
+                own += [field for field in dataset.schema if field.name in names]
+                continue
+            if not fragments or not _has_values(dataset, old, schema):
                 continue
             addresses = match()
             if addresses.null_count < len(addresses):
                 files = self._add(dataset, ColumnSet(name, schema), fragments, addresses)
                 self.notes.append(self._note(files))
-        for field in list_own(dataset.schema, self._declared):
+        for field in own:
             self._extend_own(dataset, old, fragments, field, match)
 
     def _extend_own(
@@ -108,7 +116,7 @@ class Carrier:
                 columns = ColumnSet(f"own-{field.name}", schema)
                 self._add(dataset, columns, fragments, addresses)
         if lost:
-            self.losses.append(Loss(field.name, lost, total))
+            self.losses.append(Loss(field.name, lost, total, can_be_declared(field)))
 
     def _match(self, dataset: lance.LanceDataset, old: Sequence[int]) -> pa.Array:
         """Returns for each new row the address of the old one, NULL if there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -189,11 +189,13 @@ def _copy(
         counts = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
         total = sum(count for _, count in counts)
         # Pictures and vectors that rows keep are written again.
-        carried = sum(note.data_bytes for note in read_notes(connection) if note.shard == shard)
+        notes = read_notes(connection)
+        carried = sum(note.data_bytes for note in notes if note.shard == shard)
         needed = estimate_copy(database.path, image_count, total) + carried
         store.check_space(needed, f"copying shard {shard!r} to Lance")
-        declared = _list_declared(connection)
-        carrier = Carrier(store, shard, load_id, run_id, declared)
+        # What was only carried over may have been there before this project made any.
+        made = {note.column_set for note in notes if note.made_from != CARRIED}
+        carrier = Carrier(store, shard, load_id, run_id, _list_declared(notes), made)
         with closing(_read_in_order(connection, shard, file_rows)) as rows:
             words = CaptionWords()
             # DuckDB calls every column nullable; the values are the same.
@@ -231,9 +233,9 @@ def _read_in_order(
             yield from reader
 
 
-def _list_declared(connection: duckdb.DuckDBPyConnection) -> set[str]:
+def _list_declared(notes: Iterable[NotedColumns]) -> set[str]:
     """Returns the columns that are declared, which are made again for each load."""
-    sets = {note.column_set for note in read_notes(connection)}
+    sets = {note.column_set for note in notes}
     return {name.removeprefix(DECLARED) for name in sets if name.startswith(DECLARED)}
 
 

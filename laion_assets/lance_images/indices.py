@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 from laion_assets.lance_images.caption_words import CaptionWords
-from laion_assets.schemas import ADDED_COLUMNS
+from laion_assets.schemas import ADDED_COLUMNS, LANCE_EMBEDDINGS
 from laion_assets.stores.index_parts import PartOrder, build_in_processes
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.shard_fragments import find_fragments_with
@@ -192,6 +192,10 @@ def _update_scalars(store: LanceStore) -> None:
         dataset.create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
     else:
         dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(WORDS)])
+    ours = (*SCALAR_INDICES, *FORMER_INDICES, WORDS, "caption", LANCE_EMBEDDINGS[0].name)
+    # Those that somebody added by hand, as of a column of their own, are to have new loads too.
+    if own := sorted(present.difference(map(_name, ours))):
+        store.open("images").optimize.optimize_indices(num_indices_to_merge=0, index_names=own)
 
 
 def join_fragments(store: LanceStore) -> int:

@@ -24,17 +24,19 @@ class Loss:
         column: the column.
         row_count: how many rows.
         total: rows of the load.
+        can_be_declared: whether a declared column may have such values.
     """
 
     column: str
     row_count: int
     total: int
+    can_be_declared: bool = True
 
     def describe(self) -> str:
         """Returns it in one line, with what to do."""
         return (
             f"column `{self.column}` was added by hand, so it is NULL in {self.row_count:,} of "
-            f"{self.total:,} rows of this load; {_say_remedy(self.column)}"
+            f"{self.total:,} rows of this load; {_say_remedy(self.column, self.can_be_declared)}"
         )
 
 
@@ -64,6 +66,15 @@ def is_portable(kind: pa.DataType) -> bool:
     )
 
 
+def can_be_declared(field: pa.Field) -> bool:
+    """Returns whether a declared column may have the name and the values of a column."""
+    import pyarrow as pa
+
+    kind, names = field.type, {c.name for columns in ADDED_COLUMNS.values() for c in columns}
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return field.name not in names and bool(is_text or pa.types.is_primitive(kind))
+
+
 def check_table(store: LanceStore) -> None:
     """Checks, before a load writes anything, that the table `images` can take its rows.
 
@@ -74,12 +85,13 @@ def check_table(store: LanceStore) -> None:
     dataset = store.find("images")
     if dataset is None:
         return
-    for field in list_own(dataset.schema):
-        if not field.nullable:
+    required = {column.name for column in LANCE_IMAGES}
+    for field in dataset.schema:
+        if field.name not in required and not field.nullable:
             raise LaionError(
                 f"{dataset.uri}: column `{field.name}`, added by hand, may not be NULL, so no "
                 "shard can be loaded; allow it (`alter_columns` of Lance with nullable), or drop "
-                f"it and {_say_remedy(field.name)}",
+                f"it and {_say_remedy(field.name, can_be_declared(field))}",
                 code="own-column-required",
             )
     types = dict(zip(dataset.schema.names, dataset.schema.types, strict=True))
@@ -106,7 +118,12 @@ def _list_expected(dataset: lance.LanceDataset) -> Mapping[str, pa.DataType]:
     return {c.name: arrow_type(c.type) for c in IMAGES if c.since <= version}
 
 
-def _say_remedy(column: str) -> str:
+def _say_remedy(column: str, can_be_declared: bool) -> str:
+    if not can_be_declared:
+        return (
+            "no declared column can have its name and type, so write its values again after a load "
+            "(`merge_insert` of Lance), or let the shards bring them"
+        )
     return (
         f"declare it in curation.toml, and every load makes it: [columns.{column}] with "
         f'sql = "…", or with file = "{column}.parquet", on = "image_id" and value = "{column}"'

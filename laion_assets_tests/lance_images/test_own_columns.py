@@ -11,13 +11,15 @@ import pytest
 
 from laion_assets.definitions import build_defs
 from laion_assets.lance_images.copy import copy_shard
+from laion_assets.releases.catalog import find_release
+from laion_assets.releases.coverage import measure_coverage
 from laion_assets.runs.backfill import Outcome, discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.declared_columns.test_add_declared import kept, make_rows, read
-from laion_assets_tests.pipeline import bring, load
+from laion_assets_tests.pipeline import bring, load, refresh
 from laion_assets_tests.raises import raises
 
 pytestmark = pytest.mark.slow
@@ -54,6 +56,7 @@ KINDS = {
     "bytes": pa.large_binary(),
     "vector": pa.list_(pa.float32(), 4),
 }
+DECLARABLE = (KINDS["number"], KINDS["text"])
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -79,7 +82,7 @@ def test_values_come_along_where_the_image_is_the_same(
     assert [(x.column, x.row_count, x.total) for x in commit.losses] == [
         ("mine", len(lost), len(expected))
     ]
-    assert "[columns.mine]" in commit.losses[0].describe()
+    assert ("[columns.mine]" in commit.losses[0].describe()) == (kind in DECLARABLE)
     # The same file again loses nothing more, and a table as it was made says nothing.
     bring(settings, "b", make_rows(9))
     assert read(settings, "mine", "b") == other
@@ -92,6 +95,59 @@ def test_what_cannot_come_along_is_said(settings: Settings) -> None:
     (loss,) = copy_shard(*stores, "a", "run").losses
     assert (loss.row_count, loss.total) == (8, 8)
     assert set(read(settings, "mine").values()) == {None}
+
+
+# Names of ours: one of a set, and a whole set.
+OUR_NAMES = {"md5": pa.string(), "img_emb": pa.list_(pa.float32(), 4)}
+
+
+@pytest.mark.parametrize(("name", "kind"), OUR_NAMES.items(), ids=OUR_NAMES)
+def test_a_column_by_hand_with_a_name_of_ours_is_kept_and_said_too(
+    settings: Settings, name: str, kind: pa.DataType
+) -> None:
+    bring(settings, "a", make_rows(20))
+    add_by_hand(settings, pa.field(name, kind))
+    before = read(settings, name)
+    stores = Database(settings.database), LanceStore(settings.lance_dir)
+    known = 20
+    for count in (30, 40):
+        path = settings.data_dir / "a.parquet"
+        pq.write_table(make_rows(count), path)
+        load(settings, "a", path)
+        (loss,) = copy_shard(*stores, "a", "run").losses
+        assert read(settings, name) == {row: before.get(row) for row in kept(count)}
+        assert loss.row_count == len(kept(count)) - len(kept(known))
+        known = count
+        # Nobody can declare a column of this name.
+        assert "[columns." not in loss.describe()
+
+
+INDICES: dict[str, tuple[pa.DataType, dict[str, Any]]] = {
+    "BTREE": (pa.int32(), {}),
+    "INVERTED": (pa.string(), {}),
+    "IVF_PQ": (pa.list_(pa.float32(), 16), {"num_partitions": 2, "num_sub_vectors": 4}),
+}
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_a_release_extends_the_index_of_somebody_elses_column(
+    settings: Settings, index: str
+) -> None:
+    bring(settings, "a", make_rows(400))
+    bring(settings, "b", make_rows(9))
+    kind, options = INDICES[index]
+    add_by_hand(settings, pa.field("mine", kind))
+    dataset: Any = open_images(settings)
+    create = dataset.create_scalar_index if index in ("BTREE", "INVERTED") else dataset.create_index
+    create("mine", index, **options)
+    # One load with values and one without.
+    bring(settings, "a", make_rows(410).slice(1))
+    bring(settings, "c", make_rows(5))
+    refresh(settings)
+    store = LanceStore(settings.lance_dir)
+    coverage = measure_coverage(store, find_release(store))
+    assert "mine_idx" in {each.index for each in coverage}
+    assert {each.index: each.unindexed_rows for each in coverage if each.unindexed_rows} == {}
 
 
 def test_a_compacted_table_keeps_them_too(settings: Settings) -> None:
