@@ -2,41 +2,37 @@
 
 Run `python -m benchmarks.training [--pictures 50000] [--rounds 3] [--workers 2] [--decode]` from
 the repository root, in an environment that has torch, datasets and webdataset as well. Each reads
-all pictures and captions once a round through torch's DataLoader, in batches of 256, shuffled: the
+all pictures and captions once a pass through torch's DataLoader, in batches of 256, shuffled: the
 stream over the whole split, the others with a buffer of 2,000. datasets streams parquet files as
 the Hub has them, WebDataset tar files, in four files each. What is counted are pictures that came
-out of the loader; with `--decode`, each is decoded by Pillow in the worker. With `--workers 0`, all
-is done in one process, and its processor time is measured as well, which a busy machine changes
-little. Workers live for all rounds, and a round before those that count starts them; what that
-round takes, from opening the data on, is printed too.
+out of the loader; with `--decode`, each is decoded by Pillow in the worker.
+
+In each round each of the three is a program of its own, in turn. Its first pass is measured with
+all that comes before it: the start of Python, imports, opening the data, the start of the workers.
+Its second pass has the workers already. The first batch says how long the start takes alone. With
+`--workers 0`, all is done in one process, and its processor time is measured as well, which a busy
+machine changes little.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
-import lance
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import webdataset
-from PIL import Image, ImageDraw
-from torch.utils.data import DataLoader
+from benchmarks.measure import find_spread, report_run
+from laion_assets.settings import REPOSITORY
 
-from benchmarks.measure import report_run
-from laion_assets.demo.sample_captions import invent_captions
-from laion_assets.stores.lance_store import FORMAT, LanceStore
-from laion_assets.training import make_loader, open_split
-
+# Libraries are imported where they are used: each program pays for its own.
 TAG = "benchmark"
 FILES, GROUP_ROWS, BATCH, BUFFER = 4, 1000, 256, 2000
 # Width, height, and pictures that differ; the others repeat them with another caption.
@@ -49,57 +45,80 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--decode", action="store_true")
+    parser.add_argument("--only", choices=LOADS, help="what a child process does")
+    parser.add_argument("--folder", type=Path, help="where its pictures are")
     options = parser.parse_args()
+    if options.only:
+        print(json.dumps(read_twice(options)))
+        return
     with tempfile.TemporaryDirectory(prefix="laion-benchmark-") as folder:
-        measure(Path(folder), options)
+        options.folder = Path(folder)
+        measure(options, write_all(options.folder, options.pictures) / options.pictures)
 
 
-def measure(folder: Path, options: argparse.Namespace) -> None:
-    """Prints the pictures per second of each, and the ratio to the better of the others."""
-    picture_bytes = write_all(folder, options.pictures)
-    collate = decode_all if options.decode else list
-    kinds = {
-        "laion_assets": load_ours,
-        "datasets": load_datasets,
-        "webdataset": load_webdataset,
-    }
-    loaders: dict[str, Load] = {}
-    rates: dict[str, list[float]] = {name: [] for name in kinds}
-    core_rates: dict[str, list[float]] = {name: [] for name in kinds}
-    for name, load in kinds.items():
-        began = time.perf_counter()
-        loaders[name] = load(folder, options.workers, collate)
-        assert sum(map(len, loaders[name])) == options.pictures
-        print(f"{name}: {time.perf_counter() - began:.2f} s for the first pass, with its start")
+def measure(options: argparse.Namespace, mean_bytes: float) -> None:
+    """Prints the seconds of each and the ratio of the better of the others to ours."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in LOADS}
     for _ in range(options.rounds):
-        for name, loader in loaders.items():
-            began, began_core = time.perf_counter(), time.process_time()
-            count = sum(map(len, loader))
-            core_rates[name].append(count / (time.process_time() - began_core))
-            rates[name].append(count / (time.perf_counter() - began))
-            assert count == options.pictures, f"{name} has read {count} pictures"
-    mean_bytes = picture_bytes / options.pictures
-    for name, values in rates.items():
-        middle = statistics.median(values)
-        print(
-            f"{name}: {middle:,.0f} pictures/s ({min(values):,.0f} to {max(values):,.0f}), "
-            f"{middle * mean_bytes / 1e6:,.0f} MB/s"
-        )
-    print(f"ratio to the better of the others: {compare(rates):.2f}")
-    if options.workers == 0:
-        for name, values in core_rates.items():
-            print(f"{name}: {statistics.median(values):,.0f} pictures per core-second")
-        print(f"ratio per core-second: {compare(core_rates):.2f}")
+        for name, figures in found.items():
+            figures.append(run(options, name))
+    print(f"{options.pictures:,} pictures of {mean_bytes:,.0f} bytes, {options.workers} workers")
+    names = {
+        "start": "to the first batch, with all that comes before it",
+        "first": "to the end of the first pass, with all that comes before it",
+        "second": "the second pass",
+        **({"cpu": "the second pass, in seconds of processor time"} if not options.workers else {}),
+    }
+    for key, meaning in names.items():
+        print(f"{meaning}:")
+        seconds = {name: [f[key] for f in figures] for name, figures in found.items()}
+        for name, values in seconds.items():
+            middle = statistics.median(values)
+            rate = "" if key == "start" else f", {options.pictures / middle:,.0f} pictures/s"
+            print(f"  {name:13}{middle:8.2f} s ({find_spread(values, 2)}){rate}")
+        ours, *others = (statistics.median(values) for values in seconds.values())
+        print(f"  ratio of the better of the others to laion_assets: {min(others) / ours:.2f}")
 
 
-def compare(rates: dict[str, list[float]]) -> float:
-    """Returns how often the better of the others fits into our rate."""
-    ours, *others = (statistics.median(values) for values in rates.values())
-    return ours / max(others)
+def run(options: argparse.Namespace, name: str) -> dict[str, float]:
+    """Lets a program of its own do two passes; returns the seconds since its start, and others."""
+    command = [sys.executable, "-m", "benchmarks.training", "--only", name]
+    command += ["--folder", str(options.folder), "--pictures", str(options.pictures)]
+    command += ["--workers", str(options.workers), *(["--decode"] if options.decode else [])]
+    began = time.time()
+    said = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
+    figures: dict[str, float] = json.loads(said.stdout.splitlines()[0])
+    return figures | {key: figures[key] - began for key in ("start", "first")}
+
+
+def read_twice(options: argparse.Namespace) -> dict[str, float]:
+    """Reads all pictures twice; returns when what came of the first, and the cost of the second."""
+    collate = decode_all if options.decode else list
+    loader = LOADS[options.only](options.folder, options.workers, collate)
+    figures: dict[str, float] = {}
+    count = 0
+    for batch in loader:
+        figures.setdefault("start", time.time())
+        count += len(batch)
+    figures["first"] = time.time()
+    assert count == options.pictures, f"{options.only} has read {count} pictures"
+    began, began_cpu = time.perf_counter(), time.process_time()
+    assert sum(map(len, loader)) == options.pictures
+    cpu_s = time.process_time() - began_cpu
+    return {**figures, "second": time.perf_counter() - began, "cpu": cpu_s}
 
 
 def write_all(folder: Path, count: int) -> int:
     """Writes the same pictures for all three; returns their bytes."""
+    import lance
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import webdataset
+
+    from laion_assets.demo.sample_captions import invent_captions
+    from laion_assets.stores.lance_store import FORMAT, LanceStore
+
     pictures = [paint(number) for number in range(DISTINCT)]
     chosen = [pictures[number % DISTINCT] for number in range(count)]
     captions = invent_captions(count, seed=0).to_pylist()
@@ -130,6 +149,9 @@ def write_all(folder: Path, count: int) -> int:
 
 def paint(number: int) -> bytes:
     """Returns a JPEG with shapes and grain, of about 11 kB."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
     drawing = random.Random(number)  # noqa: S311
     grain = np.random.default_rng(number).integers(-12, 12, (SIZE[1], SIZE[0], 3))
     image = Image.new("RGB", SIZE, drawing.randbytes(3).hex().join(["#", ""]))
@@ -150,6 +172,11 @@ Collate = Callable[[Any], Any]
 
 def load_ours(folder: Path, workers: int, collate: Collate) -> Load:
     """Returns what reads a pass of the stream."""
+    from laion_assets.training import make_loader, open_split, start_workers
+
+    if workers:
+        # While this process imports torch and opens the release.
+        start_workers()
     stream = open_split(str(folder), TAG, "train", ["image", "caption"], seed=1)
     alive = workers > 0
     return make_loader(
@@ -159,6 +186,8 @@ def load_ours(folder: Path, workers: int, collate: Collate) -> Load:
 
 def load_datasets(folder: Path, workers: int, collate: Collate) -> Load:
     """Returns what reads a pass with datasets, streaming, the pictures as bytes."""
+    import datasets
+
     files = {"data_files": str(folder / "*.parquet")}
     examples = datasets.load_dataset("parquet", split="train", streaming=True, **files)
     examples = examples.cast_column("image", datasets.Image(decode=False))
@@ -168,6 +197,8 @@ def load_datasets(folder: Path, workers: int, collate: Collate) -> Load:
 
 def load_webdataset(folder: Path, workers: int, collate: Collate) -> Load:
     """Returns what reads a pass with WebDataset, the pictures as bytes."""
+    import webdataset
+
     files = [str(path) for path in sorted(folder.glob("*.tar"))]
     examples = webdataset.WebDataset(files, shardshuffle=FILES, seed=1).shuffle(BUFFER)
     return make_torch_loader(examples.to_tuple("jpg", "txt"), workers, collate)
@@ -175,10 +206,19 @@ def load_webdataset(folder: Path, workers: int, collate: Collate) -> Load:
 
 def make_torch_loader(examples: Any, workers: int, collate: Collate) -> Load:
     """Returns a loader of torch's over others' examples."""
+    from torch.utils.data import DataLoader
+
     alive = workers > 0
     return DataLoader(  # type: ignore[no-any-return]
         examples, BATCH, num_workers=workers, collate_fn=collate, persistent_workers=alive
     )
+
+
+LOADS: dict[str, Callable[[Path, int, Collate], Load]] = {
+    "laion_assets": load_ours,
+    "datasets": load_datasets,
+    "webdataset": load_webdataset,
+}
 
 
 def decode_all(rows: Any) -> list[tuple[int, int]]:
@@ -193,6 +233,8 @@ def find_pictures(rows: Any) -> Iterator[bytes]:
 
 
 def decode(picture: bytes) -> tuple[int, int]:
+    from PIL import Image
+
     with Image.open(io.BytesIO(picture)) as image:
         return image.convert("RGB").size
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import get_all_start_methods, set_forkserver_preload
+from multiprocessing import current_process, get_all_start_methods, set_forkserver_preload
 from typing import Any
 
 from laion_assets.errors import LaionError
@@ -55,6 +55,28 @@ def make_loader(
     return SplitLoader(stream, batch_size, num_workers, drop_last, collate_fn, options)
 
 
+def start_workers() -> str:
+    """Lets a server import what the workers of loaders need, while this process goes on.
+
+    `make_loader` does it too. Torch alone takes seconds, so call it as the first thing under
+    `if __name__ == "__main__":`, before torch is imported and the release is opened.
+
+    Returns:
+        The start method of the workers. Until Python 3.14 the default of torch is a fork, which
+        Lance does not survive.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return "spawn"
+    from multiprocessing.forkserver import ensure_running
+
+    # The server itself may import the program, and is not to have a server.
+    if not hasattr(current_process(), "_inheriting"):
+        # Without effect if the program has a server already.
+        set_forkserver_preload(list(PRELOADED))
+        ensure_running()
+    return "forkserver"
+
+
 class SplitLoader:
     """A `torch.utils.data.DataLoader` over a stream, with a state.
 
@@ -82,7 +104,7 @@ class SplitLoader:
         if num_workers:
             given.setdefault("persistent_workers", True)
             if "multiprocessing_context" not in given:
-                given["multiprocessing_context"] = _start_server()
+                given["multiprocessing_context"] = start_workers()
         self._loader = DataLoader(
             stream,
             batch_sampler=_NextPass(stream, batch_size, drop_last),
@@ -116,21 +138,6 @@ class SplitLoader:
             LaionError: it is the state of another stream.
         """
         self.stream.load_state_dict(state)
-
-
-def _start_server() -> str:
-    """Returns how workers are started; a server of theirs imports meanwhile what they need.
-
-    Until Python 3.14 the default of torch is a fork, which Lance does not survive.
-    """
-    if "forkserver" not in get_all_start_methods():
-        return "spawn"
-    from multiprocessing.forkserver import ensure_running
-
-    # Without effect if the program has a server already.
-    set_forkserver_preload(list(PRELOADED))
-    ensure_running()
-    return "forkserver"
 
 
 class _NextPass:

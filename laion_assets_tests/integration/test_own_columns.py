@@ -50,7 +50,8 @@ def compact(dataset: lance.LanceDataset) -> None:
 
 
 def rename(dataset: lance.LanceDataset) -> None:
-    dataset.alter_columns({"path": "pwatermark", "name": "watermark"})
+    change: Any = {"path": "pwatermark", "name": "watermark"}
+    dataset.alter_columns(change)
 
 
 # What somebody does, and what `laion backfill` says then; the first ones stop it.
@@ -99,8 +100,10 @@ def test_a_column_that_was_changed_by_hand_breaks_and_loses_nothing_in_silence(
     assert store.open("images").count_rows(f"{own} IS NULL") == 10
     # The value of an image is the one that it had.
     released, there = (store.open("images").checkout_version(v) for v in (version, newest.release))
-    query = {"columns": ["image_id", own], "filter": f"{own} IS NOT NULL"}
-    tables = [dataset.to_table(**query).sort_by("image_id") for dataset in (released, there)]
+    tables = [
+        dataset.to_table(["image_id", own], filter=f"{own} IS NOT NULL").sort_by("image_id")
+        for dataset in (released, there)
+    ]
     assert tables[0] == tables[1]
 
 

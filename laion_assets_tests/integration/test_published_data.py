@@ -27,7 +27,9 @@ EXAMPLES = [
     )
     for code in BLOCK.findall(text)
 ]
-HAS_DATASETS = importlib.util.find_spec("datasets") is not None
+HAS_DATASETS, HAS_TORCH = (
+    importlib.util.find_spec(name) is not None for name in ("datasets", "torch")
+)
 TERMS = '[publish]\nlicense = "cc-by-4.0"\ncontact = "removals@a.test"\n'
 
 
@@ -72,6 +74,7 @@ def test_there_is_an_example_for_each_section_of_the_card() -> None:
         "Search",
         "Curate",
         "Evolve",
+        "Train",
         "Versioning",
         "Materialize a subset",
     ]
@@ -86,6 +89,8 @@ def test_an_example_runs(
     code = EXAMPLES[number][1]
     if "import datasets" in code and not HAS_DATASETS:
         pytest.skip("datasets is not installed: `pip install datasets` and run it again")
+    if "from torch" in code and not HAS_TORCH:
+        pytest.skip("torch is not installed: `pip install torch` and run it again")
     script = place / "example.py"
     script.write_text(code, encoding="utf-8")
     monkeypatch.chdir(place)
