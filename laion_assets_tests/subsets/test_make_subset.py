@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from laion_assets.cli.main import main
 from laion_assets.curation.subset_table import DeclaredSubset
+from laion_assets.embeddings.vector_index import PARTITION_VECTORS, VECTOR_INDEX
 from laion_assets.releases.catalog import find_release
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.settings import Settings
@@ -389,3 +390,18 @@ def test_the_release_itself_can_be_an_older_one(own: Settings) -> None:
     assert made.record.release == old
     assert made.record.row_count == store.open("images", old).count_rows()
     assert made.record.row_count == sum(SHARDS.values())
+
+
+def test_many_vectors_have_an_index_of_their_own(settings: Settings) -> None:
+    table = make_rows("a", 5000).drop_columns(["image"])
+    curation = declare(settings, "")
+    bring_all(settings, "a", table, curation)
+    release(settings, curation)
+    made = make(settings, DeclaredSubset("lemurs", columns=("row_index", "img_emb")))
+    dataset = LanceStore(settings.lance_dir).open("lemurs")
+    assert made.record.vector_count > PARTITION_VECTORS
+    assert [index.name for index in dataset.describe_indices()] == [VECTOR_INDEX]
+    wanted = dataset.to_table(["img_emb"], filter="row_index = 8")["img_emb"][0].as_py()
+    query: Any = {"column": "img_emb", "q": np.array(wanted, np.float32), "k": 10}
+    found = dataset.to_table(["row_index"], nearest=query | {"refine_factor": 10})
+    assert 8 in found["row_index"].to_pylist()
