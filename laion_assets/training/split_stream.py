@@ -3,6 +3,8 @@
 Row `n` of an epoch is computed from the seed, the epoch and `n` alone. So the order does not depend
 on how many processes read it, and a stream goes on in the middle without reading what was before.
 LanceDB's own `Permutation` does not carry this; docs/decisions/training-order.md says why.
+
+What only `open_split` needs is imported there: the server of the workers imports this module.
 """
 
 from __future__ import annotations
@@ -16,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
-from laion_assets.search.where import read_where
-from laion_assets.subsets.subset_record import find_removed
 from laion_assets.training.near_train import PHASH, find_near_train
 from laion_assets.training.released_table import (
     find_table,
@@ -282,7 +282,7 @@ def open_split(  # noqa: PLR0913 - what makes a stream another one stands here
         )
     dataset = open_release(find_table(str(uri)), release)
     _check_columns(dataset, [*columns, "split", *([PHASH] if apart_from_train else [])])
-    only = _select_split(split, None if where is None else read_where(where, dataset))
+    only = _select_split(dataset, split, where)
     if apart_from_train and split == "train":
         raise LaionError(
             "apart_from_train: it is for validation and test; leave it out for train",
@@ -310,18 +310,24 @@ def _check_columns(dataset: lance.LanceDataset, columns: Sequence[str]) -> None:
         )
 
 
-def _select_split(split: str, where: str | None) -> str:
+def _select_split(dataset: lance.LanceDataset, split: str, where: str | None) -> str:
     """Returns the rows of a split that fulfil a condition, as a condition."""
     if split not in SPLITS:
         raise LaionError(
             f"split: {split!r} is none; take one of {', '.join(SPLITS)}", code="training-split"
         )
-    return f"split = '{split}'" if where is None else f"split = '{split}' AND {where}"
+    if where is None:
+        return f"split = '{split}'"
+    from laion_assets.search.where import read_where
+
+    return f"split = '{split}' AND {read_where(where, dataset)}"
 
 
 def _find_offsets(dataset: lance.LanceDataset, only: str, *, apart_from_train: bool) -> Numbers:
     """Returns where the rows of a stream are, in the order of the table."""
     import numpy as np
+
+    from laion_assets.subsets.subset_record import find_removed
 
     removed = find_removed(dataset, read_removals(str(dataset.uri)))
     columns = [_OFFSET, PHASH] if apart_from_train else [_OFFSET]

@@ -63,7 +63,7 @@ def test_reading_for_training_is_compared(shell: Shell) -> None:
     for name in ("torch", "datasets", "webdataset"):
         pytest.importorskip(name, reason="needs torch, datasets and webdataset, to compare with")
     sizes = ["--pictures", "600", "--rounds", "1", "--workers", "0"]
-    assert "ratio to the better of the others" in run(shell, "training", *sizes, "--decode")
+    assert "ratio of the better of the others" in run(shell, "training", *sizes, "--decode")
 
 
 def test_the_making_of_subsets_runs(shell: Shell) -> None:
