@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import current_process, get_all_start_methods, set_forkserver_preload
 from typing import Any
 
@@ -13,6 +15,10 @@ from laion_assets.training.split_stream import SplitStream
 # What the server of the workers imports, once for all of them and before the first is asked for:
 # torch alone takes seconds. Not Lance itself, which is to be imported after the fork.
 PRELOADED = ("__main__", "torch", "pyarrow.dataset", "laion_assets.training.torch_loader")
+
+
+# Batches that each thread has read before they are asked for, as torch's workers do.
+READ_AHEAD = 2
 
 
 def collate(rows: RowBatch) -> dict[str, Any]:
@@ -37,6 +43,7 @@ def make_loader(
     batch_size: int,
     *,
     num_workers: int = 0,
+    num_threads: int = 0,
     drop_last: bool = False,
     collate_fn: Callable[[RowBatch], Any] = collate,
     **options: Any,
@@ -48,11 +55,48 @@ def make_loader(
         batch_size: rows of a batch.
         num_workers: processes that read and collate; 0 for this one. They stay from one pass to
             the next, unless `persistent_workers=False` says otherwise.
+        num_threads: threads of this process that do the same, in place of other processes. They
+            start at once, and hand batches over without a copy. Lance and Pillow work beside each
+            other in threads; other Python does not.
         drop_last: leave out a last batch that has fewer rows.
         collate_fn: makes a batch of rows, in the worker; decode pictures there.
-        options: others of `torch.utils.data.DataLoader`.
+        options: others of `torch.utils.data.DataLoader`; threads have none.
+
+    Raises:
+        LaionError: there are threads, and workers or options beside them.
     """
-    return SplitLoader(stream, batch_size, num_workers, drop_last, collate_fn, options)
+    if num_threads and (num_workers or options):
+        raise LaionError(
+            f"num_threads: {num_threads} threads read in place of a DataLoader, so leave out "
+            f"{', '.join(['num_workers'] * bool(num_workers) + [*options])}",
+            code="training-threads-and-workers",
+        )
+    batches = _NextPass(stream, batch_size, drop_last)
+    loader: Any
+    if num_threads:
+        loader = _Threads(stream, batches, collate_fn, num_threads)
+    else:
+        loader = _open_loader(stream, batches, collate_fn, num_workers, options)
+    return SplitLoader(stream, loader, batch_size, drop_last=drop_last)
+
+
+def _open_loader(
+    stream: SplitStream,
+    batches: _NextPass,
+    collate_fn: Callable[[RowBatch], Any],
+    num_workers: int,
+    options: Mapping[str, Any],
+) -> Any:
+    from torch.utils.data import DataLoader
+
+    given = dict(options)
+    if num_workers:
+        given.setdefault("persistent_workers", True)
+        if "multiprocessing_context" not in given:
+            given["multiprocessing_context"] = start_workers()
+    return DataLoader(
+        stream, batch_sampler=batches, num_workers=num_workers, collate_fn=collate_fn, **given
+    )
 
 
 def start_workers() -> str:
@@ -78,7 +122,7 @@ def start_workers() -> str:
 
 
 class SplitLoader:
-    """A `torch.utils.data.DataLoader` over a stream, with a state.
+    """A `torch.utils.data.DataLoader` over a stream, or threads in place of one, with a state.
 
     Each pass is an epoch. The state is that of the stream, past the batches that were yielded, and
     not past those that workers have read ahead.
@@ -88,30 +132,11 @@ class SplitLoader:
     """
 
     def __init__(
-        self,
-        stream: SplitStream,
-        batch_size: int,
-        num_workers: int,
-        drop_last: bool,
-        collate_fn: Callable[[RowBatch], Any],
-        options: Mapping[str, Any],
+        self, stream: SplitStream, loader: Any, batch_size: int, *, drop_last: bool
     ) -> None:
-        from torch.utils.data import DataLoader
-
         self.stream = stream
+        self._loader = loader
         self._batch_size, self._drop_last = batch_size, drop_last
-        given = dict(options)
-        if num_workers:
-            given.setdefault("persistent_workers", True)
-            if "multiprocessing_context" not in given:
-                given["multiprocessing_context"] = start_workers()
-        self._loader = DataLoader(
-            stream,
-            batch_sampler=_NextPass(stream, batch_size, drop_last),
-            num_workers=num_workers,
-            collate_fn=collate_fn,
-            **given,
-        )
 
     def __len__(self) -> int:
         """Returns the batches of the next pass."""
@@ -152,6 +177,39 @@ class _NextPass:
 
     def __len__(self) -> int:
         return len(self._stream.plan(self._batch_size, drop_last=self._drop_last))
+
+
+class _Threads:
+    """Batches that threads read and collate, some ahead, in their order."""
+
+    def __init__(
+        self,
+        stream: SplitStream,
+        batches: _NextPass,
+        collate_fn: Callable[[RowBatch], Any],
+        count: int,
+    ) -> None:
+        self._stream, self._batches, self._collate = stream, batches, collate_fn
+        self._count = count
+
+    def __iter__(self) -> Iterator[Any]:
+        pool = ThreadPoolExecutor(self._count)
+        waiting: deque[Future[Any]] = deque()
+        try:
+            for numbers in self._batches:
+                waiting.append(pool.submit(self._read, numbers))
+                if len(waiting) > READ_AHEAD * self._count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def _read(self, numbers: range) -> Any:
+        return self._collate(self._stream.__getitems__(numbers))
 
 
 def _to_tensors(value: Any) -> Any:
