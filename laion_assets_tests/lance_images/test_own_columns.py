@@ -98,7 +98,7 @@ def test_what_cannot_come_along_is_said(settings: Settings) -> None:
 
 
 # Names of ours: one of a set, and a whole set.
-OUR_NAMES = {"md5": pa.string(), "img_emb": pa.list_(pa.float32(), 4)}
+OUR_NAMES = {"phash": pa.int64(), "img_emb": pa.list_(pa.float32(), 4)}
 
 
 @pytest.mark.parametrize(("name", "kind"), OUR_NAMES.items(), ids=OUR_NAMES)
