@@ -469,12 +469,14 @@ def arrow_type(name: str) -> pa.DataType:
         "INTEGER": pa.int32(),
         "SMALLINT": pa.int16(),
         "TIMESTAMP": pa.timestamp("us"),
+        "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
         "TINYINT": pa.int8(),
         "UBIGINT": pa.uint64(),
         "UINTEGER": pa.uint32(),
         "USMALLINT": pa.uint16(),
         "UTINYINT": pa.uint8(),
         "VARCHAR": pa.string(),
+        "VARCHAR[]": pa.list_(pa.string()),
     }[name]
 
 

@@ -188,6 +188,11 @@ class Settings:
         return f"{self.bucket}/lance" if self.bucket else None
 
     @property
+    def warehouse_bucket(self) -> str | None:
+        """Where the tables of DuckDB are in the bucket; None: they are in its file."""
+        return f"{self.bucket}/warehouse" if self.bucket else None
+
+    @property
     def datasette_file(self) -> Path:
         """The SQLite file that `datasette` writes."""
         return self.data_dir / "datasette" / "laion.db"
@@ -516,7 +521,7 @@ VARIABLES = (
     Variable(
         "LAION_DATA_DIR",
         "The folder that the pipeline writes to. Its path may not contain `%`, `?`, backslashes or "
-        "control characters. `s3://<bucket>/<prefix>` keeps the Lance tables and releases in a "
+        "control characters. `s3://<bucket>/<prefix>` keeps the tables and releases in a "
         "bucket, and the rest in `data/s3/<bucket>/<prefix>` of the project's folder; it needs the "
         "extra `cluster`. See [Past one machine](../how-to/cluster.md).",
         "`data/` of the repository, or of the project's folder",

@@ -130,16 +130,25 @@ def copy_made(made: Settings, settings: Settings) -> Settings:
     return settings
 
 
+# For tests of what has to be the same with tables in files and in a bucket.
+IN_BOTH_PLACES = pytest.mark.parametrize("settings", ["folder", "bucket"], indirect=True)
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """Settings with three empty-handed kinds, each with a sheet of one name."""
-    return make_settings(tmp_path)
+    made = make_settings(tmp_path)
+    if getattr(request, "param", "folder") == "folder":
+        return made
+    return replace(made, bucket=request.getfixturevalue("bucket"))
 
 
 @pytest.fixture
 def database(settings: Settings) -> Database:
-    """The DuckDB file of the settings, with short waits."""
-    return Database(settings.database, queue_wait_s=20, stranger_wait_s=20)
+    """The tables of the settings, with short waits for their file."""
+    return Database.at(
+        settings.database, settings.warehouse_bucket, queue_wait_s=20, stranger_wait_s=20
+    )
 
 
 @pytest.fixture

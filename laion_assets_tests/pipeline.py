@@ -30,7 +30,7 @@ def load(settings: Settings, shard: str, source: Path) -> None:
     store = RawStore(settings.raw_dir)
     raw = fetch_shard(replace(describe_file(source), shard=shard), store)
     raw = take_out_removed(store, raw, LanceStore.of(settings).removals.read())
-    with Database(settings.database).write() as connection:
+    with Database.of(settings).write() as connection:
         load_shard(connection, raw, store.path(shard), "run")
 
 
@@ -40,12 +40,12 @@ def read_removals(settings: Settings, *entries: str) -> Applied:
     lines = ["what", *(f'"{entry}"' for entry in entries)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     stores = LanceStore.of(settings), RawStore(settings.raw_dir)
-    return apply_list(Database(settings.database), *stores, str(path))
+    return apply_list(Database.of(settings), *stores, str(path))
 
 
 def copy(settings: Settings, shard: str) -> None:
     """Brings a shard from DuckDB to Lance."""
-    copy_shard(Database(settings.database), LanceStore.of(settings), shard, "run")
+    copy_shard(Database.of(settings), LanceStore.of(settings), shard, "run")
 
 
 def bring(settings: Settings, shard: str, rows: pa.Table) -> None:
@@ -72,7 +72,7 @@ def ingest(settings: Settings, shard: str, *captions: str) -> None:
 
 def count(settings: Settings) -> None:
     """Reads the sheets, and counts domains and names."""
-    database = Database(settings.database)
+    database = Database.of(settings)
     for kind, location in settings.sheets.items():
         refresh_sheet(database, kind, location)
     refresh_domain_counts(database)
@@ -84,7 +84,7 @@ def publish(settings: Settings, name: str | None = None, keep_days: float = 7) -
     """Releases what is counted."""
     order = ReleaseOrder("run", name, keep_days)
     return publish_release(
-        Database(settings.database), LanceStore.of(settings), tuple(settings.sheets), order
+        Database.of(settings), LanceStore.of(settings), tuple(settings.sheets), order
     )
 
 

@@ -11,7 +11,7 @@ from laion_assets.cli.care import backup, doctor, purge, restore, status, upgrad
 from laion_assets.cli.exports import export, publish
 from laion_assets.cli.pictures import pictures
 from laion_assets.cli.projects import demo, init
-from laion_assets.cli.reading import search, serve
+from laion_assets.cli.reading import search, serve, sql
 from laion_assets.cli.releases import release
 from laion_assets.cli.shards import backfill, discover, remove
 from laion_assets.cli.stopping import OneLineErrors
@@ -25,6 +25,7 @@ COMMANDS = (
     pictures,
     search,
     serve,
+    sql,
     release,
     export,
     publish,

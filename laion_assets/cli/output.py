@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from laion_assets.releases.manifest import Manifest, Record, ReleasedDeclaration
     from laion_assets.runs.backfill import Outcome
     from laion_assets.search.search import SearchAnswer
+    from laion_assets.stores.rows import Rows
     from laion_assets.subsets.subset_record import ReleaseWithSubsets
 
 # The parent of every logger of the package.
@@ -215,6 +216,22 @@ def print_answer_json(answer: SearchAnswer) -> None:
     from dataclasses import asdict
 
     print(json.dumps(asdict(answer), ensure_ascii=not _has_all_letters(), indent=2))
+
+
+def print_rows(rows: Rows, *, is_json: bool) -> None:
+    """Prints the answer of a query, as CSV with a line of names or as a JSON list of objects."""
+    if is_json:
+        import json
+
+        records = [dict(record) for record in rows.records]
+        letters = not _has_all_letters()
+        print(json.dumps(records, ensure_ascii=letters, indent=2, default=str))
+        return
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(rows.columns)
+    writer.writerows(record.values() for record in rows.records)
 
 
 def print_json(records: Record | list[Manifest]) -> None:

@@ -40,7 +40,7 @@ def retry(shards: tuple[str, ...], no_refresh: bool) -> None:
         known = instance.get_dynamic_partitions(SHARDS_NAME)
     if unknown := [shard for shard in shards if shard not in known]:
         raise click.UsageError(f"no shard {unknown[0]!r}; `laion status` lists what there is")
-    passing = find_passing(Database(settings.database))
+    passing = find_passing(Database.of(settings))
     chosen = [shard for shard in shards or passing if shard in passing]
     if not chosen:
         click.echo("laion: no picture is left that may be had now", err=True)

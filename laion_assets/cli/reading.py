@@ -20,6 +20,32 @@ if TYPE_CHECKING:
 
 
 @command()
+@click.argument("query")
+@click.option("--json", "is_json", is_flag=True, help="Print a list of objects.")
+def sql(query: str, is_json: bool) -> None:
+    """Answers a query of the tables of DuckDB, in a file or in a bucket, as CSV.
+
+    QUERY is SQL, such as "FROM domain_counts LIMIT 10". It sees what is committed, and changes
+    nothing.
+    """
+    import duckdb
+
+    from laion_assets.cli.output import print_rows
+    from laion_assets.errors import LaionError, first_line
+    from laion_assets.stores.database import Database
+    from laion_assets.stores.rows import read_rows
+
+    with Database.of(load_settings()).read() as connection:
+        try:
+            rows = read_rows(connection, query, {})
+        except duckdb.Error as error:
+            raise LaionError(
+                f"QUERY: {first_line(error)}; correct it", code="sql-query-unusable"
+            ) from error
+    print_rows(rows, is_json=is_json)
+
+
+@command()
 @click.argument("query", required=False)
 @click.option(
     "--by",

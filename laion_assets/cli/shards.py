@@ -173,7 +173,7 @@ def load_shards(
             outcomes.append(progress.follow("refresh_counts", refresh))
             # The refresh reads the list of removals; these shards have rows on it, or lack some
             # that came off it.
-            pending = find_pending(Database(settings.database), LanceStore.of(settings))
+            pending = find_pending(Database.of(settings), LanceStore.of(settings))
             returning = list_returning(RawStore(settings.raw_dir))
             pending += find_missing(settings, instance, sorted({*returning} - {*pending}))
             without = find_without_pictures(settings, pending)
@@ -254,7 +254,7 @@ def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
 
     if settings.removals is not None or any(outcome.reason is None for outcome in outcomes):
         return True
-    database, kinds = Database(settings.database), tuple(settings.sheets)
+    database, kinds = Database.of(settings), tuple(settings.sheets)
     store, curation = LanceStore.of(settings), CurationFile.build(settings).read()
     unreleased = find_unreleased(database, store, kinds)
     dropped = list_dropped(database, curation)

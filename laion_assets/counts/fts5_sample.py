@@ -50,7 +50,7 @@ def compare_with_fts5(database: Database, kinds: Iterable[str]) -> SampleCompari
         matches = dict(
             connection.execute(load_sql("counts/select_matches"), {"load_id": load_id}).fetchall()
         )
-        parameters = {"load_id": load_id, "filter": _filter_captions(names)}
+        parameters = {"shard": shard, "load_id": load_id, "filter": _filter_captions(names)}
         with stream(connection, load_sql("counts/select_likely_captions"), parameters) as reader:
             caption_count, expected = _ask_fts5(reader, names)
     ours = {name: matches.get(phrases[name], 0) for name in names}

@@ -24,6 +24,9 @@ from laion_assets.stores.sql import load_sql, quote_identifier
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# The tables of counts, and all that a refresh of them changes.
+COUNTS = ("domain_counts", "site_counts", "entity_counts")
+COUNT_TABLES = (*COUNTS, "refreshes")
 # Every round counts what was loaded during the one before; a shard loads slower than it is counted.
 ROUNDS = 10
 # The automaton of the names is built for each batch, which is worth it for a large one; and some
@@ -72,13 +75,13 @@ class _Names:
 
 def refresh_domain_counts(database: Database) -> None:
     """Counts the images of each domain anew."""
-    with database.write() as connection:
+    with database.write("domain_counts", "refreshes") as connection:
         _replace_counts(connection, "domain_counts")
 
 
 def refresh_site_counts(database: Database) -> None:
     """Counts the images and hosts of each registered domain anew."""
-    with database.write() as connection:
+    with database.write("site_counts", "refreshes") as connection:
         _replace_counts(connection, "site_counts")
 
 
@@ -122,7 +125,8 @@ def recount(connection: duckdb.DuckDBPyConnection) -> None:
         _replace_counts(connection, table)
     for gap in select_gaps(connection, names.phrases):
         query = load_sql("counts/select_captions")
-        with stream(connection, query, {"load_id": gap.load_id}, batch_rows=BATCH_ROWS) as reader:
+        values = {"shard": gap.shard, "load_id": gap.load_id}
+        with stream(connection, query, values, batch_rows=BATCH_ROWS) as reader:
             counts = count_phrases(reader, gap.phrases, names.folding)
         _insert_matches(connection, gap, counts)
     _replace_entity_counts(connection, names)
@@ -130,7 +134,7 @@ def recount(connection: duckdb.DuckDBPyConnection) -> None:
 
 def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
     """Empties the tables of counts where no shard is left to count."""
-    for table in ("domain_counts", "site_counts", "entity_counts"):
+    for table in COUNTS:
         connection.execute(load_sql(f"counts/delete_{table}"))
         connection.execute(load_sql("counts/delete_refresh"), {"table_name": table})
 
@@ -217,7 +221,7 @@ def _count_gap(
             LIKELY_ROWS,
             {"filter": filter_},
         )
-    parameters["load_id"] = gap.load_id
+    parameters |= {"shard": gap.shard, "load_id": gap.load_id}
     with (
         database.read() as connection,
         stream(connection, load_sql(query), parameters, batch_rows=batch_rows) as reader,
@@ -239,10 +243,13 @@ def _store(
     report: CountReport,
 ) -> None:
     """Stores what was counted, and replaces `entity_counts` unless a shard changed meanwhile."""
-    with database.write() as connection:
-        for gap, counts in found:
-            _insert_matches(connection, gap, counts)
-            report.counted_pairs += len(counts)
+    if found:
+        shards = [gap.shard for gap, _ in found]
+        with database.write("caption_matches", shards=shards) as connection:
+            for gap, counts in found:
+                _insert_matches(connection, gap, counts)
+                report.counted_pairs += len(counts)
+    with database.write("entity_counts", "refreshes") as connection:
         if not select_gaps(connection, names.phrases):
             _replace_entity_counts(connection, names)
 

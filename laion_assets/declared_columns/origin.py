@@ -100,7 +100,7 @@ def name_work(load_id: str, origins: Mapping[str, str]) -> str:
 
 def list_dropped(database: Database, curation: Curation) -> str | None:
     """Returns a word for the columns that the next release drops; None if there are none."""
-    if not database.path.exists():
+    if not database.exists():
         return None
     with database.read() as connection:
         names = list_undeclared(curation, read_notes(connection))

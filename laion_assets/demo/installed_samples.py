@@ -36,9 +36,9 @@ def find_sample_shards(settings: Settings) -> set[str]:
 
 
 def _list_loaded_samples(settings: Settings) -> set[str]:
-    if not settings.database.exists():
+    if not Database.of(settings).exists():
         return set()
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         return {
             shard for (shard,) in connection.execute(load_sql("demo/select_samples")).fetchall()
         }

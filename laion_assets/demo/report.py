@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def print_report(settings: Settings) -> None:
     """Prints what was made, where it is, and what to do next."""
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         totals = dict(connection.execute(load_sql("runs/select_totals")).fetchall())
         domains = connection.execute(load_sql("counts/top_domains")).fetchmany(3)
     release = newest_release(LanceStore.of(settings))
@@ -45,7 +45,7 @@ def print_report(settings: Settings) -> None:
         "",
         "Where it is",
         f"  parquet files     {_shorten(settings.raw_dir)}",
-        f"  DuckDB            {_shorten(settings.database)}",
+        f"  DuckDB            {settings.warehouse_bucket or _shorten(settings.database)}",
         f"  Lance             {settings.lance_bucket or _shorten(settings.lance_dir)}",
         f"  Dagster history   {_name_history(settings)}",
         "",

@@ -57,7 +57,7 @@ def images(
     SELECT domain, count(*) FROM images WHERE aesthetic > 7 GROUP BY domain ORDER BY 2 DESC LIMIT 20
     ```
     """
-    from laion_assets.images.load import load_shard
+    from laion_assets.images.load import DEPENDENT_TABLES, load_shard
     from laion_assets.images.profile import profile_shard
     from laion_assets.images.removed_rows import check_same_list, take_out_removed
     from laion_assets.images.soundness import account_shard
@@ -69,7 +69,7 @@ def images(
     check_table(lance_store.store)
     removals = lance_store.store.removals.read()
     take_out_removed(store, store.read(shard), removals)
-    with warehouse.database.write() as connection:
+    with warehouse.database.write(*DEPENDENT_TABLES, shards=[shard]) as connection:
         check_same_list(lance_store.store, removals)
         raw = store.read(shard)
         check_load_space(raw, store.path(shard), warehouse.database.path)

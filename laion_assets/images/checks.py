@@ -27,12 +27,11 @@ def columns_as_documented(warehouse: Warehouse) -> dg.AssetCheckResult:
     """
     from laion_assets.images.soundness import find_wrong_columns
 
-    with warehouse.database.read() as connection:
-        wrong = [
-            f"{table}.{text}"
-            for table in ("images", "rejected_images")
-            for text in find_wrong_columns(connection, table)
-        ]
+    wrong = [
+        f"{table}.{text}"
+        for table in ("images", "rejected_images")
+        for text in find_wrong_columns(warehouse.database, table)
+    ]
     return dg.AssetCheckResult(
         passed=not wrong,
         metadata={

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import duckdb
 
 from laion_assets.schemas import SCORE_RANGES, TABLES
+from laion_assets.stores.database import Database
 from laion_assets.stores.rows import Rows, read_rows
 from laion_assets.stores.sql import load_sql, quote_identifier, quote_literal
 
@@ -76,14 +77,12 @@ def account_domains(connection: duckdb.DuckDBPyConnection) -> DomainAccount:
     return DomainAccount(counted, images, loaded, unaccounted)
 
 
-def find_wrong_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+def find_wrong_columns(database: Database, table: str) -> list[str]:
     """Returns what is wrong with the columns of a table, by what `schemas.py` says of them."""
     expected = {c.name: _say_type(c.type, is_nullable=not c.is_required) for c in TABLES[table]}
     found = {
         name: _say_type(type_, is_nullable=is_nullable)
-        for name, type_, is_nullable in connection.execute(
-            load_sql("images/select_columns"), {"table": table}
-        ).fetchall()
+        for name, type_, is_nullable in database.list_columns(table)
     }
     return [
         f"{name} is {found.get(name, 'missing')}, and should be {expected.get(name, 'absent')}"

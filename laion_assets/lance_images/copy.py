@@ -89,7 +89,8 @@ def copy_shard(database: Database, store: LanceStore, shard: str, run_id: str) -
     schema = _written_schema(store.open("images"))
     with store.lock_shard(shard):
         load_id, commit, carried = _copy(database, store, shard, run_id, schema)
-        with database.write() as connection:
+        tables = ("shards", "shard_columns", "pictures")
+        with database.write(*tables, shards=[shard]) as connection:
             values = {"load_id": load_id, "lance_version": commit.version}
             connection.execute(load_sql("lance_images/update_lance_version"), values)
             _note_carried(connection, shard, carried, commit.version)

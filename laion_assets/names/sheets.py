@@ -82,7 +82,7 @@ def refresh_sheet(
     if known and _sha256(fetched.content) == known.sha256:
         return _note_etag(database, kind, known, fetched.etag)
     sheet = parse_sheet(kind, location, fetched.content)
-    with database.write() as connection:
+    with database.write("sheets", kind) as connection:
         store_sheet(connection, sheet, fetched.etag)
     record = read_record(database, kind)
     assert record is not None
@@ -155,7 +155,7 @@ def read_sheet(kind: str, location: str) -> Sheet:
 
 def read_record(database: Database, kind: str) -> SheetRecord | None:
     """Returns what is known of a kind's table; None if there is none."""
-    if not database.path.exists():
+    if not database.exists():
         return None
     with database.read() as connection:
         try:
@@ -234,7 +234,7 @@ def _note_etag(database: Database, kind: str, known: SheetRecord, etag: str | No
     """Remembers the server's new name for the same content, so that it need not send it again."""
     if etag == known.etag:
         return known
-    with database.write() as connection:
+    with database.write("sheets") as connection:
         connection.execute(load_sql("names/update_sheet_etag"), {"kind": kind, "etag": etag})
     return replace(known, etag=etag)
 

@@ -26,7 +26,7 @@ QUEUE_WAIT_S, STRANGER_WAIT_S = 120, 10
 
 def open_database(settings: Settings) -> Database:
     """Returns the database, for somebody who does not want to wait long."""
-    return Database(settings.database, QUEUE_WAIT_S, STRANGER_WAIT_S)
+    return Database.at(settings.database, settings.warehouse_bucket, QUEUE_WAIT_S, STRANGER_WAIT_S)
 
 
 def look_at_stores(settings: Settings, instance: dg.DagsterInstance | None) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def look_at_stores(settings: Settings, instance: dg.DagsterInstance | None) -> I
             "`laion restore` again",
         )
         return
-    if not settings.database.exists():
+    if not Database.of(settings).exists():
         is_lost = store.find("images") is not None
         text = f"{settings.database}: no database yet; `laion backfill` makes it"
         if is_lost:
@@ -88,6 +88,9 @@ def look_at_raw_files(settings: Settings, *, is_hashing: bool) -> Iterator[Findi
     shards = sorted(raws.list_shards() | loaded.keys())
     wrong = 0
     for shard in shards:
+        if settings.bucket and not raws.path(shard).exists():
+            # Another machine has loaded it.
+            continue
         if (text := _find_fault(raws, shard, loaded, is_hashing=is_hashing)) is not None:
             wrong += 1
             yield Finding.wrong("raw files", text)
@@ -145,7 +148,7 @@ def _read_loaded_files(settings: Settings) -> dict[str, str]:
     """Returns the SHA-256 of the file that each shard in DuckDB was loaded from."""
     from laion_assets.stores.sql import load_sql
 
-    if not settings.database.exists():
+    if not Database.of(settings).exists():
         return {}
     with open_database(settings).read_as_it_is() as (connection, version):
         if version != SCHEMA_VERSION:

@@ -123,7 +123,7 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
         DatabaseBusyError: another program has the DuckDB file.
         DiskSpaceError: the disk has no room for a second DuckDB file.
     """
-    store, database = LanceStore.of(settings), Database(settings.database)
+    store, database = LanceStore.of(settings), Database.of(settings)
     _check_idle(instance)
     _check_loaded(database, store)
     chosen = choose_holders(store, tags)
@@ -134,7 +134,7 @@ def purge(settings: Settings, instance: dg.DagsterInstance, tags: Sequence[str])
     for name in [name for name, _ in open_subsets(store)]:
         with store.lock(f"subset-{name}"):
             freed_bytes += clean_subset(store, name, 0, is_thorough=True)
-    if database.path.exists():
+    if database.exists():
         database.rewrite()
     matcher = Matcher.of(store.removals.read())
     cache = PictureCache(settings.picture_cache_dir, "")
@@ -194,7 +194,7 @@ def _find_old_runs(
     A run of a shard shows examples of its rows, and one of all shards those of its checks.
     """
     taken_out_at = store.removals.read().taken_out_at
-    if not taken_out_at or not database.path.exists():
+    if not taken_out_at or not database.exists():
         return
     with database.read() as connection:
         loaded = dict(connection.execute(load_sql("removals/select_removed_shards")).fetchall())

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 def find_places(settings: Settings, instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """Returns for each shard the places that have something of it, `partition` among them."""
-    places = find_traces(
-        Database(settings.database), LanceStore.of(settings), RawStore(settings.raw_dir)
-    )
+    places = find_traces(Database.of(settings), LanceStore.of(settings), RawStore(settings.raw_dir))
     for shard in instance.get_dynamic_partitions(SHARDS_NAME):
         places.setdefault(shard, []).append("partition")
     return places
@@ -52,7 +50,7 @@ def remove_shards(
     for shard in shards:
         instance.delete_dynamic_partition(SHARDS_NAME, shard)
     remove_traces(
-        Database(settings.database),
+        Database.of(settings),
         LanceStore.of(settings),
         RawStore(settings.raw_dir),
         shards,

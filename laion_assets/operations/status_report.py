@@ -212,9 +212,9 @@ def _read_lists(settings: Settings) -> tuple[ListStatus, ...]:
     from laion_assets.stores.rows import fetch_rows
     from laion_assets.stores.sql import load_sql
 
-    if not settings.database.exists():
+    if not Database.of(settings).exists():
         return ()
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         found = fetch_rows(connection.execute(load_sql("counts/summarize_lists")))
     return tuple(ListStatus.model_validate(record) for record in found.records)
 

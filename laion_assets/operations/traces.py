@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from laion_assets.counts.refresh import clear_counts
-from laion_assets.images.load import delete_shard
+from laion_assets.counts.refresh import COUNT_TABLES, clear_counts
+from laion_assets.images.load import DEPENDENT_TABLES, delete_shard
 from laion_assets.lance_images.table import list_shards, remove_shards
 from laion_assets.stores.columns import forget_shard
 from laion_assets.stores.database import Database
@@ -37,8 +37,9 @@ def remove_traces(
     database: Database, store: LanceStore, raw_store: RawStore, shards: Collection[str]
 ) -> None:
     """Removes the shards from every place; the tables of counts are emptied if none is left."""
-    if database.path.exists():
-        with database.write() as connection:
+    if database.exists():
+        tables = (*DEPENDENT_TABLES, "shard_columns", "pictures", *COUNT_TABLES)
+        with database.write(*tables, shards=shards) as connection:
             for shard in shards:
                 delete_shard(connection, shard)
                 forget_shard(connection, shard)
@@ -53,7 +54,7 @@ def remove_traces(
 
 
 def _read_loaded(database: Database) -> set[str]:
-    if not database.path.exists():
+    if not database.exists():
         return set()
     with database.read() as connection:
         return list_loaded(connection)

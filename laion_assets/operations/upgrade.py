@@ -47,8 +47,8 @@ def plan_upgrade(settings: Settings, instance: dg.DagsterInstance) -> UpgradePla
     """
     migrations: list[str] = []
     outdated: tuple[str, ...] = ()
-    if settings.database.exists():
-        with Database(settings.database).read_as_it_is() as (connection, version):
+    if Database.of(settings).exists():
+        with Database.of(settings).read_as_it_is() as (connection, version):
             check_not_newer(settings.database, version)
             outdated = tuple(_list_outdated(connection))
         if version < SCHEMA_VERSION:
@@ -94,8 +94,8 @@ def upgrade(settings: Settings, instance: dg.DagsterInstance) -> UpgradePlan:
 
 def upgrade_tables(settings: Settings) -> None:
     """Migrates DuckDB and Lance, whoever reads them meanwhile."""
-    if settings.database.exists():
-        with Database(settings.database).write():
+    if Database.of(settings).exists():
+        with Database.of(settings).write():
             pass
     store = LanceStore.of(settings)
     if store.find("images") is not None:

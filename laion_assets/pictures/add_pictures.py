@@ -148,6 +148,7 @@ def add_pictures(
         made_from=name_origin(raw, is_asked=is_asked),
         run_id=run_id,
         batch_rows=KEPT_BATCH_ROWS if has_some or cache else None,
+        tables=("pictures",),
     )
     return add_shard_columns(database, store, order, compute, finish)
 
@@ -160,7 +161,7 @@ def note_asked(database: Database, note: NotedColumns) -> NotedColumns:
         note: what `add_pictures` returned; if another load or run replaced it, nothing is noted.
     """
     asked = replace(note, made_from=note.made_from + ASKED_MARK)
-    with database.write() as connection:
+    with database.write("shard_columns", shards=[note.shard]) as connection:
         if note in (replace(known, made_at=None) for known in read_notes(connection)):
             note_columns(connection, asked)
     return asked

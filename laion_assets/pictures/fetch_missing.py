@@ -153,7 +153,7 @@ def estimate_fetch(url_count: int, sizes: SizeRules) -> int:
 
 def find_passing(database: Database) -> dict[str, int]:
     """Returns the shards with pictures that may be had another time, and how many."""
-    if not database.path.exists():
+    if not database.exists():
         return {}
     with database.read() as connection:
         rows = connection.execute(load_sql("pictures/select_passing_shards")).fetchall()

@@ -38,7 +38,7 @@ def find_unreleased(
         kinds: the kinds of names that are counted.
         without: shards that the release may have as it likes, or not at all.
     """
-    if not database.path.exists():
+    if not database.exists():
         return None
     newest = newest_release(store)
     with database.read() as connection:

@@ -198,6 +198,7 @@ def publish_release(
                 code="release-unchanged",
             )
         cleaning = clean_versions(store, order.keep_days)
+        database.clean(order.keep_days)
         return Publication(manifest, is_new, fragments_saved, cleaning)
 
 

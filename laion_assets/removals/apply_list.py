@@ -108,7 +108,7 @@ def describe_pending(pending: list[str]) -> str:
 def find_pending(database: Database, store: LanceStore) -> list[str]:
     """Returns the same, of a database that need not be there yet."""
     removals = store.removals.read()
-    if not removals.pending or not database.path.exists():
+    if not removals.pending or not database.exists():
         return []
     with database.read() as connection:
         return list_pending(connection, removals)
@@ -162,7 +162,7 @@ def _find_pictures(store: LanceStore, removals: Removals) -> dict[str, tuple[int
 
 def _find_loaded(database: Database, removals: Removals) -> FoundRows:
     matcher = Matcher.of(removals)
-    if matcher.is_empty or not database.path.exists():
+    if matcher.is_empty or not database.exists():
         return FoundRows({}, 0, frozenset())
     with database.read() as connection:
         return find_loaded(connection, matcher)

@@ -85,6 +85,7 @@ class Chain:
         subsets: a word for the subsets of the newest release that have to be made; None if none.
         pending: shards with rows on the list of removals, and the load that has them.
         removals: a word for that list.
+        is_shared: whether other machines load shards into the same tables.
     """
 
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -100,6 +101,11 @@ class Chain:
     subsets: str | None = None
     pending: Mapping[str, str] = field(default_factory=dict)
     removals: str = ""
+    is_shared: bool = False
+
+    def is_elsewhere(self, shard: str) -> bool:
+        """Returns whether another machine has loaded a shard from a file of its own."""
+        return self.is_shared and shard in self.loads and shard not in self.raws
 
     def has_removed_rows(self, shard: str) -> bool:
         """Returns whether the present load of a shard has rows on the list of removals."""
@@ -161,7 +167,7 @@ def compare_stages(chain: Chain) -> Due:
     fetches = {
         shard: Step(Stage.FETCH, name_fetch(source, chain.raws.get(shard)))
         for shard, source in chain.sources.items()
-        if is_fetch_due(source, chain.raws.get(shard))
+        if is_fetch_due(source, chain.raws.get(shard)) and not chain.is_elsewhere(shard)
     }
     steps = dict(sorted((here | fetches).items()))
     stray = [shard for shard in shards if shard in chain.uncopied and shard not in chain.loads]
@@ -217,7 +223,7 @@ def read_chain(
     from laion_assets.releases.coverage import find_unreleased
     from laion_assets.subsets.subset_states import name_behind
 
-    if not database.path.exists():
+    if not database.exists():
         return Chain(sources, raws)
     # A large file is not read while the database is open.
     wanted = look_at_files(database, wishes.curation)
@@ -253,6 +259,7 @@ def read_chain(
         unembedded=unembedded,
         undeclared=undeclared,
         subsets=name_behind(store, wishes.curation.subsets),
+        is_shared=database.is_shared,
     )
 
 

@@ -43,9 +43,9 @@ def read_loads(settings: Settings) -> dict[str, Load]:
     from laion_assets.stores.database import Database
     from laion_assets.stores.sql import load_sql
 
-    if not settings.database.exists():
+    if not Database.of(settings).exists():
         return {}
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         rows = connection.execute(load_sql("runs/select_loads")).fetchall()
     return {
         shard: Load(images, rejected, loaded_at.astimezone(UTC), is_sample)
@@ -63,7 +63,7 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     raws = found.raws | RawStore(settings.raw_dir).find_all(rest)
     sources = {shard: s for shard, s in found.sources.items() if shard in shards}
     raws = {shard: raw for shard, raw in raws.items() if shard in shards}
-    database = Database(settings.database)
+    database = Database.of(settings)
     store, kinds = LanceStore.of(settings), tuple(settings.sheets)
     wishes = Wishes(
         is_embedding=settings.embeddings != "none",
@@ -176,9 +176,9 @@ def read_totals(settings: Settings) -> Mapping[str, int]:
     from laion_assets.stores.database import Database
     from laion_assets.stores.sql import load_sql
 
-    if not settings.database.exists():
+    if not Database.of(settings).exists():
         return {}
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         return dict(connection.execute(load_sql("runs/select_totals")).fetchall())
 
 

@@ -109,6 +109,7 @@ class ColumnOrder:
             values.
         run_id: the Dagster run, for provenance.
         batch_rows: rows that `compute` gets at a time; fewer where the keys are large.
+        tables: of DuckDB, in which rows of the shard belong to the columns.
     """
 
     shard: str
@@ -117,6 +118,7 @@ class ColumnOrder:
     made_from: str
     run_id: str
     batch_rows: int | None = None
+    tables: tuple[str, ...] = ()
 
 
 def do_nothing(_: duckdb.DuckDBPyConnection) -> None:
@@ -174,7 +176,8 @@ def add_columns(
                 _note_start(database, note)
                 version = _commit(store, fragments, files, note)
                 note = replace(note, lance_version=version)
-                with database.write() as connection:
+                tables = ("shard_columns", *order.tables)
+                with database.write(*tables, shards=[shard]) as connection:
                     note_columns(connection, note)
                     finish(connection)
         finally:
@@ -218,12 +221,12 @@ def drop_columns(
         shards = list_loaded(connection)
     values = {"column_set": column_set}
     with store.lock_shards(shards):
-        with database.write() as connection:
+        with database.write("shard_columns") as connection:
             connection.execute(load_sql("stores/unfinish_column_set"), values)
         dataset = store.open("images")
         if present := [name for name in names if name in dataset.schema.names]:
             dataset.drop_columns(present)
-        with database.write() as connection:
+        with database.write("shard_columns") as connection:
             connection.execute(load_sql("stores/delete_column_set"), values)
 
 
@@ -359,7 +362,7 @@ def _note_start(database: Database, note: NotedColumns) -> None:
     Raises:
         StaleTableError: the shard was loaded again meanwhile.
     """
-    with database.write() as connection:
+    with database.write("shard_columns", shards=[note.shard]) as connection:
         if _find_load(connection, note.shard) != note.load_id:
             raise _replaced(note.shard)
         note_columns(connection, note)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from errno import EACCES, EPERM, EROFS
@@ -36,8 +36,12 @@ from laion_assets.stores.sql import load_sql, quote_identifier, quote_literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from laion_assets.settings import Settings
+
 # What the system says of a lock's file in a folder that this user, or nobody, can write.
 UNWRITABLE = (EACCES, EPERM, EROFS)
+# Seconds to wait for other processes of the project, and for programs that know nothing of them.
+QUEUE_WAIT_S, STRANGER_WAIT_S = 3600, 120
 # DuckDB takes 20 ms to start an engine and 1 ms to attach a file to one, and a refresh opens the
 # file some hundred times. An engine serves one block at a time; what it had attached is closed.
 _IDLE_ENGINES: list[duckdb.DuckDBPyConnection] = []
@@ -59,15 +63,52 @@ class Database:
     """
 
     path: Path
-    queue_wait_s: float = 3600
-    stranger_wait_s: float = 120
+    queue_wait_s: float = QUEUE_WAIT_S
+    stranger_wait_s: float = STRANGER_WAIT_S
+
+    @classmethod
+    def of(cls, settings: Settings) -> Database:
+        """Returns the tables of a project: in the file, or in a bucket if one is set."""
+        return cls.at(settings.database, settings.warehouse_bucket)
+
+    @classmethod
+    def at(
+        cls,
+        path: Path,
+        bucket: str | None,
+        queue_wait_s: float = QUEUE_WAIT_S,
+        stranger_wait_s: float = STRANGER_WAIT_S,
+    ) -> Database:
+        """Returns the tables of a bucket, if there is one, else those of a file."""
+        if bucket is None:
+            return cls(path, queue_wait_s, stranger_wait_s)
+        from laion_assets.stores.bucket_database import BucketDatabase
+
+        return BucketDatabase(path, queue_wait_s, stranger_wait_s, bucket)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines load shards into the same tables."""
+        return False
+
+    def exists(self) -> bool:
+        """Returns whether anything was written yet."""
+        return self.path.exists()
 
     @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def write(
+        self,
+        *tables: str,  # noqa: ARG002 - for tables in a bucket
+        shards: Collection[str] | None = None,  # noqa: ARG002
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Opens the database for the only writer, in a transaction; creates what is missing.
 
         Leaving the block commits; an exception in it rolls everything back, with the migration of
         an older schema.
+
+        Args:
+            tables: those that the block changes. The file has all; a bucket gives no others.
+            shards: those whose rows the block changes; None: any.
 
         Raises:
             LaionError: a newer version of this project has written it.
@@ -92,9 +133,7 @@ class Database:
             DatabaseBusyError: the file was not free in time; the message names the holder.
         """
         if not self.path.exists():
-            raise LaionError(
-                f"{self.path}: no database yet; run `laion backfill` first", code="database-missing"
-            )
+            raise no_database(self.path)
         with ExitStack() as stack:
             connection = stack.enter_context(self._open(is_read_only=True))
             version = read_database_version(connection)
@@ -119,6 +158,12 @@ class Database:
         with self._open(is_read_only=True) as connection:
             yield connection, read_database_version(connection)
 
+    def list_columns(self, table: str) -> list[tuple[str, str, bool]]:
+        """Returns name, DuckDB type and whether it can be NULL of each column of a table."""
+        with self.read() as connection:
+            query = load_sql("stores/select_columns")
+            return connection.execute(query, {"table": table}).fetchall()
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Keeps readers and writers of the project out, for who replaces the file.
@@ -129,6 +174,9 @@ class Database:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._turn(is_read_only=False):
             yield
+
+    def clean(self, keep_days: float) -> None:
+        """Removes what is older and no reader sees any more; a file keeps nothing of it."""
 
     def rewrite(self) -> None:
         """Writes the file anew, in its order: DuckDB keeps the bytes of rows that were deleted.
@@ -193,7 +241,9 @@ class Database:
         while True:
             with self._turn(is_read_only=is_read_only), ExitStack() as stack:
                 try:
-                    connection = stack.enter_context(_attach(self.path, mode))
+                    connection = stack.enter_context(
+                        attach(str(self.path), mode, f"{self.path}.tmp")
+                    )
                 except (duckdb.IOException, duckdb.ConnectionException) as error:
                     if not _is_lock_conflict(error):
                         reason = find_system_reason(error, self.path)
@@ -238,12 +288,18 @@ class Database:
 
 
 @contextmanager
-def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens a file in an engine that ran before, if one is idle."""
-    engine, started = _find_engine(path), time.monotonic()
+def attach(place: str, mode: str, spill: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a database in an engine that ran before, if one is idle.
+
+    Args:
+        place: path of its file, or `:memory:`.
+        mode: READ_ONLY or READ_WRITE.
+        spill: a folder for what does not fit into memory.
+    """
+    engine, started = _find_engine(spill), time.monotonic()
     try:
-        attach = load_sql("stores/attach_database").format(path=quote_literal(str(path)), mode=mode)
-        engine.execute(attach)
+        query = load_sql("stores/attach_database").format(path=quote_literal(place), mode=mode)
+        engine.execute(query)
         with closing(engine.cursor()) as connection:
             connection.execute(load_sql("raw_shards/set_progress_off"))
             connection.execute(load_sql("stores/use_database"))
@@ -265,9 +321,8 @@ def _attach(path: Path, mode: str) -> Iterator[duckdb.DuckDBPyConnection]:
             _IDLE_ENGINES.append(engine)
 
 
-def _find_engine(path: Path) -> duckdb.DuckDBPyConnection:
-    """Returns an engine that puts what does not fit into memory beside this file."""
-    spill = f"{path}.tmp"
+def _find_engine(spill: str) -> duckdb.DuckDBPyConnection:
+    """Returns an engine that puts what does not fit into memory into this folder."""
     while _IDLE_ENGINES:
         engine = _IDLE_ENGINES.pop()
         try:
@@ -320,6 +375,13 @@ def _busy(path: Path, holder: str, wait_s: float) -> DatabaseBusyError:
         "close it there, then try again",
         is_passing=True,
         code="database-busy",
+    )
+
+
+def no_database(place: Path | str) -> LaionError:
+    """Returns what is said where nothing was loaded yet."""
+    return LaionError(
+        f"{place}: no database yet; run `laion backfill` first", code="database-missing"
     )
 
 

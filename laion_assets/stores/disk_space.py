@@ -58,8 +58,10 @@ def check_space(
 
 
 def estimate_copy(database: Path, row_count: int, total_rows: int) -> int:
-    """Returns what so many rows take in Lance at most, by what all rows take in DuckDB."""
-    bytes_a_row = database.stat().st_size / max(total_rows, 1)
+    """Returns what so many rows take in Lance at most, by what all rows take in DuckDB's file."""
+    # Where both are in a bucket there is no file, and room enough.
+    file_bytes = database.stat().st_size if database.exists() else 0
+    bytes_a_row = file_bytes / max(total_rows, 1)
     return LEAST_BYTES + int(LANCE_SHARE_OF_DUCKDB * bytes_a_row * row_count)
 
 

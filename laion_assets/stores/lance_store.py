@@ -161,20 +161,29 @@ class LanceStore:
 
         Safe from several processes at once.
         """
-        import lance
-
         if self.find(table) is None:
             with self.lock(table):
                 if self.find(table) is None:
-                    self._prepare_write()
-                    lance.write_dataset(
-                        schema.empty_table(),
-                        self.uri(table),
-                        data_storage_version=FORMAT,
-                        storage_options=self._options,
-                    )
+                    self.create(table, schema.empty_table())
                     return True
         return False
+
+    def create(self, table: str, rows: pa.Table) -> None:
+        """Creates a table with these rows.
+
+        Raises:
+            OSError: it is there already.
+        """
+        import lance
+
+        self._prepare_write()
+        lance.write_dataset(
+            rows,
+            self.uri(table),
+            mode="create",
+            data_storage_version=FORMAT,
+            storage_options=self._options,
+        )
 
     def overwrite(self, table: str, rows: pa.Table) -> lance.LanceDataset:
         """Writes a small table whole, as its next version."""

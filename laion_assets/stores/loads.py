@@ -21,7 +21,7 @@ def is_loaded(database: Database, raw: RawShard) -> bool:
         database: the tables.
         raw: the record of the shard's verified file.
     """
-    if not database.path.exists():
+    if not database.exists():
         return False
     parameters = {
         "shard": raw.shard,
@@ -36,7 +36,7 @@ def is_loaded(database: Database, raw: RawShard) -> bool:
 
 def find_outdated(database: Database) -> dict[str, str]:
     """Returns the shards that older rules cleaned, to be loaded again, and the id of their load."""
-    if not database.path.exists():
+    if not database.exists():
         return {}
     with database.read() as connection:
         rules = {"cleaning_version": CLEANING_VERSION}
@@ -45,7 +45,7 @@ def find_outdated(database: Database) -> dict[str, str]:
 
 def find_unnoted(database: Database) -> dict[str, str]:
     """Returns the shards whose present load was not copied to Lance yet, and the load's id."""
-    if not database.path.exists():
+    if not database.exists():
         return {}
     with database.read() as connection:
         return dict(connection.execute(load_sql("lance_images/select_unnoted")).fetchall())

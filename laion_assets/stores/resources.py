@@ -20,6 +20,10 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The DuckDB database. Writers queue for it; readers wait for a writer to finish."""
 
     path: str = Field(description="The database file.")
+    bucket: str = Field(
+        default="",
+        description="Where the tables are, if not in the file: s3://bucket/prefix.",
+    )
     queue_wait_s: float = Field(
         default=3600, description="Seconds to queue behind other processes of this project."
     )
@@ -32,7 +36,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The database, to read from or to write to."""
         from laion_assets.stores.database import Database
 
-        return Database(Path(self.path), self.queue_wait_s, self.stranger_wait_s)
+        waits = self.queue_wait_s, self.stranger_wait_s
+        return Database.at(Path(self.path), self.bucket or None, *waits)
 
 
 class LanceResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -167,3 +167,41 @@ def test_two_machines_write_one_table(
     table = read_table(machines[0])
     assert table["shard"].to_pylist() == ["one"] * 50 + ["two"] * 50
     assert table["row_index"].to_pylist() == [*range(50)] * 2
+
+
+def test_a_third_machine_counts_and_releases_what_two_have_loaded(
+    tmp_path: Path, bucket: str, buckets: Buckets, postgres: Postgres
+) -> None:
+    """It has an empty folder and no shard. All is as on a machine alone."""
+    environment = {**buckets.environment, "LAION_CATALOG": postgres.create_database()}
+    one, two, three = (
+        make_shell(tmp_path / name, bucket, environment) for name in ("one", "two", "three")
+    )
+    alone = Shell(tmp_path / "alone", {"LAION_SHARDS": str(tmp_path / "both" / "*.parquet")})
+    for machine, shard in ((one, "first"), (two, "second"), (alone, "first"), (alone, "second")):
+        write_source(machine, shard, f"a boat in {shard}", rows=20)
+    for machine, shards in ((one, ["first"]), (two, ["second"]), (alone, ["first", "second"])):
+        loaded = machine.run("laion", "backfill", *shards, "--no-refresh")
+        assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+    for machine in (three, alone):
+        refreshed = machine.run("laion", "backfill", "--missing")
+        assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+
+    here, there = show_release(alone), show_release(three)
+    assert there["content_sha256"] == here["content_sha256"]
+    assert there["count_digests"] == here["count_digests"]
+    query = "SELECT shard, row_index, caption FROM images ORDER BY ALL"
+    answers = [machine.run("laion", "sql", query).stdout for machine in (one, three, alone)]
+    assert answers[0].count("a boat in") == 40
+    assert answers == answers[:1] * 3
+    for machine in (one, two, three, alone):
+        status = machine.run("laion", "status", "--json")
+        assert status.returncode == 0, status.stdout
+        states = [
+            (s["shard"], s["image_count"], s["state"]) for s in json.loads(status.stdout)["shards"]
+        ]
+        assert states == [("first", 20, "done"), ("second", 20, "done")]
+    # It says nothing of raw files that another machine has.
+    told = two.run("laion", "doctor")
+    assert told.returncode == 0, told.stdout

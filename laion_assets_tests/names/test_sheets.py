@@ -20,6 +20,7 @@ from laion_assets.schemas import TABLES
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.sql import create_table, load_sql
+from laion_assets_tests.conftest import IN_BOTH_PLACES
 from laion_assets_tests.raises import raises
 
 
@@ -293,6 +294,7 @@ def test_a_record_that_cannot_be_written_leaves_the_old_table(database: Database
         assert connection.execute("SELECT name_count FROM sheets").fetchall() == [(1,)]
 
 
+@IN_BOTH_PLACES
 def test_a_file_that_has_not_changed_is_not_stored_again(
     database: Database, tmp_path: Path
 ) -> None:
@@ -324,6 +326,7 @@ def test_a_database_without_any_table_takes_a_sheet(database: Database, tmp_path
     assert refresh_sheet(database, "artists", str(path)).is_changed
 
 
+@IN_BOTH_PLACES
 def test_the_same_list_elsewhere_is_stored_with_its_place(
     database: Database, tmp_path: Path
 ) -> None:

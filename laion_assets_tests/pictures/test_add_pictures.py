@@ -20,7 +20,7 @@ from laion_assets.stores.columns import NotedColumns, read_notes
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
-from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.conftest import IN_BOTH_PLACES, WriteShard
 from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.pipeline import copy, load
 
@@ -32,8 +32,8 @@ BROKEN = paint(9)[:200]
 
 def add(settings: Settings, shard: str = "a") -> NotedColumns:
     return add_pictures(
-        Database(settings.database),
-        LanceStore(settings.lance_dir),
+        Database.of(settings),
+        LanceStore.of(settings),
         RawStore(settings.raw_dir),
         shard,
         "run",
@@ -48,13 +48,13 @@ def bring(settings: Settings, source: Path) -> NotedColumns:
 
 
 def read_lance(settings: Settings, shard: str = "a") -> dict[int, dict[str, Any]]:
-    dataset = LanceStore(settings.lance_dir).open("images")
+    dataset = LanceStore.of(settings).open("images")
     table = dataset.to_table(["row_index", "caption", *NAMES], filter=f"shard = '{shard}'")
     return {row["row_index"]: row for row in table.to_pylist()}
 
 
 def read_facts(settings: Settings, shard: str = "a") -> list[tuple[object, ...]]:
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         query = (
             "SELECT row_index, status, error_message, source, format, byte_count, width, height "
             "FROM pictures WHERE shard = ? ORDER BY row_index"
@@ -217,6 +217,7 @@ def test_an_archive_that_is_cut_off_is_named(settings: Settings, write_shard: Wr
         bring(settings, source)
 
 
+@IN_BOTH_PLACES
 def test_a_new_load_keeps_the_pictures_of_the_same_rows(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -238,7 +239,7 @@ def test_a_new_load_keeps_the_pictures_of_the_same_rows(
     facts = read_facts(settings)
     assert [row[0] for row in facts] == [0, 1, 2, 3, 4]
     assert {row[1] for row in facts} == {"success"}
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         (note,) = read_notes(connection)
     assert (note.value_count, note.made_from) == (5, "carried over")
 
@@ -271,7 +272,7 @@ def test_a_new_load_with_other_rows_has_no_pictures(
     copy(settings, "a")
     assert images(settings) == [None] * 3
     assert read_facts(settings) == []
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         assert read_notes(connection) == []
 
 
@@ -294,21 +295,21 @@ def test_a_table_from_before_gets_pictures_without_a_new_load(
         source = write_shard(shard, **texts(5), jpg=pa.array(pictures, pa.binary()))
         load(settings, shard, source)
         copy(settings, shard)
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     # As older versions left them: in any order, and small fragments joined.
     dataset = store.open("images")
     rows = dataset.to_table().sort_by([("shard", "ascending"), ("row_index", "descending")])
     import lance
 
     lance.write_dataset(rows, store.uri("images"), mode="overwrite")
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         loads = connection.execute("SELECT load_id FROM shards ORDER BY shard").fetchall()
 
     add(settings, "a")
 
     assert images(settings, "a") == pictures
     assert images(settings, "b") == [None] * 5
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         assert connection.execute("SELECT load_id FROM shards ORDER BY shard").fetchall() == loads
 
 

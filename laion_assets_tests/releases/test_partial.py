@@ -24,7 +24,7 @@ from laion_assets.stores.raw_store import RawStore
 from laion_assets.subsets.subset_record import add_subsets
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
-from laion_assets_tests.conftest import WriteSheet
+from laion_assets_tests.conftest import IN_BOTH_PLACES, WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, refresh
 from laion_assets_tests.web.site import run_site
 
@@ -43,24 +43,24 @@ def load_only(settings: Settings, shard: str, *captions: str, domain: str = "new
 def refresh_partly(settings: Settings) -> Publication:
     count(settings)
     order = ReleaseOrder("run", is_partial=True)
-    stores = Database(settings.database), LanceStore(settings.lance_dir)
+    stores = Database.of(settings), LanceStore.of(settings)
     return publish_release(*stores, tuple(settings.sheets), order)
 
 
 def read_counts(settings: Settings, manifest: Manifest, table: str) -> list[tuple[object, ...]]:
-    rows = open_released(LanceStore(settings.lance_dir), manifest, table).to_table().to_pylist()
+    rows = open_released(LanceStore.of(settings), manifest, table).to_table().to_pylist()
     return sorted(tuple(row.values()) for row in rows)
 
 
 def find_due(settings: Settings) -> Due:
-    database, store = Database(settings.database), LanceStore(settings.lance_dir)
+    database, store = Database.of(settings), LanceStore.of(settings)
     raws = RawStore(settings.raw_dir).find_all(["a", "b", "c"])
     return compare_stages(read_chain(database, store, tuple(settings.sheets), raws, {}))
 
 
 def check_true_to_record(settings: Settings, manifest: Manifest) -> None:
     """Every number of the release follows from the rows of its Lance table, and from its record."""
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     rows = open_released(store, manifest, "images").to_table().to_pylist()
     by_shard = Counter(row["shard"] for row in rows)
     assert by_shard == {s.shard: s.image_count for s in manifest.shards if s.image_count}
@@ -78,7 +78,7 @@ def check_true_to_record(settings: Settings, manifest: Manifest) -> None:
         words = str(name).lower()
         found = sum(words in row["caption"].lower() for row in rows)
         assert (kind, name, image_count) == (kind, name, found)
-    differing = compare_counts(Database(settings.database), store, manifest)
+    differing = compare_counts(Database.of(settings), store, manifest)
     assert differing == dict.fromkeys(COUNT_TABLES, 0)
     assert not any(c.unindexed_rows for c in measure_coverage(store, manifest))
 
@@ -98,6 +98,7 @@ def test_a_shard_that_lance_never_had_holds_the_others_not_back(
     check_true_to_record(settings, manifest)
 
 
+@IN_BOTH_PLACES
 def test_a_shard_whose_new_load_was_not_copied_stays_as_the_release_before_had_it(
     settings: Settings, write_sheet: WriteSheet
 ) -> None:
@@ -105,7 +106,7 @@ def test_a_shard_whose_new_load_was_not_copied_stays_as_the_release_before_had_i
     ingest(settings, "a", "a fox")
     ingest(settings, "b", "a lemur", "a red fox", "")
     refresh(settings)
-    before = newest_release(LanceStore(settings.lance_dir))
+    before = newest_release(LanceStore.of(settings))
     load_only(settings, "b", "nothing", "of them", "at all", "a fox")
     write_sheet("artists", "Fox", "Lemur", "Red")
     ingest(settings, "c", "a fox and a lemur")
@@ -135,13 +136,13 @@ def test_the_pages_and_commands_say_which_load_a_release_does_not_have(
     sentence = manifest.outdated[0].describe()
     assert sentence.startswith("nothing of b: its load of ")
 
-    print_manifest(add_subsets(LanceStore(settings.lance_dir), manifest))
+    print_manifest(add_subsets(LanceStore.of(settings), manifest))
     shown = capsys.readouterr().out
     instance.add_dynamic_partitions(SHARDS_NAME, ["a", "b"])
     status = read_status(settings, instance)
     print_status(status)
     listed = capsys.readouterr().out
-    shelf = Shelf(LanceStore(settings.lance_dir))
+    shelf = Shelf(LanceStore.of(settings))
     shelf.refresh()
     with run_site(build_app(shelf)) as site:
         page = site.get(f"/releases/{manifest.release}").text
@@ -165,7 +166,7 @@ def test_rows_that_no_record_describes_are_taken_out_until_the_next_copy(
     if case == "an older load":
         load_only(settings, "b", "a wolf")
     else:
-        with Database(settings.database).write() as connection:
+        with Database.of(settings).write() as connection:
             connection.execute("UPDATE shards SET lance_version = NULL WHERE shard = 'b'")
     ingest(settings, "c", "a cat")
 
@@ -189,7 +190,7 @@ def test_other_rows_with_the_same_ids_are_not_taken_for_those_of_the_record(
     ingest(settings, "b", "a lemur")
     refresh(settings)
     ingest(settings, "b", "a wolf")
-    with Database(settings.database).write() as connection:
+    with Database.of(settings).write() as connection:
         connection.execute("UPDATE shards SET lance_version = NULL WHERE shard = 'b'")
 
     manifest = refresh_partly(settings).manifest
@@ -235,7 +236,7 @@ def test_there_is_no_release_where_no_shard_is_sound(settings: Settings) -> None
 def test_what_lance_alone_has_is_never_released_nor_removed(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     ingest(settings, "b", "a lemur")
-    with Database(settings.database).write() as connection:
+    with Database.of(settings).write() as connection:
         for table in ("shards", "images"):
             connection.execute(f"DELETE FROM {table} WHERE shard = 'b'")
     count(settings)
@@ -245,7 +246,7 @@ def test_what_lance_alone_has_is_never_released_nor_removed(settings: Settings) 
     with pytest.raises(StaleTableError, match="differ for 1 shards, the first is b;"):
         refresh_partly(settings)
 
-    store = LanceStore(settings.lance_dir)
+    store = LanceStore.of(settings)
     assert store.open("images").count_rows() == 2
     remove_shards(store, "images", ["b"])
     assert refresh_partly(settings).is_new

@@ -13,7 +13,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawShard, RawStore
-from laion_assets_tests.conftest import WriteShard, WriteSheet
+from laion_assets_tests.conftest import IN_BOTH_PLACES, WriteShard, WriteSheet
 from laion_assets_tests.pipeline import copy, count, ingest, load, publish, refresh
 
 pytestmark = pytest.mark.slow
@@ -46,6 +46,7 @@ class Case:
     fallback: str | None = None
     is_stray: bool = False
     refresh: str | None = None
+    is_shared: bool = False
 
     def compare(self) -> Due:
         return compare_stages(
@@ -56,6 +57,7 @@ class Case:
                 uncopied=() if self.is_copied else ("s",),
                 unreleased=self.unreleased,
                 unreleased_sound=self.unreleased if self.is_copied else None,
+                is_shared=self.is_shared,
             )
         )
 
@@ -80,6 +82,11 @@ CASES = {
     "source gone, raw never loaded": Case(source=None, load=None, stage="load"),
     "source and raw gone, rows there": Case(source=None, raw=None),
     "raw gone, rows there": Case(raw=None, stage="fetch"),
+    "another machine has raw and rows": Case(raw=None, is_shared=True),
+    "another machine has neither": Case(raw=None, load=None, is_shared=True, stage="fetch"),
+    "source changed, raw old, machines": Case(
+        source=make_source("new"), is_shared=True, stage="fetch"
+    ),
     "raw never loaded": Case(load=None, stage="load"),
     "raw newer than DuckDB": Case(raw=make_raw(NEW), stage="load"),
     "raw newer than DuckDB, old load not copied": Case(
@@ -128,8 +135,8 @@ def find_due(settings: Settings, *shards: str, is_thorough: bool = False) -> Due
     sources = {path.stem: describe_file(path) for path in folder.glob("*.parquet")}
     return compare_stages(
         read_chain(
-            Database(settings.database),
-            LanceStore(settings.lance_dir),
+            Database.of(settings),
+            LanceStore.of(settings),
             tuple(settings.sheets),
             RawStore(settings.raw_dir).find_all(shards),
             sources,
@@ -142,6 +149,7 @@ def list_due(due: Due) -> dict[str, str]:
     return {shard: str(step.stage) for shard, step in due.steps.items()}
 
 
+@IN_BOTH_PLACES
 def test_each_step_makes_the_next_one_due(settings: Settings, write_shard: WriteShard) -> None:
     path = write_shard("a", url=["https://a.test/1"], caption=["a fox"])
     assert list_due(find_due(settings, "a")) == {"a": "fetch"}
@@ -170,6 +178,7 @@ def test_the_same_content_loaded_again_is_refreshed_once_and_then_up_to_date(
     assert not find_due(settings, "a", is_thorough=is_thorough).is_behind
 
 
+@IN_BOTH_PLACES
 def test_a_changed_list_of_names_is_due_until_it_is_released(
     settings: Settings, write_sheet: WriteSheet
 ) -> None:

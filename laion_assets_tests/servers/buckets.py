@@ -23,16 +23,41 @@ Answer = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class _QuietHandler(WSGIRequestHandler):
+    # Head and body are sent apart, and the second would wait 40 ms for an answer to the first.
+    disable_nagle_algorithm = True
+
     def log(self, type: str, message: str, *args: Any) -> None:
         """Keeps quiet."""
+
+
+class Gate:
+    """Keeps one request waiting, so that its sender can be killed before it is answered."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self.reached = threading.Event()
+        self._opened = threading.Event()
+
+    def stops(self, environ: dict[str, Any]) -> bool:
+        """Keeps a PUT of an object with this part in its name; returns whether it was one."""
+        if environ["REQUEST_METHOD"] != "PUT" or self._part not in environ["PATH_INFO"]:
+            return False
+        self.reached.set()
+        self._opened.wait()
+        return True
+
+    def open(self) -> None:
+        """Refuses the request that waits."""
+        self._opened.set()
 
 
 class Buckets:
     """A service with buckets."""
 
-    def __init__(self, endpoint: str, faults: list[int]) -> None:
+    def __init__(self, endpoint: str, faults: list[int], gates: list[Gate]) -> None:
         self.endpoint = endpoint
         self._faults = faults
+        self._gates = gates
         self._client = boto3.client(
             "s3",
             endpoint_url=endpoint,
@@ -61,6 +86,17 @@ class Buckets:
         """How many of them are to come."""
         return len(self._faults)
 
+    @contextmanager
+    def stop(self, part: str) -> Iterator[Gate]:
+        """Lets no PUT of an object with this part in its name pass, until the block is left."""
+        gate = Gate(part)
+        self._gates.append(gate)
+        try:
+            yield gate
+        finally:
+            self._gates.remove(gate)
+            gate.open()
+
     def list_names(self, place: str) -> list[str]:
         """Returns the names of all objects in the bucket of a place."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=place.split("/")[2])
@@ -77,15 +113,17 @@ def _overwrite(application: Answer) -> Answer:
     return answer
 
 
-def _fail_at_first(application: Answer, faults: list[int]) -> Answer:
-    """Answers so many requests with these statuses."""
+def _fail_at_first(application: Answer, faults: list[int], gates: list[Gate]) -> Answer:
+    """Answers so many requests with these statuses, and those at a gate not before it opens."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if not faults:
+        is_stopped = any(gate.stops(environ) for gate in list(gates))
+        if not faults and not is_stopped:
             return application(environ, start_response)
         # What was sent is read, else the client sees a connection that was cut.
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        start_response(f"{faults.pop()} Slow Down", [("Content-Length", "0")])
+        status = 503 if is_stopped else faults.pop()
+        start_response(f"{status} Slow Down", [("Content-Length", "0")])
         return []
 
     return answer
@@ -102,12 +140,13 @@ def run_buckets(*, is_safe: bool = True) -> Iterator[Buckets]:
     if not is_safe:
         application = _overwrite(application)
     faults: list[int] = []
-    application = _fail_at_first(application, faults)
+    gates: list[Gate] = []
+    application = _fail_at_first(application, faults, gates)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Buckets(f"http://127.0.0.1:{server.server_port}", faults)
+        yield Buckets(f"http://127.0.0.1:{server.server_port}", faults, gates)
     finally:
         server.shutdown()
         thread.join()

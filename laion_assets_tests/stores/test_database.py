@@ -14,6 +14,7 @@ from laion_assets.errors import DatabaseBusyError, LaionError
 from laion_assets.schemas import TABLES
 from laion_assets.stores.database import Database, stream
 from laion_assets.stores.sql import load_sql
+from laion_assets_tests.conftest import IN_BOTH_PLACES
 from laion_assets_tests.raises import raises
 
 HOLD = """
@@ -44,14 +45,17 @@ def hold_open(path: Path, program: str = HOLD) -> Iterator[subprocess.Popen[str]
         process.stdout.close()
 
 
+@IN_BOTH_PLACES
 def test_a_new_database_has_every_table(database: Database) -> None:
     with database.write():
         pass
     with database.read() as connection:
-        tables = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+        query = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'laion'"
+        tables = {name for (name,) in connection.execute(query).fetchall()}
     assert tables == set(TABLES)
 
 
+@IN_BOTH_PLACES
 def test_an_exception_rolls_everything_back(database: Database) -> None:
     with database.write() as connection:
         connection.execute("INSERT INTO domain_counts VALUES ('a.test', 1)")
@@ -95,6 +99,7 @@ def test_a_stranger_that_stays_is_named_in_one_line(database: Database, mode: st
         assert "\n" not in str(error.value)
 
 
+@IN_BOTH_PLACES
 def test_readers_run_side_by_side(database: Database) -> None:
     with database.write():
         pass
@@ -113,6 +118,7 @@ def test_a_reader_cannot_write(database: Database) -> None:
         connection.execute("DELETE FROM images")
 
 
+@IN_BOTH_PLACES
 def test_reading_without_a_database_says_what_to_do(database: Database) -> None:
     with raises("database-missing"), database.read():
         pass
@@ -126,6 +132,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(database: Database) -> None
     assert database.path.read_bytes() == b"something else" * 100
 
 
+@IN_BOTH_PLACES
 def test_a_stream_that_is_not_read_to_its_end_blocks_nothing(database: Database) -> None:
     with database.write() as connection:
         connection.execute(
@@ -184,6 +191,7 @@ with Database(Path(sys.argv[1])).write():
 """
 
 
+@IN_BOTH_PLACES
 def test_no_progress_bar_is_drawn_into_the_log_of_a_run(database: Database) -> None:
     query = "SELECT current_setting('enable_progress_bar')"
     with database.write() as connection:
@@ -220,6 +228,7 @@ def test_an_engine_that_used_one_folder_for_it_is_not_used_for_another(
         assert connection.execute(query).fetchall() == [(f"{other.path}.tmp",)]
 
 
+@IN_BOTH_PLACES
 def test_rows_come_in_their_order_after_a_load_that_left_it_open(database: Database) -> None:
     with database.write() as connection:
         connection.execute(load_sql("images/set_order_free"))

@@ -26,6 +26,7 @@ DUMMIES = {
     "column": "c",
     "definition": "c VARCHAR",
     "table": '"t"',
+    "stored": '"s"',
     "columns": '"c" VARCHAR',
     "path": "'p'",
     "counts": "count(c)",

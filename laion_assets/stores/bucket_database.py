@@ -1,0 +1,188 @@
+"""The tables of DuckDB as Lance tables in a bucket, for several machines.
+
+DuckDB works in memory here. A reader gets a view of each table, at the versions that belong
+together (`warehouse_head.py`). A writer gets those that it changes as tables, and leaving the block
+puts what has changed into the bucket, all at once for every reader (`warehouse_draft.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from laion_assets.errors import LaionError
+from laion_assets.schemas import SCHEMA_VERSION, TABLES, arrow_type
+from laion_assets.stores.database import Database, attach, no_database
+from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.migration import check_not_newer, read_database_version
+from laion_assets.stores.postgres import check_locks
+from laion_assets.stores.warehouse_draft import (
+    KEPT_IN_PARTS,
+    Draft,
+    is_kept_by_shards,
+    list_tables,
+    put_parts,
+    read_schema,
+    show_tables,
+)
+from laion_assets.stores.warehouse_head import HEAD, Head, commit_head, read_head
+
+if TYPE_CHECKING:
+    import duckdb
+
+# The lock of who commits.
+TURN = "turn"
+
+
+@dataclass(frozen=True)
+class BucketDatabase(Database):
+    """The tables of the project in a bucket.
+
+    Attributes:
+        path: where the file would be: what does not fit into memory is written beside it.
+        bucket: where the tables are, `s3://<bucket>/<prefix>`.
+    """
+
+    bucket: str = ""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines load shards into the same tables: here they can."""
+        return True
+
+    def exists(self) -> bool:
+        """Returns whether anything was committed yet."""
+        return self._store.find(HEAD) is not None
+
+    @contextmanager
+    def write(
+        self, *tables: str, shards: Collection[str] | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the tables to change them; leaving the block commits, an exception does not.
+
+        Who names shards waits for others that write the same ones; only committing takes turns.
+        Who names none, or a table that is not kept by shards, has the turn from the start.
+
+        Args:
+            tables: those that the block changes; none named: all, which reads all. The block sees
+                of a large one the rows of its shards alone.
+            shards: those whose rows the block changes; None: any.
+
+        Raises:
+            LaionError: another version of this project has written the tables, a lock was lost, or
+                another process has committed; nothing was committed then.
+        """
+        store, alone = self._store, self._store.lock(TURN)
+        with ExitStack() as stack:
+            if shards is not None:
+                stack.enter_context(store.lock_shards(shards))
+            has_turn = shards is None or not all(map(is_kept_by_shards, tables or (HEAD,)))
+            if has_turn:
+                stack.enter_context(alone)
+            connection = stack.enter_context(self._open_engine())
+            draft = Draft(connection, store, tables, shards)
+            if not draft.is_first:
+                self._check_version(read_database_version(connection))
+            yield connection
+            draft.write()
+            if not has_turn:
+                stack.enter_context(alone)
+            draft.commit()
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Opens the tables to read what is committed; nobody waits for anybody.
+
+        Raises:
+            LaionError: nothing was committed yet, or another version of this project has done it.
+        """
+        with self.read_as_it_is() as (connection, version):
+            self._check_version(version)
+            yield connection
+
+    @contextmanager
+    def read_as_it_is(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
+        """Does the same, whatever version of this project has written the tables."""
+        head = read_head(self._store)
+        if head is None:
+            raise no_database(self.bucket)
+        with self._open_engine() as connection:
+            show_tables(connection, self._store, head, list_tables(head))
+            yield connection, read_database_version(connection)
+
+    def list_columns(self, table: str) -> list[tuple[str, str, bool]]:
+        """Returns name, DuckDB type and whether it can be NULL of each column of a table.
+
+        A type that DuckDB writes otherwise than `schemas.py` is given as Arrow's.
+        """
+        head = read_head(self._store) or Head(0)
+        names = {arrow_type(column.type): column.type for column in TABLES[table]}
+        return [
+            (field.name, names.get(field.type, str(field.type)), field.nullable)
+            for field in read_schema(self._store, head, table)
+        ]
+
+    def clean(self, keep_days: float, *, is_thorough: bool = False) -> None:
+        """Removes what is older and no reader sees any more.
+
+        Args:
+            keep_days: for how long it stays.
+            is_thorough: whether files that no version names go at once, and not after a week;
+                nobody may write meanwhile.
+        """
+        store = self._store
+        with store.lock(TURN):
+            if (head := read_head(store)) is None:
+                return
+            versions = {table: _bring_forward(store, head, table) for table in head.versions}
+            if versions != head.versions:
+                commit_head(store, Head(head.number, versions, head.parts))
+            check_locks()
+            for table in (*versions, HEAD):
+                store.open(table).cleanup_old_versions(
+                    timedelta(days=keep_days), delete_unverified=is_thorough
+                )
+
+    def rewrite(self) -> None:
+        """Removes all bytes of rows that were deleted; nobody may write meanwhile."""
+        self.clean(0, is_thorough=True)
+
+    @property
+    def _store(self) -> LanceStore:
+        return LanceStore(self.path.with_name("warehouse"), bucket=self.bucket)
+
+    @contextmanager
+    def _open_engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with attach(":memory:", "READ_WRITE", f"{self.path}.tmp") as connection:
+            yield connection
+
+    def _check_version(self, version: int) -> None:
+        """Refuses tables of another schema; the first version that has tables here has this one."""
+        check_not_newer(self.bucket, version)
+        if version < SCHEMA_VERSION:
+            raise LaionError(
+                f"{self.bucket}: written by an older version of laion-assets (schema {version}, "
+                f"this one has {SCHEMA_VERSION}), which is migrated in a folder alone; use that "
+                "version, or load the shards into another LAION_DATA_DIR",
+                code="bucket-schema-old",
+            )
+
+
+def _bring_forward(store: LanceStore, head: Head, table: str) -> int:
+    """Makes what is committed of a table its newest version; returns that.
+
+    What a transaction left there that was cut off goes, and so do fragments that no shard has.
+    """
+    version = head.versions[table]
+    if store.open(table).version != version:
+        check_locks()
+        store.open(table, version).restore()  # type: ignore[no-untyped-call]
+        version = store.open(table).version
+    if table in KEPT_IN_PARTS:
+        at = Head(head.number, {table: version}, head.parts)
+        version, _ = put_parts(store, at, table, {})
+    return version

@@ -1,0 +1,2 @@
+-- In: {table} quoted.  Out: its rows, in their order.
+SELECT * FROM {table}

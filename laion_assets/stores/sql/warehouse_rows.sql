@@ -1,0 +1,2 @@
+-- In: {table} quoted, $shard.  Out: the rows of the shard.
+SELECT * FROM {table} WHERE shard = $shard
