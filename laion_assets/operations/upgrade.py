@@ -95,7 +95,8 @@ def upgrade(settings: Settings, instance: dg.DagsterInstance) -> UpgradePlan:
 def upgrade_tables(settings: Settings) -> None:
     """Migrates DuckDB and Lance, whoever reads them meanwhile."""
     if Database.of(settings).exists():
-        with Database.of(settings).write():
+        # Only the version may have to be written.
+        with Database.of(settings).write("schema_version"):
             pass
     store = LanceStore.of(settings)
     if store.find("images") is not None:

@@ -16,11 +16,13 @@ import pytest
 
 from laion_assets.images.load import DEPENDENT_TABLES
 from laion_assets.images.soundness import find_wrong_columns
+from laion_assets.operations.traces import remove_traces
 from laion_assets.schemas import SCHEMA_VERSION, TABLES
 from laion_assets.settings import Settings
 from laion_assets.stores.bucket_database import BucketDatabase
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.shard_parts import join_parts
 from laion_assets.stores.warehouse_head import Head, commit_head, read_head
 from laion_assets_tests.conftest import make_settings
@@ -358,3 +360,16 @@ def test_two_machines_load_and_a_third_counts_and_releases_what_one_would(
     assert ours == read_tables(one)
     assert ours["domain_counts"] == [("one.test", 3), ("two.test", 3)]
     assert ("artists", "Fox", 2) in ours["entity_counts"]
+
+    for shard in ("one", "two"):
+        for settings in (two, alone):
+            remove_traces(
+                Database.of(settings),
+                LanceStore.of(settings),
+                RawStore(settings.raw_dir),
+                [shard],
+            )
+        ours = read_tables(three)
+        assert ours == read_tables(alone)
+        assert {row[0] for row in ours["shards"]} == {"two"} - {shard}
+    assert ours["images"] == ours["entity_counts"] == ours["refreshes"] == []
