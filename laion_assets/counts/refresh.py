@@ -243,15 +243,24 @@ def _store(
     report: CountReport,
 ) -> None:
     """Stores what was counted, and replaces `entity_counts` unless a shard changed meanwhile."""
-    if found:
+    report.counted_pairs += sum(len(counts) for _, counts in found)
+    if found and database.is_shared:
+        # Under the locks of these shards, and the sums, for which all wait, under the one of all.
         shards = [gap.shard for gap, _ in found]
         with database.write("caption_matches", shards=shards) as connection:
-            for gap, counts in found:
-                _insert_matches(connection, gap, counts)
-                report.counted_pairs += len(counts)
+            _insert_all(connection, found)
+        found = ()
     with database.write("entity_counts", "refreshes") as connection:
+        _insert_all(connection, found)
         if not select_gaps(connection, names.phrases):
             _replace_entity_counts(connection, names)
+
+
+def _insert_all(
+    connection: duckdb.DuckDBPyConnection, found: Sequence[tuple[Gap, Mapping[str, int]]]
+) -> None:
+    for gap, counts in found:
+        _insert_matches(connection, gap, counts)
 
 
 def _insert_matches(
