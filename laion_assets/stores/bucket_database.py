@@ -26,6 +26,7 @@ from laion_assets.stores.warehouse_draft import (
     list_tables,
     put_parts,
     read_schema,
+    restore,
     show_tables,
 )
 from laion_assets.stores.warehouse_head import HEAD, Head, commit_head, read_head
@@ -178,11 +179,8 @@ def _bring_forward(store: LanceStore, head: Head, table: str) -> int:
     What a transaction left there that was cut off goes, and so do fragments that no shard has.
     """
     version = head.versions[table]
-    if store.open(table).version != version:
-        check_locks()
-        store.open(table, version).restore()  # type: ignore[no-untyped-call]
-        version = store.open(table).version
     if table in KEPT_IN_PARTS:
-        at = Head(head.number, {table: version}, head.parts)
-        version, _ = put_parts(store, at, table, {})
+        return put_parts(store, head, table, {})[0]
+    if store.open(table).version != version:
+        version = restore(store, table, version).version
     return version

@@ -45,10 +45,12 @@ def join_parts(table: lance.LanceDataset, parts: Mapping[str, Sequence[int]]) ->
         ) -> pds.Scanner:
             """Returns a scanner of what the filter can be true for; the arguments are Arrow's."""
             chosen = {n for shard in index.find_shards(filter) for n in parts[shard]}
+            fragments = [f for f in table.get_fragments() if f.fragment_id in chosen]
+            assert len(fragments) == len(chosen), f"{table.uri}: a fragment is gone"
             return table.scanner(
                 columns=None if columns is None else list(columns),
                 filter=filter,
-                fragments=[f for f in table.get_fragments() if f.fragment_id in chosen],
+                fragments=fragments,
                 **options,
             )
 

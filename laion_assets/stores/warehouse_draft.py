@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from laion_assets.schemas import SCHEMA_VERSION, TABLES, arrow_schema
 from laion_assets.stores.database import stream
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.postgres import check_locks
 from laion_assets.stores.shard_parts import join_parts
 from laion_assets.stores.sql import create_table, load_sql, quote_identifier
 from laion_assets.stores.warehouse_head import Head, commit_head, overtaken, read_head
@@ -211,6 +212,9 @@ def put_parts(
     parts = dict(head.parts.get(table, {}))
     used = {number for numbers in parts.values() for number in numbers}
     dataset = store.open(table)
+    if not used <= {fragment.fragment_id for fragment in dataset.get_fragments()}:
+        # Another process has lost its lock, and took out what was not committed when it looked.
+        dataset = restore(store, table, head.versions[table])
     there = [fragment.fragment_id for fragment in dataset.get_fragments()]
     unused = [number for number in there if number not in used]
     added = [fragment for fragments in changed.values() for fragment in fragments]
@@ -231,6 +235,13 @@ def put_parts(
         if own:
             parts[shard] = tuple(own)
     return version, parts
+
+
+def restore(store: LanceStore, table: str, version: int) -> lance.LanceDataset:
+    """Makes a version of a table its newest one again; returns that."""
+    check_locks()
+    store.open(table, version).restore()  # type: ignore[no-untyped-call]
+    return store.open(table)
 
 
 def _show(

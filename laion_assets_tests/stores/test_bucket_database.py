@@ -246,6 +246,21 @@ def test_of_two_commits_on_one_state_the_second_is_refused(
     assert read_captions(database) == {"a": ["2"]}
 
 
+def test_rows_that_a_process_without_its_lock_took_out_come_back(database: BucketDatabase) -> None:
+    for shard in ("a", "b"):
+        replace_rows(database, shard, shard)
+    store = store_of(database)
+    dataset = store.open("images")
+    everything = [fragment.fragment_id for fragment in dataset.get_fragments()]
+    removal = lance.LanceOperation.Update(everything, [], [])
+    store.commit("images", lance.Transaction(dataset.version, removal))
+
+    replace_rows(database, "a", "again")
+    assert read_captions(database) == {"a": ["again"], "b": ["b"]}
+    database.rewrite()
+    assert read_captions(database) == {"a": ["again"], "b": ["b"]}
+
+
 @pytest.mark.parametrize(
     ("version", "code"), [(999, "schema-too-new"), (SCHEMA_VERSION - 1, "bucket-schema-old")]
 )
