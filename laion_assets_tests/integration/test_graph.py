@@ -130,6 +130,8 @@ def test_lance_holds_the_rows_of_duckdb_value_for_value(released: Released) -> N
     copied = read_lance(released.settings).sort_by(
         [("shard", "ascending"), ("row_index", "ascending")]
     )
+    # What a source says of a picture comes to Lance with the pictures.
+    rows = rows.drop_columns(["md5", "original_width", "original_height"])
     # The words that Lance reads otherwise are in Lance alone.
     assert copied.column_names == [*rows.column_names, "caption_words"]
     assert copied.drop_columns(["caption_words"]).to_pylist() == rows.to_pylist()
