@@ -37,6 +37,13 @@ def sql(query: str, is_json: bool) -> None:
 
     with Database.of(load_settings()).read() as connection:
         try:
+            kinds = [statement.type for statement in connection.extract_statements(query)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                raise LaionError(
+                    "QUERY: is not one query that reads; write one that begins with SELECT, FROM, "
+                    "WITH, DESCRIBE, SHOW or SUMMARIZE",
+                    code="sql-query-writes",
+                )
             rows = read_rows(connection, query, {})
         except duckdb.Error as error:
             raise LaionError(

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laion_assets.curation.curation_file import JoinedColumn, read_curation
+from laion_assets.curation.place import CurationError
 from laion_assets.errors import LaionError
 from laion_assets.names.sheet_download import is_link
 from laion_assets.operations.backup_files import (
@@ -172,6 +174,7 @@ def _fill(settings: Settings, making: _Making) -> Backup:
     releases = check_lance(copy, [manifest.release for manifest in list_releases(store)])
     _copy_raw(RawStore(settings.raw_dir), making)
     _copy_sheets(settings, making)
+    _copy_curation(settings, making)
     backup = Backup(
         made_at=datetime.now(tz=UTC),
         data_dir=str(settings.data_dir),
@@ -281,6 +284,25 @@ def _copy_sheets(settings: Settings, making: _Making) -> None:
     for kind, location in settings.sheets.items():
         if not is_link(location) and Path(location).is_file():
             making.copy(Path(location), f"sheets/{kind}.csv")
+
+
+def _copy_curation(settings: Settings, making: _Making) -> None:
+    """Copies what declares columns and subsets, and the files beside it that columns come from."""
+    declared = settings.curation_file
+    if not declared.is_file():
+        return
+    making.copy(declared, "curation.toml")
+    # One with a mistake is kept as it is.
+    with suppress(CurationError):
+        for column in read_curation(declared).columns:
+            if isinstance(column, JoinedColumn) and column.path.is_relative_to(declared.parent):
+                for path in _list_files(column.path):
+                    making.copy(path, str(path.relative_to(declared.parent)))
+
+
+def _list_files(path: Path) -> list[Path]:
+    """Returns a file, or the files of a folder such as a Lance table; none if it is not there."""
+    return [path] if path.is_file() else [p for p in sorted(path.rglob("*")) if p.is_file()]
 
 
 def check_database(path: Path) -> None:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 # While it is copied; once it is whole; and what was there before.
 PART, WHOLE, OLD = ".restore.part", ".restore.whole", ".restore.old"
-# What a backup replaces. Its lists of names are added where there are none.
+# What a backup replaces. Its lists of names, and what declares columns, are added where there are
+# none.
 REPLACED = ("laion.duckdb", "laion.duckdb.wal", "lance", "raw")
-SHEETS = "sheets"
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,11 @@ def _put_in_place(data: Path) -> None:
     for name in REPLACED:
         if (whole / name).exists():
             (whole / name).rename(data / name)
-    for path in (whole / SHEETS).glob("*"):
-        (data / SHEETS).mkdir(exist_ok=True)
-        if not (data / SHEETS / path.name).exists():
-            path.rename(data / SHEETS / path.name)
+    for path in sorted(whole.rglob("*")):
+        place = data / path.relative_to(whole)
+        if path.is_file() and path != whole / RECORD and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
     sync(data)
     # The last step that counts.
     whole.rename(old / whole.name)

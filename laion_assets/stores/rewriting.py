@@ -37,7 +37,10 @@ def remove_from_parquet(path: Path, target: Path, rows: Sequence[int]) -> None:
         schema = file.schema_arrow
         for number, field in enumerate(schema):
             schema = schema.set(number, field.with_nullable(True))
+        said = {k: v for k, v in (file.metadata.metadata or {}).items() if k != b"ARROW:schema"}
         with pq.ParquetWriter(target, schema, compression=_find_compression(file)) as writer:
+            # What the file says of itself, such as that its rows are invented.
+            writer.add_key_value_metadata(said)
             start = 0
             for group in range(file.num_row_groups):
                 table = pa.Table.from_arrays(file.read_row_group(group).columns, schema=schema)

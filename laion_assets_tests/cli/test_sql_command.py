@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -56,6 +57,22 @@ def test_it_changes_nothing(settings: Settings, ask: Callable[..., Result]) -> N
 
     assert refused.exit_code == 1
     assert ask("FROM domain_counts").stdout == "domain,image_count\na.test,2\n"
+
+
+def test_only_a_query_that_reads_is_answered(
+    settings: Settings, ask: Callable[..., Result], tmp_path: Path
+) -> None:
+    with Database.of(settings).write():
+        pass
+    copy = f"COPY (SELECT 1) TO '{tmp_path / 'written.csv'}'"
+    attach = f"ATTACH '{tmp_path / 'written.db'}'"
+    for query in (copy, f"EXPLAIN ANALYZE {copy}", attach, "SELECT 1; SELECT 2", "", " "):
+        refused = ask(query)
+
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "is not one query that reads" in refused.stderr
+    assert list(tmp_path.glob("written*")) == []
+    assert ask("DESCRIBE images").exit_code == 0
 
 
 def test_what_cannot_be_answered_is_said_in_one_line(

@@ -113,6 +113,48 @@ def test_an_empty_folder_gets_all_that_was_backed_up(
     assert refresh(settings, "two") == "two"
 
 
+def test_what_declares_columns_comes_back_where_there_is_none(
+    made: Settings, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "source").mkdir()
+    source = make_settings(tmp_path / "source")
+    copy_made(made, source)
+    declared = (
+        '[columns.score]\nfile = "labels/score.csv"\non = "image_id"\nvalue = "score"\n'
+        '[columns.far]\nfile = "/nowhere/far.csv"\non = "image_id"\nvalue = "far"\n'
+    )
+    source.curation_file.write_text(declared)
+    (source.data_dir / "labels").mkdir()
+    (source.data_dir / "labels" / "score.csv").write_text("image_id,score\n1,0.5\n")
+    back_up(source, tmp_path / "backup")
+    (tmp_path / "other").mkdir()
+    other = make_settings(tmp_path / "other")
+    other.data_dir.mkdir(parents=True, exist_ok=True)
+    other.curation_file.write_text("# ours\n")
+
+    for place in (settings, other):
+        restore(place, tmp_path / "backup")
+
+    assert settings.curation_file.read_text() == declared
+    labels = settings.data_dir / "labels" / "score.csv"
+    assert labels.read_text() == "image_id,score\n1,0.5\n"
+    assert other.curation_file.read_text() == "# ours\n"
+
+
+def test_a_backup_keeps_a_declaration_with_a_mistake(
+    made: Settings, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "source").mkdir()
+    source = make_settings(tmp_path / "source")
+    copy_made(made, source)
+    source.curation_file.write_text("[columns")
+    back_up(source, tmp_path / "backup")
+
+    restore(settings, tmp_path / "backup")
+
+    assert settings.curation_file.read_text() == "[columns"
+
+
 def test_data_that_are_there_are_lost_only_if_somebody_says_so(
     made: Settings, source: Path, settings: Settings
 ) -> None:

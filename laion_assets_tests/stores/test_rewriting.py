@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laion_assets.images.removed_rows import take_out_removed
+from laion_assets.raw_shards.samples import SAMPLE_METADATA, is_sample_file
 from laion_assets.removals.entries import read_entry
 from laion_assets.settings import Settings
 from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.removal_file import Removals
-from laion_assets.stores.rewriting import remove_members, remove_vectors
+from laion_assets.stores.rewriting import remove_from_parquet, remove_members, remove_vectors
 from laion_assets_tests.pipeline import load
 
 
@@ -30,6 +31,19 @@ def read_archive(path: Path) -> dict[str, bytes]:
     with tarfile.open(path) as archive:
         files = [(member.name, archive.extractfile(member)) for member in archive]
         return {name: file.read() for name, file in files if file is not None}
+
+
+def test_a_parquet_file_still_says_that_its_rows_are_invented(tmp_path: Path) -> None:
+    path, target = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    with pq.ParquetWriter(path, pa.schema({"url": pa.string()})) as writer:
+        writer.add_key_value_metadata(SAMPLE_METADATA)
+        writer.write_table(pa.table({"url": ["a", "b"]}))
+
+    remove_from_parquet(path, target, [1])
+
+    assert is_sample_file(path)
+    assert is_sample_file(target)
+    assert pq.read_table(target)["url"].to_pylist() == ["a", None]
 
 
 def test_all_members_of_a_key_go_and_the_others_stay(tmp_path: Path) -> None:
