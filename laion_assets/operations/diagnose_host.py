@@ -22,6 +22,8 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?([^;]*)(;.*)?")
 _IN_CLUSTER = "'cluster'"
 # With less than this free, Dagster's history and the locks fail before anything is refused.
 LEAST_FREE_BYTES = 200_000_000
+# So many lines of a list are named.
+MOST_LINES = 5
 
 
 def look_at_settings(settings: Settings) -> Iterator[Finding]:
@@ -140,6 +142,31 @@ def look_at_lists(settings: Settings) -> Iterator[Finding]:
             yield Finding.sound(
                 "lists", f"{kind}: {len(sheet.rows):,} names in {column} of {location}"
             )
+
+
+def look_at_removals(settings: Settings) -> Iterator[Finding]:
+    """Finds a list of removals that cannot be read, and lines of it that are no entry."""
+    from laion_assets.errors import SheetError
+    from laion_assets.removals.removal_list import read_or_keep
+    from laion_assets.stores.removal_file import Removals
+
+    if settings.removals is None:
+        return
+    try:
+        # As if it were read for the first time: the one of before would hide that it cannot be.
+        removals, _ = read_or_keep(Removals(), settings.removals)
+    except SheetError as error:
+        yield Finding.wrong("lists", str(error))
+        return
+    if removals.unread_lines:
+        lines = ", ".join(map(str, removals.unread_lines[:MOST_LINES]))
+        yield Finding.wrong(
+            "lists",
+            f"{settings.removals}: {len(removals.unread_lines):,} lines are no entry, line {lines} "
+            "among them; write a URL, a host, an id of an image or a digest of a picture in each",
+        )
+    count = len(removals.entries)
+    yield Finding.sound("lists", f"removals: {count:,} entries in {settings.removals}")
 
 
 def look_at_encoder(settings: Settings) -> Iterator[Finding]:

@@ -66,6 +66,7 @@ def list_parts(
         ("raw files", lambda: diagnose_stores.look_at_raw_files(settings, is_hashing=is_hashing)),
         ("releases", lambda: diagnose_stores.look_at_releases(settings)),
         ("lists", lambda: diagnose_host.look_at_lists(settings)),
+        ("lists", lambda: diagnose_host.look_at_removals(settings)),
         ("encoder", lambda: diagnose_host.look_at_encoder(settings)),
     ]
     if instance is not None:

@@ -206,6 +206,19 @@ def test_a_list_that_no_server_gives_is_found(sound: Settings) -> None:
     assert len(wrong["lists"]) == 1
 
 
+def test_a_list_of_removals_that_cannot_be_read_is_found(sound: Settings, tmp_path: Path) -> None:
+    wrong = list_wrong(diagnose(replace(sound, removals="/nowhere.csv")))
+    assert "/nowhere.csv" in wrong["lists"][0]
+
+    listed = tmp_path / "removals.csv"
+    listed.write_text("what\na.test\n!!!nonsense\n")
+    wrong = list_wrong(diagnose(replace(sound, removals=str(listed))))
+    assert wrong["lists"][0].startswith(f"{listed}: 1 lines are no entry, line 3 among them")
+
+    listed.write_text("what\na.test\n")
+    assert diagnose(replace(sound, removals=str(listed))).is_sound
+
+
 @contextmanager
 def hold_lock(store: LanceStore) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the lock of releases."""
