@@ -95,6 +95,12 @@ def read_all(settings: Settings) -> dict[str, object]:
     }
 
 
+def make_place(folder: Path) -> Settings:
+    """Returns the settings of a new folder."""
+    folder.mkdir()
+    return make_settings(folder)
+
+
 def list_names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"locks", "laion.duckdb.lock", "shards"}
 
@@ -116,9 +122,7 @@ def test_an_empty_folder_gets_all_that_was_backed_up(
 def test_what_declares_columns_comes_back_where_there_is_none(
     made: Settings, settings: Settings, tmp_path: Path
 ) -> None:
-    (tmp_path / "source").mkdir()
-    source = make_settings(tmp_path / "source")
-    copy_made(made, source)
+    source = copy_made(made, make_place(tmp_path / "source"))
     declared = (
         '[columns.score]\nfile = "labels/score.csv"\non = "image_id"\nvalue = "score"\n'
         '[columns.far]\nfile = "/nowhere/far.csv"\non = "image_id"\nvalue = "far"\n'
@@ -127,8 +131,7 @@ def test_what_declares_columns_comes_back_where_there_is_none(
     (source.data_dir / "labels").mkdir()
     (source.data_dir / "labels" / "score.csv").write_text("image_id,score\n1,0.5\n")
     back_up(source, tmp_path / "backup")
-    (tmp_path / "other").mkdir()
-    other = make_settings(tmp_path / "other")
+    other = make_place(tmp_path / "other")
     other.data_dir.mkdir(parents=True, exist_ok=True)
     other.curation_file.write_text("# ours\n")
 
@@ -144,9 +147,7 @@ def test_what_declares_columns_comes_back_where_there_is_none(
 def test_a_backup_keeps_a_declaration_with_a_mistake(
     made: Settings, settings: Settings, tmp_path: Path
 ) -> None:
-    (tmp_path / "source").mkdir()
-    source = make_settings(tmp_path / "source")
-    copy_made(made, source)
+    source = copy_made(made, make_place(tmp_path / "source"))
     source.curation_file.write_text("[columns")
     back_up(source, tmp_path / "backup")
 
