@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
@@ -33,9 +33,26 @@ def list_releases(store: LanceStore) -> Iterator[Manifest]:
         return
     tags = list_tags(store)
     for version, name in sorted(((v, n) for n, v in tags["images"].items()), reverse=True):
-        manifest = read_manifest(dataset.checkout_version(version), name)
-        if manifest and all(name in tags[table] for table in list_count_tables(manifest)):
+        if manifest := _read_release(dataset, name, version, tags):
             yield manifest
+
+
+def read_release(store: LanceStore, tag: str) -> Manifest | None:
+    """Returns the release of a tag, without reading the others; None if there is none."""
+    dataset = store.find("images")
+    tags = list_tags(store)
+    if dataset is None or tag not in tags["images"]:
+        return None
+    return _read_release(dataset, tag, tags["images"][tag], tags)
+
+
+def _read_release(
+    dataset: lance.LanceDataset, tag: str, version: int, tags: Mapping[str, Mapping[str, int]]
+) -> Manifest | None:
+    manifest = read_manifest(dataset.checkout_version(version), tag)
+    if manifest and all(tag in tags[table] for table in list_count_tables(manifest)):
+        return manifest
+    return None
 
 
 def newest_release(store: LanceStore) -> Manifest | None:

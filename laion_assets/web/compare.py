@@ -51,7 +51,8 @@ def list_compared(visit: Visit) -> Iterator[Row]:
 def _list_tags(visit: Visit) -> list[str]:
     """Returns the tag of the release that is shown, and of those before it, the newest first."""
     tags = [manifest.release for manifest in visit.shelf.releases]
-    earlier = tags[tags.index(visit.tag) + 1 :] if visit.tag in tags else []
+    # One that was made since the last look is newer than all.
+    earlier = tags[tags.index(visit.tag) + 1 :] if visit.tag in tags else tags
     return [visit.tag, *earlier]
 
 

@@ -21,6 +21,7 @@ from laion_assets.releases.catalog import (
     list_releases,
     list_tags,
     open_released,
+    read_release,
 )
 from laion_assets.releases.diff import Moves, ReleaseDiff, compare_releases
 from laion_assets.releases.hidden_rows import HiddenRows, find_hidden, subtract
@@ -266,7 +267,7 @@ class Shelf:
         current = self.current
         if release in {None, current.manifest.release}:
             return current
-        manifest = next((m for m in self._releases if m.release == release), None)
+        manifest = None if release is None else self.find(release)
         if manifest is None:
             there_are = ", ".join(m.release for m in self._releases[:5])
             raise NoReleaseError(
@@ -288,6 +289,14 @@ class Shelf:
             if len(self._pinned) > MAX_PINNED:
                 self._pinned.popitem(last=False)
         return opened
+
+    def find(self, release: str) -> Manifest | None:
+        """Returns the record of a release, one made since the last look, too; None without it.
+
+        Another process of the server may show it already, and link to it.
+        """
+        known = next((m for m in self._releases if m.release == release), None)
+        return known or read_release(self.store, release)
 
     @property
     def releases(self) -> tuple[Manifest, ...]:
@@ -357,7 +366,8 @@ class Shelf:
     def compare(self, release: str) -> ReleaseDiff | None:
         """Returns what changed from the release before to this one; None if there is none."""
         tags = [manifest.release for manifest in self._releases]
-        place = tags.index(release) + 1
+        # One that was made since the last look is newer than all.
+        place = tags.index(release) + 1 if release in tags else 0
         if place == len(tags):
             return None
         try:

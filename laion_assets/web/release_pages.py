@@ -60,17 +60,15 @@ def list_releases(visit: Visit) -> Iterator[Row]:
 def build_release(visit: Visit) -> ReleasePage:
     """Shows one release, the one before included in what changed."""
     tag = visit.path["tag"]
-    for manifest in visit.shelf.releases:
-        if manifest.release == tag:
-            shards = tuple(
-                s.model_copy(update={"source": hide_folders(s.source)}) for s in manifest.shards
-            )
-            sheets = tuple(
-                s.model_copy(update={"location": hide_folders(s.location)}) for s in manifest.sheets
-            )
-            shown = manifest.model_copy(update={"shards": shards, "sheets": sheets})
-            return ReleasePage(release=visit.tag, manifest=shown, changes=visit.shelf.compare(tag))
-    raise NotFoundError(f"there is no release {tag!r}")
+    manifest = visit.shelf.find(tag)
+    if manifest is None:
+        raise NotFoundError(f"there is no release {tag!r}")
+    shards = tuple(s.model_copy(update={"source": hide_folders(s.source)}) for s in manifest.shards)
+    sheets = tuple(
+        s.model_copy(update={"location": hide_folders(s.location)}) for s in manifest.sheets
+    )
+    shown = manifest.model_copy(update={"shards": shards, "sheets": sheets})
+    return ReleasePage(release=visit.tag, manifest=shown, changes=visit.shelf.compare(tag))
 
 
 def build_about(visit: Visit) -> About:

@@ -86,6 +86,10 @@ class SubsetShelf(Shelf):
         logger.info("subset %s of release %s is shown", self._name, record.release)
         return True
 
+    def find(self, release: str) -> Manifest | None:
+        """Returns the record of the subset, if this is its tag: releases are not shown."""
+        return next((m for m in self._releases if m.release == release), None)
+
 
 def _open(
     store: LanceStore, record: SubsetRecord, removals: Removals, encoder: Encoder | None

@@ -1,6 +1,7 @@
 """Dagster's web server and daemon on loopback, and what its web UI asks them through GraphQL."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -205,10 +206,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def find_free_port() -> int:
-    """Returns a port of this machine that nothing listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """Returns a port of this machine that nothing listens at.
+
+    It is none of those that the system gives to connections, so that none takes it meanwhile.
+    """
+    for port in random.sample(range(10_000, 32_000), 100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager

@@ -61,6 +61,28 @@ def test_an_address_may_name_its_release(grown: Grown) -> None:
     assert grown.site.get(f"/index.json?release={grown.first}").json()["image_count"] == 2
 
 
+def test_an_address_may_name_a_release_that_another_process_shows_already(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "laion")
+    ingest(settings, "alpha", [("a fox", "https://a.test/1.jpg", 0.0, 5.0)])
+    first = refresh(settings)
+    shelf = Shelf(LanceStore(settings.lance_dir))
+    shelf.refresh()
+    with run_site(build_app(shelf, public_url=URL)) as site:
+        ingest(settings, "beta", [("a red fox", "https://b.test/1.jpg", 0.0, 5.0)])
+        second = refresh(settings)
+        shown = site.get("/search.json?q=fox").json()
+        pinned = site.get(f"/search.json?q=fox&release={second}").json()
+        record = site.get(f"/releases/{second}.json").json()
+        compared = site.get(f"/compare.json?q=fox&history=1&release={second}").json()
+
+        assert (shown["release"], shown["total"]) == (first, 1)
+        assert (pinned["release"], pinned["total"]) == (second, 2)
+        assert (record["manifest"]["release"], record["changes"]["before"]) == (second, first)
+        counts = compared["searches"][0]["counts"]
+        assert [count["release"] for count in counts] == [second, first]
+        assert site.get("/search.json?q=fox&release=2020-01-01.1").status_code == 404
+
+
 def test_the_links_of_a_pinned_page_lead_to_the_same_release(grown: Grown) -> None:
     addresses = ("/", "/search?q=fox", "/domains", "/domains/a.test", "/images/alpha/0", "/about")
     for address in addresses:
