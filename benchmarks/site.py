@@ -57,6 +57,8 @@ READING_S = 0.1
 # So long after the list was read no answer may show what is on it.
 MAX_SHOWN_S = 60
 OK = 200
+# So much of an answer that is no page is shown.
+SAID_CHARACTERS = 200
 CADDYFILE = ("--config", str(DEPLOY / "Caddyfile"), "--adapter", "caddyfile")
 # In the container, as LAION_REMOVALS has it.
 LIST = "/data/removals.txt"
@@ -87,7 +89,8 @@ class Visits:
             self.answers[answer.status_code] += 1
             self.took_s.append(time.time() - asked_at)
             if answer.status_code != OK:
-                self.failures.append(f"{path}: {answer.status_code}")
+                said = " ".join(answer.text.split())[:SAID_CHARACTERS]
+                self.failures.append(f"{path}: {answer.status_code} {said}")
             for word in re.findall(r"\bperson\d{4}\b", answer.text):
                 self.seen[word] = max(asked_at, self.seen.get(word, 0))
                 if asked_at - self.removed.get(word, asked_at) > MAX_SHOWN_S:
