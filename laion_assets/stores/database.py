@@ -8,6 +8,7 @@ Programs that know nothing of the lock are waited for by trying again, for a bou
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -48,6 +49,10 @@ _IDLE_ENGINES: list[duckdb.DuckDBPyConnection] = []
 # An engine keeps what memory it has had. One that was busy for longer than this is ended, so that
 # the memory is there for what comes next; the start of another one costs little beside it.
 LONG_S = 0.25
+# DuckDB keeps what it has read of the file up to 80 % of the machine's memory, so that a release of
+# many shards takes more than one of a few. What does not fit goes to disk: with so much for each
+# core, a shard of 1.7 million rows never does, and one of 7 million takes 5 % longer.
+CORE_MEMORY_MB = 256
 
 
 @dataclass(frozen=True)
@@ -332,7 +337,8 @@ def _find_engine(spill: str) -> duckdb.DuckDBPyConnection:
             engine.close()
         else:
             return engine
-    return duckdb.connect(config={"temp_directory": spill})
+    memory = f"{CORE_MEMORY_MB * (os.cpu_count() or 1)}MB"
+    return duckdb.connect(config={"temp_directory": spill, "memory_limit": memory})
 
 
 @contextmanager
