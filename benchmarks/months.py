@@ -45,6 +45,8 @@ EVENTFUL_SHARE = 0.7
 UNSEEN_S = 900
 # So long after the last fault everything has to be right: what failed often waits for an hour.
 SETTLING_S = 4200
+# After so long without a run, something is given to do.
+IDLE_S = 45
 MAX_CANCEL_S = 10.0
 MAX_TICK_S = 20.0
 MAX_LOG_MB = 20.0
@@ -122,10 +124,19 @@ class Story:
             self.wrong.append(f"{what}: no page says why ({pattern})")
 
     def find_started(self) -> tuple[Run, int]:
-        """Waits for a run that has begun, and returns it with its process."""
+        """Waits for a run that has begun, and returns it with its process.
+
+        Where nothing is left to do, a shard comes in another edition.
+        """
+        asked_at = time.monotonic()
 
         def find() -> tuple[Run, int] | None:
-            for run in self.web_ui.list_runs():
+            nonlocal asked_at
+            runs = self.web_ui.list_runs()
+            if time.monotonic() > asked_at + IDLE_S and {run.status for run in runs} <= ENDED:
+                asked_at = time.monotonic()
+                replace_shard(self)
+            for run in runs:
                 worker = json.loads(run.tags.get(WORKER_TAG, "{}"))
                 if run.status == "STARTED" and worker.get("run") == run.run_id:
                     return run, int(worker["pid"])
