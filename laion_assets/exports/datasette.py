@@ -33,6 +33,7 @@ from laion_assets.stores.sqlite_file import (
     check_replaceable,
     create_sqlite,
     digest_file,
+    insert_columns,
     open_sqlite,
     replace_files,
     sync,
@@ -220,7 +221,7 @@ def _write_images(
             raise _differ(manifest, f"`domain_counts`, which lacks {error}") from None
         before = [list_values(batch[column]) for column in ("id", *_VALUES)]
         after = [list_values(batch[column]) for column in _PLACE]
-        connection.executemany(insert, zip(*before, of_domains, *after, strict=True))
+        insert_columns(connection, insert, [*before, of_domains, *after])
         counts.update(of_domains)
     is_complete = not is_safe and not len(removed)
     if is_complete and [counts[i] for i in ids.values()] != released["image_count"].to_pylist():

@@ -13,7 +13,9 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from laion_assets.errors import LaionError
 from laion_assets.stores.sql import load_sql, quote_identifier
@@ -23,6 +25,8 @@ _APPLICATION_ID = 0x4C41494F
 _HEADER = b"SQLite format 3\0"
 _APPLICATION_ID_AT = slice(68, 72)
 _CACHE_KIB = 65_536
+# SQLite before 3.32 takes 999 values a statement.
+_VALUES_AT_ONCE = 999
 _BUSY_S = 60
 
 
@@ -77,6 +81,24 @@ def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
                 "then try again",
                 code="export-not-written",
             ) from error
+
+
+def insert_columns(
+    connection: sqlite3.Connection, statement: str, columns: Sequence[Sequence[Any]]
+) -> None:
+    """Inserts rows, many with each statement: to begin and end one takes longer than a row.
+
+    Args:
+        connection: of `create_sqlite`.
+        statement: with {rows} for the rows.
+        columns: the values of each column, all of one length.
+    """
+    width, row_count = len(columns), len(columns[0])
+    row, at_once = f"({', '.join('?' * width)})", _VALUES_AT_ONCE // width
+    values = chain.from_iterable(zip(*columns, strict=True))
+    groups = (tuple(islice(values, width * at_once)) for _ in range(row_count // at_once))
+    connection.executemany(statement.format(rows=", ".join([row] * at_once)), groups)
+    connection.executemany(statement.format(rows=row), zip(*[values] * width, strict=True))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from laion_assets.stores.sqlite_file import (
     check_replaceable,
     copy_tables,
     create_sqlite,
+    insert_columns,
     make_temporary,
     replace_files,
 )
@@ -77,6 +78,20 @@ def test_only_files_made_here_may_be_replaced(tmp_path: Path) -> None:
     for name in ("other", "empty", "."):
         with raises("export-place-taken"):
             check_replaceable(tmp_path / name)
+
+
+@pytest.mark.parametrize("row_count", [0, 1, 332, 333, 334, 1_000])
+def test_rows_are_inserted_in_their_order(tmp_path: Path, row_count: int) -> None:
+    """Whether they fill the last statement or not."""
+    rows = [(n, f"row {n}", None if n % 2 else n / 4) for n in range(row_count)]
+    with create_sqlite(tmp_path / "a") as connection:
+        connection.execute("CREATE TABLE t (a, b, c)")
+        columns = [[row[place] for row in rows] for place in range(3)]
+        insert_columns(connection, "INSERT INTO t VALUES {rows}", columns)
+        connection.execute("commit")
+
+    with closing(sqlite3.connect(tmp_path / "a")) as connection:
+        assert connection.execute("SELECT * FROM t ORDER BY rowid").fetchall() == rows
 
 
 def test_a_row_without_its_parent_is_found(tmp_path: Path) -> None:

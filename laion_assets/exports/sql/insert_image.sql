@@ -1,2 +1,2 @@
--- For SQLite.  In: the columns of `images` in their order.
-INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+-- For SQLite.  In: {rows}, a `?` for each of the columns of `images` in their order, for each row.
+INSERT INTO images VALUES {rows}
