@@ -25,6 +25,8 @@ _APPLICATION_ID = 0x4C41494F
 _HEADER = b"SQLite format 3\0"
 _APPLICATION_ID_AT = slice(68, 72)
 _CACHE_KIB = 65_536
+# SQLite's own are of 4 KiB: each is read, checked and written by calls of its own.
+_PAGE_BYTES = 16_384
 # SQLite before 3.32 takes 999 values a statement.
 _VALUES_AT_ONCE = 999
 _BUSY_S = 60
@@ -64,6 +66,7 @@ def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
         LaionError: SQLite could not write it, as on a full disk.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"pragma page_size = {_PAGE_BYTES}")
         connection.execute(f"pragma application_id = {_APPLICATION_ID}")
         # There is nothing to return to, and the file is on the disk before it gets its name.
         # Nothing secret is deleted from it either: only a new index is merged.
