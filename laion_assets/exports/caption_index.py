@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
 
+# The words that FTS5 collects are all over its memory: in large pages they are found faster. For
+# glibc, from 2.35; others do not read it.
+_LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 # What FTS5 keeps an index in. The fourth, `images_fts_config`, is as it was created.
 _TABLES = ("images_fts_data", "images_fts_idx", "images_fts_docsize")
 
@@ -76,7 +79,7 @@ def build_beside(
     """Begins to build the index of a release in a temporary file beside a file, and yields it."""
     with make_temporary(path, "captions") as temporary:
         order = CaptionIndex(store, release, removed, is_safe, temporary)
-        with start_building([order]) as (built,):
+        with start_building([order], _LARGE_PAGES) as (built,):
             yield BuiltIndex(temporary, built)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from laion_assets.errors import LaionError
@@ -87,12 +88,18 @@ def build_in_processes(orders: Sequence[PartOrder]) -> list[Index]:
 
 
 @contextmanager
-def start_building(orders: Sequence[Order]) -> Iterator[list[Future[Any]]]:
+def start_building(
+    orders: Sequence[Order], variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[list[Future[Any]]]:
     """Builds each order in a process of its own, meanwhile; yields what they will have built.
 
     A process that is not done at the end of the block is killed.
+
+    Args:
+        orders: what each builds.
+        variables: of their environment, where it does not set them already.
     """
-    processes = [_start() for _ in orders]
+    processes = [_start(variables) for _ in orders]
     try:
         with ThreadPoolExecutor(max(1, len(orders))) as pool:
             try:
@@ -105,9 +112,10 @@ def start_building(orders: Sequence[Order]) -> Iterator[list[Future[Any]]]:
             process.communicate()
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start(variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", __name__],
+        env={**variables, **os.environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -63,6 +63,15 @@ def test_an_error_of_ours_keeps_its_code(tmp_path: Path) -> None:
         built.result()
 
 
+def test_a_process_gets_variables_that_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAION_TEST_SET", "before")
+    variables = {"LAION_TEST_SET": "new", "LAION_TEST_UNSET": "new"}
+    orders = [SimpleNamespace(column="text", build=partial(os.getenv, name)) for name in variables]
+
+    with start_building(orders, variables) as found:
+        assert [each.result() for each in found] == ["before", "new"]
+
+
 def test_a_process_that_is_not_done_is_ended_with_the_block() -> None:
     endless = SimpleNamespace(column="text", build=partial(time.sleep, 3_600))
 
