@@ -49,6 +49,7 @@ from laion_assets.web.figures import (
     check_health,
 )
 from laion_assets.web.limits import (
+    RETRY_AFTER_S,
     Limits,
     OverloadError,
     RequestRate,
@@ -119,6 +120,7 @@ STATUSES = {
     ClientDisconnect: HTTPStatus.BAD_REQUEST,
 }
 NOT_KEPT = {"cache-control": "no-store"}
+ASK_LATER = {"retry-after": str(RETRY_AFTER_S)}
 HEADERS = {
     "content-security-policy": OWN_POLICY,
     "x-content-type-options": "nosniff",
@@ -519,7 +521,8 @@ def _show_health(shelf: Shelf) -> Callable[[Request], object]:
             return JSONResponse(check_health(shelf), headers=NOT_KEPT)
         except LaionError as error:
             problem = {"status": "no release", "reason": str(error)}
-            return JSONResponse(problem, HTTPStatus.SERVICE_UNAVAILABLE, NOT_KEPT)
+            headers = NOT_KEPT | ASK_LATER
+            return JSONResponse(problem, HTTPStatus.SERVICE_UNAVAILABLE, headers)
 
     return show_health
 
@@ -544,7 +547,7 @@ def _explain(request: Request, status: int, reason: str) -> Response:
     problem = Problem(status=status, reason=reason)
     headers = dict(NOT_KEPT)
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers["retry-after"] = "5"
+        headers |= ASK_LATER
     suffix = request.scope["suffix"]
     if suffix not in {HTML, CARD}:
         return Response(render_json(problem), status, headers, MEDIA_TYPES[JSON])

@@ -20,6 +20,8 @@ from laion_assets.web.clients import ClientTable
 Result = TypeVar("Result")
 # A page asks for its pictures at once: a client may save up what it is allowed in so many seconds.
 SAVED_S = 10
+# Whoever is refused is told to ask again after it.
+RETRY_AFTER_S = 5
 # Whoever has one IPv6 address has as many as this leaves.
 IPV6_PREFIX = 64
 
@@ -137,17 +139,16 @@ class Workers:
     async def run(self, client: str, work: Callable[[], Result]) -> Result:
         """Returns what the work does, for which the client gets a place.
 
-        Work that takes too long cannot be stopped; it keeps its place until it is done.
+        Work that takes too long cannot be stopped, and keeps its thread until it is done. The
+        client keeps no place for it: whoever asks again at once, as told, has no more requests
+        than connections, and must not be refused.
 
         Raises:
             TooManyRequestsError: the client has too many places already.
             OverloadError: all clients together have, or the work was not done in time.
         """
-        self._enter(client)
-        loop = asyncio.get_running_loop()
-        future = self._pool.submit(work)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave, client))
-        return await self._wait(future)
+        with self.place(client):
+            return await self.run_placed(work)
 
     async def run_placed(self, work: Callable[[], Result]) -> Result:
         """Returns what the work of a client does that has a place.

@@ -2,7 +2,8 @@
 
 uvicorn has no limit of its own: a header that never ends would fill the memory, and joining its
 pieces would take all the time of the server. It does not close connections that never ask for
-anything, either, and answers nobody once there are too many connections.
+anything, either, and answers nobody once there are too many connections, without saying when to
+ask again.
 """
 
 from __future__ import annotations
@@ -11,9 +12,16 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from laion_assets.web import clip_retrieval, uploads
+from laion_assets.web.limits import RETRY_AFTER_S
 from laion_assets.web.params import JSON
 
 # Bytes are counted in pieces, so a request can exceed a limit by the two pieces at its ends.
@@ -68,6 +76,10 @@ class BoundedProtocol(HttpToolsProtocol):
         # Whoever is slow to write a request is idle, too: that may be on purpose.
         is_answering = self.cycle is not None and not self.cycle.response_complete
         return not is_answering and not self.transport.is_closing()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        is_refused = app is service_unavailable
+        super()._start_asgi_task(cycle, _refuse_connection if is_refused else app)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived, piece by piece."""
@@ -130,3 +142,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_in_body:
             return not self.pipeline and not self.cycle.response_started
         return self.cycle is None or self.cycle.response_complete
+
+
+async def _refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers as uvicorn does when there are too many connections, and says when to ask again."""
+
+    async def send_later(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            later = (b"retry-after", str(RETRY_AFTER_S).encode())
+            message = {**message, "headers": [*message["headers"], later]}
+        await send(message)
+
+    await service_unavailable(scope, receive, send_later)  # type: ignore[arg-type]

@@ -87,6 +87,7 @@ def test_health_is_bad_until_there_is_a_release(settings: Settings) -> None:
         answer = site.get("/healthz")
         assert answer.status_code == 503
         assert "no release" in answer.text
+        assert answer.headers["retry-after"]
         assert not any(name.startswith("laion_release") for name in read_figures(site))
 
         ingest(settings, "a", "a fox")

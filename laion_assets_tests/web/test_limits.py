@@ -1,10 +1,23 @@
-"""How often a client may ask."""
+"""How often a client may ask, and how much at once."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
 
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.web.app import build_app
 from laion_assets.web.clients import SLOTS, ClientTable
 from laion_assets.web.current_release import Shelf
-from laion_assets.web.limits import Limits, RequestRate
+from laion_assets.web.limits import (
+    Limits,
+    OverloadError,
+    RequestRate,
+    TooManyRequestsError,
+    Workers,
+)
 from laion_assets_tests.web.conftest import Released
 from laion_assets_tests.web.site import run_site
 
@@ -89,3 +102,44 @@ def test_who_asks_too_often_is_refused_with_a_page_and_operators_are_not(
     assert page.headers["retry-after"]
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert [answer.status_code for answer in free] == [200] * 3
+
+
+def test_who_got_no_answer_in_time_may_wait_on_each_connection_again() -> None:
+    """Work that nobody waits for any more is still done, as nothing can stop it."""
+    is_free = threading.Event()
+
+    def work() -> str:
+        is_free.wait()
+        return "page"
+
+    async def ask() -> list[str]:
+        workers = Workers(Limits(running=2, per_client=4, timeout_s=0.01))
+        late = await asyncio.gather(
+            *(workers.run("a", work) for _ in range(4)), return_exceptions=True
+        )
+        assert [type(error) for error in late] == [OverloadError] * 4
+        workers.limits = replace(workers.limits, timeout_s=60)
+        again = [asyncio.create_task(workers.run("a", work)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert workers.waiting_count == 4
+        with pytest.raises(TooManyRequestsError):
+            await workers.run("a", work)
+        is_free.set()
+        return await asyncio.gather(*again)
+
+    try:
+        assert asyncio.run(ask()) == ["page"] * 4
+    finally:
+        is_free.set()
+
+
+def test_as_many_connections_as_a_client_may_have_are_all_answered(released: Released) -> None:
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
+    shelf.refresh()
+    limits = Limits(running=1, per_client=4, timeout_s=60)
+    with run_site(build_app(shelf, limits)) as site, ThreadPoolExecutor(4) as visitors:
+        # Another page each time, as pages are kept.
+        paths = [f"/search.json?q=fox&min_width={n}" for n in range(40)]
+        answers = list(visitors.map(site.get, paths))
+
+    assert [answer.status_code for answer in answers] == [200] * 40

@@ -508,6 +508,7 @@ def test_a_release_that_is_deleted_is_no_longer_shown(tmp_path: Path) -> None:
     assert str(tmp_path) not in unaware.text
     assert f'/releases/{first}"' not in after.text
     assert (after.status_code, gone.status_code, nothing.status_code) == (200, 404, 503)
+    assert nothing.headers["retry-after"]
 
 
 def wait_for(site: Site, release: str) -> None:

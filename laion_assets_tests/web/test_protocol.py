@@ -92,6 +92,19 @@ def test_connections_that_ask_for_nothing_make_room(
             assert site.get("/about.json").status_code == 200
 
 
+def test_who_has_no_connection_is_told_to_come_back(
+    released: Released, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site:
+        refused = site.get("/about")
+
+    assert (refused.status_code, refused.text) == (503, "Service Unavailable")
+    assert refused.headers["retry-after"]
+
+
 def test_a_connection_that_never_asks_is_closed(
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:
