@@ -140,7 +140,7 @@ class ColumnWords:
 
     def count(self, word: str) -> int:
         """Returns how many rows have a word, at most."""
-        return self.indexed.count(word) + self._counts[word]
+        return self.indexed.count(word) + self._counts.get(word, 0)
 
     def may_have(self, word: str) -> bool:
         """Returns whether a row may have a word; rows that no index covers are not looked into."""

@@ -6,6 +6,7 @@ distances in the table, and the numbers are those, not an estimate of the whole.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -26,6 +27,8 @@ MAX_COUNTED = 250_000
 MAX_VALUES = 8
 # So many times as many texts as rows are there, and rows are sorted instead of all texts counted.
 FEW = 4
+# Up to so many rows are counted one by one: arrays would take longer to set up.
+FEW_ROWS = 100
 # The filter of each list of texts, and its column.
 TEXTS = {
     "site": "registered_domain",
@@ -110,8 +113,8 @@ def count_facets(places: Numbers, values: RowValues, own: OwnFacets | None = Non
     counted = places[::step]
     facets = [
         *(_count_texts(name, counted, values) for name in TEXTS),
-        _count_sizes(values.read_placed(SIDE, counted)),
-        *(_count_scores(name, values.read_placed(name, counted)) for name in EDGES),
+        _count_sizes(counted, values),
+        *(_count_scores(name, counted, values) for name in EDGES),
         *(map(_cut_own, own.count(counted)) if own else ()),
     ]
     kept = tuple(facet for facet in facets if facet.values)
@@ -124,6 +127,8 @@ def _count_texts(name: str, places: Numbers, values: RowValues) -> Facet:
     codes, texts = values.read_codes(TEXTS[name], places)
     if len(texts) == 1:
         return Facet(name, (), 0, 0, len(places))
+    if len(codes) <= FEW_ROWS:
+        return _count_few_texts(name, codes, texts)
     if len(codes) * FEW < len(texts):
         present, counts = np.unique(codes, return_counts=True)
     else:
@@ -136,6 +141,16 @@ def _count_texts(name: str, places: Numbers, values: RowValues) -> Facet:
     told = _list_commonest(present, counts, texts)
     other_count = len(places) - missing - sum(value.image_count for value in told)
     return Facet(name, tuple(told), len(present) - len(told), other_count, missing)
+
+
+def _count_few_texts(name: str, codes: Numbers, texts: Sequence[str | None]) -> Facet:
+    counts = Counter(codes.tolist())
+    missing = counts.pop(NO_TEXT, 0)
+    every = [FacetValue(str(texts[code]), count) for code, count in counts.items()]
+    every.sort(key=lambda value: (-value.image_count, value.value))
+    told, others = every[:MAX_VALUES], every[MAX_VALUES:]
+    other_count = sum(value.image_count for value in others)
+    return Facet(name, tuple(told), len(others), other_count, missing)
 
 
 def _list_commonest(
@@ -165,20 +180,30 @@ def _list_commonest(
     return found
 
 
-def _count_sizes(sides: Numbers) -> Facet:
-    edges = [below for _, below in SIZES.values() if below is not None]
-    counts, missing = _count_between(sides, edges)
-    values = tuple(FacetValue(name, n) for name, n in zip(SIZES, counts, strict=True) if n)
-    return Facet("size", values, 0, 0, missing)
+def _count_sizes(places: Numbers, values: RowValues) -> Facet:
+    edges = tuple(below for _, below in SIZES.values() if below is not None)
+    missing, *counts = _count_ranges(SIDE, edges, places, values)
+    told = tuple(FacetValue(name, n) for name, n in zip(SIZES, counts, strict=True) if n)
+    return Facet("size", told, 0, 0, missing)
 
 
-def _count_scores(name: str, scores: Numbers) -> Facet:
+def _count_scores(name: str, places: Numbers, values: RowValues) -> Facet:
     edges = EDGES[name]
-    counts, missing = _count_between(scores, edges)
+    missing, *counts = _count_ranges(name, edges, places, values)
     ends = zip((None, *edges), (*edges, None), counts, strict=True)
-    values = [FacetValue(str(Bounds(first, last)), count) for first, last, count in ends]
-    is_any = missing < len(scores)
-    return Facet(name, tuple(values) if is_any else (), 0, 0, missing, is_range=True)
+    told = [FacetValue(str(Bounds(first, last)), count) for first, last, count in ends]
+    is_any = missing < len(places)
+    return Facet(name, tuple(told) if is_any else (), 0, 0, missing, is_range=True)
+
+
+def _count_ranges(
+    column: str, edges: tuple[float, ...], places: Numbers, values: RowValues
+) -> list[int]:
+    """Returns how many places have no value, and how many one in each range between edges."""
+    import numpy as np
+
+    ranges = values.read_ranges(column, edges, places)
+    return list(np.bincount(ranges, minlength=len(edges) + 2).tolist())
 
 
 def _cut_own(found: OwnFacet) -> Facet:
@@ -193,14 +218,3 @@ def _cut_own(found: OwnFacet) -> Facet:
         is_range=found.is_range,
         is_own=True,
     )
-
-
-def _count_between(values: Numbers, edges: tuple[float, ...] | list[int]) -> tuple[list[int], int]:
-    """Returns how many values are in each range between edges, and how many are missing."""
-    import numpy as np
-
-    known = values[~np.isnan(values)]
-    # As the filter compares: with the edges as 32-bit floats.
-    ranges = np.searchsorted(np.array(edges, np.float32), known, side="right")
-    counts = np.bincount(ranges, minlength=len(edges) + 1)
-    return counts.tolist(), len(values) - len(known)

@@ -61,7 +61,7 @@ def find_near_misses(
         # It can't be told in place of those that were found.
         if len(better) == MAX_TOLD and at_most < better[-1].image_count:
             continue
-        found = NearMiss(similar, search.find(similar, only=only, limit=0).total)
+        found = NearMiss(similar, search.count(similar, only))
         if found.image_count > image_count:
             better = sorted([*better, found], key=lambda m: (-m.image_count, m.query))[:MAX_TOLD]
     return tuple(better)

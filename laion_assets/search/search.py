@@ -452,6 +452,21 @@ class CaptionSearch:
         """
         return self._matches.find_near(word, letters)
 
+    def count(self, query: str, only: SearchFilter = EVERYTHING) -> int:
+        """Returns how many images match, those that are hidden included: `total` of `find`.
+
+        Args:
+            query: words, as `find` takes them.
+            only: what a hit has to be besides.
+
+        Raises:
+            LaionError: the query is too long, or only says what a caption must not have.
+        """
+        asked = read_query(query)
+        if common := self._find_common(asked, only):
+            return count(common.matching)
+        return len(self._keep_all(self._find(asked, only), only).rows)
+
     def count_word(self, word: str) -> int:
         """Returns how many captions have this word, folded as FTS5 does, at most: quick, no search.
 
@@ -650,6 +665,12 @@ class CaptionSearch:
 
     def _show(self, found: Matches, only: SearchFilter) -> tuple[Matches, Matches]:
         """Returns the matches that pass the filter and are shown, and all that pass it."""
+        found = self._keep_all(found, only)
+        shown = found if only.shown is None else self._keep(found, only.shown)
+        return shown, found
+
+    def _keep_all(self, found: Matches, only: SearchFilter) -> Matches:
+        """Returns the matches that pass the filter, those that are hidden included."""
         if self._values.can_count:
             for column, text in only.labels.items():
                 places = self._values.place(found.rows)
@@ -658,8 +679,7 @@ class CaptionSearch:
             found = self._keep(found, wanted)
         if only.alike is not None:
             found = keep_alike(found, self._find_image(only.alike), self._values)
-        shown = found if only.shown is None else self._keep(found, only.shown)
-        return shown, found
+        return found
 
     def _find(self, query: Query | None, only: SearchFilter) -> Matches:
         """Returns the matches of a query where a filter can use an index, None for any caption."""

@@ -109,9 +109,14 @@ class KeyMap:
             if end[1:] and self._ends(node, pieces[place + 1] + pieces[place] + rests[place + 2]):
                 yield start + end[1] + end[0] + end[2:]
             for letter, other in self._follow_letters(node, others):
-                if end and self._ends(other, after):
+                # Most keys have another byte there: looked at here, that takes no call.
+                if (
+                    end
+                    and (not after or after[0] in other.transitions)
+                    and self._ends(other, after)
+                ):
                     yield start + letter + end[1:]
-                if self._ends(other, rest):
+                if (not rest or rest[0] in other.transitions) and self._ends(other, rest):
                     yield start + letter + end
             node = self._walk(node, pieces[place]) if end else None
 
@@ -122,9 +127,11 @@ class KeyMap:
         # Most nodes go on with fewer bytes than there are letters.
         for byte, (_, place) in node.transitions.items():
             for letter, more in letters.get(byte, ()):
-                after = self._walk(self._kept.get(place) or self._read(place), more)
-                if after is not None:
+                after = self._kept.get(place) or self._read(place)
+                if not more:
                     yield letter, after
+                elif (last := self._walk(after, more)) is not None:
+                    yield letter, last
 
     def _walk(self, node: Node, piece: bytes) -> Node | None:
         """Returns the node behind some bytes, None if no key goes on so."""
