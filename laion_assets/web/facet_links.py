@@ -32,18 +32,17 @@ def _link(facet: facets.Facet, query: SearchQuery, release: str | None) -> Facet
     # A blank text is no filter.
     values = [value for value in facet.values if value.value.strip()]
     blank_count = sum(v.image_count for v in facet.values) - sum(v.image_count for v in values)
+    name, filters = facet.name, [value.value for value in values]
+    if facet.is_own:
+        name = "where"
+        filters = [_combine(query.where, value.condition or "") for value in values]
+    addresses = query.write_each("/search", name, filters, page=1, release=release)
     return Facet(
         name=facet.name,
         values=tuple(
-            FacetValue(
-                value=v.value,
-                image_count=v.image_count,
-                address=query.write(
-                    "/search", **_filter(facet, v, query.where), page=1, release=release
-                ),
-            )
-            for v in values
-            if len(_combine(query.where, v.condition or "")) <= MAX_LENGTH
+            FacetValue(value=v.value, image_count=v.image_count, address=address)
+            for v, filter_, address in zip(values, filters, addresses, strict=True)
+            if not facet.is_own or len(filter_) <= MAX_LENGTH
         ),
         other_values=facet.other_values,
         other_count=facet.other_count,
@@ -51,13 +50,6 @@ def _link(facet: facets.Facet, query: SearchQuery, release: str | None) -> Facet
         is_range=facet.is_range,
         is_own=facet.is_own,
     )
-
-
-def _filter(facet: facets.Facet, value: facets.FacetValue, where: str | None) -> dict[str, object]:
-    """Returns the parameter that leaves the images with a value."""
-    if value.condition is None:
-        return {facet.name: value.value}
-    return {"where": _combine(where, value.condition)}
 
 
 def _combine(where: str | None, condition: str) -> str:

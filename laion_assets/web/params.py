@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property, lru_cache
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import quote, urlencode
 
@@ -138,15 +138,33 @@ class Query(BaseModel):
 
     def write(self, path: str, **changes: object) -> str:
         """Returns the address of a path with these parameters, some of them changed."""
-        # As `list_given` has it, but each pair is written once: a page has some hundred addresses.
-        fields = type(self).model_fields
-        pairs = {**self._pairs, **dict.fromkeys(changes, "")}
+        return _join(path, self._change(changes).values())
+
+    def write_each(
+        self, path: str, name: str, values: Iterable[object], **changes: object
+    ) -> Iterator[str]:
+        """Yields such an address for each value of a parameter; they differ in nothing else.
+
+        A page has some hundred addresses, and most of them are of such a row.
+        """
+        pairs = self._change({name: None, **changes})
+        place, written = list(pairs).index(name), list(pairs.values())
+        before, after = ("&".join(filter(None, p)) for p in (written[:place], written[place + 1 :]))
+        default = _list_defaults(type(self))[name]
+        for value in values:
+            is_given = value is not None and value != default
+            yield _join(path, (before, _write_pair(name, value) if is_given else "", after))
+
+    def _change(self, changes: Mapping[str, object]) -> dict[str, str]:
+        """Returns the parameters as an address has them, in order; empty where they say nothing."""
+        # As `list_given` has it, but each pair is written once.
+        defaults = _list_defaults(type(self))
+        pairs = {"q": "", **self._pairs, **dict.fromkeys(changes, "")}
         for name, value in changes.items():
-            if name in fields and value is not None and value != fields[name].default:
+            if name in defaults and value is not None and value != defaults[name]:
                 pairs[name] = _write_pair(name, value)
-        first, last = pairs.pop("q", ""), pairs.pop("release", "")
-        written = "&".join(filter(None, (first, *pairs.values(), last)))
-        return f"{path}?{written}" if written else path
+        pairs["release"] = pairs.pop("release", "")
+        return pairs
 
     def list_given(self, **changes: object) -> dict[str, object]:
         """Returns the parameters that are not as they are by default, the words first.
@@ -156,11 +174,11 @@ class Query(BaseModel):
         given = {**self._dumped, **changes}
         given = {"q": given.pop("q", None), **given}
         given["release"] = given.pop("release", None)
-        fields = type(self).model_fields
+        defaults = _list_defaults(type(self))
         return {
             name: value
             for name, value in given.items()
-            if name in fields and value is not None and value != fields[name].default
+            if name in defaults and value is not None and value != defaults[name]
         }
 
     @cached_property
@@ -220,7 +238,7 @@ class FilterQuery(Query):
         description="SHARD/ROW: only the images that repeat this one, and itself.",
     )
 
-    @property
+    @cached_property
     def only(self) -> SearchFilter:
         """What an image has to be."""
         return SearchFilter(
@@ -382,6 +400,17 @@ def write_path(*parts: object) -> str:
     path = "/" + "/".join(_quote(str(part)) for part in parts)
     # A name that ends like one of the forms of a page, or that is a step within a path.
     return f"{path}{HTML}" if path.endswith((*SUFFIXES, *DOTS)) else path
+
+
+@cache
+def _list_defaults(model: type[Query]) -> Mapping[str, object]:
+    """Returns what the parameters are that an address does not name."""
+    return {name: field.default for name, field in model.model_fields.items()}
+
+
+def _join(path: str, pairs: Iterable[str]) -> str:
+    written = "&".join(filter(None, pairs))
+    return f"{path}?{written}" if written else path
 
 
 # The links of one page to sites and ranges are those of most others.

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
+from laion_assets.web.facet_html import draw_bar, draw_histogram, list_values, write_share
 from laion_assets.web.highlight import fold_words, mark_words
 from laion_assets.web.params import CompareQuery, SearchQuery, write_path
 from laion_assets.web.responses import Answer, Problem
@@ -20,8 +21,6 @@ from laion_assets.web.wording import (
     SORT_CHOICES,
     describe_filters,
     introduce_query,
-    name_bounds,
-    name_value,
 )
 
 # Links to pages of ours, and forms that lead to them.
@@ -51,12 +50,13 @@ def open_templates() -> jinja2.Environment:
         introduce_query=introduce_query,
         sort_choices=SORT_CHOICES,
         facet_names=FACETS,
-        name_value=name_value,
-        name_bounds=name_bounds,
+        draw_bar=draw_bar,
+        draw_histogram=draw_histogram,
+        list_values=list_values,
         start_comparing=CompareQuery.begin,
     )
     environment.filters.update(
-        thousands=_thousands, moment=_moment, link=_link, share=_share, breakable=_breakable
+        thousands=_thousands, moment=_moment, link=_link, share=write_share, breakable=_breakable
     )
     environment.filters["facet_name"] = lambda name: FACETS.get(name, name)
     return environment
@@ -111,8 +111,3 @@ def _breakable(host: str) -> Markup:
 def _link(url: str) -> str | None:
     """Returns the URL if a browser may follow it: of no other scheme than HTTP."""
     return url if url.lower().startswith(("http://", "https://")) else None
-
-
-def _share(part: float, whole: float) -> str:
-    """Returns a part of the whole as the width of a bar, in percent."""
-    return f"{100 * part / whole:.2f}" if whole else "0"

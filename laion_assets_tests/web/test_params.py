@@ -40,3 +40,24 @@ def test_an_address_has_what_is_given_once_and_in_order(query: Query) -> None:
         written = urlencode(given, doseq=True)
 
         assert query.write("/search", **changes) == (f"/search?{written}" if written else "/search")
+
+
+@pytest.mark.parametrize("query", QUERIES[:3], ids=["nothing", "much", "some"])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("site", ["a.test", "é", None]),
+        ("max_punsafe", [0.5, 1.0]),
+        ("q", ["", "a b"]),
+        ("release", [None, "r 2"]),
+    ],
+)
+@pytest.mark.parametrize("changes", [{}, {"page": 1, "release": "r3"}, {"page": 2, "min_width": 9}])
+def test_addresses_that_differ_in_one_value_are_those_that_are_written_one_by_one(
+    query: Query, name: str, values: list[object], changes: dict[str, object]
+) -> None:
+    changes = {key: value for key, value in changes.items() if key != name}
+
+    written = list(query.write_each("/search", name, values, **changes))
+
+    assert written == [query.write("/search", **{name: value, **changes}) for value in values]
