@@ -19,6 +19,7 @@ from laion_assets.publishing.scrub import scrub_record
 from laion_assets.publishing.target import DATA, TABLES, StagedFile, There, name_folder
 from laion_assets.releases.catalog import open_released
 from laion_assets.releases.manifest import MANIFEST_KEY, Manifest, Record
+from laion_assets.stores.disk_space import check_space, estimate_release
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.published_shards import (
     PUBLISHED_KEY,
@@ -73,11 +74,16 @@ def stage_release(store: LanceStore, manifest: Manifest, there: There, folder: P
         manifest: the record of the release.
         there: what the destination has.
         folder: where it is made, on the disk of the tables; whatever else is in it is removed.
+
+    Raises:
+        DiskSpaceError: the disk has no room for it.
     """
     staged = _find_staged(manifest, there, folder)
     if staged is not None:
         return staged
     shutil.rmtree(folder, ignore_errors=True)
+    needed = _estimate(open_released(store, manifest, "images"))
+    check_space(folder, needed, f"publishing release {manifest.release}")
     copy = LanceStore(folder / DATA)
     with store.lock("release"):
         for table, name in TABLES.items():
@@ -106,6 +112,13 @@ def stage_release(store: LanceStore, manifest: Manifest, there: There, folder: P
     )
     (folder / _NOTE).write_text(note.model_dump_json(), encoding="utf-8")
     return _open_staged(note, folder)
+
+
+def _estimate(images: lance.LanceDataset) -> int:
+    """Returns the bytes that are made anew at most: merged indices, and files with deleted rows."""
+    rewritten = (fragment for fragment in images.get_fragments() if fragment.num_deletions)
+    files = (file for fragment in rewritten for file in fragment.data_files())
+    return estimate_release(images) + sum(file.file_size_bytes or 0 for file in files)
 
 
 def _find_staged(manifest: Manifest, there: There, folder: Path) -> Staged | None:

@@ -1,6 +1,7 @@
 """A step that a disk has no room for is refused in one line, before it writes."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import pytest
 from laion_assets.definitions import build_defs
 from laion_assets.images.space import estimate_load
 from laion_assets.operations.backup import back_up
+from laion_assets.publishing.publication import publish_dataset
+from laion_assets.publishing.resource import PublishRules
 from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
@@ -131,3 +134,22 @@ def test_a_backup_that_does_not_fit_is_refused_and_leaves_nothing(
         with pytest.raises(DiskSpaceError, match="backup to "):
             back_up(settings, tmp_path / "disk" / "b")
         assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_publication_that_does_not_fit_is_refused_and_goes_on_when_there_is_room(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings = replace(settings, data_dir=settings.data_dir / "disk")
+    settings.data_dir.parent.mkdir(exist_ok=True)
+    with mount(settings.data_dir, 30_000):
+        ingest(settings, "a", "a fox")
+        tag = refresh(settings)
+        store = LanceStore(settings.lance_dir)
+        rules = PublishRules.build(settings, str(tmp_path / "out"))
+        filler = settings.data_dir / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(settings.data_dir).free - 500_000))
+        with pytest.raises(DiskSpaceError, match=f"publishing release {tag}: needs up to"):
+            publish_dataset(store, rules.open_target(), rules.order(None))
+        assert not settings.publish_dir.exists()
+        filler.unlink()
+        assert publish_dataset(store, rules.open_target(), rules.order(None)).is_new
