@@ -174,7 +174,8 @@ def find_reason(event: dg.DagsterEvent) -> str | None:
         if told and told.description:
             return " ".join(told.description.split())
         return _unwrap(event.step_failure_data.error)
-    if event.is_job_failure:
+    # Who ends a run from outside gives no error.
+    if event.is_job_failure and event.event_specific_data:
         return _unwrap(event.job_failure_data.error)
     return None
 

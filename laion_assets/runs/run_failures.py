@@ -39,13 +39,13 @@ def read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure
     This is the only place that judges whether a failure may pass.
     """
     if run.status is dg.DagsterRunStatus.CANCELED:
-        return RunFailure("its run was cancelled; start it again by hand", may_pass=False)
+        # A refresh that is still due comes again by itself.
+        advice = "; start it again by hand" if PARTITION_TAG in run.tags else ""
+        return RunFailure(f"its run was cancelled{advice}", may_pass=False)
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     failures = [entry.dagster_event for entry in entries if entry.dagster_event]
     if not failures:
-        return RunFailure(
-            "its process ended without a reason, as if killed", may_pass=True, code="killed"
-        )
+        return _explain_end(instance, run)
     data = failures[0].step_failure_data.user_failure_data
     metadata = data.metadata if data else {}
     said, code = metadata.get(MAY_PASS_KEY), metadata.get(CODE_KEY)
@@ -55,3 +55,24 @@ def read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure
         may_pass=bool(said.value) if said else True,
         code=str(code.value) if code else "",
     )
+
+
+def _explain_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
+    """Returns why a run ended of which no step failed."""
+    events = [e.dagster_event for e in instance.all_logs(run.run_id) if e.dagster_event]
+    if any(event.event_type is dg.DagsterEventType.RUN_START for event in events):
+        reason, code = "its process ended without a reason, as if killed", "killed"
+    else:
+        # What the daemon could not do is said before the event that the run failed.
+        told = [_read_trouble(event) for event in events]
+        facts = [fact for fact in told if fact] or ["the log of the run has more"]
+        reason, code = f"its process was not started: {facts[0]}", "not-started"
+    return RunFailure(reason, may_pass=True, code=code)
+
+
+def _read_trouble(event: dg.DagsterEvent) -> str | None:
+    if event.is_engine_event and (error := event.engine_event_data.error):
+        text = " ".join(error.message.split())
+        # Without the class in front of it.
+        return text.partition(f"{error.cls_name}: ")[2] or text
+    return find_reason(event) or (event.message if event.is_run_failure else None)
