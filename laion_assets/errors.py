@@ -33,6 +33,10 @@ class GoneError(ShardError):
     """A server says that it has no such file."""
 
 
+class AccessError(ShardError):
+    """A server does not let this user have a file; it may once a login is set or granted."""
+
+
 class SheetError(LaionError):
     """A list of names cannot be used."""
 

@@ -10,10 +10,9 @@ from typing import NoReturn, ParamSpec, TypeVar, cast
 
 import dagster as dg
 
-from laion_assets.errors import LaionError
+from laion_assets.errors import AccessError, LaionError, ShardError
 from laion_assets.orchestration.dead_runs import tag_worker
 from laion_assets.orchestration.interrupts import SignalWatch, watch_signals
-from laion_assets.stores.disk_space import DiskSpaceError
 from laion_assets.stores.reasons import find_system_reason, give_reason, name_code
 
 Parameters = ParamSpec("Parameters")
@@ -91,10 +90,12 @@ def _fail(error: Exception, context: dg.OpExecutionContext | None) -> NoReturn:
 
 
 def may_pass(error: Exception) -> bool:
-    """Returns whether trying again at another time may help: what the system refuses can change."""
-    if not isinstance(error, LaionError):
-        return True
-    if isinstance(error, DiskSpaceError):
+    """Returns whether trying again at another time may help.
+
+    What is wrong with the file of a shard stays so until there is another one. The system, a
+    setting, a login, an encoder or another shard can change without it.
+    """
+    if not isinstance(error, ShardError) or isinstance(error, AccessError):
         return True
     causes = (error.__cause__, error.__context__)
     return error.is_passing or any(_is_of_the_system(cause) for cause in causes if cause)

@@ -13,12 +13,13 @@ import duckdb
 import pytest
 
 from laion_assets.definitions import build_defs
-from laion_assets.errors import LaionError, ShardError
+from laion_assets.errors import AccessError, GoneError, LaionError, ShardError
 from laion_assets.orchestration import failures
-from laion_assets.orchestration.failures import explain_failures
+from laion_assets.orchestration.failures import explain_failures, may_pass
 from laion_assets.orchestration.interrupts import StoppedError
 from laion_assets.runs.backfill import run_job
 from laion_assets.settings import Settings
+from laion_assets.stores.disk_space import DiskSpaceError
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +118,23 @@ def test_what_may_pass_is_tried_again_and_nothing_else(
     # The page's headline is the reason, not the number of attempts.
     assert error
     assert error.message.strip().endswith("s: out of order; mend it")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_passing"),
+    [
+        (ShardError("s: damaged"), False),
+        (GoneError("s: no such file"), False),
+        (AccessError("s: not allowed; set HF_TOKEN"), True),
+        (LaionError("the encoder is not there"), True),
+        (DiskSpaceError("no room"), True),
+        (KeyError("a bug"), True),
+    ],
+)
+def test_only_what_is_wrong_with_a_file_stays_until_it_changes(
+    error: Exception, is_passing: bool
+) -> None:
+    assert may_pass(error) is is_passing
 
 
 def test_no_asset_has_a_retry_policy(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote, urljoin, urlsplit
 
-from laion_assets.errors import GoneError, ShardError
+from laion_assets.errors import AccessError, GoneError, ShardError
 from laion_assets.raw_shards.sources.source import (
     Source,
     SourceRules,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SCHEMES = ("http", "https")
 HTTP_PARTIAL = 206
 GONE = (404, 410)
+REFUSED = (401, 403)
 # What a server says that answers GET, and not HEAD: as one does to a URL that was signed for GET.
 NO_HEAD = (403, 405, 501)
 REMEDIES = {
@@ -192,9 +193,19 @@ def _linked_sha256(response: requests.Response) -> str | None:
 
 
 def refuse_answer(source: Source, answer: Answer) -> NoReturn:
-    """Raises what a status that is no success means: GoneError where there is no such file."""
-    is_gone = answer.response.status_code in GONE
-    refuse_status(source.name, answer.response, REMEDIES, GoneError if is_gone else ShardError)
+    """Raises what a status that is no success means.
+
+    Raises:
+        GoneError: there is no such file.
+        AccessError: it is not for this user.
+        ShardError: anything else.
+    """
+    status = answer.response.status_code
+    kinds: dict[int, type[ShardError]] = {
+        **dict.fromkeys(GONE, GoneError),
+        **dict.fromkeys(REFUSED, AccessError),
+    }
+    refuse_status(source.name, answer.response, REMEDIES, kinds.get(status, ShardError))
 
 
 def _check_version(source: Source, answer: Answer) -> str | None:
