@@ -118,10 +118,11 @@ METADATA: dict[str, dict[str, str]] = {
         "encoder": "Digest of the encoder that computed vectors; `none` if all were given.",
         "lance_version": "Version of the Lance table with this commit.",
         "bytes": "Size of the files with the new column.",
-        "made_from": "SHA-256 of the shard's file and of its file of vectors, the rules, and the "
-        "encoder.",
+        "made_from": "SHA-256 of the shard's file and of its file of vectors, the rules, the "
+        "pictures that an encoder saw, and the encoder.",
     },
     "declared_columns": {
+        "dagster/partition_row_count": "Rows of the shard.",
         "columns_made": "Columns that this run made; the others were as they are declared.",
         "declared": "The columns: rows with a value, what was odd, what they were made from.",
         "oddities": "What was odd about the columns that this run made, such as repeated keys.",

@@ -80,6 +80,7 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
         columns = ("column", "values", "is_new", "oddities", "made_from")
         yield dg.MaterializeResult(
             metadata={
+                "dagster/partition_row_count": _count_rows(warehouse, shard),
                 "columns_made": len(made),
                 "declared": show_table(records, columns),
                 "oddities": " | ".join(oddities) or "none",
@@ -88,3 +89,12 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
         )
 
     return declared_columns
+
+
+def _count_rows(warehouse: Warehouse, shard: str) -> int:
+    from laion_assets.stores.sql import load_sql
+
+    query = load_sql("lance_images/select_load")
+    with warehouse.database.read() as connection:
+        ((_, _, image_count, _),) = connection.execute(query, {"shard": shard}).fetchall()
+    return int(image_count)

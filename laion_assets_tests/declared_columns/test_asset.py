@@ -59,6 +59,8 @@ def test_declared_columns_come_with_the_shard(
     assert find_missing(settings, instance, ["a"]) == ["a"]
     metadata = run(settings, instance)
     assert metadata["columns_made"] == 2
+    # Two of the file's are rejected.
+    assert metadata["dagster/partition_row_count"] == 10
     records = {r.data["column"]: r.data for r in metadata["declared"].records}
     assert (records["ratio"]["values"], records["mine"]["values"]) == (8, 3)
     assert records["mine"]["oddities"] == "7 rows that the file does not have"
