@@ -189,8 +189,8 @@ def look_at_encoder(settings: Settings) -> Iterator[Finding]:
         yield Finding.wrong(
             "encoder",
             f"LAION_ENCODER: {settings.encoder} is not the encoder of release {newest.release}, "
-            "so nobody can search it by meaning; set the one of before, or run "
-            "`laion backfill --all --pictures`",
+            "so nobody can search it by meaning; set the one of before, or remove all shards that "
+            "have its vectors (`laion remove`) and load them again",
         )
     else:
         yield Finding.sound("encoder", f"{settings.encoder} can be opened")
