@@ -1,7 +1,8 @@
 """Removes unfinished files that killed processes left, once they are old.
 
 What a process works on now is newer, or locked. The next process removes most of it itself, but not
-of a shard that no source has any more, or of an export that nobody makes again.
+of a shard that no source has any more, of an export that nobody makes again, or of a publication to
+a place that is not set any more.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def remove_scratch(data_dir: Path, store: LanceStore, raws: RawStore, keep_days:
     freed_bytes = store.clear_staging()
     for path in _list_scratch(data_dir, raws):
         freed_bytes += _remove_old(path, since)
+    # Each publication is made in a folder of its own, which has the name of its lock.
+    for path in data_dir.glob("publish/*"):
+        with suppress(Timeout), store.lock(f"publish-{path.name}").acquire(blocking=False):
+            freed_bytes += _remove_old(path, since)
     for raw in (raws, raws.archives, raws.vectors):
         for shard in raw.list_unfinished():
             with suppress(Timeout), raws.lock(shard).acquire(blocking=False):

@@ -19,6 +19,7 @@ SCRATCH = (
     "raw/.repair-x/shard.parquet",
     ".parquet.part-y/shard=a/images.parquet",
     "datasette/.laion.db.unfinished",
+    "publish/x/data/train.lance/data/1.lance",
     "laion.duckdb.tmp/duckdb_temp_storage_DEFAULT-0.tmp",
 )
 WHOLE = ("raw/a.parquet", "raw/a.json", "raw/archives/a.tar", "laion.duckdb", "notes.part-time")
@@ -83,6 +84,15 @@ def test_what_a_process_fetches_now_stays(written: Settings) -> None:
 
     assert "raw/.a.part" in list_left(written)
     assert "raw/vectors/.b.link" not in list_left(written)
+
+
+def test_what_a_process_publishes_now_stays(written: Settings) -> None:
+    with LanceStore(written.lance_dir).lock("publish-x"):
+        clean(written)
+
+    assert [name for name in SCRATCH if name in list_left(written)] == [
+        "publish/x/data/train.lance/data/1.lance"
+    ]
 
 
 def test_a_data_folder_that_is_not_there_stays_so(settings: Settings) -> None:
