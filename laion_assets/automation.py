@@ -9,10 +9,12 @@ from dataclasses import replace
 import dagster as dg
 
 from laion_assets.curation.resource import CurationFile
+from laion_assets.embeddings.resource import EmbeddingRules
 from laion_assets.images.checks import MOSTLY_ACCEPTED, ROWS_ACCOUNTED
 from laion_assets.orchestration.dead_runs import end_dead_runs
 from laion_assets.partitions import SHARDS
 from laion_assets.pictures.resource import PictureRules
+from laion_assets.publishing.resource import PublishRules
 from laion_assets.raw_shards.resource import ShardSource
 from laion_assets.raw_shards.source_asset import describe_changes
 from laion_assets.runs.attempts import Memory
@@ -102,6 +104,7 @@ def build_discover_shards(
     refresh: dg.UnresolvedAssetJobDefinition,
     kinds: Iterable[str],
     subsets: Collection[str] = (),
+    publish_rules: PublishRules | None = None,
     interval_s: int = DISCOVERY_INTERVAL_S,
 ) -> dg.SensorDefinition:
     """Returns the sensor that keeps everything up to date with the sources.
@@ -127,6 +130,7 @@ def build_discover_shards(
         context: dg.SensorEvaluationContext,
         shards: ShardSource,
         picture_rules: PictureRules,
+        embedding_rules: EmbeddingRules,
         warehouse: Warehouse,
         lance_store: LanceResource,
         curation_file: CurationFile,
@@ -134,7 +138,7 @@ def build_discover_shards(
         from laion_assets.curation.place import CurationError
         from laion_assets.errors import DatabaseBusyError
         from laion_assets.runs.due import Wishes
-        from laion_assets.runs.status import find_unread_lists
+        from laion_assets.runs.status import find_unpublished, find_unread_lists
 
         instance = context.instance
         end_dead_runs(instance)
@@ -155,6 +159,7 @@ def build_discover_shards(
                 kinds,
                 wishes=Wishes(
                     is_embedding=shards.is_bringing_vectors,
+                    is_computing=embedding_rules.mode == "compute",
                     is_picturing=picture_rules.mode != "none",
                     is_fetching=picture_rules.mode == "fetch",
                     curation=replace(curation, subsets=known),
@@ -167,6 +172,8 @@ def build_discover_shards(
                 dynamic_partitions_requests=additions,
                 cursor=memory.write(),
             )
+        unpublished = find_unpublished(instance, lance_store.store, publish_rules)
+        due = replace(due, unpublished=unpublished)
         unread = find_unread_lists(instance, (*kinds, "removals"))
         plan = Planner(instance, memory, now).plan(due, unread, found.unknown)
         reasons = say_why(found, due, unread, plan, memory, instance)

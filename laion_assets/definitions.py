@@ -133,7 +133,12 @@ def build_defs(
         schedules=[build_daily_refresh(refresh_counts), build_daily_cleaning(clean_history)],
         sensors=[
             build_discover_shards(
-                add_pictures, refresh_counts, kinds, subsets, discovery_interval_s
+                add_pictures,
+                refresh_counts,
+                kinds,
+                subsets,
+                PublishRules.find(settings),
+                discovery_interval_s,
             ),
             *_build_alarms(settings),
         ],
@@ -163,11 +168,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
             path=str(settings.lance_dir), bucket=settings.lance_bucket or ""
         ),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
-        **(
-            {"publish_rules": PublishRules.build(settings, settings.publish)}
-            if settings.publish
-            else {}
-        ),
+        **({"publish_rules": rules} if (rules := PublishRules.find(settings)) else {}),
     }
 
 

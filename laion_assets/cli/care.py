@@ -17,7 +17,8 @@ from laion_assets.cli.stopping import command
 def status(is_json: bool) -> None:
     """Shows each shard, the counts and the last release.
 
-    The exit status is 1 if a shard failed or is missing, or if counts or release are behind.
+    The exit status is 1 if a shard failed or is missing, if counts or release are behind, or if a
+    list could not be read or a release not be published.
     """
     from laion_assets.cli.output import print_json, print_status
     from laion_assets.errors import HistoryError

@@ -175,6 +175,10 @@ def _describe_behind(status: Status) -> Iterator[str]:
         yield "Counts and release are behind the shards: `laion backfill --missing`"
     elif any(subset.state in {"behind", "missing"} for subset in status.subsets):
         yield "Subsets are not of the newest release: `laion backfill --missing`"
+    if status.unpublished:
+        yield f"Release {status.unpublished} is not published yet: `laion backfill --missing`"
+    for name, reason in status.unread.items():
+        yield f"The list {name} could not be read, and is that of before: {reason}"
     if status.without_pictures:
         yield (
             f"Pictures of {len(status.without_pictures):,} shards are not in Lance yet: "

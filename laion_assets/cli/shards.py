@@ -168,7 +168,7 @@ def load_shards(
             if shard not in by_shard or by_shard[shard].reason is None:
                 run = partial(run_job, add_pictures, instance, shard, config)
                 outcomes.append(progress.follow(f"{shard} (pictures)", run))
-        if is_refreshing and _is_refresh_due(settings, outcomes):
+        if is_refreshing and _is_refresh_due(settings, instance, outcomes):
             refresh = partial(run_job, defs.resolve_job_def("refresh_counts"), instance)
             outcomes.append(progress.follow("refresh_counts", refresh))
             # The refresh reads the list of removals; these shards have rows on it, or lack some
@@ -244,11 +244,18 @@ def _add_unpictured(
     return sorted({*chosen, *find_without_pictures(settings, known, found)})
 
 
-def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
-    """Returns whether release, columns or subsets may be behind, or a list of removals unread."""
+def _is_refresh_due(
+    settings: Settings, instance: dg.DagsterInstance, outcomes: list[Outcome]
+) -> bool:
+    """Returns whether release, columns or subsets may be behind, or a list unread.
+
+    So it is if the newest release is not published where it is to be.
+    """
     from laion_assets.curation.resource import CurationFile
     from laion_assets.declared_columns.origin import list_dropped
+    from laion_assets.publishing.resource import PublishRules
     from laion_assets.releases.coverage import find_unreleased
+    from laion_assets.runs.status import find_unpublished, find_unread_lists
     from laion_assets.stores.database import Database
     from laion_assets.subsets.subset_states import name_behind
 
@@ -256,6 +263,10 @@ def _is_refresh_due(settings: Settings, outcomes: list[Outcome]) -> bool:
         return True
     database, kinds = Database.of(settings), tuple(settings.sheets)
     store, curation = LanceStore.of(settings), CurationFile.build(settings).read()
+    if find_unread_lists(instance, kinds):
+        return True
+    if find_unpublished(instance, store, PublishRules.find(settings)):
+        return True
     unreleased = find_unreleased(database, store, kinds)
     dropped = list_dropped(database, curation)
     return (unreleased or dropped or name_behind(store, curation.subsets)) is not None

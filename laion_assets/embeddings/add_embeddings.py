@@ -36,7 +36,13 @@ from laion_assets.errors import LaionError, StaleTableError
 from laion_assets.lance_images.copy import add_shard_columns
 from laion_assets.schemas import LANCE_EMBEDDINGS, vector_schema
 from laion_assets.stores.column_files import ColumnSet
-from laion_assets.stores.columns import ENCODER_MARK, ColumnOrder, NotedColumns, read_notes
+from laion_assets.stores.columns import (
+    ENCODER_MARK,
+    PICTURES_MARK,
+    ColumnOrder,
+    NotedColumns,
+    read_notes,
+)
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
@@ -153,6 +159,7 @@ class _Plan:
         is_given: whether it brings vectors.
         computing: how the others are computed; None: they are not.
         kept: which ones of before are kept.
+        pictures: digest of the pictures; '' if it is not known.
     """
 
     raws: RawStore
@@ -160,6 +167,7 @@ class _Plan:
     is_given: bool
     computing: Computing | None
     kept: Kept = Kept.NONE
+    pictures: str = ""
 
     def name_origin(self) -> str:
         """Returns what all of them are made from."""
@@ -168,7 +176,8 @@ class _Plan:
         encoder = self.computing.encoder
         is_portable = encoder.name == DEMO or encoder.name.startswith("hf://")
         name = encoder.name if is_portable else Path(encoder.name).name
-        return f"{name_origin(self.raw)}{ENCODER_MARK}{encoder.digest} {name}"
+        seen = f"{PICTURES_MARK}{self.pictures}" if self.pictures else ""
+        return f"{name_origin(self.raw)}{seen}{ENCODER_MARK}{encoder.digest} {name}"
 
 
 def _plan_computing(database: Database, plan: _Plan, given_dimension: int | None) -> _Plan:
@@ -187,7 +196,11 @@ def _plan_computing(database: Database, plan: _Plan, given_dimension: int | None
             code="vectors-encoder-dimension",
         )
     with database.read() as connection:
-        notes = {n.shard: n for n in read_notes(connection) if n.column_set == COLUMN_SET}
+        noted = read_notes(connection)
+    # Before they are read: pictures that come meanwhile are then seen as due.
+    pictures = (n for n in noted if (n.shard, n.column_set) == (shard, "pictures"))
+    plan = replace(plan, pictures="".join(n.digest for n in pictures if n.lance_version))
+    notes = {n.shard: n for n in noted if n.column_set == COLUMN_SET}
     for note in notes.values():
         if note.shard != shard and note.encoder not in (None, encoder.digest):
             raise LaionError(

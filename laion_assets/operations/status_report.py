@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,8 @@ class Status(Record):
         lists: the lists of names, by kind.
         release: the newest one; None if there is none.
         subsets: those that are declared, and tables of those that were.
+        unpublished: the newest release, if it is not where `LAION_PUBLISH` says.
+        unread: the lists that could not be read, and why; their names are those of before.
         free_bytes: free space of the disk of the data and of the disk of the history.
     """
 
@@ -117,6 +120,8 @@ class Status(Record):
     lists: tuple[ListStatus, ...]
     release: ReleaseStatus | None
     subsets: tuple[SubsetStatus, ...]
+    unpublished: str | None
+    unread: Mapping[str, str]
     free_bytes: Mapping[str, int]
 
 
@@ -132,7 +137,10 @@ def read_status(
     """
     from laion_assets.operations.removal import find_places
     from laion_assets.partitions import SHARDS_NAME
+    from laion_assets.publishing.resource import PublishRules
     from laion_assets.runs.status import (
+        find_unpublished,
+        find_unread_lists,
         look_around,
         read_delays,
         read_due,
@@ -148,17 +156,22 @@ def read_status(
     states = read_states(instance, shards, loads, due)
     left = {}
     delays: list[str] = []
+    unread: Mapping[str, str] = {}
     if instance:
+        rules = PublishRules.find(settings)
+        unpublished = find_unpublished(instance, LanceStore.of(settings), rules)
+        due = replace(due, unpublished=unpublished)
         places = find_places(settings, instance)
         left = {shard: where for shard, where in places.items() if shard not in states}
         failed = [shard for shard, state in states.items() if state == "failed"]
-        kinds = tuple(settings.sheets)
-        delays = [delay.describe() for delay in read_delays(instance, due, kinds, failed)]
+        unread = find_unread_lists(instance, (*settings.sheets, "removals"))
+        delays = [delay.describe() for delay in read_delays(instance, due, unread, failed)]
     delays += _describe_returning(settings, due)
     states |= dict.fromkeys(left, "no partition")
     is_sound = all(state in SOUND_STATES for state in states.values())
     subsets = _read_subsets(settings)
     is_sound = is_sound and all(subset.state in SOUND_STATES for subset in subsets)
+    is_sound = is_sound and not (due.unpublished or unread)
     return Status(
         is_sound=is_sound and not (due.is_behind or due.unpictured) and problem is None,
         is_release_behind=due.is_behind,
@@ -174,6 +187,8 @@ def read_status(
         lists=_read_lists(settings),
         release=_read_release(settings),
         subsets=subsets,
+        unpublished=due.unpublished,
+        unread=unread,
         free_bytes=_measure_free(settings),
     )
 

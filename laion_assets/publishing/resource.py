@@ -24,6 +24,11 @@ class PublishRules(dg.ConfigurableResource):  # type: ignore[type-arg]
     hub_endpoint: str = Field(description="Where the Hugging Face Hub is.")
 
     @classmethod
+    def find(cls, settings: Settings) -> PublishRules | None:
+        """Returns the resource for where each release is published; None for nowhere."""
+        return cls.build(settings, settings.publish) if settings.publish else None
+
+    @classmethod
     def build(cls, settings: Settings, destination: str) -> PublishRules:
         """Returns the resource for these settings and a destination."""
         return cls(
@@ -33,6 +38,16 @@ class PublishRules(dg.ConfigurableResource):  # type: ignore[type-arg]
             is_curation_required=settings.curation is not None,
             hub_endpoint=settings.hub_endpoint,
         )
+
+    def name_place(self) -> str:
+        """Returns the place as the page of the asset names it."""
+        from laion_assets.errors import LaionError
+
+        try:
+            return self.open_target().name
+        except LaionError:
+            # Whoever publishes there says what is wrong.
+            return self.destination
 
     def open_target(self) -> Target:
         """Returns the destination.

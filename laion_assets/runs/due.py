@@ -80,7 +80,7 @@ class Chain:
         unpictured: shards that bring pictures, which Lance does not have as they bring them, or of
             which others are to be fetched, with a word for these.
         is_fetching: whether pictures are fetched.
-        unembedded: the same of vectors.
+        unembedded: the same of vectors, and of those that are computed from pictures.
         undeclared: shards that lack declared columns in Lance, with a word for these.
         subsets: a word for the subsets of the newest release that have to be made; None if none.
         pending: shards with rows on the list of removals, and the load that has them.
@@ -130,6 +130,7 @@ class Due:
         unpictured: shards that are loaded and copied, and whose pictures are behind, with a word
             for what they lack.
         is_fetching: whether to add pictures means to fetch them too, which may take hours.
+        unpublished: the newest release, if it is not where each release is to be published.
     """
 
     steps: dict[str, Step]
@@ -141,6 +142,7 @@ class Due:
     outdated: list[str] = field(default_factory=list)
     unpictured: dict[str, str] = field(default_factory=dict)
     is_fetching: bool = False
+    unpublished: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,14 @@ class Wishes:
 
     Attributes:
         is_embedding: whether vectors that shards bring are kept.
+        is_computing: whether the others are computed from pictures.
         is_picturing: the same of pictures.
         is_fetching: whether the others are fetched.
         curation: what is declared.
     """
 
     is_embedding: bool = True
+    is_computing: bool = False
     is_picturing: bool = True
     is_fetching: bool = False
     curation: Curation = field(default_factory=Curation)
@@ -236,6 +240,8 @@ def read_chain(
         )
         unpictured = _find_unpictured(connection, raws, loads, wishes)
         unembedded = _find_unembedded(connection, raws, loads) if wishes.is_embedding else {}
+        if wishes.is_computing:
+            unembedded |= _find_uncomputed(connection, raws, loads, unpictured)
         undeclared = _find_undeclared(connection, wanted, loads)
     # The next release drops them.
     dropped = list_dropped(database, wishes.curation)
@@ -351,6 +357,31 @@ def _find_unembedded(
             wanted = (load.load_id, name_origin(raw))
             if notes.get(shard) != wanted:
                 behind[shard] = "|".join(wanted)
+    return behind
+
+
+def _find_uncomputed(
+    connection: duckdb.DuckDBPyConnection,
+    raws: Mapping[str, RawShard],
+    loads: Mapping[str, Loaded],
+    unpictured: Collection[str],
+) -> dict[str, str]:
+    """Returns the loaded shards with pictures that no encoder has seen as they are now.
+
+    What a shard needs before its vectors is not awaited here: its pictures come with them.
+    """
+    from laion_assets.stores.columns import read_notes
+
+    notes = {(n.shard, n.column_set): n for n in read_notes(connection) if n.lance_version}
+    behind = {}
+    for shard, raw in raws.items():
+        load, pictures = loads.get(shard), notes.get((shard, "pictures"))
+        is_current = load is not None and load.sha256 == raw.sha256 and shard not in unpictured
+        if not (is_current and pictures and pictures.value_count):
+            continue
+        vectors, wanted = notes.get((shard, "embeddings")), (pictures.load_id, pictures.digest)
+        if vectors is None or (vectors.load_id, vectors.seen_pictures) != wanted:
+            behind[shard] = "|".join(wanted)
     return behind
 
 

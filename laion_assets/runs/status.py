@@ -14,6 +14,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 
 if TYPE_CHECKING:
+    from laion_assets.publishing.resource import PublishRules
     from laion_assets.raw_shards.discovery import Discovery
     from laion_assets.runs.due import Due, Step
     from laion_assets.settings import Settings
@@ -67,6 +68,7 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
     store, kinds = LanceStore.of(settings), tuple(settings.sheets)
     wishes = Wishes(
         is_embedding=settings.embeddings != "none",
+        is_computing=settings.embeddings == "compute",
         is_picturing=settings.pictures != "none",
         is_fetching=settings.pictures == "fetch",
         curation=CurationFile.build(settings).read(),
@@ -128,21 +130,24 @@ class Delay:
 
 
 def read_delays(
-    instance: dg.DagsterInstance, due: Due, kinds: Sequence[str], failed: Iterable[str] = ()
+    instance: dg.DagsterInstance,
+    due: Due,
+    unread: Collection[str],
+    failed: Iterable[str] = (),
 ) -> list[Delay]:
     """Returns why what is due is not done yet, as far as a run or the sensor says.
 
     Args:
         instance: knows the runs.
         due: what has to be done, without asking a server.
-        kinds: the kinds of names that are counted.
+        unread: the lists that could not be read.
         failed: shards whose last run failed; what those of servers need is not in `due`.
     """
     from laion_assets.runs.run_failures import find_failure
     from laion_assets.runs.tick import REFRESH_NAME, list_work, name_job, read_memory
 
     memory = read_memory(instance)
-    work = list_work(due, find_unread_lists(instance, (*kinds, "removals")))
+    work = list_work(due, unread)
     delays = []
     for name in dict.fromkeys([*work, *failed]):
         attempts = memory.find_attempts(name, work.get(name)) if memory else []
@@ -169,6 +174,36 @@ def find_unread_lists(instance: dg.DagsterInstance, kinds: Sequence[str]) -> dic
                 reason = result.metadata.get("reason")
                 unread[key.asset_key.to_user_string()] = str(reason.value if reason else "")
     return unread
+
+
+def find_unpublished(
+    instance: dg.DagsterInstance, store: LanceStore, rules: PublishRules | None
+) -> str | None:
+    """Returns the newest release if it was not published where it is to be; None if it was.
+
+    The place itself is not asked: it may be far away.
+
+    Args:
+        instance: knows what was published.
+        store: has the releases.
+        rules: where to; None: nowhere.
+    """
+    from laion_assets.releases.catalog import list_tags, newest_release
+
+    newest = newest_release(store) if rules else None
+    if rules is None or newest is None:
+        return None
+    entry = instance.get_latest_materialization_event(dg.AssetKey("published"))
+    made = entry.asset_materialization if entry else None
+    if entry is None or made is None or made.metadata["place"].value != rules.name_place():
+        return newest.release
+    release = made.metadata["release"].value
+    # One that was published and deleted later is newer than those that are left.
+    is_deleted = (
+        release not in list_tags(store)["images"]
+        and entry.timestamp > newest.released_at.timestamp()
+    )
+    return None if release == newest.release or is_deleted else newest.release
 
 
 def read_totals(settings: Settings) -> Mapping[str, int]:

@@ -27,6 +27,7 @@ SENSOR_NAME = "discover_shards"
 INGEST_NAME = "ingest_shards"
 PICTURES_NAME = "add_pictures"
 REFRESH_NAME = "refresh_counts"
+PUBLISHED = dg.AssetKey("published")
 # How often web servers are asked for the versions of their files, and the Hub and buckets for
 # their lists. Folders on this machine are looked at in every tick.
 ASKING_INTERVAL_S = 120
@@ -148,7 +149,15 @@ class Planner:
             return
         if self._is_turn(name_work(REFRESH_NAME, word), REFRESH_NAME, None):
             self.memory.waiting_since = 0
-            plan.runs.append(dg.RunRequest(job_name=REFRESH_NAME, tags=IN_BACKGROUND))
+            # Where a release is only to be published, nothing has to be counted for it.
+            is_made = not (due.refresh or unread)
+            plan.runs.append(
+                dg.RunRequest(
+                    job_name=REFRESH_NAME,
+                    asset_selection=[PUBLISHED] if is_made else None,
+                    tags=IN_BACKGROUND,
+                )
+            )
         else:
             plan.delays.append(REFRESH_NAME)
 
@@ -248,10 +257,15 @@ def find_flying(instance: dg.DagsterInstance) -> set[str]:
 
 
 def find_refresh(due: Due, unread: Collection[str]) -> str | None:
-    """Returns a word for why a refresh is due: the state of the shards, or lists to read again."""
+    """Returns a word for why a refresh is due.
+
+    It is the state of the shards, lists to read again, or a release to publish.
+    """
     if due.refresh or due.held_by:
         return due.refresh
-    return f"unread {','.join(sorted(unread))}" if unread else None
+    if unread:
+        return f"unread {','.join(sorted(unread))}"
+    return f"unpublished {due.unpublished}" if due.unpublished else None
 
 
 def name_step(shard: str, step: Step) -> str:
@@ -332,6 +346,8 @@ def _say_what_waits(found: Discovery, due: Due, plan: Plan, memory: Memory) -> I
     if due.outdated:
         shards = _sum_up(due.outdated)
         yield f"releases are without the present load of {shards}, which Lance lacks"
+    if due.unpublished:
+        yield f"release {due.unpublished} is not published yet"
     if due.stray:
         yield f"Lance has rows of {_sum_up(due.stray)} that nothing else has; remove them"
     if not found.is_whole:

@@ -46,6 +46,8 @@ KEY_BATCH_ROWS = 1024
 ADDRESS = "_rowaddr"
 # What `made_from` ends with where an encoder made values, before its digest and its name.
 ENCODER_MARK = "|encoder "
+# Before that, in front of the digest of the pictures that it saw.
+PICTURES_MARK = "|pictures "
 # Gets columns of the rows in batches, and returns the new columns of the same rows, in any batches.
 Compute = Callable[["Iterator[pa.RecordBatch]"], "Iterator[pa.RecordBatch]"]
 # Writes what belongs to the columns into DuckDB.
@@ -82,8 +84,13 @@ class NotedColumns:
 
     @property
     def given_from(self) -> str:
-        """What the values are made from but for an encoder."""
-        return self.made_from.partition(ENCODER_MARK)[0]
+        """What the values are made from but for an encoder and its pictures."""
+        return self.made_from.partition(ENCODER_MARK)[0].partition(PICTURES_MARK)[0]
+
+    @property
+    def seen_pictures(self) -> str | None:
+        """The digest of the pictures that an encoder saw; None if none did, or nobody knows."""
+        return self.made_from.partition(ENCODER_MARK)[0].partition(PICTURES_MARK)[2] or None
 
     @property
     def encoder(self) -> str | None:

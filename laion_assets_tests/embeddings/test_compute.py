@@ -337,6 +337,39 @@ def test_the_job_of_pictures_computes_their_vectors(
     assert read_due(settings, ["a"], look_around(settings, ["a"])).steps == {}
 
 
+def test_pictures_that_no_encoder_has_seen_are_due(
+    place: Place, instance: dg.DagsterInstance
+) -> None:
+    folder = place.folder / "encoder"
+    settings = replace(place.settings, embeddings="compute", encoder=str(folder))
+    place.bring("a", COLOURS)
+    place.bring("b", [None, None])
+    instance.add_dynamic_partitions("shards", ["a", "b"])
+
+    def find_stages() -> dict[str, str]:
+        due = read_due(settings, ["a", "b"], look_around(settings, ["a", "b"]))
+        return {shard: str(step.stage) for shard, step in due.steps.items()}
+
+    assert find_stages() == {"a": "embed"}
+    # The encoder is not there yet.
+    job = build_defs(settings).resolve_job_def("add_pictures")
+    assert run_job(job, instance, "a").reason is not None
+    assert find_stages() == {"a": "embed"}
+    EncoderFiles().write(folder)
+    assert run_job(job, instance, "a").reason is None
+    assert find_stages() == {}
+
+    # The same file again needs nothing, and other pictures do.
+    load(settings, "a", settings.data_dir / "shards" / "a.parquet")
+    copy(settings, "a")
+    assert find_stages() == {}
+    place.bring("a", COLOURS[::-1])
+    assert find_stages() == {"a": "embed"}
+    # Who only keeps vectors is behind with none of them.
+    settings = replace(settings, embeddings="given")
+    assert find_stages() == {}
+
+
 def test_without_compute_the_job_of_pictures_leaves_vectors_alone(settings: Settings) -> None:
     def list_assets(mode: str) -> set[str]:
         defs = build_defs(replace(settings, embeddings=mode, encoder="demo"))

@@ -36,6 +36,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.locks import lock_shard
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.conftest import WriteShard, WriteSheet, make_shard
+from laion_assets_tests.embeddings.tiny_encoder import EncoderFiles
 from laion_assets_tests.integration.conftest import Shell, count_rows
 from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.pipeline import load
@@ -576,12 +577,79 @@ def test_a_list_that_cannot_be_read_holds_nothing_back_and_is_read_again_after_a
     result = local.evaluate()
     local.heed(result)
     assert f"the names of artists are those of before: {sheet}: " in str(result.skip_reason)
+    status = read_status(settings, local.instance)
+    assert not status.is_sound
+    assert status.unread.keys() == {"artists"}
+    assert status.unread["artists"].startswith(f"{sheet}: ")
 
     write_sheet("artists", "fox")
     local.wait(2)
     assert [local.tick(), local.tick()] == [["refresh_counts"], []]
     assert count_releases(settings) == 3
     assert str(local.evaluate().skip_reason) == "SkipReason(skip_message='nothing new')"
+    assert read_status(settings, local.instance).is_sound
+
+
+def test_a_release_that_could_not_be_published_is_published_after_a_pause(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard, tmp_path: Path
+) -> None:
+    place = tmp_path / "out"
+    place.write_text("something else", encoding="utf-8")
+    settings = replace(settings, publish=str(place))
+    pipeline = Pipeline(settings, instance)
+    write_shard("a", url=["https://a.test/a"], caption=["a fox"])
+    assert [pipeline.tick(), pipeline.tick()] == [["a"], ["refresh_counts"]]
+    newest = newest_release(LanceStore(settings.lance_dir))
+    assert newest
+
+    # At once, and then after growing pauses.
+    again = pipeline.evaluate()
+    (run,) = again.run_requests or ()
+    assert run.asset_selection == [dg.AssetKey("published")]
+    pipeline.heed(again)
+    result = pipeline.evaluate()
+    pipeline.heed(result)
+    said = str(result.skip_reason)
+    assert f"refresh_counts: {place}: has files, and is no published release" in said
+    assert "next try at" in said
+    assert f"release {newest.release} is not published yet" in said
+    status = read_status(settings, instance)
+    assert (status.is_sound, status.unpublished) == (False, newest.release)
+
+    place.unlink()
+    pipeline.wait(2)
+    assert [pipeline.tick(), pipeline.tick()] == [["refresh_counts"], []]
+    assert (place / "release.json").exists()
+    assert read_status(settings, instance).is_sound
+    # Another place has nothing yet.
+    other = Pipeline(replace(settings, publish=str(tmp_path / "other")), instance)
+    assert [other.tick(), other.tick()] == [["refresh_counts"], []]
+
+
+def test_vectors_whose_encoder_was_not_there_are_computed_after_a_pause(
+    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard, tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    settings = replace(settings, embeddings="compute", encoder=str(folder))
+    pipeline = Pipeline(settings, instance)
+    write_pictured(write_shard)
+    # Pictures come with their vectors; these fail, and are asked for again alone.
+    assert [pipeline.tick() for _ in range(2)] == [["p"], ["p"]]
+    again = pipeline.evaluate()
+    assert list_jobs(again) == [("ingest_shards", "p")]
+    pipeline.heed(again)
+    assert pipeline.tick() == ["refresh_counts"]
+    result = pipeline.evaluate()
+    pipeline.heed(result)
+    assert f"p: LAION_ENCODER: there is no folder {folder}; " in str(result.skip_reason)
+    assert "next try at" in str(result.skip_reason)
+    (shard,) = read_status(settings, instance).shards
+    assert shard.state in {"failed", "part done"}
+
+    EncoderFiles().write(folder)
+    pipeline.wait(2)
+    assert [pipeline.tick() for _ in range(3)] == [["p"], ["refresh_counts"], []]
+    assert read_status(settings, instance).is_sound
 
 
 def test_what_was_fetched_and_never_loaded_is_loaded(
