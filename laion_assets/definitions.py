@@ -137,7 +137,7 @@ def build_defs(
                 refresh_counts,
                 kinds,
                 subsets,
-                PublishRules.find(settings),
+                PublishRules.for_releases(settings),
                 discovery_interval_s,
             ),
             *_build_alarms(settings),
@@ -168,7 +168,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
             path=str(settings.lance_dir), bucket=settings.lance_bucket or ""
         ),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
-        **({"publish_rules": rules} if (rules := PublishRules.find(settings)) else {}),
+        **({"publish_rules": rules} if (rules := PublishRules.for_releases(settings)) else {}),
     }
 
 

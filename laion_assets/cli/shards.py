@@ -265,7 +265,7 @@ def _is_refresh_due(
     store, curation = LanceStore.of(settings), CurationFile.build(settings).read()
     if find_unread_lists(instance, kinds):
         return True
-    if find_unpublished(instance, store, PublishRules.find(settings)):
+    if find_unpublished(instance, store, PublishRules.for_releases(settings)):
         return True
     unreleased = find_unreleased(database, store, kinds)
     dropped = list_dropped(database, curation)

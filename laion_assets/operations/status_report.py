@@ -158,7 +158,7 @@ def read_status(
     delays: list[str] = []
     unread: Mapping[str, str] = {}
     if instance:
-        rules = PublishRules.find(settings)
+        rules = PublishRules.for_releases(settings)
         unpublished = find_unpublished(instance, LanceStore.of(settings), rules)
         due = replace(due, unpublished=unpublished)
         places = find_places(settings, instance)

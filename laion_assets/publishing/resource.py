@@ -24,7 +24,7 @@ class PublishRules(dg.ConfigurableResource):  # type: ignore[type-arg]
     hub_endpoint: str = Field(description="Where the Hugging Face Hub is.")
 
     @classmethod
-    def find(cls, settings: Settings) -> PublishRules | None:
+    def for_releases(cls, settings: Settings) -> PublishRules | None:
         """Returns the resource for where each release is published; None for nowhere."""
         return cls.build(settings, settings.publish) if settings.publish else None
 

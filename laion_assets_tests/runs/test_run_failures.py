@@ -23,7 +23,7 @@ def start(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return instance.add_run(run)
 
 
-def find(instance: dg.DagsterInstance) -> RunFailure | None:
+def find_last(instance: dg.DagsterInstance) -> RunFailure | None:
     return find_failure(instance, "ingest_shards", "s")
 
 
@@ -34,13 +34,13 @@ def test_a_run_that_the_daemon_could_not_start_says_why(instance: dg.DagsterInst
     instance.report_run_failed(run)
 
     reason = "its process was not started: The server took over 60 seconds."
-    assert find(instance) == RunFailure(reason, may_pass=True, code="not-started")
+    assert find_last(instance) == RunFailure(reason, may_pass=True, code="not-started")
 
 
 def test_a_run_that_took_too_long_to_start_says_so(instance: dg.DagsterInstance) -> None:
     instance.report_run_failed(start(instance), "Run timed out after 180 seconds.")
 
-    failure = find(instance)
+    failure = find_last(instance)
     assert failure
     assert failure.reason == "its process was not started: Run timed out after 180 seconds."
 
@@ -51,7 +51,7 @@ def test_a_run_that_was_killed_says_that_it_has_no_reason(instance: dg.DagsterIn
     instance.report_dagster_event(event, run.run_id)
     instance.report_run_failed(run)
 
-    failure = find(instance)
+    failure = find_last(instance)
     assert failure
     assert (failure.code, failure.may_pass) == ("killed", True)
 
@@ -61,7 +61,7 @@ def test_only_a_shard_has_to_be_started_again_by_hand(instance: dg.DagsterInstan
     refresh = dg.DagsterRun(job_name="refresh_counts", status=dg.DagsterRunStatus.STARTED)
     instance.report_run_canceled(instance.add_run(refresh))
 
-    assert find(instance) == RunFailure(
+    assert find_last(instance) == RunFailure(
         "its run was cancelled; start it again by hand", may_pass=False
     )
     assert find_failure(instance, "refresh_counts") == RunFailure(
