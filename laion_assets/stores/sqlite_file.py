@@ -167,14 +167,17 @@ def check_foreign_keys(path: Path) -> None:
         LaionError: a row has no parent; the message names the first one.
     """
     with open_sqlite(path) as connection:
-        for key in connection.execute(load_sql("stores/sqlite_foreign_keys")).fetchall():
-            table, column, parent, of_parent = map(quote_identifier, key)
+        keys = connection.execute(load_sql("stores/sqlite_foreign_keys")).fetchall()
+        for table, column, parent, of_parent in keys:
             query = load_sql("stores/sqlite_orphan").format(
-                table=table, column=column, parent=parent, key=of_parent
+                table=quote_identifier(table),
+                column=quote_identifier(column),
+                parent=quote_identifier(parent),
+                key=quote_identifier(of_parent),
             )
             for (row,) in connection.execute(query):
                 raise LaionError(
-                    f"row {row} of `{key[0]}` has no row of `{key[2]}`; please report it",
+                    f"row {row} of `{table}` has no row of `{parent}`; please report it",
                     code="export-row-without-parent",
                 )
 
