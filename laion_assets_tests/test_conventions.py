@@ -364,7 +364,8 @@ def test_the_environment_is_read_in_the_settings_alone() -> None:
     }
 
     assert "settings" in readers
-    assert readers <= {"settings", "runs", "cli", "web"}
+    # The others hand it on to the processes that they start.
+    assert readers <= {"settings", "runs", "cli", "web", "stores"}
 
 
 def test_tags_are_created_by_the_store() -> None:
