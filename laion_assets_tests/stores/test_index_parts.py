@@ -99,7 +99,7 @@ def test_a_process_that_dies_is_an_error_in_one_line(
 def test_a_process_ends_with_the_one_that_started_it() -> None:
     """One that was killed cannot end its own."""
     code = (
-        "import os, laion_assets.stores.index_parts as parts; process = parts._start(); "
+        "import os, laion_assets.stores.index_parts as parts; process = parts._start({}); "
         "print(process.pid, flush=True); input()"
     )
     parent = subprocess.Popen(
