@@ -66,11 +66,10 @@ def find_release(store: LanceStore, tag: str | None = None) -> Manifest:
     Raises:
         LaionError: there is no such release.
     """
-    newest = None
-    for manifest in list_releases(store):
-        if tag in (None, manifest.release):
-            return manifest
-        newest = newest or manifest
+    found = newest_release(store) if tag is None else read_release(store, tag)
+    if found is not None:
+        return found
+    newest = newest_release(store)
     if newest is None:
         raise LaionError(
             "no release yet; materialize `release` (`laion backfill --all`) first",

@@ -265,9 +265,9 @@ class Shelf:
             LaionError: there is none yet.
         """
         current = self.current
-        if release in {None, current.manifest.release}:
+        if release is None or release == current.manifest.release:
             return current
-        manifest = None if release is None else self.find(release)
+        manifest = self.find(release)
         if manifest is None:
             there_are = ", ".join(m.release for m in self._releases[:5])
             raise NoReleaseError(
