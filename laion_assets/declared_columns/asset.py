@@ -92,9 +92,9 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
 
 
 def _count_rows(warehouse: Warehouse, shard: str) -> int:
-    from laion_assets.stores.sql import load_sql
+    from laion_assets.stores.loads import read_load
 
-    query = load_sql("lance_images/select_load")
     with warehouse.database.read() as connection:
-        ((_, _, image_count, _),) = connection.execute(query, {"shard": shard}).fetchall()
-    return int(image_count)
+        load = read_load(connection, shard)
+    assert load is not None
+    return load.image_count

@@ -32,7 +32,7 @@ from laion_assets.stores.columns import (
 from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import estimate_copy
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.loads import list_loaded
+from laion_assets.stores.loads import list_loaded, read_load
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.own_columns import check_table
 from laion_assets.stores.sql import load_sql
@@ -178,15 +178,13 @@ def _copy(
     import pyarrow as pa
 
     with database.read() as connection:
-        loads = connection.execute(
-            load_sql("lance_images/select_load"), {"shard": shard}
-        ).fetchall()
-        if not loads:
+        load = read_load(connection, shard)
+        if load is None:
             raise StaleTableError(
                 f"shard {shard!r} is not in DuckDB; materialize `images` first",
                 code="shard-not-loaded",
             )
-        ((load_id, sha256, image_count, file_rows),) = loads
+        load_id, sha256, image_count, file_rows = load
         counts = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
         total = sum(count for _, count in counts)
         # Pictures and vectors that rows keep are written again.

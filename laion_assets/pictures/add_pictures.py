@@ -31,6 +31,7 @@ from laion_assets.stores.columns import (
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.loads import read_load
 from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.raw_store import RawShard, RawStore
 from laion_assets.stores.sql import load_sql
@@ -184,9 +185,8 @@ def _estimate(raws: RawStore, raw: RawShard) -> int:
 
 
 def _check_loaded(connection: duckdb.DuckDBPyConnection, raw: RawShard) -> None:
-    query = load_sql("lance_images/select_load")
-    loads = connection.execute(query, {"shard": raw.shard}).fetchall()
-    if not any(sha256 == raw.sha256 for _, sha256, *_ in loads):
+    load = read_load(connection, raw.shard)
+    if load is None or load.sha256 != raw.sha256:
         raise StaleTableError(
             f"shard {raw.shard!r}: DuckDB does not have its newest file; materialize `images`",
             code="picture-shard-not-loaded",

@@ -189,11 +189,12 @@ def find_unpublished(
         rules: where to; None: nowhere.
     """
     from laion_assets.releases.catalog import list_tags, newest_release
+    from laion_assets.runs.tick import PUBLISHED
 
     newest = newest_release(store) if rules else None
     if rules is None or newest is None:
         return None
-    entry = instance.get_latest_materialization_event(dg.AssetKey("published"))
+    entry = instance.get_latest_materialization_event(PUBLISHED)
     made = entry.asset_materialization if entry else None
     if entry is None or made is None or made.metadata["place"].value != rules.name_place():
         return newest.release

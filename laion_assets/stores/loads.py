@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from laion_assets.schemas import CLEANING_VERSION
 from laion_assets.stores.database import Database
@@ -12,6 +12,28 @@ if TYPE_CHECKING:
     import duckdb
 
     from laion_assets.stores.raw_store import RawShard
+
+
+class ShardLoad(NamedTuple):
+    """The present load of a shard in DuckDB.
+
+    Attributes:
+        load_id: names it.
+        sha256: of the file that was loaded.
+        image_count: its rows in `images`.
+        file_rows: the rows of the file.
+    """
+
+    load_id: str
+    sha256: str
+    image_count: int
+    file_rows: int
+
+
+def read_load(connection: duckdb.DuckDBPyConnection, shard: str) -> ShardLoad | None:
+    """Returns the present load of a shard; None if it is not loaded."""
+    found = connection.execute(load_sql("stores/select_load"), {"shard": shard}).fetchone()
+    return None if found is None else ShardLoad(*found)
 
 
 def is_loaded(database: Database, raw: RawShard) -> bool:
