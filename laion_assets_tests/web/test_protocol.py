@@ -1,7 +1,8 @@
 """Requests that are larger than any of ours, each on a connection of its own."""
 
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -77,14 +78,21 @@ def test_requests_within_the_limits_share_a_connection(site: Site) -> None:
     assert answers.count(b"HTTP/1.1 303 ") == 1
 
 
+@contextmanager
+def run_anew(released: Released) -> Iterator[Site]:
+    """Runs a site of its own, with the limits as they are now."""
+    shelf = Shelf(LanceStore(released.settings.lance_dir))
+    shelf.refresh()
+    with run_site(build_app(shelf)) as site:
+        yield site
+
+
 @pytest.mark.parametrize("said", [b"", b"GET /about HTTP/1.1\r\nX: "], ids=["nothing", "half"])
 def test_connections_that_ask_for_nothing_make_room(
     released: Released, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
-    shelf = Shelf(LanceStore(released.settings.lance_dir))
-    shelf.refresh()
-    with run_site(build_app(shelf)) as site, ExitStack() as stack:
+    with run_anew(released) as site, ExitStack() as stack:
         address = ("127.0.0.1", urlsplit(site.url).port)
         for _ in range(100):
             idle = stack.enter_context(socket.create_connection(address, timeout=20))
@@ -96,9 +104,7 @@ def test_who_has_no_connection_is_told_to_come_back(
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
-    shelf = Shelf(LanceStore(released.settings.lance_dir))
-    shelf.refresh()
-    with run_site(build_app(shelf)) as site:
+    with run_anew(released) as site:
         refused = site.get("/about")
 
     assert (refused.status_code, refused.text) == (503, "Service Unavailable")
@@ -109,9 +115,7 @@ def test_a_connection_that_never_asks_is_closed(
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.1)
-    shelf = Shelf(LanceStore(released.settings.lance_dir))
-    shelf.refresh()
-    with run_site(build_app(shelf)) as site:
+    with run_anew(released) as site:
         assert send(site) == b""
 
 
