@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from laion_assets_tests.integration.fork_client import NUMBER
+from laion_assets_tests.integration.fork_client import NUMBER, PASSED_ON
 
 IMPORTED = (
     "laion_assets.cli.main",
@@ -142,8 +142,13 @@ def enter(request: Request, files: list[int]) -> None:
     for file, number in zip(files, request.files, strict=True):
         os.dup2(file, number, inheritable=True)
         os.close(file)
-    for number in request.ignored:
-        signal.signal(number, signal.SIG_IGN)
+    # This process may ignore some that the program heeds: tests in a background do.
+    for number in PASSED_ON:
+        if number in request.ignored:
+            signal.signal(number, signal.SIG_IGN)
+        elif signal.getsignal(number) is signal.SIG_IGN:
+            is_interrupt = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
     os.environ.clear()
     os.environb.update(request.environment)
     os.chdir(request.folder)
