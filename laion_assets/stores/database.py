@@ -33,6 +33,7 @@ from laion_assets.stores.migration import (
 )
 from laion_assets.stores.reasons import find_system_reason
 from laion_assets.stores.sql import load_sql, quote_identifier, quote_literal
+from laion_assets.stores.torn_block import forget_writer, mend_torn_block, note_writer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -245,25 +246,45 @@ class Database:
         mode = "READ_ONLY" if is_read_only else "READ_WRITE"
         while True:
             with self._turn(is_read_only=is_read_only), ExitStack() as stack:
+                if not is_read_only:
+                    note_writer(self.path)
                 try:
                     connection = stack.enter_context(
                         attach(str(self.path), mode, f"{self.path}.tmp")
                     )
-                except (duckdb.IOException, duckdb.ConnectionException) as error:
-                    if not _is_lock_conflict(error):
-                        reason = find_system_reason(error, self.path)
-                        raise LaionError(
-                            reason or f"{self.path}: {first_line(error)}",
-                            code="database-unreadable",
-                        ) from error
-                    if time.monotonic() >= deadline:
-                        raise _busy(self.path, _holder(error), self.stranger_wait_s) from None
+                except duckdb.Error as error:
+                    failure = error
                 else:
                     yield connection
+                    stack.close()
+                    if not is_read_only:
+                        forget_writer(self.path)
                     return
-            # The turn is given back meanwhile: whom the stranger does not disturb goes on. Jitter
-            # keeps several waiting processes from trying in step.
-            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+            # The turn is given back meanwhile: whom the failure does not disturb goes on.
+            if not _is_lock_conflict(failure):
+                self._mend(failure)
+            elif time.monotonic() >= deadline:
+                raise _busy(self.path, _holder(failure), self.stranger_wait_s) from None
+            else:
+                # Jitter keeps several waiting processes from trying in step.
+                time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+
+    def _mend(self, failure: duckdb.Error) -> None:
+        """Mends what made DuckDB refuse the file, or says why it did."""
+        try:
+            if mend_torn_block(self.path, failure, self.hold):
+                return
+        except OSError as error:
+            raise LaionError(
+                f"{self.path}: a program was stopped while it wrote a block, which cannot be "
+                f"mended ({error.strerror}); close what has the file open, and run `laion status` "
+                "as a user who may write there",
+                code="database-not-mendable",
+            ) from failure
+        reason = find_system_reason(failure, self.path)
+        raise LaionError(
+            reason or f"{self.path}: {first_line(failure)}", code="database-unreadable"
+        ) from failure
 
     @contextmanager
     def _turn(self, *, is_read_only: bool) -> Iterator[None]:
