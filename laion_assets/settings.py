@@ -392,6 +392,19 @@ def find_log_format(environ: Mapping[str, str] = os.environ) -> str:
     return word
 
 
+def find_misspelt(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns variables that nothing reads, each with the name of the setting it resembles."""
+    import difflib
+
+    names = [variable.name for variable in VARIABLES]
+    found: dict[str, str] = {}
+    for name in sorted(environ):
+        is_ours = name.startswith("LAION") and not name.startswith(SHEET_PREFIX)
+        if is_ours and name not in names and environ[name].strip():
+            found.update((name, near) for near in difflib.get_close_matches(name, names, 1, 0.85))
+    return found
+
+
 def hush_lance() -> None:
     """Keeps Lance from writing a notice to the terminal at each commit of columns.
 

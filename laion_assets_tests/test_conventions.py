@@ -30,6 +30,7 @@ STATEMENT = re.compile(
 )
 # Data flows one way, and imports run against it: what stands here may import what stands above.
 ORDER = (
+    "amounts",
     "errors",
     "schemas",
     "settings",

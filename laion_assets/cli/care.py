@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from laion_assets.amounts import say_amount
 from laion_assets.cli.environment import load_settings, open_instance
 from laion_assets.cli.stopping import command
 
@@ -72,9 +73,9 @@ def backup(destination: Path) -> None:
     destination = destination.absolute()
     made = back_up(load_settings(), destination)
     click.echo(
-        f"{destination}: {len(made.files):,} files, {made.total_bytes / 1e6:,.1f} MB, "
-        f"{len(made.releases)} releases, {made.copied_bytes / 1e6:,.1f} MB of it copied now, "
-        "verified"
+        f"{destination}: {say_amount(len(made.files), 'file')}, {made.total_bytes / 1e6:,.1f} MB, "
+        f"{say_amount(len(made.releases), 'release')}, "
+        f"{made.copied_bytes / 1e6:,.1f} MB of it copied now, verified"
     )
 
 
@@ -105,9 +106,9 @@ def restore(source: Path, is_replacing: bool) -> None:
         done = restore_backup(settings, source, is_replacing=is_replacing)
         instance.add_dynamic_partitions(SHARDS_NAME, list(done.shards))
     click.echo(
-        f"{settings.data_dir}: restored {len(done.shards):,} shards and "
-        f"{len(done.backup.releases)} releases of {done.backup.made_at:%Y-%m-%d %H:%M} UTC, "
-        "verified"
+        f"{settings.data_dir}: restored {say_amount(len(done.shards), 'shard')} and "
+        f"{say_amount(len(done.backup.releases), 'release')} "
+        f"of {done.backup.made_at:%Y-%m-%d %H:%M} UTC, verified"
     )
 
 
@@ -135,7 +136,8 @@ def upgrade(dry_run: bool, is_reloading: bool) -> None:
             click.echo("nothing to migrate: data and history are of this version")
         if plan.outdated and not (is_reloading and not dry_run):
             click.echo(
-                f"loaded by older rules: {len(plan.outdated):,} shards, {plan.outdated[0]} first; "
+                f"loaded by older rules: {say_amount(len(plan.outdated), 'shard')}, "
+                f"{plan.outdated[0]} first; "
                 "`laion upgrade --reload` or `laion backfill --missing` loads them again"
             )
             return

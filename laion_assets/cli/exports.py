@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from laion_assets.amounts import say_amount
 from laion_assets.cli.environment import load_settings
 from laion_assets.cli.stopping import StoppableGroup, command
 from laion_assets.stores.lance_store import LanceStore
@@ -42,7 +43,7 @@ def datasette(path: Path | None, release: str | None, is_safe: bool) -> None:
     made = export_datasette(LanceStore.of(settings), target, release, is_safe=is_safe)
     hidden = f", {made.hidden_count:,} unsafe ones left out" if is_safe else ""
     click.echo(
-        f"{made.path}: release {made.release}, {made.image_count:,} images{hidden}, "
+        f"{made.path}: release {made.release}, {say_amount(made.image_count, 'image')}{hidden}, "
         f"{made.file_bytes / 1e6:,.1f} MB, verified"
     )
 
@@ -66,8 +67,10 @@ def parquet(folder: Path | None, release: str | None, is_safe: bool) -> None:
     made = export_parquet(LanceStore.of(settings), target, release, is_safe=is_safe)
     hidden = f", {made.hidden_count:,} unsafe ones left out" if is_safe else ""
     click.echo(
-        f"{made.folder}: release {made.record.release}, {made.image_count:,} images{hidden}, "
-        f"{len(made.record.shards):,} shards, {made.total_bytes / 1e6:,.1f} MB, verified"
+        f"{made.folder}: release {made.record.release}, "
+        f"{say_amount(made.image_count, 'image')}{hidden}, "
+        f"{say_amount(len(made.record.shards), 'shard')}, {made.total_bytes / 1e6:,.1f} MB, "
+        "verified"
     )
 
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from laion_assets.amounts import say_amount
 from laion_assets.stores.lance_store import LanceStore
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def _describe_status(status: Status) -> Iterator[str]:
     yield f"\nTotal: {totals or 'nothing yet'}"
     for names in status.lists:
         yield (
-            f"{names.kind}: {names.name_count:,} names from the column {names.name_header!r}, "
+            f"{names.kind}: {say_amount(names.name_count, 'name')} "
+            f"from the column {names.name_header!r}, "
             f"{names.unmatched_count:,} of them in no caption"
         )
     yield _describe_release(status.release)
@@ -181,11 +183,12 @@ def _describe_behind(status: Status) -> Iterator[str]:
         yield f"The list {name} could not be read, and is that of before: {reason}"
     if status.without_pictures:
         yield (
-            f"Pictures of {len(status.without_pictures):,} shards are not in Lance yet: "
-            "`laion backfill --missing --pictures`, or set LAION_PICTURES=none"
+            f"Pictures of {say_amount(len(status.without_pictures), 'shard')} "
+            "are not in Lance yet: `laion backfill --missing --pictures`, "
+            "or set LAION_PICTURES=none"
         )
     if status.new_count:
-        yield f"New in the sources: {status.new_count:,} shards; `laion discover`"
+        yield f"New in the sources: {say_amount(status.new_count, 'shard')}; `laion discover`"
 
 
 def _describe_release(release: ReleaseStatus | None) -> str:
@@ -193,8 +196,9 @@ def _describe_release(release: ReleaseStatus | None) -> str:
         return "Last release: none"
     samples = f" ({release.sample_count:,} of them samples)" if release.sample_count else ""
     return (
-        f"Last release: {release.release}, {release.image_count:,} images of "
-        f"{release.shard_count} shards{samples}, Lance version {release.lance_version}"
+        f"Last release: {release.release}, {say_amount(release.image_count, 'image')} of "
+        f"{say_amount(release.shard_count, 'shard')}{samples}, "
+        f"Lance version {release.lance_version}"
     )
 
 
@@ -485,8 +489,9 @@ _MAKE_AGAIN = {"datasette": "materialize `datasette`", "parquet": "run `laion ex
 def print_purged(purged: Purged) -> None:
     """Prints what a purge deleted."""
     print(
-        f"deleted {len(purged.releases)} releases, {purged.freed_bytes / 1e6:,.1f} MB of Lance, "
-        f"{purged.run_count:,} runs, {purged.picture_count:,} cached pictures"
+        f"deleted {say_amount(len(purged.releases), 'release')}, "
+        f"{purged.freed_bytes / 1e6:,.1f} MB of Lance, {say_amount(purged.run_count, 'run')}, "
+        f"{say_amount(purged.picture_count, 'cached picture')}"
         + "".join(f"; {_MAKE_AGAIN[export]} again" for export in purged.exports)
     )
     for holder in purged.holders:

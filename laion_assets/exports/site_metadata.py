@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from laion_assets.amounts import say_amount
 from laion_assets.schemas import IMAGES
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def describe_site(
 
 def _describe_release(manifest: Manifest, image_count: int, hidden_count: int | None) -> str:
     sentences = [
-        f"{image_count:,} images from {len(manifest.shards):,} shards, released "
-        f"{manifest.released_at:%Y-%m-%d}."
+        f"{say_amount(image_count, 'image')} from {say_amount(len(manifest.shards), 'shard')}, "
+        f"released {manifest.released_at:%Y-%m-%d}."
     ]
     if hidden_count is not None:
         sentences.append(f"{hidden_count:,} images were left out because they may be unsafe.")

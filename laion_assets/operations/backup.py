@@ -123,7 +123,7 @@ def back_up(settings: Settings, destination: Path) -> Backup:
     """
     check_local(settings)
     destination = destination.absolute()
-    _check_place(destination)
+    _check_place(settings, destination)
     if not settings.database.exists():
         raise LaionError(
             f"{settings.database}: nothing to back up; run `laion backfill` first",
@@ -138,7 +138,13 @@ def back_up(settings: Settings, destination: Path) -> Backup:
             return _fill(settings, _Making(made, before))
 
 
-def _check_place(destination: Path) -> None:
+def _check_place(settings: Settings, destination: Path) -> None:
+    if destination.resolve().is_relative_to(settings.data_dir.resolve()):
+        raise LaionError(
+            f"{destination}: is in the data folder, and would be lost with it; choose another "
+            "place, best on another disk",
+            code="backup-in-data-folder",
+        )
     if destination.exists() and read_backup(destination) is None:
         raise LaionError(
             f"{destination}: exists, and is not a backup; choose another place",

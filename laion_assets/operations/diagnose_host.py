@@ -8,10 +8,13 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from laion_assets.amounts import say_amount
+from laion_assets.errors import LaionError, ShardError
 from laion_assets.operations.finding import Finding
 
 if TYPE_CHECKING:
@@ -27,11 +30,14 @@ MOST_LINES = 5
 
 
 def look_at_settings(settings: Settings) -> Iterator[Finding]:
-    """Finds folders and files that the settings name and that cannot be used."""
+    """Finds settings that are misspelt, and folders, files and places that cannot be used."""
     from laion_assets.curation.resource import CurationFile
-    from laion_assets.raw_shards.sources.source import split_scheme
+    from laion_assets.settings import find_misspelt
 
-    wrong = []
+    wrong = [
+        f"{name}: no setting has this name; did you mean {near}?"
+        for name, near in find_misspelt().items()
+    ]
     for name, folder in (
         ("LAION_DATA_DIR", settings.data_dir),
         ("LAION_HISTORY_DIR", settings.history_dir),
@@ -39,17 +45,46 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
         existing = next(p for p in (folder, *folder.parents) if p.exists())
         if not os.access(existing, os.W_OK | os.X_OK):
             wrong.append(f"{name}: {folder} cannot be written; change its owner or its mode")
+    wrong += _list_unusable_locations(settings)
+    for name, look in (
+        ("LAION_CURATION", CurationFile.build(settings).read),
+        ("LAION_PUBLISH", partial(_look_at_place, settings)),
+    ):
+        try:
+            look()
+        except LaionError as error:
+            wrong.append(f"{name}: {error}")
+    yield from (Finding.wrong("settings", text) for text in wrong)
+    if not wrong:
+        place = settings.bucket or settings.data_dir
+        yield Finding.sound(
+            "settings", f"data in {place}, {say_amount(len(settings.shards), 'source')}"
+        )
+
+
+def _list_unusable_locations(settings: Settings) -> Iterator[str]:
+    from laion_assets.raw_shards.sources.listing import check_scheme
+    from laion_assets.raw_shards.sources.source import split_scheme
+
     for location in settings.shards:
         near = not split_scheme(location)
         if near and not any(glob.iglob(str(Path(location).expanduser()))):  # noqa: PTH207
-            wrong.append(f"LAION_SHARDS: no file is at {location}; put shards there, or correct it")
-    CurationFile.build(settings).read()
-    yield from (Finding.wrong("settings", text) for text in wrong)
-    if not wrong:
-        yield Finding.sound(
-            "settings",
-            f"data in {settings.bucket or settings.data_dir}, {len(settings.shards)} sources",
-        )
+            yield f"LAION_SHARDS: no file is at {location}; put shards there, or correct it"
+        try:
+            check_scheme(location)
+        except ShardError as error:
+            yield f"LAION_SHARDS: {error}"
+
+
+def _look_at_place(settings: Settings) -> None:
+    """Raises what a publication would, as far as that can be told without the network."""
+    from laion_assets.publishing.destinations import open_target
+    from laion_assets.publishing.folder_target import FolderTarget
+
+    if settings.publish is not None:
+        target = open_target(settings.publish, settings.hub_endpoint)
+        if isinstance(target, FolderTarget):
+            target.look()
 
 
 def look_at_versions(settings: Settings) -> Iterator[Finding]:
@@ -140,7 +175,7 @@ def look_at_lists(settings: Settings) -> Iterator[Finding]:
         else:
             column = f"column {sheet.name_header!r}"
             yield Finding.sound(
-                "lists", f"{kind}: {len(sheet.rows):,} names in {column} of {location}"
+                "lists", f"{kind}: {say_amount(len(sheet.rows), 'name')} in {column} of {location}"
             )
 
 
@@ -160,13 +195,14 @@ def look_at_removals(settings: Settings) -> Iterator[Finding]:
         return
     if removals.unread_lines:
         lines = ", ".join(map(str, removals.unread_lines[:MOST_LINES]))
+        amount = say_amount(len(removals.unread_lines), "line")
         yield Finding.wrong(
             "lists",
-            f"{settings.removals}: {len(removals.unread_lines):,} lines are no entry, line {lines} "
-            "among them; write a URL, a host, an id of an image or a digest of a picture in each",
+            f"{settings.removals}: {amount} without an entry, line {lines} among them; write a "
+            "URL, a host, an id of an image or a digest of a picture in each",
         )
     count = len(removals.entries)
-    yield Finding.sound("lists", f"removals: {count:,} entries in {settings.removals}")
+    yield Finding.sound("lists", f"removals: {say_amount(count, 'entry')} in {settings.removals}")
 
 
 def look_at_encoder(settings: Settings) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from laion_assets.amounts import say_amount
 from laion_assets.operations.finding import Finding
 
 if TYPE_CHECKING:
@@ -91,4 +92,4 @@ def look_at_history(settings: Settings, instance: dg.DagsterInstance) -> Iterato
             "needed; turn on the schedule `daily_clean_history`, or run the job `clean_history`",
         )
     else:
-        yield Finding.sound("history", f"{size}, {count:,} runs")
+        yield Finding.sound("history", f"{size}, {say_amount(count, 'run')}")

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from laion_assets.amounts import say_amount
 from laion_assets.operations.finding import Finding
 from laion_assets.operations.restore import WHOLE
 from laion_assets.schemas import SCHEMA_VERSION
@@ -77,8 +78,8 @@ def look_at_stores(settings: Settings, instance: dg.DagsterInstance | None) -> I
     if not differing and not orphans:
         rows = sum(each.duckdb_rows for each in compared)
         underway = f", {len(running)} under way" if running else ""
-        text = f"{len(compared):,} shards, {rows:,} images{underway}: Lance equals DuckDB"
-        yield Finding.sound("stores", text)
+        figures = f"{say_amount(len(compared), 'shard')}, {say_amount(rows, 'image')}{underway}"
+        yield Finding.sound("stores", f"{figures}: Lance equals DuckDB")
 
 
 def look_at_raw_files(settings: Settings, *, is_hashing: bool) -> Iterator[Finding]:
@@ -96,7 +97,7 @@ def look_at_raw_files(settings: Settings, *, is_hashing: bool) -> Iterator[Findi
             yield Finding.wrong("raw files", text)
     if not wrong:
         how = "content and record agree" if is_hashing else "size and time agree with the record"
-        text = f"{len(shards):,} files: {how}"
+        text = f"{say_amount(len(shards), 'file')}: {how}"
         yield Finding.sound("raw files", text)
 
 
@@ -120,7 +121,7 @@ def look_at_releases(settings: Settings) -> Iterator[Finding]:
     yield from (Finding.wrong("releases", text) for text in wrong)
     if not wrong:
         newest = f", the newest is {manifests[0].release}" if manifests else ""
-        text = f"{len(manifests):,} releases{newest}"
+        text = f"{say_amount(len(manifests), 'release')}{newest}"
         yield Finding.sound("releases", text)
 
 

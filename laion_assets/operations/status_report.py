@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.releases.manifest import OutdatedShard, Record
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.subsets.subset_states import SubsetStatus
+from laion_assets.subsets.subset_states import SubsetStatus, read_subsets_status
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -135,6 +135,8 @@ def read_status(
         instance: Dagster's history; None if it cannot be read.
         problem: why it cannot be read.
     """
+    from laion_assets.curation.place import CurationError
+    from laion_assets.curation.resource import CurationFile
     from laion_assets.operations.removal import find_places
     from laion_assets.partitions import SHARDS_NAME
     from laion_assets.publishing.resource import PublishRules
@@ -152,7 +154,13 @@ def read_status(
     loads = read_loads(settings)
     shards = instance.get_dynamic_partitions(SHARDS_NAME) if instance else sorted(loads)
     found = look_around(settings, shards)
-    due = read_due(settings, shards, found)
+    problems = [problem] if problem else []
+    try:
+        curation = CurationFile.build(settings).read()
+    except CurationError as error:
+        curation = None
+        problems.append(str(error))
+    due = read_due(settings, shards, found, curation)
     states = read_states(instance, shards, loads, due)
     left = {}
     delays: list[str] = []
@@ -169,14 +177,14 @@ def read_status(
     delays += _describe_returning(settings, due)
     states |= dict.fromkeys(left, "no partition")
     is_sound = all(state in SOUND_STATES for state in states.values())
-    subsets = _read_subsets(settings)
+    subsets = read_subsets_status(LanceStore.of(settings), curation.subsets) if curation else ()
     is_sound = is_sound and all(subset.state in SOUND_STATES for subset in subsets)
     is_sound = is_sound and not (due.unpublished or unread)
     return Status(
-        is_sound=is_sound and not (due.is_behind or due.unpictured) and problem is None,
+        is_sound=is_sound and not (due.is_behind or due.unpictured or problems),
         is_release_behind=due.is_behind,
         without_pictures=tuple(due.unpictured),
-        problems=(problem,) if problem else (),
+        problems=tuple(problems),
         delays=tuple(delays),
         new_count=len(found.new) if instance else 0,
         shards=tuple(
@@ -250,14 +258,6 @@ def _read_release(settings: Settings) -> ReleaseStatus | None:
         outdated=newest.outdated,
         gaps=tuple(gap for column in newest.declared if (gap := column.describe_gap())),
     )
-
-
-def _read_subsets(settings: Settings) -> tuple[SubsetStatus, ...]:
-    from laion_assets.curation.resource import CurationFile
-    from laion_assets.subsets.subset_states import read_subsets_status
-
-    curation = CurationFile.build(settings).read()
-    return read_subsets_status(LanceStore.of(settings), curation.subsets)
 
 
 def _measure_free(settings: Settings) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from laion_assets.amounts import say_amount
 from laion_assets.counts.refresh import recount
 from laion_assets.errors import StaleTableError
 from laion_assets.lance_images.copy import compare_shards
@@ -160,7 +161,8 @@ def find_outdated(
 def refuse(uncopied: Collection[str]) -> StaleTableError:
     """Returns why there is no release while these shards differ."""
     return StaleTableError(
-        f"DuckDB and Lance differ for {len(uncopied)} shards, the first is {min(uncopied)}; "
+        f"DuckDB and Lance differ for {say_amount(len(uncopied), 'shard')}, "
+        f"the first is {min(uncopied)}; "
         "materialize `lance_images` of them first (`laion backfill --missing`), or remove "
         "those that `laion status` shows without a partition (`laion remove`)",
         code="release-shards-differ",

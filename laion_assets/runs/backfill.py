@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dagster_shared.error import SerializableErrorInfo
 
     from laion_assets.raw_shards.discovery import Discovery
+    from laion_assets.runs.due import Due
     from laion_assets.settings import Settings
 
 # The caller shows progress and the reason of a failure; everything else is in the event log.
@@ -84,9 +85,9 @@ def find_missing(
         shards: the shards to look at.
         found: what the sources have; by default the folders on this machine alone.
     """
-    from laion_assets.runs.status import look_around, read_due, read_loads, read_states
+    from laion_assets.runs.status import read_loads, read_states
 
-    due = read_due(settings, shards, found or look_around(settings, shards))
+    due = _read_due(settings, shards, found)
     loads = read_loads(settings)
     states = read_states(instance, shards, loads, due)
     return [
@@ -105,10 +106,16 @@ def find_without_pictures(
 
     The arguments are those of `find_missing`.
     """
+    due = _read_due(settings, shards, found)
+    return [shard for shard in shards if shard in due.unpictured]
+
+
+def _read_due(settings: Settings, shards: Sequence[str], found: Discovery | None) -> Due:
+    from laion_assets.curation.resource import CurationFile
     from laion_assets.runs.status import look_around, read_due
 
-    due = read_due(settings, shards, found or look_around(settings, shards))
-    return [shard for shard in shards if shard in due.unpictured]
+    curation = CurationFile.build(settings).read()
+    return read_due(settings, shards, found or look_around(settings, shards), curation)
 
 
 def run_job(

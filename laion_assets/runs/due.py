@@ -154,14 +154,14 @@ class Wishes:
         is_computing: whether the others are computed from pictures.
         is_picturing: the same of pictures.
         is_fetching: whether the others are fetched.
-        curation: what is declared.
+        curation: what is declared; None: that cannot be read, and no columns are compared.
     """
 
     is_embedding: bool = True
     is_computing: bool = False
     is_picturing: bool = True
     is_fetching: bool = False
-    curation: Curation = field(default_factory=Curation)
+    curation: Curation | None = field(default_factory=Curation)
 
 
 def compare_stages(chain: Chain) -> Due:
@@ -229,8 +229,9 @@ def read_chain(
 
     if not database.exists():
         return Chain(sources, raws)
+    curation = wishes.curation or Curation()
     # A large file is not read while the database is open.
-    wanted = look_at_files(database, wishes.curation)
+    wanted = look_at_files(database, curation)
     # Before the rest: a load that ends meanwhile is then seen as due, never as done.
     unreleased = find_unreleased(database, store, kinds)
     with database.read() as connection:
@@ -244,7 +245,7 @@ def read_chain(
             unembedded |= _find_uncomputed(connection, raws, loads, unpictured)
         undeclared = _find_undeclared(connection, wanted, loads)
     # The next release drops them.
-    dropped = list_dropped(database, wishes.curation)
+    dropped = list_dropped(database, curation) if wishes.curation else None
     unreleased = unreleased or dropped
     # Beyond those, whose present load no release can have.
     sound = unreleased
@@ -264,7 +265,7 @@ def read_chain(
         is_fetching=wishes.is_fetching,
         unembedded=unembedded,
         undeclared=undeclared,
-        subsets=name_behind(store, wishes.curation.subsets),
+        subsets=name_behind(store, curation.subsets),
         is_shared=database.is_shared,
     )
 

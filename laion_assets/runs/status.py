@@ -14,6 +14,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 
 if TYPE_CHECKING:
+    from laion_assets.curation.curation_file import Curation
     from laion_assets.publishing.resource import PublishRules
     from laion_assets.raw_shards.discovery import Discovery
     from laion_assets.runs.due import Due, Step
@@ -54,9 +55,10 @@ def read_loads(settings: Settings) -> dict[str, Load]:
     }
 
 
-def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due:
+def read_due(
+    settings: Settings, shards: Sequence[str], found: Discovery, curation: Curation | None
+) -> Due:
     """Returns what has to be done for these shards, by everything that is known of them."""
-    from laion_assets.curation.resource import CurationFile
     from laion_assets.runs.due import Wishes, compare_stages, read_chain
     from laion_assets.stores.database import Database
 
@@ -71,7 +73,7 @@ def read_due(settings: Settings, shards: Sequence[str], found: Discovery) -> Due
         is_computing=settings.embeddings == "compute",
         is_picturing=settings.pictures != "none",
         is_fetching=settings.pictures == "fetch",
-        curation=CurationFile.build(settings).read(),
+        curation=curation,
     )
     return compare_stages(read_chain(database, store, kinds, raws, sources, wishes=wishes))
 

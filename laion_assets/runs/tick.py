@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from laion_assets.amounts import say_amount
 from laion_assets.orchestration.dead_runs import is_busy, list_unfinished
 from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.partitions import SHARDS_NAME
@@ -369,7 +370,8 @@ def warn_of_changes(found: Discovery, memory: Memory) -> list[str]:
     lines = [*found.warnings, *found.problems]
     if found.gone:
         lines.append(
-            f"{len(found.gone):,} shards are in no source any more, the first is {found.gone[0]}; "
+            f"in no source any more: {say_amount(len(found.gone), 'shard')}, "
+            f"the first is {found.gone[0]}; "
             "what is here of them is kept"
         )
     said = hashlib.sha256("\n".join([*lines, *found.gone]).encode()).hexdigest()[:16]

@@ -69,7 +69,7 @@ def test_a_release_is_written_as_parquet(
 
     assert newest.output.startswith(f"{settings.parquet_dir}: release two, 3 images, 2 shards, ")
     assert old.output.startswith(
-        f"{tmp_path / 'x'}: release one, 2 images, 0 unsafe ones left out, 1 shards, "
+        f"{tmp_path / 'x'}: release one, 2 images, 0 unsafe ones left out, 1 shard, "
     )
     record = json.loads((tmp_path / "x" / "_release.json").read_text("utf-8"))
     assert (record["release"], record["is_safe"]) == ("one", True)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from laion_assets.curation.place import CurationError
+from laion_assets.curation.resource import CurationFile
 from laion_assets.definitions import build_defs
 from laion_assets.releases.catalog import newest_release
 from laion_assets.runs.backfill import discover_shards, find_missing, run_job
@@ -38,7 +39,9 @@ def run(
 
 
 def find_stage(settings: Settings) -> Stage | None:
-    due = read_due(settings, ["a"], look_around(settings, ["a"]))
+    due = read_due(
+        settings, ["a"], look_around(settings, ["a"]), CurationFile.build(settings).read()
+    )
     return due.steps["a"].stage if "a" in due.steps else None
 
 

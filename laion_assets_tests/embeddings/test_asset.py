@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from laion_assets.curation.curation_file import Curation
 from laion_assets.definitions import build_defs
 from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.runs.due import Stage
@@ -37,7 +38,7 @@ def ingest(settings: Settings, instance: dg.DagsterInstance) -> dict[str, Any]:
 
 
 def find_stage(settings: Settings) -> Stage | None:
-    due = read_due(settings, ["a"], look_around(settings, ["a"]))
+    due = read_due(settings, ["a"], look_around(settings, ["a"]), Curation())
     return due.steps["a"].stage if "a" in due.steps else None
 
 

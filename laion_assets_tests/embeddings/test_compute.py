@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from laion_assets.curation.curation_file import Curation
 from laion_assets.definitions import build_defs
 from laion_assets.embeddings.add_embeddings import add_embeddings
 from laion_assets.embeddings.broken_vectors import find_broken
@@ -334,7 +335,7 @@ def test_the_job_of_pictures_computes_their_vectors(
     assert metadata["encoder"] == open_encoder(str(folder)).digest
     assert place.note().encoder_name == "encoder"
     assert all(place.is_of(row, colour) for row, colour in enumerate(COLOURS))
-    assert read_due(settings, ["a"], look_around(settings, ["a"])).steps == {}
+    assert read_due(settings, ["a"], look_around(settings, ["a"]), Curation()).steps == {}
 
 
 def test_pictures_that_no_encoder_has_seen_are_due(
@@ -347,7 +348,7 @@ def test_pictures_that_no_encoder_has_seen_are_due(
     instance.add_dynamic_partitions("shards", ["a", "b"])
 
     def find_stages() -> dict[str, str]:
-        due = read_due(settings, ["a", "b"], look_around(settings, ["a", "b"]))
+        due = read_due(settings, ["a", "b"], look_around(settings, ["a", "b"]), Curation())
         return {shard: str(step.stage) for shard, step in due.steps.items()}
 
     assert find_stages() == {"a": "embed"}

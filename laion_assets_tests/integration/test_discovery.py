@@ -343,7 +343,7 @@ def test_a_shard_that_is_gone_is_reported_and_stays(
 
     assert list_shards(pipeline.evaluate()) == []
 
-    assert "1 shards are in no source any more, the first is b" in capsys.readouterr().err
+    assert "in no source any more: 1 shard, the first is b" in capsys.readouterr().err
     pipeline.tick()
     capsys.readouterr()
     pipeline.tick()
@@ -968,7 +968,7 @@ def test_status_says_what_is_not_done_and_why(shell: Shell, tmp_path: Path) -> N
     states = {line.split()[0]: line.split()[-1] for line in lines[1:4]}
     assert states == {"bad": "failed", "good": "behind", "same": "done"}
     assert not any(line.startswith("Counts and release are behind") for line in lines)
-    assert "New in the sources: 1 shards; `laion discover`" in lines
+    assert "New in the sources: 1 shard; `laion discover`" in lines
     assert any(line.startswith(f"bad: {folder}/bad.parquet: ") for line in lines)
 
 

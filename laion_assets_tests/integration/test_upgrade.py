@@ -72,7 +72,7 @@ def test_older_data_and_history_become_those_of_this_version(shell: Shell) -> No
     assert lines[0] == f"would be migrated: DuckDB: schema 2 to {SCHEMA_VERSION}"
     assert lines[1] == f"would be migrated: Lance: schema 2 to {SCHEMA_VERSION}"
     assert lines[2].startswith("would be migrated: Dagster's runs: revision f495c27d5019 to ")
-    assert lines[3].startswith("loaded by older rules: 1 shards, one first; ")
+    assert lines[3].startswith("loaded by older rules: 1 shard, one first; ")
     assert read_versions(shell) == (2, "2", False, "0")
 
     done = shell.run("laion", "upgrade")

@@ -95,6 +95,16 @@ def test_a_backup_has_the_releases_and_the_newest_version_alone(
     assert kept == {manifest.lance_versions["images"], newest.version}
 
 
+def test_a_backup_does_not_lie_in_the_data_folder(settings: Settings, tmp_path: Path) -> None:
+    ingest(settings, "a", "a fox")
+    link = tmp_path / "link"
+    link.symlink_to(settings.data_dir)
+
+    for folder in (settings.data_dir, settings.data_dir / "backup", link / "backup"):
+        with raises("backup-in-data-folder"):
+            back_up(settings, folder)
+
+
 def test_another_folder_is_refused_and_stays(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     (tmp_path / "mine").mkdir()

@@ -213,7 +213,7 @@ def test_a_list_of_removals_that_cannot_be_read_is_found(sound: Settings, tmp_pa
     listed = tmp_path / "removals.csv"
     listed.write_text("what\na.test\n!!!nonsense\n")
     wrong = list_wrong(diagnose(replace(sound, removals=str(listed))))
-    assert wrong["lists"][0].startswith(f"{listed}: 1 lines are no entry, line 3 among them")
+    assert wrong["lists"][0].startswith(f"{listed}: 1 line without an entry, line 3 among them")
 
     listed.write_text("what\na.test\n")
     assert diagnose(replace(sound, removals=str(listed))).is_sound
@@ -249,6 +249,33 @@ def test_a_stopped_process_that_holds_a_lock_is_found(sound: Settings) -> None:
         (text,) = list_wrong(diagnose(sound))["locks"]
     assert f"`kill -CONT {process.pid}`" in text
     assert "lance-release.lock" in text
+
+
+def test_a_misspelt_setting_is_found(sound: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAION_SHARD", "/mnt/shards/*.parquet")
+    monkeypatch.setenv("LAION_SHEET_BRANDS", "brands.csv")
+    # One of the container's, which is no setting and resembles none.
+    monkeypatch.setenv("LAION_DAGSTER_HOST", "dagster")
+
+    wrong = list_wrong(diagnose(sound))
+
+    assert wrong == {
+        "settings": ["LAION_SHARD: no setting has this name; did you mean LAION_SHARDS?"]
+    }
+
+
+def test_places_that_nothing_can_be_read_from_or_published_to_are_found(
+    sound: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "letter.txt").touch()
+    shards, publish = ("ftp://a.test/b.parquet",), str(tmp_path / "letter.txt")
+
+    wrong = list_wrong(diagnose(replace(sound, shards=shards, publish=publish)))
+
+    assert [text.partition(":")[0] for text in wrong["settings"]] == [
+        "LAION_SHARDS",
+        "LAION_PUBLISH",
+    ]
 
 
 def test_settings_that_cannot_be_read_are_all_that_is_said() -> None:

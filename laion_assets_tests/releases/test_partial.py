@@ -229,7 +229,7 @@ def test_there_is_no_release_where_no_shard_is_sound(settings: Settings) -> None
     count(settings)
     assert find_due(settings).held_by == ["a"]
 
-    with pytest.raises(StaleTableError, match="differ for 1 shards, the first is a;"):
+    with pytest.raises(StaleTableError, match="differ for 1 shard, the first is a;"):
         refresh_partly(settings)
 
 
@@ -243,7 +243,7 @@ def test_what_lance_alone_has_is_never_released_nor_removed(settings: Settings) 
     due = find_due(settings)
     assert (due.held_by, due.outdated) == (["b"], [])
 
-    with pytest.raises(StaleTableError, match="differ for 1 shards, the first is b;"):
+    with pytest.raises(StaleTableError, match="differ for 1 shard, the first is b;"):
         refresh_partly(settings)
 
     store = LanceStore.of(settings)
@@ -256,5 +256,5 @@ def test_a_whole_release_is_asked_for_by_default(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     load_only(settings, "b", "a fox")
 
-    with pytest.raises(StaleTableError, match="differ for 1 shards, the first is b;"):
+    with pytest.raises(StaleTableError, match="differ for 1 shard, the first is b;"):
         refresh(settings)

@@ -513,7 +513,7 @@ def test_a_load_that_is_not_in_lance_is_not_released(counted: Settings) -> None:
     tag = refresh(counted)
     load(counted, "a", counted.data_dir / "shards" / "a.parquet")
     count(counted)
-    with pytest.raises(LaionError, match="DuckDB and Lance differ for 1 shards, the first is a"):
+    with pytest.raises(LaionError, match="DuckDB and Lance differ for 1 shard, the first is a"):
         publish(counted)
     assert list_tags(counted) == [tag]
     copy(counted, "a")

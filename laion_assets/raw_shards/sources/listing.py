@@ -210,9 +210,23 @@ def expand_ranges(url: str) -> Iterator[str]:
         yield "".join(a + b for a, b in zip(pieces, [*chosen, ""], strict=True))
 
 
+def check_scheme(location: str) -> None:
+    """Checks that a location is a path or a URL of a kind that is read here.
+
+    Raises:
+        ShardError: nothing reads URLs of this kind.
+    """
+    if (scheme := split_scheme(location)) and scheme not in (*SCHEMES, "hf", "s3"):
+        raise ShardError(
+            f"{hide_secrets(location)}: unknown scheme; use a path, https://, hf:// or s3://",
+            code="scheme-unknown",
+        )
+
+
 def _list_location(
     location: str, rules: SourceRules, only: str | None
 ) -> Iterator[Source | ShardError]:
+    check_scheme(location)
     scheme = split_scheme(location)
     if is_dataset(location):
         yield from list_fragments(location, rules, only)
@@ -228,13 +242,8 @@ def _list_location(
         found = list(describe_each(urls, partial(describe_url, sha256=sha256)))
     elif scheme == "hf":
         found = [source for one in urls for source in list_hub(one, rules)]
-    elif scheme == "s3":
-        found = [source for one in urls for source in list_bucket(one, rules)]
     else:
-        name = hide_secrets(location)
-        raise ShardError(
-            f"{name}: unknown scheme; use a path, https://, hf:// or s3://", code="scheme-unknown"
-        )
+        found = [source for one in urls for source in list_bucket(one, rules)]
     yield from _promise(found, sha256)
 
 
