@@ -39,13 +39,13 @@ def read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure
     This is the only place that judges whether a failure may pass.
     """
     if run.status is dg.DagsterRunStatus.CANCELED:
-        # A refresh that is still due comes again by itself.
-        advice = "; start it again by hand" if PARTITION_TAG in run.tags else ""
-        return RunFailure(f"its run was cancelled{advice}", may_pass=False)
+        return _explain_cancel(run)
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     failures = [entry.dagster_event for entry in entries if entry.dagster_event]
     if not failures:
         return _explain_end(instance, run)
+    if _is_cancelled(failures[0]):
+        return _explain_cancel(run)
     data = failures[0].step_failure_data.user_failure_data
     metadata = data.metadata if data else {}
     said, code = metadata.get(MAY_PASS_KEY), metadata.get(CODE_KEY)
@@ -55,6 +55,18 @@ def read_failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure
         may_pass=bool(said.value) if said else True,
         code=str(code.value) if code else "",
     )
+
+
+def _is_cancelled(failure: dg.DagsterEvent) -> bool:
+    """Returns whether a step failed because a signal stopped its run before it could say so."""
+    error = failure.step_failure_data.error
+    return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
+
+
+def _explain_cancel(run: dg.DagsterRun) -> RunFailure:
+    # A refresh that is still due comes again by itself.
+    advice = "; start it again by hand" if PARTITION_TAG in run.tags else ""
+    return RunFailure(f"its run was cancelled{advice}", may_pass=False)
 
 
 def _explain_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:

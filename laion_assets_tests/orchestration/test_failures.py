@@ -18,6 +18,7 @@ from laion_assets.orchestration import failures
 from laion_assets.orchestration.failures import explain_failures, may_pass
 from laion_assets.orchestration.interrupts import StoppedError
 from laion_assets.runs.backfill import run_job
+from laion_assets.runs.run_failures import read_failure
 from laion_assets.settings import Settings
 from laion_assets.stores.disk_space import DiskSpaceError
 
@@ -170,6 +171,8 @@ def test_an_interrupted_query_is_a_cancellation_not_an_error(instance: dg.Dagste
     error = failure.dagster_event.step_failure_data.error
     assert error
     assert error.cls_name == "DagsterExecutionInterruptedError"
+    said = read_failure(instance, run)
+    assert (said.reason, said.may_pass) == ("its run was cancelled", False)
 
 
 def test_a_signal_that_everybody_swallows_stops_before_the_next_step(
