@@ -148,7 +148,11 @@ class Checker:
         ).fetchall()
         tree: Mapping[str, Any] = json.loads(answer)
         if tree["error"]:
-            raise ExpressionError(_shorten(tree["error_message"]), code="expression-syntax")
+            message = _shorten(tree["error_message"])
+            if 'near "FROM"' in message and "from" not in text.lower():
+                # A word of ours, behind what was written.
+                message = "it is not one whole expression"
+            raise ExpressionError(message, code="expression-syntax")
         return answer, tree
 
     def find_type(self, expression: Expression) -> str:
