@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 from starlette.convertors import Convertor, register_url_convertor
 
 from laion_assets.web.current_release import OpenRelease, Shelf
-from laion_assets.web.params import Query, write_path
+from laion_assets.web.params import FilterQuery, Query, write_path
 from laion_assets.web.responses import Answer, Images
 
 # Shards of more rows than this are no parquet files that anybody has.
@@ -103,9 +103,15 @@ class Page:
 
     def list_words(self, visit: Visit) -> list[str]:
         """Returns what a file of its rows is named after."""
-        asked = visit.query.model_dump(include={"q", "containing", "domain", "site", "shard"})
+        texts = {"q", "containing", "domain", "site", "shard"}
+        asked = visit.query.model_dump(include=texts)
         given = (v if isinstance(v, tuple) else (v,) for v in asked.values() if v)
-        words = [*visit.path.values(), *chain.from_iterable(given)]
+        # Files of the same words and of other filters lie side by side in one folder.
+        others = visit.query.model_dump(
+            include={"sort", *FilterQuery.model_fields} - texts, exclude_defaults=True
+        )
+        chosen = (f"{name} {value}" for name, value in others.items() if value is not None)
+        words = [*visit.path.values(), *chain.from_iterable(given), *chosen]
         return words if visit.path or self.name == "search" else [self.name, *words]
 
     def write_path(self, parts: Mapping[str, str]) -> str:

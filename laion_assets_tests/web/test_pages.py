@@ -629,7 +629,7 @@ def test_every_column_sorts_from_both_ends(site: Site) -> None:
 
 
 LISTS = {
-    "/search?q=lemur&max_punsafe=1": ("laion-lemur", 6),
+    "/search?q=lemur&max_punsafe=1": ("laion-lemur-max_punsafe-1", 6),
     "/search?q=fox&page=2": ("laion-fox", 90),
     "/search?domain=zoo.test": ("laion-zoo.test", 5),
     "/domains/zoo.test": ("laion-zoo.test", 5),
@@ -667,6 +667,14 @@ def test_a_file_is_named_after_words_of_any_script(site: Site) -> None:
 
     assert header.startswith('attachment; filename="laion-_-a-')
     assert "filename*=UTF-8''laion-%E7%8B%90-a-" in header
+
+
+def test_a_file_is_named_after_its_filters(site: Site) -> None:
+    address = "/search.csv?q=fox&min_width=512&aesthetic=6.5..&sort=width"
+
+    header = site.get(address).headers["content-disposition"]
+
+    assert 'filename="laion-fox-min_width-512-aesthetic-6.5-sort-width-' in header
 
 
 def test_a_page_says_what_it_did_not_understand_and_what_it_does(site: Site) -> None:

@@ -56,7 +56,7 @@ def test_an_address_may_name_its_release(grown: Grown) -> None:
     assert (pinned["release"], pinned["total"], pinned["hidden"]) == (grown.first, 2, 1)
     assert (same["release"], same["total"]) == (grown.second, 3)
     assert len(lines.text.splitlines()) == 2
-    assert f"laion-fox-{grown.first}.ndjson" in lines.headers["content-disposition"]
+    assert f"laion-fox-max_punsafe-1-{grown.first}.ndjson" in lines.headers["content-disposition"]
     assert grown.site.get(f"/domains/b.test?release={grown.first}").status_code == 404
     assert grown.site.get(f"/index.json?release={grown.first}").json()["image_count"] == 2
 
