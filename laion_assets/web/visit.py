@@ -107,10 +107,13 @@ class Page:
         asked = visit.query.model_dump(include=texts)
         given = (v if isinstance(v, tuple) else (v,) for v in asked.values() if v)
         # Files of the same words and of other filters lie side by side in one folder.
-        others = visit.query.model_dump(
-            include={"sort", *FilterQuery.model_fields} - texts, exclude_defaults=True
+        filters = FilterQuery.model_fields.keys() - Query.model_fields.keys()
+        others = visit.query.model_dump(include={*filters, "sort"} - texts, exclude_defaults=True)
+        chosen = (
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in others.items()
+            if value is not None
         )
-        chosen = (f"{name} {value}" for name, value in others.items() if value is not None)
         words = [*visit.path.values(), *chain.from_iterable(given), *chosen]
         return words if visit.path or self.name == "search" else [self.name, *words]
 
