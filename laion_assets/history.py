@@ -1,17 +1,19 @@
 """Where Dagster keeps its history: in `LAION_HISTORY_DIR`, else beside the data; or in Postgres.
 
-`dagster.yaml` names these classes. They are Dagster's own, but for two things. The folder: a `.env`
-file cannot say "this variable, or else that one with `/dagster` behind it", so every one of
+`dagster.yaml` names these classes. They are Dagster's own, but for three things. The folder: a
+`.env` file cannot say "this variable, or else that one with `/dagster` behind it", so every one of
 Dagster's programs asks `settings.py` here. And the files: Dagster opens one for each event and
 reads its 50 migrations for each run, which was half of what a run of a small shard takes. Here a
-file stays open, and that of a new run is a copy of an empty one.
+file stays open, and that of a new run is a copy of an empty one. And the programs that write what a
+run prints: they do not hear Ctrl-C.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -33,6 +35,7 @@ from laion_assets.stores.sqlite_file import put_new, replace_files
 
 if TYPE_CHECKING:
     from dagster._core.events.log import EventLogEntry
+    from dagster._core.storage.compute_log_manager import CapturedLogContext
     from dagster._serdes import ConfigurableClassData
     from sqlalchemy import Connection
 
@@ -197,6 +200,21 @@ class HistoryLogs(LocalComputeLogManager):
     ) -> Self:
         """Returns the folder."""
         return cls(str(find_history_dir() / "compute_logs"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Writes to files what is printed in the block.
+
+        The programs that do it end with the block. A terminal tells Ctrl-C to them as well, and
+        they would print where it met them: they do not hear it.
+        """
+        with ExitStack() as stack:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                captured = stack.enter_context(super().capture_logs(log_key))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield captured
 
 
 def remove_run_log(run_id: str) -> None:

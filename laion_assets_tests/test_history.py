@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import should_retry
 
+from laion_assets.history import HistoryLogs
 from laion_assets.settings import find_log_format
 from laion_assets_tests.raises import raises
 
@@ -286,3 +288,21 @@ def test_runs_print_nothing_to_standard_output_otherwise(
 def test_another_format_of_the_log_is_refused() -> None:
     with raises("log-format-unknown"):
         find_log_format({"LAION_LOG_FORMAT": "xml"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_what_writes_the_logs_does_not_hear_ctrl_c(tmp_path: Path) -> None:
+    def list_children() -> set[str]:
+        tasks = Path("/proc/self/task").iterdir()
+        return {pid for task in tasks for pid in (task / "children").read_text().split()}
+
+    def hears_ctrl_c(pid: str) -> bool:
+        (blocked,) = re.findall(r"^SigBlk:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+        return not int(blocked, 16) & 1 << (signal.SIGINT - 1)
+
+    before = list_children()
+    with HistoryLogs(str(tmp_path)).capture_logs(["run", "compute_logs", "step"]):
+        programs = list_children() - before
+        assert [pid for pid in programs if hears_ctrl_c(pid)] == []
+        assert hears_ctrl_c("self")
+    assert len(programs) == 4
