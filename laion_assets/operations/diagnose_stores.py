@@ -103,20 +103,15 @@ def look_at_raw_files(settings: Settings, *, is_hashing: bool) -> Iterator[Findi
 
 def look_at_releases(settings: Settings) -> Iterator[Finding]:
     """Finds releases of which a table is not whole."""
-    from laion_assets.releases.catalog import TABLES, list_releases, list_tags
+    from laion_assets.releases.catalog import list_damaged, list_releases
 
     store = LanceStore.of(settings)
     manifests = list(list_releases(store))
     wrong = [text for manifest in manifests if (text := _find_gap(store, manifest)) is not None]
-    known = {manifest.release for manifest in manifests}
-    tags = list_tags(store)
-    lost = sorted(set(tags["images"]) - known)
-    # A tag of somebody else is none of ours; one that the counts have as well was a release.
-    lost = [tag for tag in lost if any(tag in tags[table] for table in TABLES[:-1])]
     wrong += [
         f"release {tag}: a table of it is gone, so it cannot be used; restore a backup "
-        f"(`laion restore`), or remove its tag"
-        for tag in lost
+        f"(`laion restore`), or delete it (`laion release delete {tag}`)"
+        for tag in list_damaged(store)
     ]
     yield from (Finding.wrong("releases", text) for text in wrong)
     if not wrong:

@@ -55,6 +55,17 @@ def _read_release(
     return None
 
 
+def list_damaged(store: LanceStore) -> list[str]:
+    """Returns the names of releases of which a table is gone: they cannot be used any more.
+
+    A tag of `images` that no table of counts has is somebody else's.
+    """
+    tags = list_tags(store)
+    others = {name for table in COUNT_TABLES for name in tags[table]}
+    suspects = others & tags["images"].keys()
+    return sorted(name for name in suspects if read_release(store, name) is None)
+
+
 def newest_release(store: LanceStore) -> Manifest | None:
     """Returns the newest release, if there is one."""
     return next(list_releases(store), None)
@@ -70,6 +81,13 @@ def find_release(store: LanceStore, tag: str | None = None) -> Manifest:
     if found is not None:
         return found
     newest = newest_release(store)
+    damaged = list_damaged(store)
+    if tag in damaged or (newest is None and damaged):
+        raise LaionError(
+            f"{store.uri('images')}: of release {tag or damaged[-1]} a table is gone; restore a "
+            "backup (`laion restore`), or delete it (`laion release delete`)",
+            code="release-damaged",
+        )
     if newest is None:
         raise LaionError(
             "no release yet; materialize `release` (`laion backfill --all`) first",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from laion_assets.releases.catalog import DELETED_KEY, TABLES, find_release
+from laion_assets.releases.catalog import DELETED_KEY, TABLES, find_release, list_damaged
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.postgres import check_locks
 
@@ -27,13 +27,14 @@ def delete_release(store: LanceStore, tag: str, keep_days: float = DEFAULT_KEEP_
         LaionError: there is no such release.
     """
     with store.lock("release"):
-        find_release(store, tag)
+        if tag not in list_damaged(store):
+            find_release(store, tag)
         images = store.open("images")
         images.update_metadata({DELETED_KEY + tag: f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M}"})
         # `images` first: without its tag the rest is no release.
         for table in reversed(TABLES):
-            dataset = store.open(table)
-            if tag in dataset.tags.list():
+            dataset = store.find(table)
+            if dataset is not None and tag in dataset.tags.list():
                 dataset.tags.delete(tag)
         return clean_versions(store, keep_days)
 

@@ -17,6 +17,7 @@ from laion_assets.lance_images import indices
 from laion_assets.releases.catalog import (
     TABLES,
     find_release,
+    list_damaged,
     list_releases,
     newest_release,
     open_released,
@@ -227,6 +228,25 @@ def test_a_release_of_which_a_table_is_lost_is_made_again(counted: Settings) -> 
     assert list_tags(counted) == []
     assert refresh(counted) == f"{first}.2"
     assert list_tags(counted) == [f"{first}.2"]
+
+
+def test_a_release_of_which_a_table_is_lost_says_so_and_can_be_deleted(counted: Settings) -> None:
+    first, store = refresh(counted), LanceStore(counted.lance_dir)
+    table(counted, "images").tags.create("mine", 1)
+    shutil.rmtree(counted.lance_dir / "domain_counts.lance")
+
+    assert list_damaged(store) == [first]
+    for tag in (first, None):
+        with raises("release-damaged"):
+            find_release(store, tag)
+    second = refresh(counted)
+    assert find_release(store).release == second
+    delete_release(store, first)
+
+    assert list_damaged(store) == []
+    assert set(table(counted, "images").tags.list()) == {second, "mine"}
+    with raises("release-unknown"):
+        find_release(store, first)
 
 
 def test_a_release_outlives_a_table_that_becomes_empty(counted: Settings) -> None:
