@@ -8,7 +8,7 @@ Then its tables, which are a tenth of the file, are copied.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.exports.released_rows import list_values, number_rows
-from laion_assets.stores.index_parts import start_building
+from laion_assets.stores.index_parts import start_builders
 from laion_assets.stores.sql import load_sql
-from laion_assets.stores.sqlite_file import copy_tables, create_sqlite, make_temporary
+from laion_assets.stores.sqlite_file import copy_tables, make_temporary, write_sqlite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ class CaptionIndex:
         images = self.store.open("images", self.release)
         rows = number_rows(images, ["caption"], self.removed, is_safe=self.is_safe)
         insert = load_sql("exports/insert_caption")
-        with create_sqlite(self.path) as connection:
+        with write_sqlite(self.path) as connection:
             connection.execute(load_sql("exports/create_images_fts"))
             connection.execute(load_sql("exports/set_hash_size"))
             for batch in rows:
@@ -73,14 +73,28 @@ class CaptionIndex:
 
 
 @contextmanager
-def build_beside(
-    store: LanceStore, release: str, path: Path, removed: Numbers, *, is_safe: bool
-) -> Iterator[BuiltIndex]:
-    """Begins to build the index of a release in a temporary file beside a file, and yields it."""
-    with make_temporary(path, "captions") as temporary:
-        order = CaptionIndex(store, release, removed, is_safe, temporary)
-        with start_building([order], _LARGE_PAGES) as (built,):
-            yield BuiltIndex(temporary, built)
+def start_indexer(path: Path) -> Iterator[Indexer]:
+    """Starts the process that is to build the index in a temporary file beside a file."""
+    with (
+        make_temporary(path, "captions") as temporary,
+        start_builders(1, _LARGE_PAGES) as (build,),
+    ):
+        yield Indexer(temporary, build)
+
+
+@dataclass(frozen=True)
+class Indexer:
+    """A process that waits for what it is to index."""
+
+    path: Path
+    build: Callable[[CaptionIndex], Future[None]]
+
+    def start(
+        self, store: LanceStore, release: str, removed: Numbers, *, is_safe: bool
+    ) -> BuiltIndex:
+        """Begins to build the index of a release."""
+        order = CaptionIndex(store, release, removed, is_safe, self.path)
+        return BuiltIndex(self.path, self.build(order))
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from laion_assets.errors import LaionError
-from laion_assets.exports.caption_index import build_beside
+from laion_assets.exports.caption_index import Indexer, start_indexer
 from laion_assets.exports.released_rows import check_removed, list_values, number_rows
 from laion_assets.exports.site_metadata import MARK, describe_site, name_list_columns
 from laion_assets.releases.catalog import find_release, open_released
@@ -29,14 +29,15 @@ from laion_assets.stores.locks import name_digest
 from laion_assets.stores.sql import load_sql, quote_identifier
 from laion_assets.stores.sqlite_file import (
     check_foreign_keys,
+    check_meanwhile,
     check_pages,
     check_replaceable,
-    create_sqlite,
     digest_file,
     insert_columns,
     open_sqlite,
     replace_files,
     sync,
+    write_sqlite,
 )
 
 if TYPE_CHECKING:
@@ -112,57 +113,71 @@ def export_datasette(
             is not what the release has.
         DiskSpaceError: the disk has no room for it.
     """
-    manifest = find_release(store, tag)
     path = (path / FILE_NAME if path.is_dir() else path).resolve()
-    metadata, inspect = path.with_name("metadata.yaml"), path.with_name("inspect.json")
+    metadata = path.with_name("metadata.yaml")
     with store.lock(f"export-{name_digest(str(path))}"):
         _check_paths(path, metadata)
-        _check_kinds(manifest)
-        images = open_released(store, manifest, "images")
-        check_space(path.parent, estimate_export(images), f"exporting release {manifest.release}")
-        removed = find_hidden(store, manifest)
-        with replace_files(path, metadata, inspect) as (unfinished, new_metadata, new_inspect):
-            with (
-                create_sqlite(unfinished) as connection,
-                build_beside(
-                    store, manifest.release, unfinished, removed, is_safe=is_safe
-                ) as captions,
-            ):
-                left_out = _write_images(
-                    connection, images, store, manifest, is_safe=is_safe, removed=removed
-                )
+        with start_indexer(path) as indexer:
+            return _export(
+                store, path, metadata, find_release(store, tag), indexer, is_safe=is_safe
+            )
+
+
+def _export(
+    store: LanceStore,
+    path: Path,
+    metadata: Path,
+    manifest: Manifest,
+    indexer: Indexer,
+    *,
+    is_safe: bool,
+) -> Export:
+    _check_kinds(manifest)
+    images = open_released(store, manifest, "images")
+    check_space(path.parent, estimate_export(images), f"exporting release {manifest.release}")
+    removed = find_hidden(store, manifest)
+    files = (path, metadata, path.with_name("inspect.json"))
+    with replace_files(*files) as (unfinished, new_metadata, new_inspect):
+        captions = indexer.start(store, manifest.release, removed, is_safe=is_safe)
+        with write_sqlite(unfinished) as connection:
+            left_out = _write_images(
+                connection, images, store, manifest, is_safe=is_safe, removed=removed
+            )
+            connection.execute("commit")
+        with check_meanwhile(unfinished, "images") as checking:
+            with write_sqlite(unfinished) as connection:
                 captions.copy_to(connection)
                 is_complete = not is_safe and not len(removed)
                 _write_names(connection, store, manifest, is_complete=is_complete)
                 connection.execute("commit")
-            row_counts, sha256 = _check(unfinished, manifest, left_out)
-            lists = read_released_lists(open_released(store, manifest, "entity_counts"))
-            kinds = {
-                sheet.kind: name_list_columns(lists.get(sheet.kind, ListColumns()).columns)
-                for sheet in manifest.sheets
-            }
-            hidden_count = left_out - len(removed)
-            export = Export(
-                path=path,
-                release=manifest.release,
-                content_sha256=manifest.content_sha256,
-                image_count=row_counts["images"],
-                hidden_count=hidden_count,
-                domain_count=row_counts["domain"],
-                name_count=sum(row_counts[kind] for kind in kinds),
-                file_bytes=unfinished.stat().st_size,
-                sha256=sha256,
-            )
-            site = describe_site(
-                manifest,
-                kinds,
-                path.stem,
-                row_counts["images"],
-                hidden_count if is_safe else None,
-            )
-            new_metadata.write_text(site, encoding="utf-8")
-            new_inspect.write_text(_describe_file(export, row_counts), encoding="utf-8")
-            check_removed(store, manifest, removed)
+            row_counts, sha256 = _check(unfinished, manifest, left_out, checking)
+        lists = read_released_lists(open_released(store, manifest, "entity_counts"))
+        kinds = {
+            sheet.kind: name_list_columns(lists.get(sheet.kind, ListColumns()).columns)
+            for sheet in manifest.sheets
+        }
+        hidden_count = left_out - len(removed)
+        export = Export(
+            path=path,
+            release=manifest.release,
+            content_sha256=manifest.content_sha256,
+            image_count=row_counts["images"],
+            hidden_count=hidden_count,
+            domain_count=row_counts["domain"],
+            name_count=sum(row_counts[kind] for kind in kinds),
+            file_bytes=unfinished.stat().st_size,
+            sha256=sha256,
+        )
+        site = describe_site(
+            manifest,
+            kinds,
+            path.stem,
+            row_counts["images"],
+            hidden_count if is_safe else None,
+        )
+        new_metadata.write_text(site, encoding="utf-8")
+        new_inspect.write_text(_describe_file(export, row_counts), encoding="utf-8")
+        check_removed(store, manifest, removed)
     return export
 
 
@@ -274,17 +289,27 @@ def _count_matches(connection: sqlite3.Connection, names: Iterable[str]) -> dict
     }
 
 
-def _check(path: Path, manifest: Manifest, hidden_count: int) -> tuple[dict[str, int], str]:
+def _check(
+    path: Path, manifest: Manifest, hidden_count: int, checking_images: Future[None]
+) -> tuple[dict[str, int], str]:
     """Checks the whole file, its full-text index, and its rows against the release's record.
+
+    Args:
+        path: the file.
+        manifest: the record of the release.
+        hidden_count: how many images the file does not have.
+        checking_images: the check of `images` and its indices, which has begun.
 
     Returns:
         The number of rows of each table, and the SHA-256 of the file.
     """
-    checks = (check_pages, _check_captions, check_foreign_keys)
+    checks = (_check_captions, check_pages, check_foreign_keys)
     # All of them only read, and none needs Python's lock; the disk writes meanwhile.
     with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as writer:
         writing = writer.submit(sync, path)
-        checking = [pool.submit(check, path) for check in checks]
+        # One of two threads waits for the check that has begun, so that two processors have work.
+        checking = [pool.submit(checking_images.result)]
+        checking += [pool.submit(check, path) for check in checks]
         counting, digesting = pool.submit(_count_rows, path), pool.submit(digest_file, path)
         for check in (*checking, writing):
             check.result()

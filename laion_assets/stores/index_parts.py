@@ -13,10 +13,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,11 +100,28 @@ def start_building(
         orders: what each builds.
         variables: of their environment, where it does not set them already.
     """
-    processes = [_start(variables) for _ in orders]
+    with start_builders(len(orders), variables) as builders:
+        yield [build(order) for build, order in zip(builders, orders, strict=True)]
+
+
+@contextmanager
+def start_builders(
+    count: int, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[list[Callable[[Order], Future[Any]]]]:
+    """Starts processes, and yields for each a function that has it build one order.
+
+    A process imports Lance while the order is prepared. One that is not done at the end of the
+    block is killed.
+
+    Args:
+        count: of the processes.
+        variables: of their environment, where it does not set them already.
+    """
+    processes = [_start(variables) for _ in range(count)]
     try:
-        with ThreadPoolExecutor(max(1, len(orders))) as pool:
+        with ThreadPoolExecutor(max(1, count)) as pool:
             try:
-                yield [pool.submit(_ask, *each) for each in zip(processes, orders, strict=True)]
+                yield [partial(_submit, pool, process) for process in processes]
             finally:
                 for process in processes:
                     process.kill()
@@ -119,6 +137,12 @@ def _start(variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+
+
+def _submit(
+    pool: ThreadPoolExecutor, process: subprocess.Popen[bytes], order: Order
+) -> Future[Any]:
+    return pool.submit(_ask, process, order)
 
 
 def _ask(process: subprocess.Popen[bytes], order: Order) -> Any:
@@ -150,6 +174,9 @@ def main() -> None:
     # Whatever a library prints is not the answer.
     with os.fdopen(os.dup(1), "wb") as answer:
         os.dup2(2, 1)
+        # Each order needs it, and may take a while to come.
+        import lance  # noqa: F401
+
         order = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process
         threading.Thread(target=_end_with_parent, daemon=True).start()
         result: object

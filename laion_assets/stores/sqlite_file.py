@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -61,8 +62,8 @@ def replace_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
 
 
 @contextmanager
-def create_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
-    """Opens a new SQLite file of ours, in one transaction that nothing can take back.
+def write_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens a SQLite file of ours, new or to add tables, in a transaction that cannot be undone.
 
     Write to a temporary path: a file that was cut off cannot be used.
 
@@ -96,7 +97,7 @@ def insert_columns(
     """Inserts rows, many with each statement: to begin and end one takes longer than a row.
 
     Args:
-        connection: of `create_sqlite`.
+        connection: of `write_sqlite`.
         statement: with {rows} for the rows.
         columns: the values of each column, all of one length.
     """
@@ -110,13 +111,13 @@ def insert_columns(
 
 @contextmanager
 def make_temporary(path: Path, name: str) -> Iterator[Path]:
-    """Yields a path beside a file that is gone afterwards; what a killed process left is removed.
+    """Yields a hidden path beside a file, gone afterwards; what a killed process left is removed.
 
     Args:
         path: the file.
         name: what is in the other one.
     """
-    temporary = path.with_name(f"{path.name}.{name}.unfinished")
+    temporary = path.with_name(f".{path.name}.{name}.unfinished")
     temporary.unlink(missing_ok=True)
     try:
         yield temporary
@@ -143,14 +144,48 @@ def open_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+@contextmanager
+def check_meanwhile(path: Path, table: str) -> Iterator[Future[None]]:
+    """Checks a table of a file and its indices, and yields the check, while others are added.
+
+    To look up every row in every index takes longer than everything else of a check. Commit the
+    table first. SQLite leaves its pages as they are then, so the check reads beside the writer; it
+    is stopped at the end of the block.
+
+    Args:
+        path: the file, from `write_sqlite`.
+        table: that does not change any more, nor do its indices.
+    """
+    uri = f"{path.absolute().as_uri()}?immutable=1"
+    with (
+        closing(
+            sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        ) as connection,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        connection.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        # The first page, which the writer does change, is read now, and not again.
+        connection.execute("begin")
+        connection.execute(load_sql("stores/sqlite_schema_version"))
+        query = f"pragma integrity_check({quote_identifier(table)})"
+        try:
+            yield pool.submit(_check, connection, query)
+        finally:
+            connection.interrupt()
+
+
 def check_pages(path: Path) -> None:
-    """Checks every page and index of a file.
+    """Checks every page and row of a file, and not whether an index has what its table has.
 
     Raises:
         LaionError: something is wrong; the message names the first thing.
     """
     with open_sqlite(path) as connection:
-        ((found,), *_) = connection.execute("pragma integrity_check(1)").fetchall()
+        _check(connection, "pragma quick_check(1)")
+
+
+def _check(connection: sqlite3.Connection, query: str) -> None:
+    ((found,), *_) = connection.execute(query).fetchall()
     if found != "ok":
         raise LaionError(
             f"the new file is damaged ({found}); check the disk, then try again",
@@ -161,7 +196,7 @@ def check_pages(path: Path) -> None:
 def check_foreign_keys(path: Path) -> None:
     """Checks every foreign key of a file, each of one column.
 
-    SQLite's own check reads all columns of all rows. `check_pages` has compared an index with them.
+    SQLite's own check reads all columns of all rows. `check_meanwhile` compares an index with them.
 
     Raises:
         LaionError: a row has no parent; the message names the first one.
@@ -183,7 +218,7 @@ def check_foreign_keys(path: Path) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Checks that there is no file, or one that `create_sqlite` made.
+    """Checks that there is no file, or one that `write_sqlite` made.
 
     Raises:
         LaionError: it is another one, which may not be lost.

@@ -299,9 +299,9 @@ def test_the_index_has_the_captions_of_the_rows(
     released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process makes it: what it has, and the rows have not, is found."""
-    build = caption_index.build_beside
+    start = caption_index.Indexer.start
     monkeypatch.setattr(
-        datasette, "build_beside", lambda *of, is_safe: build(*of, is_safe=not is_safe)
+        caption_index.Indexer, "start", lambda *of, is_safe: start(*of, is_safe=not is_safe)
     )
 
     with raises("export-full-text-damaged"):

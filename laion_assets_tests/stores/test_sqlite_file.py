@@ -12,10 +12,10 @@ from laion_assets.stores.sqlite_file import (
     check_pages,
     check_replaceable,
     copy_tables,
-    create_sqlite,
     insert_columns,
     make_temporary,
     replace_files,
+    write_sqlite,
 )
 from laion_assets_tests.raises import raises
 
@@ -67,7 +67,7 @@ def test_the_leftover_of_a_killed_process_is_removed(tmp_path: Path) -> None:
 
 def test_only_files_made_here_may_be_replaced(tmp_path: Path) -> None:
     check_replaceable(tmp_path / "nothing")
-    with create_sqlite(tmp_path / "ours") as connection:
+    with write_sqlite(tmp_path / "ours") as connection:
         connection.execute("CREATE TABLE t (x)")
         connection.execute("commit")
     check_replaceable(tmp_path / "ours")
@@ -84,7 +84,7 @@ def test_only_files_made_here_may_be_replaced(tmp_path: Path) -> None:
 def test_rows_are_inserted_in_their_order(tmp_path: Path, row_count: int) -> None:
     """Whether they fill the last statement or not."""
     rows = [(n, f"row {n}", None if n % 2 else n / 4) for n in range(row_count)]
-    with create_sqlite(tmp_path / "a") as connection:
+    with write_sqlite(tmp_path / "a") as connection:
         connection.execute("CREATE TABLE t (a, b, c)")
         columns = [[row[place] for row in rows] for place in range(3)]
         insert_columns(connection, "INSERT INTO t VALUES {rows}", columns)
@@ -95,7 +95,7 @@ def test_rows_are_inserted_in_their_order(tmp_path: Path, row_count: int) -> Non
 
 
 def test_a_row_without_its_parent_is_found(tmp_path: Path) -> None:
-    with create_sqlite(tmp_path / "a") as connection:
+    with write_sqlite(tmp_path / "a") as connection:
         connection.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
         connection.execute("CREATE TABLE child (id REFERENCES parent (id))")
         connection.execute("commit")
@@ -110,7 +110,7 @@ def test_a_row_without_its_parent_is_found(tmp_path: Path) -> None:
 
 def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    with create_sqlite(path) as connection:
+    with write_sqlite(path) as connection:
         connection.execute("CREATE TABLE t (x)")
         connection.executemany("INSERT INTO t VALUES (?)", [("x" * 100,)] * 1000)
         connection.execute("commit")
@@ -126,12 +126,12 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 
 def test_the_rows_of_a_table_are_replaced_by_those_of_another_file(tmp_path: Path) -> None:
     tables = ('CREATE TABLE "t 1" (id INTEGER PRIMARY KEY, x)', "CREATE TABLE other (x)")
-    with create_sqlite(tmp_path / "a") as theirs:
+    with write_sqlite(tmp_path / "a") as theirs:
         for table in tables:
             theirs.execute(table)
         theirs.executemany('INSERT INTO "t 1" VALUES (?, ?)', [(7, "new"), (8, None)])
         theirs.execute("commit")
-    with create_sqlite(tmp_path / "b") as connection:
+    with write_sqlite(tmp_path / "b") as connection:
         for table in tables:
             connection.execute(table)
         connection.execute("INSERT INTO \"t 1\" VALUES (1, 'old')")
@@ -155,7 +155,7 @@ def test_a_temporary_file_is_gone_afterwards_and_before(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     """SQLite says the same when a file has reached the pages that it may have."""
-    with raises("export-not-written"), create_sqlite(tmp_path / "a") as connection:
+    with raises("export-not-written"), write_sqlite(tmp_path / "a") as connection:
         connection.execute("CREATE TABLE t (x)")
         connection.execute("pragma max_page_count = 8")
         connection.executemany("INSERT INTO t VALUES (?)", [("x" * 4000,)] * 100)
