@@ -9,6 +9,7 @@ import pytest
 
 from laion_assets.stores.sqlite_file import (
     check_foreign_keys,
+    check_meanwhile,
     check_pages,
     check_replaceable,
     copy_tables,
@@ -122,6 +123,49 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 
     with raises("export-damaged"):
         check_pages(path)
+
+
+def index_rows(path: Path) -> None:
+    with write_sqlite(path) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, x)")
+        connection.executemany("INSERT INTO t (x) VALUES (?)", [(n % 7,) for n in range(20_000)])
+        connection.execute("CREATE INDEX i ON t (x)")
+        connection.execute("commit")
+
+
+def test_a_table_is_checked_while_others_are_added(tmp_path: Path) -> None:
+    path = tmp_path / "a ?#%.db"
+    index_rows(path)
+
+    with check_meanwhile(path, "t") as checking:
+        with write_sqlite(path) as connection:
+            connection.execute("CREATE TABLE more (x)")
+            connection.executemany("INSERT INTO more VALUES (?)", [("x" * 100,)] * 20_000)
+            connection.execute("commit")
+        checking.result()
+
+    check_pages(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_an_index_that_lacks_a_row_is_found(tmp_path: Path) -> None:
+    """Each of its pages is whole: the check of the pages finds nothing."""
+    path = tmp_path / "a"
+    index_rows(path)
+    of_index = "FROM sqlite_schema WHERE name = 'i'"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (index,) = connection.execute(f"SELECT * {of_index}").fetchall()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(f"DELETE {of_index}")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO t (x) VALUES (3)")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", index)
+
+    check_pages(path)
+    with raises("export-damaged"), check_meanwhile(path, "t") as checking:
+        checking.result()
 
 
 def test_the_rows_of_a_table_are_replaced_by_those_of_another_file(tmp_path: Path) -> None:
