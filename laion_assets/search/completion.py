@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from laion_assets.errors import LaionError
 from laion_assets.lance_images.caption_words import escape_words
-from laion_assets.search.query import learn_folding
+from laion_assets.search.query import OTHERS, learn_folding
 from laion_assets.stores.index_words import IndexWords
+from laion_assets.stores.rare_words import RareWords
 
 if TYPE_CHECKING:
     import lance
@@ -84,6 +85,15 @@ class Vocabulary:
             near |= self._others.indexed.find_near(word, letters, _escape_letter)
         return near
 
+    def read_rare(self) -> dict[str, RareWords] | None:
+        """Reads which captions have which rare words, by column; None if that is not possible."""
+        columns = {"caption": self._alike}
+        if self._others is not None:
+            columns[OTHERS] = self._others
+        read = {name: RareWords.read(words.indexed) for name, words in columns.items()}
+        known = {name: words for name, words in read.items() if words is not None}
+        return known if len(known) == len(read) else None
+
     def is_among_others(self, words: Iterable[str]) -> bool:
         """Returns whether a caption that Lance reads otherwise than FTS5 may have all the words.
 
@@ -110,8 +120,8 @@ class Vocabulary:
 
     @cached_property
     def _others(self) -> ColumnWords | None:
-        has_others = "caption_words" in self._dataset.schema.names
-        return ColumnWords(self._dataset, "caption_words") if has_others else None
+        has_others = OTHERS in self._dataset.schema.names
+        return ColumnWords(self._dataset, OTHERS) if has_others else None
 
 
 def _escape_letter(letter: str) -> bytes:

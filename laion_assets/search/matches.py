@@ -7,14 +7,16 @@ of captions have. A version of the table never changes, so an answer stays right
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.counts.captions import SEPARATOR
+from laion_assets.lance_images.caption_words import escape_words
 from laion_assets.search.completion import Vocabulary
 from laion_assets.search.lru_cache import LruCache
 from laion_assets.search.query import OTHERS, Query, Term, match_any, match_captions, match_words
+from laion_assets.stores.rare_words import RareWords
 
 if TYPE_CHECKING:
     import lance
@@ -47,15 +49,24 @@ class Matches(NamedTuple):
 class MatchFinder:
     """Finds the matches in one version of the table `images`; for several threads at once."""
 
-    def __init__(self, dataset: lance.LanceDataset, hidden: Numbers | None = None) -> None:
+    def __init__(
+        self,
+        dataset: lance.LanceDataset,
+        hidden: Numbers | None = None,
+        *,
+        keeps_words: bool = False,
+    ) -> None:
         """Looks at nothing yet.
 
         Args:
             dataset: the version.
             hidden: ids of rows that match nothing, ascending.
+            keeps_words: keep which captions have which rare words in memory, for many searches of a
+                version of which no single row was removed.
         """
         self._dataset = dataset
         self._hidden = hidden
+        self._keeps_words = keeps_words
         self._kept: LruCache[Matches] = LruCache(MAX_KEPT_BYTES, lambda _, found: _measure(found))
         self._vocabulary = Vocabulary(dataset)
 
@@ -116,9 +127,8 @@ class MatchFinder:
         else:
             phrases = (part.words,) if isinstance(part, Term) else part
             each = [word for phrase in phrases for word in phrase.split(SEPARATOR)]
-            among_others = self._vocabulary.is_among_others(each)
-            other = match_words(phrases) if among_others else None
-            found = self._match(match_captions(phrases), other, condition)
+            rare = None if condition or len(each) > 1 else self._find_rare(each[0])
+            found = self._ask_words(phrases, each, condition) if rare is None else rare
         if self._hidden is not None and len(self._hidden):
             found = found.where(~_contains(self._hidden, found.rows))
         return found
@@ -130,21 +140,68 @@ class MatchFinder:
         rows = np.sort(found.to_table()["_rowid"].to_numpy())
         return Matches(rows, np.zeros(len(rows), np.float32))
 
-    def _match(
-        self, alike: FullTextQuery | None, words: FullTextQuery | None, condition: str
-    ) -> Matches:
-        """Returns the matches of one query of the captions that Lance reads alike, and another."""
+    def _find_rare(self, word: str) -> Matches | None:
+        """Returns the matches of a rare word, None if Lance has to be asked for it."""
+        if self._rare is None:
+            return None
+        escaped = escape_words(word)
+        alike = self._rare["caption"].find(word) if escaped == word else find_nothing()
+        others = self._rare[OTHERS].find(escaped) if OTHERS in self._rare else find_nothing()
+        if alike is None or others is None:
+            return None
+        return self._join(Matches(*alike), Matches(*others))
+
+    @cached_property
+    def _rare(self) -> Mapping[str, RareWords] | None:
+        """The rare words of each column, if they are kept and found as Lance finds them."""
+        # Two threads may both read them, to the same end.
+        rare = self._vocabulary.read_rare() if self._keeps_words else None
+        return rare if rare and all(self._is_right(*each) for each in rare.items()) else None
+
+    def _is_right(self, column: str, words: RareWords) -> bool:
+        """Returns whether Lance, which may be of another version, finds a sample of words so."""
         import numpy as np
 
+        return all(
+            all(
+                map(
+                    np.array_equal,
+                    words.find(word) or (),
+                    _sort(self._ask(match_any([word], column), "")),
+                )
+            )
+            for word in words.sample()
+        )
+
+    def _ask_words(
+        self, phrases: Collection[str], words: Collection[str], condition: str
+    ) -> Matches:
+        is_among_others = self._vocabulary.is_among_others(words)
+        others = match_words(phrases) if is_among_others else None
+        return self._match(match_captions(phrases), others, condition)
+
+    def _match(
+        self, alike: FullTextQuery | None, others: FullTextQuery | None, condition: str
+    ) -> Matches:
+        """Returns the matches of one query of the captions that Lance reads alike, and another."""
         # Lance gives them in any order when it works with several threads.
-        found = _sort(self._ask(alike, condition))
-        if len(self._others):
-            kept = found.where(~_contains(self._others, found.rows))
-            others = self._ask(words, condition)
-            if not len(others.rows):
-                return kept
-            found = _sort(Matches(*map(np.concatenate, zip(kept, others, strict=True))))
-        return found
+        return self._join(_sort(self._ask(alike, condition)), self._ask(others, condition))
+
+    def _join(self, alike: Matches, others: Matches) -> Matches:
+        """Returns the matches of both columns; of the first without the rows that have the other.
+
+        Args:
+            alike: those of `caption`, by row id.
+            others: those of `caption_words`.
+        """
+        import numpy as np
+
+        if not len(self._others):
+            return alike
+        kept = alike.where(~_contains(self._others, alike.rows))
+        if not len(others.rows):
+            return kept
+        return _sort(Matches(*map(np.concatenate, zip(kept, others, strict=True))))
 
     @cached_property
     def _others(self) -> Numbers:
@@ -154,10 +211,10 @@ class MatchFinder:
         """
         import numpy as np
 
-        if "caption_words" not in self._dataset.schema.names:
+        if OTHERS not in self._dataset.schema.names:
             return np.zeros(0, np.uint64)
         found = self._dataset.scanner(
-            columns=[], filter="caption_words IS NOT NULL", with_row_id=True
+            columns=[], filter=f"{OTHERS} IS NOT NULL", with_row_id=True
         ).to_table()
         return np.sort(found["_rowid"].to_numpy())
 

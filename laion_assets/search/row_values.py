@@ -226,11 +226,16 @@ class RowValues:
         """Whether the table is small enough for `read_codes`."""
         return self._row_count <= MAX_KEPT_ROWS
 
+    @property
+    def keeps_hits(self) -> bool:
+        """Whether most columns of hits are in memory; then no single row was removed."""
+        return INTEGERS[0] in self._others
+
     def read_hits(self, rows: Numbers) -> list[Mapping[str, Any]]:
         """Returns the columns of hits for each row id."""
         if not len(rows):
             return []
-        if INTEGERS[0] in self._others:
+        if self.keeps_hits:
             return self._read_kept(self.place(rows))
         if self._is_whole:
             positions = self.place(rows).tolist()

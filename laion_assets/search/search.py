@@ -194,7 +194,7 @@ class CaptionSearch:
         self._keeps_hits = keeps_hits
         self._release = release
         self._values = RowValues(dataset, keeps_hits=keeps_hits)
-        self._matches = MatchFinder(dataset, self._hidden)
+        self._matches = MatchFinder(dataset, self._hidden, keeps_words=self._values.keeps_hits)
         self._own = OwnFacets(dataset, self._values)
         self._bits = KeptBits(self._values)
         self._common = CommonWords(dataset, self._values, self._matches)
