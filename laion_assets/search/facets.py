@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from laion_assets.search.filter import SIZES, Bounds
 from laion_assets.search.row_values import NO_TEXT, SIDE, RowValues
@@ -45,10 +46,14 @@ EDGES = {
     "punsafe": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "pwatermark": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
 }
+# As the filter takes them.
+RANGES = {
+    name: [str(Bounds(*ends)) for ends in pairwise((None, *edges, None))]
+    for name, edges in EDGES.items()
+}
 
 
-@dataclass(frozen=True)
-class FacetValue:
+class FacetValue(NamedTuple):
     """How many of the counted matches have a value.
 
     Attributes:
@@ -190,10 +195,9 @@ def _count_sizes(places: Numbers, values: RowValues) -> Facet:
 def _count_scores(name: str, places: Numbers, values: RowValues) -> Facet:
     edges = EDGES[name]
     missing, *counts = _count_ranges(name, edges, places, values)
-    ends = zip((None, *edges), (*edges, None), counts, strict=True)
-    told = [FacetValue(str(Bounds(first, last)), count) for first, last, count in ends]
+    told = tuple(map(FacetValue, RANGES[name], counts))
     is_any = missing < len(places)
-    return Facet(name, tuple(told) if is_any else (), 0, 0, missing, is_range=True)
+    return Facet(name, told if is_any else (), 0, 0, missing, is_range=True)
 
 
 def _count_ranges(

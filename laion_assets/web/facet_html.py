@@ -6,6 +6,9 @@ takes several times as long for them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 from markupsafe import Markup, escape
 
 from laion_assets.web.responses import Facet
@@ -29,7 +32,12 @@ def draw_bar(part: float, whole: float) -> Markup:
 
 def draw_histogram(facet: Facet) -> Markup:
     """Returns a picture of how many images each of some ranges has."""
-    counts = [value.image_count for value in facet.values]
+    return _draw(tuple(value.image_count for value in facet.values))
+
+
+# One image has few places to be in, and so have two.
+@lru_cache(1024)
+def _draw(counts: Sequence[int]) -> Markup:
     width, largest = HISTOGRAM_WIDTH / len(counts), max(counts)
     bars = []
     for place, count in enumerate(counts):

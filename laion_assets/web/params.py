@@ -150,10 +150,14 @@ class Query(BaseModel):
         pairs = self._change({name: None, **changes})
         place, written = list(pairs).index(name), list(pairs.values())
         before, after = ("&".join(filter(None, p)) for p in (written[:place], written[place + 1 :]))
+        start = f"{path}?{before}&" if before else f"{path}?"
+        end = f"&{after}" if after else ""
         default = _list_defaults(type(self))[name]
         for value in values:
-            is_given = value is not None and value != default
-            yield _join(path, (before, _write_pair(name, value) if is_given else "", after))
+            if value is not None and value != default:
+                yield f"{start}{_write_pair(name, value)}{end}"
+            else:
+                yield _join(path, (before, after))
 
     def _change(self, changes: Mapping[str, object]) -> dict[str, str]:
         """Returns the parameters as an address has them, in order; empty where they say nothing."""

@@ -40,6 +40,8 @@ def open_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        # Else each page would look whether somebody wrote its templates again.
+        auto_reload=False,
     )
     environment.globals.update(
         write_path=write_path,
