@@ -82,6 +82,7 @@ class RowValues:
         # Lance makes a schema anew whenever it is asked for one, the longer the more columns.
         self._names = frozenset(dataset.schema.names)
         self._row_count = sum(sizes)
+        self._by_id = {fragment.fragment_id: fragment for fragment in fragments}
         self._starts = np.zeros(1 + max((f.fragment_id for f in fragments), default=0), np.int64)
         self._fragments = np.array([f.fragment_id for f in fragments], np.int64)
         self._starts[self._fragments] = np.cumsum([0, *sizes])[:-1]
@@ -236,10 +237,9 @@ class RowValues:
         if not len(rows):
             return []
         if self.keeps_hits:
-            return self._read_kept(self.place(rows))
+            return self._read_kept(rows)
         if self._is_whole:
-            positions = self.place(rows).tolist()
-            return list(self._dataset.take(positions, columns=list(HIT_COLUMNS)).to_pylist())
+            return list(self._take(HIT_COLUMNS, rows).to_pylist())
         table = self._scan(HIT_COLUMNS, rows)
         found = {hit.pop("_rowid"): hit for hit in table.to_pylist()}
         return [found[row] for row in rows.tolist()]
@@ -308,7 +308,7 @@ class RowValues:
             rows: row ids, ascending.
         """
         if self._is_whole:
-            return self._dataset.take(self.place(rows).tolist(), columns=list(TAKEN))
+            return self._take(TAKEN, rows)
         return self._scan(TAKEN, rows).sort_by("_rowid")
 
     def have_pictures(self, rows: Numbers) -> list[bool]:
@@ -347,9 +347,7 @@ class RowValues:
         if column not in self._names or not len(rows):
             return [False] * len(rows)
         if self._is_whole:
-            positions = self.place(rows).tolist()
-            is_there = self._dataset.take(positions, columns=[column])[column].is_valid()
-            return list(is_there.to_pylist())
+            return list(self._take((column,), rows)[column].is_valid().to_pylist())
         scanned = self._scan((column,), rows)
         is_there = scanned[column].is_valid().to_pylist()
         found = dict(zip(scanned["_rowid"].to_pylist(), is_there, strict=True))
@@ -369,7 +367,8 @@ class RowValues:
             self._pictured = pictured
         return self._pictured
 
-    def _read_kept(self, positions: Numbers) -> list[Mapping[str, Any]]:
+    def _read_kept(self, rows: Numbers) -> list[Mapping[str, Any]]:
+        positions = self.place(rows)
         columns: dict[str, list[Any]] = {}
         for name in INTEGERS:
             columns[name] = self._others[name][positions].tolist()
@@ -380,7 +379,7 @@ class RowValues:
             as_python = int if name in PIXELS else float
             values = self._floats[name][positions].tolist()
             columns[name] = [None if isnan(value) else as_python(value) for value in values]
-        taken = self._dataset.take(positions.tolist(), columns=list(TAKEN))
+        taken = self._take(TAKEN, rows)
         for name in TAKEN:
             columns[name] = taken[name].to_pylist()
         ordered = [columns[name] for name in HIT_COLUMNS]
@@ -457,6 +456,14 @@ class RowValues:
         order = np.argsort(found["_rowid"].to_numpy())
         places = order[np.searchsorted(found["_rowid"].to_numpy()[order], rows)]
         return _read_floats(column, found.to_batches()[0])[places]
+
+    def _take(self, columns: Sequence[str], rows: Numbers) -> pa.Table:
+        """Reads rows, in the order of the ids, of a table of which none was removed."""
+        if len(rows) == 1:
+            # It need not be looked for in which fragment it is: that takes a third of the time.
+            fragment, place = divmod(int(rows[0]), 2**32)
+            return self._by_id[fragment].take([place], columns=list(columns))
+        return self._dataset.take(self.place(rows).tolist(), columns=list(columns))
 
     def _scan(self, columns: Sequence[str], rows: Numbers) -> pa.Table:
         condition = f"_rowid IN ({','.join(map(str, rows.tolist()))})"

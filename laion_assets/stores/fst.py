@@ -108,15 +108,12 @@ class KeyMap:
                 yield start + end[1:]
             if end[1:] and self._ends(node, pieces[place + 1] + pieces[place] + rests[place + 2]):
                 yield start + end[1] + end[0] + end[2:]
+            # Most keys have another byte there: looked at here, that takes no call.
             for letter, other in self._follow_letters(node, others):
-                # Most keys have another byte there: looked at here, that takes no call.
-                if (
-                    end
-                    and (not after or after[0] in other.transitions)
-                    and self._ends(other, after)
-                ):
+                ways = other.transitions
+                if end and (not after or after[0] in ways) and self._ends(other, after):
                     yield start + letter + end[1:]
-                if (not rest or rest[0] in other.transitions) and self._ends(other, rest):
+                if (not rest or rest[0] in ways) and self._ends(other, rest):
                     yield start + letter + end
             node = self._walk(node, pieces[place]) if end else None
 
@@ -144,8 +141,13 @@ class KeyMap:
 
     def _ends(self, node: Node, piece: bytes) -> bool:
         """Returns whether a key ends behind these bytes."""
-        after = self._walk(node, piece)
-        return after is not None and after.output is not None
+        kept = self._kept
+        for byte in piece:
+            after = node.transitions.get(byte)
+            if after is None:
+                return False
+            node = kept.get(after[1]) or self._read(after[1])
+        return node.output is not None
 
     def find(self, beginning: bytes) -> Iterator[bytes]:
         """Yields the keys that begin so, in the order of their bytes."""

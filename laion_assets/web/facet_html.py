@@ -1,4 +1,4 @@
-"""Writes the values of a facet as HTML.
+"""Writes facets as HTML.
 
 They are most of a page of few images. A template, which escapes, looks up and calls piece by piece,
 takes several times as long for them.
@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from markupsafe import Markup, escape
 
-from laion_assets.web.responses import Facet
-from laion_assets.web.wording import name_bounds, name_value
+from laion_assets.web.responses import Facet, Facets
+from laion_assets.web.wording import FACETS, name_bounds, name_value
 
 # A name that is longer by more than the second number is cut.
 MAX_NAME, LEEWAY = 60, 5
@@ -52,22 +52,39 @@ def _draw(counts: Sequence[int]) -> Markup:
     )
 
 
-def list_values(facet: Facet, counted: int) -> Markup:
-    """Returns a line for each value that any image has: a link to these images, and their number.
+def write_facets(facets: Facets) -> Markup:
+    """Returns each facet with a line for each value that any image has.
 
-    Args:
-        facet: what the images are counted by.
-        counted: how many images there are, for the bars.
+    A line is a link to these images, and their number.
     """
-    return Markup(  # noqa: S704 - each text in it is escaped
-        "".join(
-            f'<li><a href="{escape(value.address)}" rel="nofollow">'
-            f"<bdi>{escape(_name(facet, value.value))}</bdi></a> {value.image_count:,}"
-            f"{'' if facet.is_range else draw_bar(value.image_count, counted)}</li>\n"
-            for value in facet.values
-            if value.image_count
-        )
+    return Markup("".join(_write(facet, facets.counted) for facet in facets.facets))  # noqa: S704 - each text in it is escaped
+
+
+def _write(facet: Facet, counted: int) -> str:
+    name = FACETS.get(facet.name, facet.name)
+    picture = f"{draw_histogram(facet)}\n" if facet.is_range else ""
+    lines = [
+        f'<li><a href="{escape(value.address)}" rel="nofollow">'
+        f"<bdi>{escape(_name(facet, value.value))}</bdi></a> {value.image_count:,}"
+        f"{'' if facet.is_range else draw_bar(value.image_count, counted)}</li>\n"
+        for value in facet.values
+        if value.image_count
+    ]
+    return (
+        f"<section>\n<h2>{escape(name[:1].upper() + name[1:])}</h2>\n{picture}"
+        f"<ul>\n{''.join(lines)}</ul>\n{_write_rest(facet)}</section>\n"
     )
+
+
+def _write_rest(facet: Facet) -> str:
+    """Returns how many images have other values or none, if there are."""
+    parts = []
+    if facet.other_count:
+        values = "value" if facet.other_values == 1 else "values"
+        parts.append(f"{facet.other_count:,} with {facet.other_values:,} other {values}")
+    if facet.missing_count:
+        parts.append(f"{facet.missing_count:,} without any")
+    return f'<p class="note">{"; ".join(parts)}</p>\n' if parts else ""
 
 
 def _name(facet: Facet, value: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
-from laion_assets.web.facet_html import draw_bar, draw_histogram, list_values, write_share
+from laion_assets.web.facet_html import draw_bar, write_facets, write_share
 from laion_assets.web.highlight import fold_words, mark_words
 from laion_assets.web.params import CompareQuery, SearchQuery, write_path
 from laion_assets.web.responses import Answer, Problem
@@ -53,8 +53,7 @@ def open_templates() -> jinja2.Environment:
         sort_choices=SORT_CHOICES,
         facet_names=FACETS,
         draw_bar=draw_bar,
-        draw_histogram=draw_histogram,
-        list_values=list_values,
+        write_facets=write_facets,
         start_comparing=CompareQuery.begin,
     )
     environment.filters.update(
