@@ -151,6 +151,11 @@ class MatchFinder:
             return None
         return self._join(Matches(*alike), Matches(*others))
 
+    @property
+    def keeps_rare_words(self) -> bool:
+        """Whether rare words are found without Lance; it reads them if it is to keep them."""
+        return self._rare is not None
+
     @cached_property
     def _rare(self) -> Mapping[str, RareWords] | None:
         """The rare words of each column, if they are kept and found as Lance finds them."""
@@ -162,16 +167,11 @@ class MatchFinder:
         """Returns whether Lance, which may be of another version, finds a sample of words so."""
         import numpy as np
 
-        return all(
-            all(
-                map(
-                    np.array_equal,
-                    words.find(word) or (),
-                    _sort(self._ask(match_any([word], column), "")),
-                )
-            )
-            for word in words.sample()
-        )
+        for word in words.sample():
+            theirs = _sort(self._ask(match_any([word], column), ""))
+            if not all(map(np.array_equal, words.find(word) or (), theirs)):
+                return False
+        return True
 
     def _ask_words(
         self, phrases: Collection[str], words: Collection[str], condition: str

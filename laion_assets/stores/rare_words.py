@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     Numbers: TypeAlias = np.ndarray[Any, Any]
+    # Ids of rows, ascending, and their scores.
+    Found: TypeAlias = tuple[Numbers, Numbers]
 
 # A list of rows that is shorter is one block, of numbers of so many bytes as each needs.
 BLOCK_ROWS = 128
@@ -100,7 +102,7 @@ class RareWords:
                 seen.add(count)
                 yield word
 
-    def find(self, word: str) -> tuple[Numbers, Numbers] | None:
+    def find(self, word: str) -> Found | None:
         """Returns the ids of the rows with a word, ascending, and their BM25 scores, as Lance does.
 
         None if they are many, or if nothing is known of them.
@@ -126,9 +128,7 @@ class RareWords:
         order = np.argsort(ids)
         return ids[order], scores[order]
 
-    def _list(
-        self, weight: np.float32, lists: _Lists, numbers: Numbers, counts: Numbers
-    ) -> tuple[Numbers, Numbers]:
+    def _list(self, weight: np.float32, lists: _Lists, numbers: Numbers, counts: Numbers) -> Found:
         """Returns ids and scores of the rows with a word in one part, those that are there."""
         import numpy as np
 
