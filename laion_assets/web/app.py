@@ -294,7 +294,7 @@ async def _answer(site: Site, page: Page, request: Request, suffix: str) -> Resp
     if suffix in LISTS:
         visit = await site.workers.run(client, open_visit)
         return await _stream(site.workers, client, page, visit, suffix, headers)
-    key = (headers["etag"], page.name, tuple(request.path_params.values()), query, suffix)
+    key = (headers["etag"], page.name, query.write(path), suffix)
     body = site.cache.get(key)
     if body is None:
         chrome = Chrome(path, query, has_pictures, site.public_url)
@@ -349,7 +349,7 @@ def _show_picture(site: Site) -> Callable[[Request], object]:
     async def show_picture(request: Request) -> Response:
         query = PictureQuery.read(request.query_params.multi_items())
         etag = _describe(site, HTML, has_pictures=False)["etag"]
-        key = (etag, thumbnails.PATH, tuple(request.path_params.values()), query, HTML)
+        key = (etag, thumbnails.PATH, query.write(request.scope["path"]), HTML)
         body = site.cache.get(key)
         if body is None:
 
