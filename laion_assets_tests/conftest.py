@@ -130,8 +130,11 @@ def copy_made(made: Settings, settings: Settings) -> Settings:
     return settings
 
 
-# For tests of what has to be the same with tables in files and in a bucket.
-IN_BOTH_PLACES = pytest.mark.parametrize("settings", ["folder", "bucket"], indirect=True)
+# For tests of what has to be the same with tables in files and in a bucket. A bucket takes ten
+# times as long; `test_bucket_database.py` and `test_bucket_commands.py` have all steps in one.
+IN_BOTH_PLACES = pytest.mark.parametrize(
+    "settings", ["folder", pytest.param("bucket", marks=pytest.mark.exhaustive)], indirect=True
+)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Lets Dagster's history read its own files once a test process, and not once a connection.
 
 For each run Dagster reads its 50 migrations, for each event it makes a new engine, which compiles
-its SQL again, and before each event it asks which columns and indices its tables have. What is
-stored stays the same; a test that writes many histories takes half of the time.
+its SQL again, before each event it asks which columns and indices its tables have, and for each
+resource of each step it derives the same schema from its class. What is stored stays the same; a
+test that writes many histories takes half of the time.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 from unittest.mock import patch
 
 from alembic.script import Script, ScriptDirectory
+from dagster._config.field import Field
+from dagster._config.pythonic_config import resource as pythonic_resource
 from dagster._core.storage.event_log import in_memory as in_memory_event_log
 from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
@@ -38,6 +41,7 @@ QUESTIONS = (
     (SqlRunStorage, "has_run_stats_index_cols"),
 )
 load_revisions = ScriptDirectory._load_revisions
+infer_schema = pythonic_resource.infer_schema_from_config_class
 
 
 @contextmanager
@@ -65,6 +69,9 @@ def read_files_once() -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(
+            patch.object(pythonic_resource, "infer_schema_from_config_class", _infer)
+        )
+        stack.enter_context(
             patch.object(ScriptDirectory, "_load_revisions", lambda self: list_revisions(self.dir))
         )
         for storage in ON_DISK:
@@ -76,6 +83,20 @@ def read_files_once() -> Iterator[None]:
                 patch.object(holder, question, _remember_yes(getattr(holder, question)))
             )
         yield
+
+
+@cache
+def _infer_once(kind: type[Any], omitted: frozenset[str]) -> Field:
+    return infer_schema(kind, fields_to_omit=set(omitted))
+
+
+def _infer(
+    kind: type[Any], *, fields_to_omit: set[str], default: dict[str, Any] | None = None
+) -> Field:
+    """Derives the schema of a class of resources once, unless it has values for it."""
+    if default is None:
+        return _infer_once(kind, frozenset(fields_to_omit))
+    return infer_schema(kind, fields_to_omit=fields_to_omit, default=default)
 
 
 def _remember_yes(ask: Callable[..., bool]) -> Callable[..., bool]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -23,7 +24,7 @@ import yaml
 
 from laion_assets.errors import LaionError
 from laion_assets.exports import caption_index, datasette
-from laion_assets.exports.datasette import export_datasette
+from laion_assets.exports.datasette import Export, export_datasette
 from laion_assets.releases.catalog import find_release
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
@@ -101,53 +102,54 @@ def released(settings: Settings, made: Settings) -> Settings:
     return copy_made(made, settings)
 
 
-def test_the_file_has_the_rows_of_the_release(released: Settings, tmp_path: Path) -> None:
-    made = export_datasette(store(released), tmp_path / "x.db")
+@pytest.fixture(scope="module")
+def exported(made: Settings, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """An export of that release, with the files beside it; nobody changes it."""
+    return export_datasette(store(made), tmp_path_factory.mktemp("exported") / "laion.db")
 
+
+def test_the_file_has_the_rows_of_the_release(made: Settings, exported: Export) -> None:
     columns = ", ".join((*SAME, "text", "domain", "hash", "shard"))
     found = select(
-        made.path,
+        exported.path,
         f"SELECT {columns} FROM images JOIN domain ON domain.id = domain_id ORDER BY images.id",
     )
-    with Database(released.database).read() as connection:
+    with Database(made.database).read() as connection:
         query = f"SELECT {columns} FROM images ORDER BY shard, row_index"
         query = query.replace("text", "caption").replace("hash", "hash::VARCHAR")
         expected = connection.execute(query).fetchall()
     assert found == expected
-    assert (made.image_count, made.domain_count, made.name_count) == (9, 3, 8)
-    assert select(made.path, "SELECT min(id), max(id) FROM images") == [(1, 9)]
-    assert select(made.path, "SELECT typeof(width), typeof(hash) FROM images LIMIT 2") == [
+    assert (exported.image_count, exported.domain_count, exported.name_count) == (9, 3, 8)
+    assert select(exported.path, "SELECT min(id), max(id) FROM images") == [(1, 9)]
+    assert select(exported.path, "SELECT typeof(width), typeof(hash) FROM images LIMIT 2") == [
         ("null", "null"),
         ("integer", "text"),
     ]
-    assert select(made.path, "SELECT domain, image_counts FROM domain ORDER BY id") == [
+    assert select(exported.path, "SELECT domain, image_counts FROM domain ORDER BY id") == [
         ("big.test", 6),
         ("b.test", 2),
         ("small.test", 1),
     ]
 
 
-def test_every_name_has_the_count_of_fts5(released: Settings, tmp_path: Path) -> None:
-    made = export_datasette(store(released), tmp_path / "x.db")
-
-    assert select(made.path, "SELECT name, image_counts FROM celebrities") == list(
+def test_every_name_has_the_count_of_fts5(made: Settings, exported: Export) -> None:
+    assert select(exported.path, "SELECT name, image_counts FROM celebrities") == list(
         zip(CELEBRITIES, (2, 1, 1, 0, 0), strict=True)
     )
-    for kind in released.sheets:
-        for name, count in select(made.path, f"SELECT name, image_counts FROM {kind}"):
+    for kind in made.sheets:
+        for name, count in select(exported.path, f"SELECT name, image_counts FROM {kind}"):
             quoted = '"' + name.replace('"', '""') + '"'
             query = "SELECT count(*) FROM images_fts WHERE images_fts MATCH ?"
-            assert select(made.path, query, quoted) == [(count,)], name
+            assert select(exported.path, query, quoted) == [(count,)], name
 
 
-def test_facets_filters_and_sorting_find_an_index(released: Settings, tmp_path: Path) -> None:
-    made = export_datasette(store(released), tmp_path / "x.db")
+def test_facets_filters_and_sorting_find_an_index(exported: Export) -> None:
     for query in (
         "SELECT domain_id, count(*) FROM images GROUP BY domain_id",
         "SELECT * FROM images WHERE domain_id = 1",
         "SELECT * FROM images ORDER BY aesthetic DESC LIMIT 100",
     ):
-        plan = select(made.path, f"EXPLAIN QUERY PLAN {query}")
+        plan = select(exported.path, f"EXPLAIN QUERY PLAN {query}")
         assert "USING" in plan[0][3]
         assert "INDEX" in plan[0][3]
     # A rare word is looked up, and not every row is asked whether it has it.
@@ -155,17 +157,18 @@ def test_facets_filters_and_sorting_find_an_index(released: Settings, tmp_path: 
         "SELECT * FROM images WHERE id IN (SELECT rowid FROM images_fts "
         "WHERE images_fts MATCH 'lemur') ORDER BY aesthetic DESC LIMIT 100"
     )
-    details = [row[3] for row in select(made.path, f"EXPLAIN QUERY PLAN {query}")]
+    details = [row[3] for row in select(exported.path, f"EXPLAIN QUERY PLAN {query}")]
     assert "SEARCH images USING INTEGER PRIMARY KEY (rowid=?)" in details
 
 
-def test_unsafe_images_are_left_out_with_their_counts(released: Settings, tmp_path: Path) -> None:
-    everything = export_datasette(store(released), tmp_path / "all.db")
-    safe = export_datasette(store(released), tmp_path / "safe" / "x.db", is_safe=True)
+def test_unsafe_images_are_left_out_with_their_counts(
+    made: Settings, exported: Export, tmp_path: Path
+) -> None:
+    safe = export_datasette(store(made), tmp_path / "safe" / "x.db", is_safe=True)
 
     assert (safe.image_count, safe.hidden_count) == (7, 2)
     query = "SELECT id, text FROM images"
-    left = set(select(everything.path, query)) - set(select(safe.path, query))
+    left = set(select(exported.path, query)) - set(select(safe.path, query))
     assert {text for _, text in left} == {CAPTIONS[1], CAPTIONS[2]}
     counts = dict(select(safe.path, "SELECT name, image_counts FROM celebrities"))
     assert (counts["Dwayne 'The Rock' Johnson"], counts["Beyoncé"]) == (1, 0)
@@ -173,14 +176,15 @@ def test_unsafe_images_are_left_out_with_their_counts(released: Settings, tmp_pa
     assert "2 images were left out" in safe.path.with_name("metadata.yaml").read_text("utf-8")
 
 
-def test_removed_images_are_left_out_with_their_counts(released: Settings, tmp_path: Path) -> None:
-    before = export_datasette(store(released), tmp_path / "all.db")
+def test_removed_images_are_left_out_with_their_counts(
+    released: Settings, exported: Export, tmp_path: Path
+) -> None:
     read_removals(released, "https://big.test/1.jpg", "b.test")
     made = export_datasette(store(released), tmp_path / "left.db")
     safe = export_datasette(store(released), tmp_path / "safe.db", is_safe=True)
 
     query = "SELECT id, text FROM images"
-    left = sorted(set(select(before.path, query)) - set(select(made.path, query)))
+    left = sorted(set(select(exported.path, query)) - set(select(made.path, query)))
     assert [text for _, text in left] == [CAPTIONS[1], "a lemur", "a lemur"]
     assert (made.image_count, made.hidden_count, safe.hidden_count) == (6, 0, 1)
     domains = dict(select(made.path, "SELECT domain, image_counts FROM domain"))
@@ -188,7 +192,7 @@ def test_removed_images_are_left_out_with_their_counts(released: Settings, tmp_p
     counts = dict(select(made.path, "SELECT name, image_counts FROM artists"))
     assert (
         counts["a lemur"]
-        == dict(select(before.path, "SELECT name, image_counts FROM artists"))["a lemur"] - 2
+        == dict(select(exported.path, "SELECT name, image_counts FROM artists"))["a lemur"] - 2
     )
 
 
@@ -311,27 +315,26 @@ def test_the_index_has_the_captions_of_the_rows(
 
 
 def test_the_index_is_checked_while_others_read_and_nothing_is_written(
-    released: Settings, tmp_path: Path
+    exported: Export,
 ) -> None:
     """The pages are checked at the same time, and the digest is made then."""
-    made = export_datasette(store(released), tmp_path / "x.db")
-    before = made.path.read_bytes()
+    before = exported.path.read_bytes()
 
-    with closing(sqlite3.connect(made.path, isolation_level=None)) as reader:
+    with closing(sqlite3.connect(exported.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM images").fetchall()
-        datasette._check_captions(made.path)
+        datasette._check_captions(exported.path)
 
-    assert made.path.read_bytes() == before
+    assert exported.path.read_bytes() == before
 
 
 def test_the_index_is_that_of_rows_that_are_indexed_as_they_come(
-    released: Settings, tmp_path: Path
+    exported: Export, tmp_path: Path
 ) -> None:
     """Ranking and snippets come from the tables that another process made."""
-    made = export_datasette(store(released), tmp_path / "x.db")
+    copied_file = Path(shutil.copy(exported.path, tmp_path))
 
-    with closing(sqlite3.connect(made.path)) as connection:
+    with closing(sqlite3.connect(copied_file)) as connection:
         select_words = (
             "SELECT rowid, rank, snippet(images_fts, 0, '[', ']', '…', 3) FROM images_fts "
             "WHERE images_fts MATCH ? ORDER BY rank, rowid"
@@ -476,16 +479,13 @@ def test_a_list_with_more_columns_than_sqlite_takes_is_refused(
 
 
 @pytest.fixture
-def site(released: Settings, tmp_path: Path) -> Iterator[str]:
+def site(exported: Export) -> Iterator[str]:
     """The address of Datasette, over an export, with the files beside it."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    export_datasette(store(released), folder)
     program = str(Path(sys.executable).with_name("datasette"))
     arguments = ("--inspect-file", "inspect.json", "-m", "metadata.yaml", "--port", "0")
     with subprocess.Popen(
         [program, "serve", "-i", "laion.db", *arguments],
-        cwd=folder,
+        cwd=exported.path.parent,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -505,7 +505,7 @@ def site(released: Settings, tmp_path: Path) -> Iterator[str]:
             process.communicate(timeout=60)
 
 
-def test_datasette_searches_counts_and_links(site: str, released: Settings) -> None:
+def test_datasette_searches_counts_and_links(site: str, made: Settings) -> None:
     def ask(address: str, **parameters: str) -> requests.Response:
         response = requests.get(site + address, parameters, timeout=60)
         assert response.status_code == 200, response.text
@@ -529,7 +529,7 @@ def test_datasette_searches_counts_and_links(site: str, released: Settings) -> N
     assert [row["image_counts"] for row in domains] == [6, 2, 1]
 
     page = ask("/laion/images").text
-    assert find_release(store(released), "one").content_sha256 in page
+    assert find_release(store(made), "one").content_sha256 in page
     assert "Host of the URL" in page
 
     names = ask("/laion/celebrities.json", _shape="array").json()
@@ -568,14 +568,15 @@ def test_datasette_searches_counts_and_links(site: str, released: Settings) -> N
     assert (tables["images"], tables["domain"], tables["celebrities"]) == (9, 3, 5)
 
 
-def test_what_datasette_would_inspect_is_what_is_written(
-    released: Settings, tmp_path: Path
-) -> None:
-    made = export_datasette(store(released), tmp_path / "x.db")
+def test_what_datasette_would_inspect_is_what_is_written(exported: Export) -> None:
     program = str(Path(sys.executable).with_name("datasette"))
     result = subprocess.run(
-        [program, "inspect", "x.db"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [program, "inspect", exported.path.name],
+        cwd=exported.path.parent,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert json.loads(result.stdout) == json.loads(
-        made.path.with_name("inspect.json").read_text("utf-8")
+        exported.path.with_name("inspect.json").read_text("utf-8")
     )

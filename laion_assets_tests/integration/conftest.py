@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -25,12 +26,16 @@ import pytest
 from click.testing import CliRunner
 
 from laion_assets.cli.main import main
+from laion_assets.demo import sample_shards
+from laion_assets.demo.sample_shards import DEFAULT_SPEC, SampleSpec, write_sample_shards
 from laion_assets.settings import REPOSITORY, Settings
 from laion_assets_tests.integration.forked_programs import find_programs
 from laion_assets_tests.integration.web_ui import LIMIT_S
 from laion_assets_tests.pipeline import copy, load, refresh
 
 SAMPLE_SHARD = "train-00003-of-00007-36440e2d83f7fb02"
+# Of each of its seven shards; the whole demo has 20,000.
+DEMO_ROWS = 2_000
 
 
 INTEGRATION = Path(__file__).parent
@@ -166,8 +171,24 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A data folder after `laion demo`."""
+    """A data folder after `laion demo`, whose shards have their first rows alone."""
     shell = Shell(tmp_path_factory.mktemp("demo") / "data")
+    few = SampleSpec(rows_per_shard=DEMO_ROWS, has_pictures=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample_shards, "write_sample_shards", partial(write_sample_shards, spec=few))
+        # The pages name a shard.
+        name = partial(sample_shards.sample_shard_name, DEFAULT_SPEC)
+        patch.setattr(sample_shards, "sample_shard_name", lambda _, index: name(index))
+        result = shell.run("laion", "demo")
+    assert result.returncode == 0, result.stderr
+    assert "What was made" in result.stdout
+    return shell
+
+
+@pytest.fixture(scope="session")
+def whole_demo(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A data folder after `laion demo` with all its rows, as a person runs it."""
+    shell = Shell(tmp_path_factory.mktemp("whole_demo") / "data")
     result = shell.start("laion", "demo", is_forked=False)
     assert result.returncode == 0, result.stderr
     assert "What was made" in result.stdout

@@ -5,12 +5,14 @@ from collections import Counter
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from laion_assets.definitions import build_defs
 from laion_assets.runs.backfill import discover_shards
 from laion_assets.settings import Settings
-from laion_assets_tests.conftest import WriteShard
+from laion_assets_tests.conftest import WriteShard, make_settings
 
 CAPTIONS = ["é", "ab", "abc", "葛飾", "abcde", "abcdef", "a" * 300, "ab", None, " "]
 HOSTS = ["a.test", "b.test", "a.test", "a.test", "c.test", "c.test", "b.test", "b.test"]
@@ -18,21 +20,22 @@ PUNSAFE = [0.0, 0.05, 0.1, 0.7, 0.95, 1.0, None, 0.7, 0.1, 0.1]
 SIMILARITY = [0.28, 0.29, 0.3, 0.3, -1.0, 1.0, 0.58, None, 0.3, 0.3]
 
 
-@pytest.fixture
-def pages(
-    settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
-) -> dict[str, dict[str, Any]]:
-    """The metadata of one shard's materializations, by asset."""
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The metadata of one shard's materializations, by asset; nobody changes it."""
+    settings = make_settings(tmp_path_factory.mktemp("pages"))
     urls = [f"https://{host}/{n}" for n, host in enumerate([*HOSTS, "d.test", "d.test"])]
     urls[7] = urls[1]
-    write_shard(
-        "s", URL=urls, TEXT=CAPTIONS, punsafe=PUNSAFE, similarity=SIMILARITY, mood=["k"] * 10
-    )
-    discover_shards(settings, instance)
+    columns = {"URL": urls, "TEXT": CAPTIONS, "punsafe": PUNSAFE, "similarity": SIMILARITY}
+    source = settings.data_dir / "shards" / "s.parquet"
+    source.parent.mkdir(parents=True)
+    pq.write_table(pa.table({**columns, "mood": ["k"] * 10}), source)
     defs = build_defs(settings)
-    run = defs.resolve_job_def("ingest_shards").execute_in_process(
-        instance=instance, partition_key="s"
-    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        discover_shards(settings, instance)
+        run = defs.resolve_job_def("ingest_shards").execute_in_process(
+            instance=instance, partition_key="s"
+        )
     return {
         event.materialization.asset_key.to_user_string(): dict(event.materialization.metadata)
         for event in run.get_asset_materialization_events()

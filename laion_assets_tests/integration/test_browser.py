@@ -57,6 +57,8 @@ def find_figure(page: Page, label: str) -> Locator:
     return page.get_by_role("row").filter(has=page.get_by_text(label, exact=True)).first
 
 
+# What Dagster does at these clicks is shown by `test_daemon.py`.
+@pytest.mark.exhaustive
 def test_a_person_materializes_a_shard_and_backfills_two(
     page: Page, web_ui: WebUi, shell: Shell
 ) -> None:

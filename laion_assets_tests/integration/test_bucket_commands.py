@@ -57,6 +57,25 @@ def show_release(shell: Shell) -> dict[str, str]:
     return shown
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_a_shard_is_loaded_released_found_and_published(shell: Shell, tmp_path: Path) -> None:
+    write_source(shell, "one", "a red boat")
+    loaded = shell.run("laion", "backfill", "--all")
+    assert loaded.returncode == 0, loaded.stderr
+
+    assert "a red boat" in shell.run("laion", "search", "boat").stdout
+    looked = shell.run("laion", "doctor")
+    assert looked.returncode == 0, looked.stdout
+    place = shell.settings.lance_bucket
+    assert f"ok    bucket: {place} can be written and keeps what is there" in looked.stdout
+    published = shell.run("laion", "publish", str(tmp_path / "published"))
+    assert published.returncode == 0, published.stderr
+    assert list((tmp_path / "published").rglob("*.lance"))
+    assert not list((tmp_path / "home").rglob("*.lance"))
+
+
+# All of it, with all checks; `test_add_pictures.py` brings pictures to a bucket without programs.
+@pytest.mark.exhaustive
 def test_pictures_vectors_counts_and_release_are_those_of_a_folder(
     shell: Shell, tmp_path: Path
 ) -> None:
@@ -91,6 +110,9 @@ def test_pictures_vectors_counts_and_release_are_those_of_a_folder(
         address = f"{url}/pictures/{pictured['shard']}/{pictured['row_index']}.jpg"
         assert requests.get(address, timeout=60).content == pictured["image"]
 
+    looked = shell.run("laion", "doctor")
+    assert looked.returncode == 0, looked.stdout
+
     # A shard that is loaded again replaces itself alone.
     shutil.rmtree(source)
     write_source(shell, shards[1], "another boat")
@@ -104,16 +126,6 @@ def test_pictures_vectors_counts_and_release_are_those_of_a_folder(
         after.filter(pc.equal(after["shard"], shards[1]))["caption"].to_pylist()
         == ["another boat"] * 3
     )
-
-
-def test_doctor_says_that_all_is_well(shell: Shell) -> None:
-    write_source(shell, "one")
-    assert shell.run("laion", "backfill", "--all").returncode == 0
-    result = shell.run("laion", "doctor")
-
-    assert result.returncode == 0, result.stdout
-    place = shell.settings.lance_bucket
-    assert f"ok    bucket: {place} can be written and keeps what is there" in result.stdout
 
 
 def test_an_unsafe_store_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -130,15 +142,6 @@ def test_an_unsafe_store_is_refused_in_one_line(tmp_path: Path) -> None:
         assert unsafe.list_names(place) == []
 
 
-def test_a_published_release_comes_out_of_the_bucket(shell: Shell, tmp_path: Path) -> None:
-    write_source(shell, "one", "a red boat")
-    assert shell.run("laion", "backfill", "--all").returncode == 0
-    published = shell.run("laion", "publish", str(tmp_path / "published"))
-
-    assert published.returncode == 0, published.stderr
-    assert list((tmp_path / "published").rglob("*.lance"))
-
-
 def test_backups_are_refused(shell: Shell, tmp_path: Path) -> None:
     result = shell.run("laion", "backup", str(tmp_path / "backup"))
 
@@ -147,6 +150,8 @@ def test_backups_are_refused(shell: Shell, tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+# `test_bucket_database.py` shows both without programs.
+@pytest.mark.exhaustive
 def test_two_machines_write_one_table(
     tmp_path: Path, bucket: str, buckets: Buckets, postgres: Postgres
 ) -> None:
@@ -169,6 +174,7 @@ def test_two_machines_write_one_table(
     assert table["row_index"].to_pylist() == [*range(50)] * 2
 
 
+@pytest.mark.exhaustive
 def test_a_third_machine_counts_and_releases_what_two_have_loaded(
     tmp_path: Path, bucket: str, buckets: Buckets, postgres: Postgres
 ) -> None:

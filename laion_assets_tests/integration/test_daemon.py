@@ -161,6 +161,7 @@ def sensed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sensed]:
         yield Sensed(shell, web_ui)
 
 
+@pytest.mark.exhaustive
 def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(sensed: Sensed) -> None:
     shell, web_ui = sensed.shell, sensed.web_ui
     for shard in ("a", "b"):
@@ -194,6 +195,7 @@ def test_the_sensor_ingests_what_is_dropped_and_refreshes_once_a_batch(sensed: S
     assert count_rows(shell.settings) == ({"a": 3, "b": 3, "c": 5},) * 2
 
 
+@pytest.mark.exhaustive
 def test_the_status_says_when_what_may_pass_is_tried_again_and_names_what_cannot(
     sensed: Sensed,
 ) -> None:

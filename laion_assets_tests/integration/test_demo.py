@@ -10,7 +10,7 @@ import pytest
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.search.search import open_search
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets_tests.integration.conftest import SAMPLE_SHARD, Shell, count_rows
+from laion_assets_tests.integration.conftest import DEMO_ROWS, SAMPLE_SHARD, Shell, count_rows
 from laion_assets_tests.pipeline import refresh
 
 
@@ -31,17 +31,27 @@ def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
 
 
 @pytest.mark.exhaustive
-def test_a_second_demo_changes_no_row(demo: Shell) -> None:
-    before = count_rows(demo.settings)
+def test_a_second_demo_changes_no_row(whole_demo: Shell) -> None:
+    before = count_rows(whole_demo.settings)
     assert len(before[0]) == 7
-    result = demo.run("laion", "demo")
+    assert sum(before[0].values()) == 139_288
+    result = whole_demo.run("laion", "demo")
     assert result.returncode == 0, result.stderr
-    assert count_rows(demo.settings) == before
+    assert count_rows(whole_demo.settings) == before
     assert before[0] == before[1]
-    assert len(lance.dataset(demo.settings.lance_dir / "images.lance").tags.list()) == 1
+    assert len(lance.dataset(whole_demo.settings.lance_dir / "images.lance").tags.list()) == 1
 
 
-def test_every_name_of_the_demo_counts_as_fts5_counts_it(demo: Shell) -> None:
+IN_BOTH_SIZES = pytest.mark.parametrize(
+    "size", ["demo", pytest.param("whole_demo", marks=pytest.mark.exhaustive)]
+)
+
+
+@IN_BOTH_SIZES
+def test_every_name_of_the_demo_counts_as_fts5_counts_it(
+    request: pytest.FixtureRequest, size: str
+) -> None:
+    demo: Shell = request.getfixturevalue(size)
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE VIRTUAL TABLE images_fts USING fts5(caption)")
     with duckdb.connect(str(demo.settings.database), read_only=True) as database:
@@ -53,7 +63,7 @@ def test_every_name_of_the_demo_counts_as_fts5_counts_it(demo: Shell) -> None:
         ((expected,),) = connection.execute(query, (name.replace('"', '""'),)).fetchall()
         assert (name, count) == (name, expected)
     connection.close()
-    assert sum(count for _, count in counts) > 1000
+    assert sum(count for _, count in counts) > sum(count_rows(demo.settings)[0].values()) // 140
 
 
 def test_dagster_and_laion_share_one_history(demo: Shell) -> None:
@@ -92,8 +102,10 @@ def test_the_pictures_of_the_demo_are_found_by_meaning_with_no_encoder_set(demo:
     assert all("boat" in caption.lower() for caption in captions), captions
 
 
-def test_a_name_has_as_many_hits_as_images(demo: Shell) -> None:
+@IN_BOTH_SIZES
+def test_a_name_has_as_many_hits_as_images(request: pytest.FixtureRequest, size: str) -> None:
     """The bundled names have none of the characters that Lance and FTS5 fold differently."""
+    demo: Shell = request.getfixturevalue(size)
     search = open_search(LanceStore(demo.settings.lance_dir))
     with duckdb.connect(str(demo.settings.database), read_only=True) as database:
         counts = database.execute("SELECT name, image_count FROM entity_counts").fetchall()
@@ -137,4 +149,4 @@ def test_nothing_in_a_query_is_an_error(demo: Shell, query: str) -> None:
 def test_the_raw_file_has_a_record_of_its_origin(demo: Shell) -> None:
     record = json.loads((demo.settings.raw_dir / f"{SAMPLE_SHARD}.json").read_text())
     assert record["source"] == str(demo.data_dir / "shards" / f"{SAMPLE_SHARD}.parquet")
-    assert record["file_rows"] == 20_000
+    assert record["file_rows"] == DEMO_ROWS

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -207,14 +208,14 @@ def machine(tmp_path: Path, released: Settings) -> Place:
     return place
 
 
-@pytest.mark.parametrize("name", ["laion-daemon", "laion-dagster"])
+@pytest.mark.parametrize("name", UNITS)
 def test_a_unit_of_systemd_runs_what_a_service_of_compose_runs(machine: Place, name: str) -> None:
     """Such a service runs in a test of its own; the unit itself in one that is exhaustive."""
     service = read_unit(f"{name}.service")["Service"]
     (command,) = service["ExecStart"]
     (folder,) = service["WorkingDirectory"]
     program, *arguments = shlex.split(command)
-    composed = " ".join(ROLES[UNITS[name]].command)
+    composed = re.sub(r"(--[-a-z]+)=", r"\1 ", " ".join(ROLES[UNITS[name]].command))
     assert f"{Path(program).name} {' '.join(arguments)}" == composed.replace(
         "/laion/workspace.yaml", "workspace.yaml"
     ).replace("0.0.0.0", "127.0.0.1")  # noqa: S104
@@ -227,11 +228,7 @@ def test_a_unit_of_systemd_runs_what_a_service_of_compose_runs(machine: Place, n
 @pytest.mark.parametrize(
     "name",
     [
-        *(
-            pytest.param(name, marks=pytest.mark.exhaustive)
-            for name in ("laion-daemon", "laion-dagster")
-        ),
-        "laion-search",
+        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in UNITS),
     ],
 )
 def test_a_unit_of_systemd_runs(machine: Place, name: str) -> None:

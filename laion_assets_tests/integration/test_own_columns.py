@@ -66,7 +66,18 @@ TAKEN: dict[str, tuple[Callable[[lance.LanceDataset], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", [*REFUSED, *TAKEN])
+# `lance_images/test_own_columns.py` has all of them without programs.
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("required", "vectors"),
+        *(
+            pytest.param(case, marks=pytest.mark.exhaustive)
+            for case in ("dropped", "renamed", "compacted")
+        ),
+    ],
+)
 def test_a_column_that_was_changed_by_hand_breaks_and_loses_nothing_in_silence(
     shell: Shell, case: str
 ) -> None:

@@ -35,6 +35,7 @@ def check(shell: Shell) -> None:
     assert status.returncode == 0, status.stdout
 
 
+@pytest.mark.exhaustive
 def test_two_backfills_of_the_same_shards(shell: Shell) -> None:
     for shard, rows in ROWS.items():
         drop(shell, shard, make_shard(shard, rows))
@@ -45,6 +46,7 @@ def test_two_backfills_of_the_same_shards(shell: Shell) -> None:
     check(shell)
 
 
+@pytest.mark.exhaustive
 def test_a_backfill_beside_a_backup_and_a_doctor(shell: Shell, tmp_path: Path) -> None:
     for shard, rows in ROWS.items():
         drop(shell, shard, make_shard(shard, rows))

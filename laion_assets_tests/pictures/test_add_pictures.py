@@ -20,7 +20,7 @@ from laion_assets.stores.columns import NotedColumns, read_notes
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
-from laion_assets_tests.conftest import IN_BOTH_PLACES, WriteShard
+from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.pipeline import copy, load
 
@@ -217,7 +217,7 @@ def test_an_archive_that_is_cut_off_is_named(settings: Settings, write_shard: Wr
         bring(settings, source)
 
 
-@IN_BOTH_PLACES
+@pytest.mark.parametrize("settings", ["folder", "bucket"], indirect=True)
 def test_a_new_load_keeps_the_pictures_of_the_same_rows(
     settings: Settings, write_shard: WriteShard
 ) -> None:

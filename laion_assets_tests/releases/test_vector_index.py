@@ -410,7 +410,11 @@ def test_another_machine_measures_the_same(settings: Settings, tmp_path: Path) -
     assert abs(first.recall_at_10 - second.recall_at_10) < 0.02
 
 
-@pytest.mark.parametrize("kept", [1.0, 0.6, 0.04], ids=["all", "most", "few"])
+@pytest.mark.parametrize(
+    "kept",
+    [1.0, pytest.param(0.6, marks=pytest.mark.exhaustive), 0.04],
+    ids=["all", "most", "few"],
+)
 def test_all_vectors_are_read_once_whatever_rows_have_none(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, kept: float
 ) -> None:

@@ -17,7 +17,7 @@ from laion_assets.settings import REPOSITORY, Settings
 from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets_tests.conftest import WriteShard
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 
 SHARD_ASSETS = ("raw_shards", "images", "lance_images")
 COUNTS = ("domain_counts", "site_counts", "entity_counts", "release")

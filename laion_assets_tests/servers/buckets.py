@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import boto3
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 CREDENTIALS = {
@@ -77,6 +78,13 @@ class Buckets:
         self._client.create_bucket(Bucket=name)
         return f"s3://{name}/some/place"
 
+    def upload(self, folder: Path, place: str) -> None:
+        """Writes the files of a folder as objects below a place."""
+        _, _, bucket, prefix = place.split("/", 3)
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            key = f"{prefix}/{path.relative_to(folder).as_posix()}"
+            self._client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+
     def fail(self, count: int) -> None:
         """Answers the next requests with 503, as a store does that has too much to do."""
         self._faults.extend([503] * count)
@@ -136,7 +144,8 @@ def run_buckets(*, is_safe: bool = True) -> Iterator[Buckets]:
     Args:
         is_safe: whether it keeps an object that a PUT with `If-None-Match: *` meets.
     """
-    application: Any = DomainDispatcherApplication(create_backend_app)
+    # All of moto's services together would look for each request which one it is for.
+    application: Any = create_backend_app("s3")
     if not is_safe:
         application = _overwrite(application)
     faults: list[int] = []

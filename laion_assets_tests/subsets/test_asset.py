@@ -44,7 +44,7 @@ def loaded(settings: Settings, instance: dg.DagsterInstance, write_shard: WriteS
     return settings
 
 
-def test_subsets_are_made_with_the_release_and_only_if_something_changed(
+def test_subsets_are_made_with_the_release_if_something_changed_and_as_long_as_declared(
     loaded: Settings, instance: dg.DagsterInstance
 ) -> None:
     declare(loaded, LEMURS + WIDE)
@@ -62,23 +62,13 @@ def test_subsets_are_made_with_the_release_and_only_if_something_changed(
     again = refresh(loaded, instance)
     assert {again[name]["is_new"] for name in ("lemurs", "wide")} == {False}
 
-
-def test_another_definition_is_made_anew_and_the_others_are_not(
-    loaded: Settings, instance: dg.DagsterInstance
-) -> None:
-    declare(loaded, LEMURS + WIDE)
-    refresh(loaded, instance)
+    # Another definition is made anew, and the others are not.
     declare(loaded, LEMURS.replace('"lemur"', '"fox"') + WIDE)
-    made = refresh(loaded, instance)
-    assert (made["lemurs"]["is_new"], made["wide"]["is_new"]) == (True, False)
-
-
-def test_a_subset_that_is_declared_no_more_has_no_asset_and_keeps_its_table(
-    loaded: Settings, instance: dg.DagsterInstance
-) -> None:
-    declare(loaded, LEMURS + WIDE)
-    job = build_defs(loaded).resolve_job_def("refresh_counts")
     metadata = refresh(loaded, instance)
+    assert (metadata["lemurs"]["is_new"], metadata["wide"]["is_new"]) == (True, False)
+
+    # What is declared no more has no asset, and keeps its table.
+    job = build_defs(loaded).resolve_job_def("refresh_counts")
     declare(loaded, WIDE)
     assert "lemurs" not in list_assets(loaded)
     # A run that was planned before makes nothing.
