@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from alembic.script import Script, ScriptDirectory
 from dagster._config.field import Field
+from dagster._config.pythonic_config import infer_schema_from_config_class as infer_schema
 from dagster._config.pythonic_config import resource as pythonic_resource
 from dagster._core.storage.event_log import in_memory as in_memory_event_log
 from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
@@ -41,7 +42,6 @@ QUESTIONS = (
     (SqlRunStorage, "has_run_stats_index_cols"),
 )
 load_revisions = ScriptDirectory._load_revisions
-infer_schema = pythonic_resource.infer_schema_from_config_class
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def read_files_once() -> Iterator[None]:
 
 
 @cache
-def _infer_once(kind: type[Any], omitted: frozenset[str]) -> Field:
+def _infer_once(kind: Any, omitted: frozenset[str]) -> Field:
     return infer_schema(kind, fields_to_omit=set(omitted))
 
 

@@ -9,7 +9,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.integration.conftest import Shell, write_source
 from laion_assets_tests.servers.postgres import Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unchecked")]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import dagster as dg
+import pytest
 
 from laion_assets.operations.status_report import read_status
 from laion_assets.settings import Settings
@@ -46,6 +47,7 @@ def test_pauses_grow_for_a_file_of_a_web_server(
     assert early == [[]] * 12
 
 
+@pytest.mark.exhaustive
 def test_a_broken_file_of_the_hub_is_fetched_once(
     settings: Settings, instance: dg.DagsterInstance, hub: Hub
 ) -> None:

@@ -1,4 +1,4 @@
-"""Random searches, compared with SQL over DuckDB: fifty over one shard, or a thousand over seven."""
+"""Random searches, compared with SQL over DuckDB: fifty of one shard, or a thousand of seven."""
 
 import csv
 import io
