@@ -90,9 +90,7 @@ def _infer_once(kind: Any, omitted: frozenset[str]) -> Field:
     return infer_schema(kind, fields_to_omit=set(omitted))
 
 
-def _infer(
-    kind: type[Any], *, fields_to_omit: set[str], default: dict[str, Any] | None = None
-) -> Field:
+def _infer(kind: Any, *, fields_to_omit: set[str], default: dict[str, Any] | None = None) -> Field:
     """Derives the schema of a class of resources once, unless it has values for it."""
     if default is None:
         return _infer_once(kind, frozenset(fields_to_omit))
