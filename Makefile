@@ -25,7 +25,7 @@ dev: $(VENV)/installed ## opens the Dagster web UI at http://127.0.0.1:3000
 	PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
 check: lint ## linters, types and the quick tests: for the time between two edits
-	$(BIN)/pytest -m 'not slow and not integration and not exhaustive'
+	$(BIN)/pytest --ignore laion_assets_tests/integration -m 'not slow and not integration and not exhaustive'
 
 test: lint ## linters, types and the tests
 	$(BIN)/pytest

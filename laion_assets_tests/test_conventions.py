@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -86,9 +87,21 @@ COMMON_NAMES = {"__init__", "asset", "checks", "resource"}
 TABLE_NAMES = {"lance_images": "images.lance"}
 
 
+@cache
+def list_nodes(tree: ast.AST) -> list[ast.AST]:
+    """Returns all that is in the tree."""
+    return list(ast.walk(tree))
+
+
+@cache
+def list_calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    """Returns each call in the tree, by what is called."""
+    return [(ast.unparse(n.func), n) for n in list_nodes(tree) if isinstance(n, ast.Call)]
+
+
 def find_imports(tree: ast.AST) -> Iterator[str]:
     """Yields what is imported anywhere in the tree, with the names that are taken from it."""
-    for node in ast.walk(tree):
+    for node in list_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -109,14 +122,14 @@ def find_imports_at_load(statements: Iterable[ast.stmt]) -> Iterator[str]:
 
 
 def find_strings(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in list_nodes(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
 
 def find_patterns(tree: ast.AST) -> Iterator[re.Pattern[str]]:
     """Yields each f-string that begins with a text as a pattern, a group for a placeholder."""
-    for node in ast.walk(tree):
+    for node in list_nodes(tree):
         if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
             yield re.compile(
                 "".join(
@@ -252,10 +265,7 @@ def test_only_the_stores_open_files_tables_and_locks() -> None:
         for module, tree in TREES.items()
         if name_layer(module) not in ("stores", "demo")
         for opener in OPENERS
-        if any(
-            isinstance(node, ast.Call) and ast.unparse(node.func) == opener
-            for node in ast.walk(tree)
-        )
+        if any(called == opener for called, _ in list_calls(tree))
     ]
 
     assert found == []
@@ -266,9 +276,8 @@ def test_the_tables_are_opened_where_the_settings_say() -> None:
     found = [
         str(module)
         for module, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) == "LanceStore"
+        for called, node in list_calls(tree)
+        if called == "LanceStore"
         and any(".lance_dir" in ast.unparse(argument) for argument in node.args)
     ]
 
@@ -295,7 +304,7 @@ def test_stores_are_handed_over_and_not_their_folders() -> None:
         f"{module}:{node.lineno} {node.name}({argument.arg})"
         for module, tree in TREES.items()
         if name_layer(module) not in ("stores", "settings")
-        for node in ast.walk(tree)
+        for node in list_nodes(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
         if argument.arg in ("raw_dir", "lance_dir")
@@ -360,7 +369,7 @@ def test_the_environment_is_read_in_the_settings_alone() -> None:
     readers = {
         name_layer(module)
         for module, tree in TREES.items()
-        for node in ast.walk(tree)
+        for node in list_nodes(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
 
@@ -374,8 +383,8 @@ def test_tags_are_created_by_the_store() -> None:
     found = [
         str(module)
         for module, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("tags.create")
+        for called, _ in list_calls(tree)
+        if called.endswith("tags.create")
     ]
 
     assert found == []

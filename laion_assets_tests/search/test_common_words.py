@@ -21,6 +21,8 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.pipeline import bring, refresh
 
+pytestmark = pytest.mark.slow
+
 ROWS = 900
 SHARDS = ("alpha", "beta", "gamma")
 LEAST = 300

@@ -17,6 +17,8 @@ from laion_assets.stores.sql import load_sql
 from laion_assets_tests.conftest import IN_BOTH_PLACES
 from laion_assets_tests.raises import raises
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import duckdb, sys
 connection = duckdb.connect(sys.argv[1])

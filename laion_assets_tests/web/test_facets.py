@@ -104,6 +104,7 @@ def test_a_blank_filter_is_none() -> None:
     assert SearchQuery.read(blank) == SearchQuery()
 
 
+@pytest.mark.slow
 def test_declared_columns_are_facets_that_filter_by_a_condition(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     curation = declare(settings, COLUMNS)

@@ -50,6 +50,7 @@ def test_the_addresses_of_an_ipv6_network_are_one_client() -> None:
     assert rate.admit("2001:db8:0:1::1")
 
 
+@pytest.mark.slow
 def test_clients_of_long_ago_make_room_for_others() -> None:
     clock = Clock()
     rate = RequestRate(1, clock)
