@@ -1,14 +1,14 @@
 """What Dagster's history says of runs that somebody cancelled."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from threading import Event
 
@@ -112,30 +112,23 @@ def test_programs_that_find_an_empty_history_at_once_create_it_once(
         "DAGSTER_HOME": str(tmp_path),
         "LAION_HISTORY_DIR": str(tmp_path / "history"),
     }
-    # They import first, and open it when all are there; what is left open is not waited for.
-    steps = ("import os, dagster", "print(flush=True)", "input()", "dagster.DagsterInstance.get()")
-    opening = "; ".join((*steps, "os._exit(0)"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", opening],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
+    context = multiprocessing.get_context("forkserver")
+    gate = context.Barrier(3)
+    processes = [context.Process(target=open_history, args=(environment, gate)) for _ in range(3)]
     for process in processes:
-        assert process.stdout
-        process.stdout.readline()
+        process.start()
     for process in processes:
-        assert process.stdin
-        process.stdin.write("\n")
-        process.stdin.flush()
-    complaints = [process.communicate()[1] for process in processes]
+        process.join()
 
-    assert [process.returncode for process in processes] == [0, 0, 0], (place, complaints)
+    assert [process.exitcode for process in processes] == [0, 0, 0], place
+
+
+def open_history(environment: dict[str, str], gate: Barrier) -> None:
+    """Opens it when all are there; what is left open is not waited for."""
+    os.environ.update(environment)
+    gate.wait(60)
+    dg.DagsterInstance.get()
+    os._exit(0)
 
 
 def list_messages(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str | None]:
@@ -187,20 +180,26 @@ def test_what_a_killed_process_said_is_in_the_history(
     history: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     run = start(history)
-    code = f"""
-import os, signal, dagster
-instance = dagster.DagsterInstance.from_config({str(tmp_path)!r})
-run = instance.get_run_by_id({run.run_id!r})
-for number in range(20):
-    instance.report_engine_event(str(number), run)
-instance.report_run_failed(run)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    killed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    killed = multiprocessing.get_context("forkserver").Process(
+        target=say_and_die, args=(dict(os.environ), str(tmp_path), run.run_id)
+    )
+    killed.start()
+    killed.join()
 
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.exitcode == -signal.SIGKILL
     assert list_messages(history, run)[:20] == list(map(str, range(20)))
     assert read(history, run).status is dg.DagsterRunStatus.FAILURE
+
+
+def say_and_die(environment: dict[str, str], folder: str, run_id: str) -> None:
+    os.environ.update(environment)
+    instance = dg.DagsterInstance.from_config(folder)
+    run = instance.get_run_by_id(run_id)
+    assert run
+    for number in range(20):
+        instance.report_engine_event(str(number), run)
+    instance.report_run_failed(run)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_web_ui_hears_of_an_event_while_its_run_keeps_the_file_open(

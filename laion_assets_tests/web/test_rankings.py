@@ -202,7 +202,7 @@ ADDRESSES = (
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("width", [320, pytest.param(1280, marks=pytest.mark.exhaustive)])
 def test_no_barriers(browser: Browser, sites: tuple[Site, Site], address: str, width: int) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
