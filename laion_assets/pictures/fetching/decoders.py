@@ -89,11 +89,12 @@ def _end_with(parent: int) -> None:
 def _decode(data: bytes, rules: SizeRules) -> Resized | tuple[Reason, str]:
     from laion_assets.pictures.fetching.resize import resize
 
-    # Without a handler the alarm ends the process, wherever in C it is.
-    signal.setitimer(signal.ITIMER_REAL, rules.max_seconds)
+    # Without a handler the alarm ends the process, wherever in C it is. It counts the time of the
+    # processor: on a busy machine a sound picture may wait.
+    signal.setitimer(signal.ITIMER_PROF, rules.max_seconds)
     try:
         return resize(data, rules)
     except FetchError as error:
         return error.reason, str(error)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)

@@ -98,7 +98,7 @@ class SizeRules:
         size: pixels.
         quality: of the JPEG, 1 to 95.
         max_pixels: a picture with more is not decoded.
-        max_seconds: a decoder that takes longer is killed.
+        max_seconds: a decoder that computes for longer is killed.
         max_memory_bytes: address space of a decoder.
     """
 

@@ -355,7 +355,7 @@ def test_a_bomb_does_no_harm(server: PictureServer) -> None:
 
 
 def test_a_decoder_that_takes_too_long_dies_alone(server: PictureServer) -> None:
-    slow = replace(RULES, sizes=SizeRules(max_seconds=0.05))
+    slow = replace(RULES, sizes=SizeRules(max_seconds=0.2))
     server.answers["/large.png"] = picture(draw(9000, 9000, "PNG"))
     urls = [server.url("/large.png"), server.url("/1.jpg")]
 
