@@ -128,10 +128,15 @@ class Rounds:
         """The median of the wall seconds."""
         return statistics.median(self.wall_s)
 
+    @property
+    def cpu_median_s(self) -> float:
+        """The median of the CPU seconds."""
+        return statistics.median(self.cpu_s)
+
     def describe(self) -> str:
         """Returns the median, the least and the most, and the median of CPU seconds."""
-        cpu_s = statistics.median(self.cpu_s)
-        return f"{self.median_s:8.3f} s ({find_spread(self.wall_s, 3)}), {cpu_s:.3f} CPU s"
+        spread = find_spread(self.wall_s, 3)
+        return f"{self.median_s:8.3f} s ({spread}), {self.cpu_median_s:.3f} CPU s"
 
 
 def report_run(main: Callable[[], object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,11 +53,63 @@ class Gate:
         self._opened.set()
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What a service was asked.
+
+    Attributes:
+        requests: how often.
+        sent_bytes: of the bodies that came with the requests.
+        received_bytes: of the bodies of the answers.
+    """
+
+    requests: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+    def __sub__(self, before: Traffic) -> Traffic:
+        return Traffic(
+            self.requests - before.requests,
+            self.sent_bytes - before.sent_bytes,
+            self.received_bytes - before.received_bytes,
+        )
+
+    def describe(self) -> str:
+        """Returns the requests, and the kilobytes both ways."""
+        sent_kb, received_kb = self.sent_bytes / 1000, self.received_bytes / 1000
+        return f"{self.requests:,} ({sent_kb:,.0f} kB sent, {received_kb:,.0f} kB received)"
+
+
+class _Meter:
+    """Counts what passes."""
+
+    def __init__(self, application: Answer) -> None:
+        self._application = application
+        self._lock = threading.Lock()
+        self.traffic = Traffic()
+        self.requests: list[str] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        sent = int(environ.get("CONTENT_LENGTH") or 0)
+        answer = list(self._application(environ, start_response))
+        received = sum(map(len, answer)) if environ["REQUEST_METHOD"] != "HEAD" else 0
+        with self._lock:
+            self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+            before = self.traffic
+            self.traffic = Traffic(
+                before.requests + 1, before.sent_bytes + sent, before.received_bytes + received
+            )
+        return answer
+
+
 class Buckets:
     """A service with buckets."""
 
-    def __init__(self, endpoint: str, faults: list[int], gates: list[Gate]) -> None:
+    def __init__(
+        self, endpoint: str, faults: list[int], gates: list[Gate], meter: _Meter
+    ) -> None:
         self.endpoint = endpoint
+        self._meter = meter
         self._faults = faults
         self._gates = gates
         self._client = boto3.client(
@@ -84,6 +137,10 @@ class Buckets:
         for path in (path for path in folder.rglob("*") if path.is_file()):
             key = f"{prefix}/{path.relative_to(folder).as_posix()}"
             self._client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+
+    def read_traffic(self) -> Traffic:
+        """Returns what was asked so far."""
+        return self._meter.traffic
 
     def fail(self, count: int) -> None:
         """Answers the next requests with 503, as a store does that has too much to do."""
@@ -150,12 +207,12 @@ def run_buckets(*, is_safe: bool = True) -> Iterator[Buckets]:
         application = _overwrite(application)
     faults: list[int] = []
     gates: list[Gate] = []
-    application = _fail_at_first(application, faults, gates)
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler)
+    meter = _Meter(_fail_at_first(application, faults, gates))
+    server = make_server("127.0.0.1", 0, meter, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Buckets(f"http://127.0.0.1:{server.server_port}", faults, gates)
+        yield Buckets(f"http://127.0.0.1:{server.server_port}", faults, gates, meter)
     finally:
         server.shutdown()
         thread.join()
