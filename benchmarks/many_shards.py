@@ -38,6 +38,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
+from laion_assets.stores.shard_files import name_file
 from laion_assets.stores.warehouse_draft import is_kept_by_shards
 from laion_assets_tests.pipeline import count, publish
 from laion_assets_tests.servers.buckets import Buckets, Traffic, run_buckets
@@ -75,12 +76,7 @@ class Project:
         self._write(first)
         self.load(first)
         self.copy(first)
-        raw_store = RawStore(self.settings.raw_dir)
-        for shard in others:
-            (self._source_folder / f"{shard}.parquet").hardlink_to(
-                self._source_folder / f"{first}.parquet"
-            )
-            fetch_shard(describe_file(self._source_folder / f"{shard}.parquet"), raw_store)
+        self._fill_raw(first, others)
         database, store = self._stores
         names = pa.table({"name": others})
         with database.write() as connection:
@@ -95,6 +91,20 @@ class Project:
         self._fill_lance(store, others)
         self.refresh()
 
+    def _fill_raw(self, first: str, others: list[str]) -> None:
+        """Gives each shard the file of the first, at its source and in the raw store."""
+        raw_store = RawStore(self.settings.raw_dir)
+        raw = raw_store.read(first)
+        origin = self._source_folder / f"{first}.parquet"
+        for shard in others:
+            copied = self._source_folder / f"{shard}.parquet"
+            copied.hardlink_to(origin)
+            raw_store.path(shard).hardlink_to(origin)
+            source = describe_file(copied)
+            raw_store.write_record(
+                replace(raw, shard=shard, source=source.name, version=source.version)
+            )
+
     def _fill_lance(self, store: LanceStore, others: list[str]) -> None:
         dataset = store.open("images")
         row = dataset.to_table()
@@ -103,6 +113,9 @@ class Project:
             row.column_names.index("shard"), kind, pa.array(others, kind.type)
         )
         fragments = store.write_fragments("images", rows.to_reader(), 1)
+        id_sum = sum(row["image_id"].to_pylist())
+        for shard, fragment in zip(others, fragments, strict=True):
+            name_file(store, "images", shard, fragment, id_sum)
         operation = lance.LanceOperation.Append(fragments)
         store.commit("images", lance.Transaction(dataset.version, operation))
 

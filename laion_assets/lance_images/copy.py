@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -33,8 +33,10 @@ from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import estimate_copy
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import list_loaded, read_load
+from laion_assets.stores.locks import name_digest
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.own_columns import check_table
+from laion_assets.stores.shard_files import list_shard_files
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def copy_shard(database: Database, store: LanceStore, shard: str, run_id: str) -
         DiskSpaceError: the disk has no room for it.
         LaionError: somebody changed the columns of the table so that it cannot take the rows.
     """
+    store = store.remember()
     if store.ensure("images", arrow_schema(LANCE_IMAGES)):
         # From the start, so that a search before the first release has the same rules.
         index_captions(store.open("images"))
@@ -117,38 +120,73 @@ def add_shard_columns(
 
 
 def find_uncopied(
-    connection: duckdb.DuckDBPyConnection, dataset: lance.LanceDataset | None
+    connection: duckdb.DuckDBPyConnection,
+    dataset: lance.LanceDataset | None,
+    *,
+    is_reading: bool = False,
 ) -> list[str]:
     """Returns the shards that Lance does not have as DuckDB has them, or has and DuckDB has not.
 
     Args:
         connection: open for reading.
         dataset: the Lance table `images`; None if there is none.
+        is_reading: whether to read the ids of all of its rows. If not, the names of its files are
+            believed, which have the sums of what was written into them.
     """
-    return [c.shard for c in compare_shards(connection, dataset) if not c.is_equal]
+    compared = compare_shards(connection, dataset, is_reading=is_reading)
+    return [c.shard for c in compared if not c.is_equal]
 
 
 def compare_shards(
-    connection: duckdb.DuckDBPyConnection, dataset: lance.LanceDataset | None
+    connection: duckdb.DuckDBPyConnection,
+    dataset: lance.LanceDataset | None,
+    *,
+    is_reading: bool = True,
 ) -> list[ShardComparison]:
     """Compares every shard that DuckDB or Lance has; by shard. The arguments are as above."""
     query = load_sql("lance_images/select_checksums")
     ours = {shard: tuple(values) for shard, *values in connection.execute(query).fetchall()}
-    theirs: dict[str, tuple[int, ...]] = {}
-    if dataset is not None:
-        reader = dataset.scanner(columns=["shard", "image_id"]).to_reader()
-        with open_engine() as engine:
-            engine.execute(load_sql("raw_shards/set_progress_off"))
-            engine.register("images", reader)
-            theirs = {shard: tuple(values) for shard, *values in engine.execute(query).fetchall()}
+    loaded = list_loaded(connection)
+    known = () if is_reading else loaded | ours.keys()
+    theirs = {} if dataset is None else _sum_up(dataset, {name_digest(s): s for s in known})
     noted = {
         shard for (shard,) in connection.execute(load_sql("lance_images/select_copied")).fetchall()
     }
-    loaded = list_loaded(connection)
     return [
         _compare(shard, ours.get(shard, (0, 0)), theirs.get(shard, (0, 0)), shard in noted)
         for shard in sorted(loaded | ours.keys() | theirs.keys())
     ]
+
+
+def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Returns the rows of each shard and the sum of their ids.
+
+    Fragments are read that no name describes, or one of another shard than these.
+
+    Args:
+        dataset: the Lance table `images`.
+        known: shards by their digest.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    unnamed = []
+    for fragment, named in list_shard_files(dataset):
+        if named is None or named.id_sum is None or named.digest not in known:
+            unnamed.append(fragment)
+        else:
+            _add(found, known[named.digest], fragment.physical_rows, named.id_sum)
+    if unnamed:
+        reader = dataset.scanner(columns=["shard", "image_id"], fragments=unnamed).to_reader()
+        with open_engine() as engine:
+            engine.execute(load_sql("raw_shards/set_progress_off"))
+            engine.register("images", reader)
+            for row in engine.execute(load_sql("lance_images/select_checksums")).fetchall():
+                _add(found, *row)
+    return found
+
+
+def _add(sums: dict[str, tuple[int, int]], shard: str, row_count: int, id_sum: int) -> None:
+    rows, ids = sums.get(shard, (0, 0))
+    sums[shard] = rows + row_count, ids + id_sum
 
 
 def _written_schema(dataset: lance.LanceDataset) -> pa.Schema:

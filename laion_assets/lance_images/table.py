@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from laion_assets.errors import StaleTableError
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.own_columns import Loss
+from laion_assets.stores.shard_files import IdSums, name_file
 from laion_assets.stores.shard_fragments import find_fragments, select_shards
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ def replace_shard(
     Raises:
         StaleTableError: the rows are not as many as expected; nothing was committed.
     """
-    fragments = store.write_fragments(table, rows, _fragment_rows(expected_count))
+    import pyarrow as pa
+
+    sums = IdSums()
+    seen = pa.RecordBatchReader.from_batches(rows.schema, map(sums.see, rows))
+    fragments = store.write_fragments(table, seen, _fragment_rows(expected_count))
     row_count = sum(fragment.physical_rows for fragment in fragments)
     if row_count != expected_count:
         raise StaleTableError(
@@ -85,6 +90,9 @@ def replace_shard(
             "materialize `images` again",
             code="shard-rows-missing",
         )
+    id_sums = sums.add_up([fragment.physical_rows for fragment in fragments])
+    for fragment, id_sum in zip(fragments, id_sums, strict=True):
+        name_file(store, table, shard, fragment, id_sum)
     extend(fragments)
     version = _commit(store, table, [shard], fragments, properties)
     data_bytes = sum(file.file_size_bytes or 0 for f in fragments for file in f.files)

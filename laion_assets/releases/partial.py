@@ -45,7 +45,7 @@ def take_out_unrecorded(database: Database, store: LanceStore) -> None:
             DuckDB has it.
     """
     with database.read() as connection:
-        compared = compare_shards(connection, store.find("images"))
+        compared = compare_shards(connection, store.find("images"), is_reading=False)
         _check_some_sound(connection, [c.shard for c in compared if not c.is_equal])
     outdated = {c.shard for c in compared if not c.is_equal}
     unrecorded = {c.shard for c in compared if c.shard in outdated and c.lance_rows}
@@ -143,7 +143,7 @@ def find_outdated(
         StaleTableError: Lance has rows of one that no record describes; `take_out_unrecorded`
             takes them out. Or no shard is sound.
     """
-    compared = compare_shards(connection, dataset)
+    compared = compare_shards(connection, dataset, is_reading=False)
     outdated = [c.shard for c in compared if not c.is_equal]
     _check_some_sound(connection, outdated)
     carried = find_carried(store, outdated)

@@ -237,7 +237,7 @@ def read_chain(
     with database.read() as connection:
         loads = _read_loads(connection)
         uncopied = _find_uncopied(
-            connection, store, is_thorough=is_thorough or unreleased is not None
+            connection, store, is_due=unreleased is not None, is_thorough=is_thorough
         )
         unpictured = _find_unpictured(connection, raws, loads, wishes)
         unembedded = _find_unembedded(connection, raws, loads) if wishes.is_embedding else {}
@@ -399,7 +399,7 @@ def _find_undeclared(
 
 
 def _find_uncopied(
-    connection: duckdb.DuckDBPyConnection, store: LanceStore, *, is_thorough: bool
+    connection: duckdb.DuckDBPyConnection, store: LanceStore, *, is_due: bool, is_thorough: bool
 ) -> list[str]:
     from laion_assets.lance_images.copy import find_uncopied
 
@@ -408,6 +408,6 @@ def _find_uncopied(
     unnoted = [shard for shard, _ in connection.execute(query).fetchall()]
     ((image_count,),) = connection.execute(load_sql("runs/sum_loaded_images")).fetchall()
     lance_rows = 0 if dataset is None else dataset.count_rows()
-    if not is_thorough and not unnoted and lance_rows == image_count:
+    if not (is_thorough or is_due or unnoted) and lance_rows == image_count:
         return []
-    return find_uncopied(connection, dataset)
+    return find_uncopied(connection, dataset, is_reading=is_thorough)

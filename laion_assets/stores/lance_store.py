@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -54,16 +54,28 @@ class LanceStore:
         folder: the LanceDB database; with a bucket, its unfinished files and locks.
         known_schema: the newest version of the schema that can be opened.
         bucket: where the LanceDB database is, `s3://<bucket>/<prefix>`; None: in the folder.
+        session: remembers what was read of them; None: nothing is.
     """
 
     folder: Path
     known_schema: int = SCHEMA_VERSION
     bucket: str | None = None
+    session: lance.Session | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Returns the tables of a project."""
         return cls(settings.lance_dir, bucket=settings.lance_bucket)
+
+    def remember(self) -> LanceStore:
+        """Returns the same tables, for work in which they are opened time and again.
+
+        The manifest of a version is read once then: one of thousands of shards has a megabyte. Not
+        for longer than a table lives, as another in its place would have the same versions.
+        """
+        import lance
+
+        return replace(self, session=lance.Session())
 
     def __post_init__(self) -> None:
         """Sets what Lance writes to the terminal, before it is imported for the first time."""
@@ -130,10 +142,10 @@ class LanceStore:
 
         uri = self.uri(table)
         if self.bucket:
-            dataset = open_in_bucket(uri)
+            dataset = open_in_bucket(uri, self.session)
         else:
             is_there = any(Path(uri).glob("_versions/*.manifest"))
-            dataset = lance.dataset(uri) if is_there else None
+            dataset = lance.dataset(uri, session=self.session) if is_there else None
         if dataset is None:
             return None
         check_not_newer(uri, read_lance_version(dataset), self.known_schema)
@@ -154,7 +166,9 @@ class LanceStore:
                     code="lance-table-missing",
                 )
             return dataset
-        return lance.dataset(self.uri(table), version=version, storage_options=self._options)
+        return lance.dataset(
+            self.uri(table), version=version, storage_options=self._options, session=self.session
+        )
 
     def ensure(self, table: str, schema: pa.Schema) -> bool:
         """Creates a table, empty, unless it is there; returns whether it did.
@@ -202,7 +216,7 @@ class LanceStore:
         self._prepare_write()
         return write_fragments(
             rows,
-            self.uri(table),
+            self.uri(table) if self.session is None else self.open(table),
             schema=rows.schema,
             mode="append",
             max_rows_per_file=max_rows,
@@ -247,7 +261,9 @@ class LanceStore:
 
         self._prepare_write()
         return lance.LanceDataset.commit(
-            self.uri(table), transaction, storage_options=self._options
+            self.uri(table) if self.session is None else self.open(table),
+            transaction,
+            storage_options=self._options,
         )
 
     def create_tag(self, table: str, tag: str, version: int) -> None:
@@ -285,6 +301,15 @@ class LanceStore:
         else:
             path.replace(Path(self.uri(table)) / "data" / name)
         return name
+
+    def rename_data_file(self, table: str, name: str, new_name: str) -> None:
+        """Renames a data file of a table that no version of it has yet."""
+        if objects := self.objects:
+            self._prepare_write()
+            objects.rename(f"{table}.lance/data/{name}", f"{table}.lance/data/{new_name}")
+        else:
+            folder = Path(self.uri(table)) / "data"
+            (folder / name).rename(folder / new_name)
 
     def copy_files(self, table: str, names: Collection[str], target: Path) -> None:
         """Puts files of a table, under the same names, into a folder: links where it can."""

@@ -73,6 +73,12 @@ class ObjectStore:
         with self._name_failures() as client:
             client.download_file(**self._at(name), Filename=str(path))
 
+    def rename(self, name: str, new_name: str) -> None:
+        """Copies an object within the bucket, in parts if it is large, and removes the first."""
+        with self._name_failures() as client:
+            client.copy(CopySource=self._at(name), **self._at(new_name))
+            client.delete_object(**self._at(name))
+
     def list_names(self, prefix: str) -> Iterator[str]:
         """Yields the objects below a prefix, by their names after it."""
         with self._name_failures() as client:
@@ -173,8 +179,12 @@ def check_safe(uri: str) -> None:
     ObjectStore(uri).probe()
 
 
-def open_in_bucket(uri: str) -> lance.LanceDataset | None:
+def open_in_bucket(uri: str, session: lance.Session | None = None) -> lance.LanceDataset | None:
     """Opens the newest version of a table in a bucket; None if it has none.
+
+    Args:
+        uri: of the table.
+        session: remembers what was read; None: nothing does.
 
     Raises:
         LaionError: the store cannot be reached.
@@ -182,7 +192,7 @@ def open_in_bucket(uri: str) -> lance.LanceDataset | None:
     import lance
 
     try:
-        return lance.dataset(uri, storage_options=find_lance_options())
+        return lance.dataset(uri, storage_options=find_lance_options(), session=session)
     except (ValueError, OSError) as error:
         if "was not found" in str(error):
             return None

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from laion_assets.stores.locks import name_digest
+from laion_assets.stores.shard_files import list_shard_files
 from laion_assets.stores.sql import quote_literal
 
 if TYPE_CHECKING:
@@ -16,16 +18,26 @@ if TYPE_CHECKING:
 def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
     """Returns the ids of the fragments with rows of these shards; only they add to the cost.
 
-    `replace_shard` gives a shard fragments of its own, and a compaction by somebody else joins
-    neighbours, so a fragment's first and last row tell which shards it can have: if both have the
-    same, then that one alone, else all between have to be looked at.
+    `replace_shard` gives a shard fragments of its own, whose files name it. Others are looked into:
+    a compaction by somebody else joins neighbours, so a fragment's first and last row tell which
+    shards it can have: if both have the same, then that one alone, else all between have to be
+    looked at.
     """
-    return [
-        fragment.fragment_id
-        for fragment, first, last in _list_ends(dataset)
-        if not {first, last}.isdisjoint(shards)
-        or (first != last and fragment.count_rows(select_shards(shards)))
-    ]
+    digests = set(map(name_digest, shards))
+    found, unnamed = set(), set()
+    for fragment, named in list_shard_files(dataset):
+        if named is None:
+            unnamed.add(fragment.fragment_id)
+        elif named.digest in digests and fragment.count_rows():
+            found.add(fragment.fragment_id)
+    if unnamed:
+        found |= {
+            fragment.fragment_id
+            for fragment, first, last in _list_ends(dataset, unnamed)
+            if not {first, last}.isdisjoint(shards)
+            or (first != last and fragment.count_rows(select_shards(shards)))
+        }
+    return [f.fragment_id for f in dataset.get_fragments() if f.fragment_id in found]
 
 
 def map_fragments(dataset: lance.LanceDataset) -> dict[str, list[LanceFragment]]:
@@ -41,15 +53,27 @@ def map_fragments(dataset: lance.LanceDataset) -> dict[str, list[LanceFragment]]
     return found
 
 
-def _list_ends(dataset: lance.LanceDataset) -> list[tuple[LanceFragment, str, str]]:
-    """Returns each fragment that has rows, with the shards of its first and its last one."""
-    fragments = [f for f in dataset.get_fragments() if f.count_rows()]
-    if not fragments:
+def _list_ends(
+    dataset: lance.LanceDataset, numbers: Collection[int] | None = None
+) -> list[tuple[LanceFragment, str, str]]:
+    """Returns each fragment that has rows, with the shards of its first and its last one.
+
+    Args:
+        dataset: the table.
+        numbers: of the fragments to look into; None: all.
+    """
+    every = dataset.get_fragments()
+    ends = accumulate(f.count_rows() for f in every)
+    found = [
+        (f, end - f.count_rows(), end - 1)
+        for f, end in zip(every, ends, strict=True)
+        if f.count_rows() and (numbers is None or f.fragment_id in numbers)
+    ]
+    if not found:
         return []
-    ends = list(accumulate(f.count_rows() for f in fragments))
-    firsts = _shards_at(dataset, [0, *ends[:-1]])
-    lasts = _shards_at(dataset, [end - 1 for end in ends])
-    return list(zip(fragments, firsts, lasts, strict=True))
+    fragments, firsts, lasts = zip(*found, strict=True)
+    shards = _shards_at(dataset, list(firsts)), _shards_at(dataset, list(lasts))
+    return list(zip(fragments, *shards, strict=True))
 
 
 def find_fragments_with(dataset: lance.LanceDataset, columns: Collection[str]) -> set[int]:

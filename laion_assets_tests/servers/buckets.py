@@ -105,9 +105,7 @@ class _Meter:
 class Buckets:
     """A service with buckets."""
 
-    def __init__(
-        self, endpoint: str, faults: list[int], gates: list[Gate], meter: _Meter
-    ) -> None:
+    def __init__(self, endpoint: str, faults: list[int], gates: list[Gate], meter: _Meter) -> None:
         self.endpoint = endpoint
         self._meter = meter
         self._faults = faults
