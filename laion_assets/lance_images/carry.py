@@ -74,9 +74,9 @@ class Carrier:
         are NULL now.
         """
         dataset = self._store.open("images")
-        old = find_fragments(dataset, self._shard)
         # Once for all columns, and not at all without any.
-        match = cache(lambda: self._match(dataset, old))
+        find_old = cache(lambda: find_fragments(dataset, self._shard))
+        match = cache(lambda: self._match(dataset, find_old()))
         own = list_own(dataset.schema, self._declared)
         for name, columns in ADDED_COLUMNS.items():
             names = [column.name for column in columns]
@@ -84,19 +84,19 @@ class Carrier:
             if schema is None or name not in self._made:
                 own += [field for field in dataset.schema if field.name in names]
                 continue
-            if not fragments or not _has_values(dataset, old, schema):
+            if not fragments or not _has_values(dataset, find_old(), schema):
                 continue
             addresses = match()
             if addresses.null_count < len(addresses):
                 files = self._add(dataset, ColumnSet(name, schema), fragments, addresses)
                 self.notes.append(self._note(files))
         for field in own:
-            self._extend_own(dataset, old, fragments, field, match)
+            self._extend_own(dataset, find_old, fragments, field, match)
 
     def _extend_own(
         self,
         dataset: lance.LanceDataset,
-        old: Sequence[int],
+        find_old: Callable[[], Sequence[int]],
         fragments: list[FragmentMetadata],
         field: pa.Field,
         match: Callable[[], pa.Array],
@@ -109,7 +109,7 @@ class Carrier:
         if not total or (can_come and not find_fragments_with(dataset, [field.name])):
             return
         lost = total
-        if can_come and _has_values(dataset, old, schema):
+        if can_come and _has_values(dataset, find_old(), schema):
             addresses = match()
             lost = addresses.null_count
             if lost < total:

@@ -170,7 +170,8 @@ def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, 
     found: dict[str, tuple[int, int]] = {}
     unnamed = []
     for fragment, named in list_shard_files(dataset):
-        if named is None or named.id_sum is None or named.digest not in known:
+        is_known = named is not None and named.digest in known and not fragment.num_deletions
+        if named is None or named.id_sum is None or not is_known:
             unnamed.append(fragment)
         else:
             _add(found, known[named.digest], fragment.physical_rows, named.id_sum)

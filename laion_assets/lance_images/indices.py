@@ -129,13 +129,14 @@ def _find_due(dataset: lance.LanceDataset) -> dict[int, int]:
     They are those that no part of the index has, or all, if there would be too many parts.
     """
     parts = [
-        set(segment.fragment_ids)
+        segment.fragment_ids
         for index in dataset.describe_indices()
         if index.name == _name("caption")
         for segment in index.segments
     ]
     every = {f.fragment_id: f.count_rows() for f in dataset.get_fragments()}
-    due = {fragment: n for fragment, n in every.items() if fragment not in set().union(*parts)}
+    covered = set().union(*parts)
+    due = {fragment: n for fragment, n in every.items() if fragment not in covered}
     return every if len(parts) + len(_split(due)) > MAX_INDEX_DELTAS else due
 
 
@@ -186,16 +187,14 @@ def _update_scalars(store: LanceStore) -> None:
     for column, kind in SCALAR_INDICES.items():
         if _name(column) not in present:
             dataset.create_scalar_index(column, kind, _name(column))
-        else:
-            dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(column)])
     if _name(WORDS) not in present:
         dataset.create_scalar_index(WORDS, "INVERTED", _name(WORDS), **CAPTION_INDEX)
-    else:
-        dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=[_name(WORDS)])
-    ours = (*SCALAR_INDICES, *FORMER_INDICES, WORDS, "caption", LANCE_EMBEDDINGS[0].name)
-    # Those that somebody added by hand, as of a column of their own, are to have new loads too.
-    if own := sorted(present.difference(map(_name, ours))):
-        store.open("images").optimize.optimize_indices(num_indices_to_merge=0, index_names=own)
+    # Those that somebody added by hand, as of a column of their own, are to have new loads too; the
+    # two others are brought up to date otherwise.
+    others = map(_name, (*FORMER_INDICES, "caption", LANCE_EMBEDDINGS[0].name))
+    if due := sorted(present.difference(others)):
+        # All in one commit, which writes what is known of all fragments once.
+        store.open("images").optimize.optimize_indices(num_indices_to_merge=0, index_names=due)
 
 
 def join_fragments(store: LanceStore) -> int:

@@ -95,7 +95,8 @@ def discover(
     due = [s for s, source in sources.items() if is_fetch_due(source, fetched.get(s))]
     # A linked file that was written into changes here with its source, and is `fetched` no more.
     changed = [shard for shard in due if store.path(shard).exists()]
-    unnamed = set(partitions) - sources.keys() - listing.refused.keys()
+    partitions = set(partitions)
+    unnamed = partitions - sources.keys() - listing.refused.keys()
     is_complete = is_whole and not listing.unlisted
     # A URL that was never there is a mistake; one whose file is here is gone.
     failures = {s: why for s, why in asked.gone.items() if s not in fetched} | asked.failures

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from laion_assets.curation.curation_file import Curation
 from laion_assets.declared_columns.origin import drop_undeclared, look_at_files
 from laion_assets.embeddings.vector_index import update_vector_index
@@ -164,6 +166,7 @@ def publish_release(
             cannot be given.
         DiskSpaceError: the disk has no room for it.
     """
+    store = store.remember()
     images = store.find("images")
     if images is None:
         raise LaionError(
@@ -235,7 +238,7 @@ def _read_content(
         columns = read_columns(connection, dataset, names)
         declared = describe_declared(connection, dataset, wanted, names)
     return _Content(
-        shards=tuple(ReleasedShard.model_validate(shard) for shard in shards),
+        shards=TypeAdapter(tuple[ReleasedShard, ...]).validate_python(shards),
         sheets=tuple(ReleasedSheet.model_validate(sheet) for sheet in sheets),
         counts=counts,
         count_digests=dict(digests),

@@ -38,12 +38,16 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
     from lance.fragment import FragmentMetadata
+    from lance.lance import _Session
 
     from laion_assets.settings import Settings
 
 # Format 2.2, the default, keeps a column with one value a fragment, as `shard` is, so that reading
 # one row of it makes all of them: 3 ms a fragment, not 0.1. The other columns are the same in both.
 FORMAT: Literal["2.1"] = "2.1"
+# Of a store that remembers what it read.
+_INDEX_CACHE_BYTES = 64 << 20
+_METADATA_CACHE_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class LanceStore:
     folder: Path
     known_schema: int = SCHEMA_VERSION
     bucket: str | None = None
-    session: lance.Session | None = field(default=None, compare=False, repr=False)
+    session: _Session | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -73,9 +77,10 @@ class LanceStore:
         The manifest of a version is read once then: one of thousands of shards has a megabyte. Not
         for longer than a table lives, as another in its place would have the same versions.
         """
-        import lance
+        from lance.lance import _Session
 
-        return replace(self, session=lance.Session())
+        # Each dataset has caches of gigabytes else, but not for long.
+        return replace(self, session=_Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES))
 
     def __post_init__(self) -> None:
         """Sets what Lance writes to the terminal, before it is imported for the first time."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import lance
+    from lance.lance import _Session
 
 Answer = TypeVar("Answer")
 # What a store answers to a creation of an object that is there.
@@ -179,7 +180,7 @@ def check_safe(uri: str) -> None:
     ObjectStore(uri).probe()
 
 
-def open_in_bucket(uri: str, session: lance.Session | None = None) -> lance.LanceDataset | None:
+def open_in_bucket(uri: str, session: _Session | None = None) -> lance.LanceDataset | None:
     """Opens the newest version of a table in a bucket; None if it has none.
 
     Args:

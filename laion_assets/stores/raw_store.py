@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -354,10 +355,11 @@ class RawStore:
 
     def _read_record(self, shard: str) -> tuple[RawShard, bool]:
         """Returns the record of a file, and whether its size and time are those of the record."""
-        path = self.path(shard)
+        # Text: with thousands of shards, to make paths takes longer than to look at the files.
+        path = f"{self.folder}/{shard}.parquet"
         try:
-            record = RawShard(**json.loads(self._record_path(shard).read_text(encoding="utf-8")))
-            status = path.stat()
+            record = _read_record(f"{self.folder}/{shard}.json")
+            status = os.stat(path)  # noqa: PTH116 - see above
         except FileNotFoundError:
             raise ShardError(
                 f"{path}: not fetched yet; materialize `raw_shards` first", code="raw-file-missing"
@@ -380,6 +382,18 @@ class RawStore:
         temporary = self._hidden(record.shard, "record")
         temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
         return temporary
+
+
+def _read_record(path: str) -> RawShard:
+    status = os.stat(path)  # noqa: PTH116 - as above
+    return _parse_record(path, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+# A tick looks at all shards, every half minute in one process. A record is never written into: a
+# new one takes its place.
+@lru_cache(maxsize=10_000)
+def _parse_record(path: str, *_stamp: int) -> RawShard:
+    return RawShard(**json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 def hash_file(path: Path) -> str:

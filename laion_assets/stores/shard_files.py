@@ -29,15 +29,14 @@ _LOW_HALF = (1 << 32) - 1
 
 
 class ShardFile(NamedTuple):
-    """What the name of a data file says of a fragment.
+    """What the name of a data file says of the rows in it.
 
     Attributes:
-        fragment: of which all rows are of one shard.
-        digest: of that shard, as `name_digest` makes it.
-        id_sum: of the rows' `image_id`; None if rows were deleted since, or have no ids.
+        digest: of the shard of all of them, as `name_digest` makes it.
+        id_sum: of their `image_id`, those that were deleted since included; None if the ids are not
+            in this file.
     """
 
-    fragment: LanceFragment
     digest: str
     id_sum: int | None
 
@@ -101,8 +100,9 @@ def list_shard_files(
 
 def _read_name(fragment: LanceFragment, shard_id: int, image_id: int | None) -> ShardFile | None:
     for file in fragment.data_files():
+        # Its property `path` makes a class each time, which takes ten times as long.
+        match = _NAME.fullmatch(file._path)
         # A column that somebody wrote again is in another file, and in this one no more.
-        if (match := _NAME.fullmatch(file.path)) and shard_id in file.fields:
-            is_whole = image_id in file.fields and not fragment.num_deletions
-            return ShardFile(fragment, match[1], int(match[2]) if is_whole else None)
+        if match and shard_id in file.fields:
+            return ShardFile(match[1], int(match[2]) if image_id in file.fields else None)
     return None

@@ -25,7 +25,8 @@ def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
     """
     digests = set(map(name_digest, shards))
     found, unnamed = set(), set()
-    for fragment, named in list_shard_files(dataset):
+    every = list(list_shard_files(dataset))
+    for fragment, named in every:
         if named is None:
             unnamed.add(fragment.fragment_id)
         elif named.digest in digests and fragment.count_rows():
@@ -37,7 +38,7 @@ def find_fragments(dataset: lance.LanceDataset, *shards: str) -> list[int]:
             if not {first, last}.isdisjoint(shards)
             or (first != last and fragment.count_rows(select_shards(shards)))
         }
-    return [f.fragment_id for f in dataset.get_fragments() if f.fragment_id in found]
+    return [id_ for fragment, _ in every if (id_ := fragment.fragment_id) in found]
 
 
 def map_fragments(dataset: lance.LanceDataset) -> dict[str, list[LanceFragment]]:
