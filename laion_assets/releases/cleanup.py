@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from laion_assets.releases.catalog import DELETED_KEY, TABLES, find_release, list_damaged
+from laion_assets.stores.lance_files import list_kept_versions
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.postgres import check_locks
 
@@ -55,7 +56,11 @@ def clean_versions(store: LanceStore, keep_days: float, *, is_thorough: bool = F
     version_count = freed_bytes = 0
     for table in TABLES:
         # A dataset without rows is false, as an empty list is.
-        if (dataset := store.find(table)) is not None:
+        if (dataset := store.find(table)) is None:
+            continue
+        # Lance reads all manifests before it removes the first.
+        old = store.list_versions_before(table, datetime.now(tz=UTC) - timedelta(days=keep_days))
+        if is_thorough or old - list_kept_versions(dataset):
             removed = dataset.cleanup_old_versions(
                 timedelta(days=keep_days),
                 delete_unverified=is_thorough,

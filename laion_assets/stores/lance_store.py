@@ -7,6 +7,7 @@ than a local folder without a change outside this package.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterator
@@ -32,7 +33,7 @@ from laion_assets.stores.object_store import (
 )
 from laion_assets.stores.postgres import CatalogLock, check_locks
 from laion_assets.stores.removal_file import RemovalFile
-from laion_assets.stores.version_files import link_files
+from laion_assets.stores.version_files import link_files, parse_version
 
 if TYPE_CHECKING:
     import lance
@@ -127,6 +128,16 @@ class LanceStore:
             return cls(Path(), bucket=uri.rpartition("/")[0])
         path = uri.removeprefix("file://")
         return None if "://" in path else cls(Path(path).expanduser().parent)
+
+    def list_versions_before(self, table: str, moment: datetime) -> set[int]:
+        """Returns the versions of a table that were written before a moment; reads none of them."""
+        if objects := self.objects:
+            times = objects.list_times(f"{table}.lance/_versions/")
+        else:
+            with os.scandir(Path(self.uri(table)) / "_versions") as files:
+                times = {f.name: datetime.fromtimestamp(f.stat().st_mtime, UTC) for f in files}
+        versions = (parse_version(f"_versions/{name}") for name, at in times.items() if at < moment)
+        return {version for version in versions if version is not None}
 
     def list_tables(self) -> list[str]:
         """Returns the names of the tables, those without a version included."""

@@ -87,6 +87,16 @@ class ObjectStore:
                 for found in page.get("Contents", ()):
                     yield found["Key"].removeprefix(self._at(prefix)["Key"])
 
+    def list_times(self, prefix: str) -> dict[str, datetime]:
+        """Returns when each object below a prefix was written, by its name after it."""
+        start = len(self._at(prefix)["Key"])
+        with self._name_failures() as client:
+            return {
+                found["Key"][start:]: found["LastModified"]
+                for page in self._list(client, prefix)
+                for found in page.get("Contents", ())
+            }
+
     def list_folders(self) -> list[str]:
         """Returns the names before the first `/`."""
         start = self._at("")["Key"]
