@@ -12,7 +12,7 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.shard_files import IdSums, list_shard_files
 from laion_assets.stores.shard_fragments import find_fragments
-from laion_assets_tests.pipeline import ingest, publish, refresh
+from laion_assets_tests.pipeline import count, ingest, publish, refresh
 
 
 def open_images(settings: Settings) -> lance.LanceDataset:
@@ -90,6 +90,7 @@ def test_files_with_other_names_are_looked_into(settings: Settings) -> None:
     assert sorted(list_named(settings)) == [False, False, True]
     assert find_differing(settings) == []
     assert read_rows(settings) == rows
+    count(settings)
     published = publish(settings)
     assert (published.manifest.release, published.is_new) == (tag, False)
     assert published.manifest.content_sha256 == digest
