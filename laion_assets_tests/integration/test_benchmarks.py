@@ -69,3 +69,11 @@ def test_reading_for_training_is_compared(shell: Shell) -> None:
 def test_the_making_of_subsets_runs(shell: Shell) -> None:
     sizes = ["--rows", "3400", "--picture-bytes", "2000", "--rounds", "1"]
     assert "34 of 3,400 rows, 34 pictures" in run(shell, "subsets", *sizes)
+
+
+def test_a_table_of_many_shards_is_measured(shell: Shell, tmp_path: Path) -> None:
+    output = tmp_path / "SCALE.md"
+    run(shell, "many_shards", "--sizes", 2, 4, "--rounds", 1, "--report", output)
+    page = output.read_text(encoding="utf-8")
+    assert page.count("| release |") == 2
+    assert page.count("| commit of a replaced shard |") == 2

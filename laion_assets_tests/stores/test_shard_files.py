@@ -1,5 +1,6 @@
 """The names of data files say whose rows are in them; what they cannot say is looked into."""
 
+import shutil
 from pathlib import Path
 
 import lance
@@ -127,12 +128,10 @@ def test_rows_of_a_shard_that_nobody_loaded_are_seen(settings: Settings) -> None
 def test_a_name_that_lies_is_found_by_reading(settings: Settings) -> None:
     ingest_three(settings)
     data = Path(open_images(settings).uri) / "data"
-    first, second, _ = (f.data_files()[0].path for f in open_images(settings).get_fragments())
-    (data / first).rename(data / "kept")
-    (data / second).rename(data / first)
-    (data / "kept").rename(data / second)
+    first, _, third = (f.data_files()[0].path for f in open_images(settings).get_fragments())
+    shutil.copyfile(data / third, data / first)
     assert find_differing(settings) == []
-    assert [c.shard for c in compare(settings, is_reading=True) if not c.is_equal] == ["a", "b"]
+    assert [c.shard for c in compare(settings, is_reading=True) if not c.is_equal] == ["a", "c"]
 
 
 def test_sums_of_large_ids_are_exact() -> None:
