@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,19 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     if getattr(request, "param", "folder") == "folder":
         return made
     return replace(made, bucket=request.getfixturevalue("bucket"))
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """Programs started here heed signals, even if the tests run in a background that ignores them.
+
+    There Dagster lets this process ignore SIGTERM too, after a run.
+    """
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    end = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, end)
 
 
 @pytest.fixture

@@ -290,6 +290,7 @@ def test_another_format_of_the_log_is_refused() -> None:
         find_log_format({"LAION_LOG_FORMAT": "xml"})
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_what_writes_the_logs_does_not_hear_ctrl_c(tmp_path: Path) -> None:
     def list_children() -> set[str]:

@@ -169,7 +169,8 @@ class MatchFinder:
 
         for word in words.sample():
             theirs = _sort(self._ask(match_any([word], column), ""))
-            if not all(map(np.array_equal, words.find(word) or (), theirs)):
+            ours = words.find(word)
+            if ours is None or not all(map(np.array_equal, ours, theirs)):
                 return False
         return True
 

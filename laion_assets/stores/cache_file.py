@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import ReadWriteLock, Timeout
 
-from laion_assets.stores.locks import lock_path
+from laion_assets.stores.locks import lock, lock_path
 from laion_assets.stores.sql import load_sql
 
 _PAGE_BYTES = 16_384
@@ -28,7 +28,10 @@ def open_cache(path: Path, table: str) -> Iterator[sqlite3.Connection]:
     """
     with closing(sqlite3.connect(path, timeout=_BUSY_S)) as connection:
         connection.execute(f"pragma page_size = {_PAGE_BYTES}")
-        connection.execute("pragma journal_mode = wal")
+        if connection.execute("pragma journal_mode").fetchone() != ("wal",):
+            # SQLite refuses this at once to the second of two that make the file.
+            with lock(path.parent, path.stem):
+                connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         connection.execute(load_sql(table))
         yield connection

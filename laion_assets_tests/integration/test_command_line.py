@@ -152,19 +152,6 @@ def test_a_kind_of_names_needs_no_code(shell: Shell, tmp_path: Path) -> None:
         assert connection.execute(query).fetchall() == [("Acme", 3)]
 
 
-@pytest.fixture
-def heeded_signals() -> Iterator[None]:
-    """Programs started here heed signals, even if the tests run in a background that ignores them.
-
-    There Dagster lets this process ignore SIGTERM too, after a run.
-    """
-    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
-    end = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, end)
-
-
 @pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize(
     ("signal_number", "status"),
