@@ -268,14 +268,17 @@ def test_places_that_nothing_can_be_read_from_or_published_to_are_found(
     sound: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "letter.txt").touch()
-    shards, publish = ("ftp://a.test/b.parquet",), str(tmp_path / "letter.txt")
+    shards = ("ftp://a.test/b.parquet", "s3://a/b.lance")
+    publish = str(tmp_path / "letter.txt")
 
     wrong = list_wrong(diagnose(replace(sound, shards=shards, publish=publish)))
 
     assert [text.partition(":")[0] for text in wrong["settings"]] == [
         "LAION_SHARDS",
+        "LAION_SHARDS",
         "LAION_PUBLISH",
     ]
+    assert "copy it here" in wrong["settings"][1]
 
 
 def test_settings_that_cannot_be_read_are_all_that_is_said() -> None:

@@ -167,16 +167,24 @@ def _fill(part: Part, source: Source) -> Iterator[None]:
         raise
 
 
-def _list_places(location: str) -> list[str]:
-    scheme = split_scheme(location)
-    if scheme == "hf":
-        return [location]
-    if scheme:
+def check_place(location: str) -> None:
+    """Checks that a dataset would be read from a location.
+
+    Raises:
+        ShardError: it is neither on this machine nor on the Hub.
+    """
+    if split_scheme(location) not in ("", "hf"):
         raise ShardError(
             f"{hide_secrets(location)}: a Lance dataset is read from this machine or from hf:// "
             "alone; copy it here",
             code="lance-place-unknown",
         )
+
+
+def _list_places(location: str) -> list[str]:
+    check_place(location)
+    if split_scheme(location):
+        return [location]
     location = os.path.expanduser(location)  # noqa: PTH111 - as for files
     if glob.has_magic(location) and not Path(location).exists():
         matching = glob.glob(location, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute one

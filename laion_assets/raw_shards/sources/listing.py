@@ -17,7 +17,7 @@ from laion_assets.errors import GoneError, LaionError, ShardError
 from laion_assets.raw_shards.sources.bucket import list_bucket
 from laion_assets.raw_shards.sources.files import describe_file, list_files
 from laion_assets.raw_shards.sources.hub import list_hub
-from laion_assets.raw_shards.sources.lance_dataset import is_dataset, list_fragments
+from laion_assets.raw_shards.sources.lance_dataset import check_place, is_dataset, list_fragments
 from laion_assets.raw_shards.sources.source import (
     Source,
     SourceRules,
@@ -216,7 +216,9 @@ def check_scheme(location: str) -> None:
     Raises:
         ShardError: nothing reads URLs of this kind.
     """
-    if (scheme := split_scheme(location)) and scheme not in (*SCHEMES, "hf", "s3"):
+    if is_dataset(location):
+        check_place(location)
+    elif split_scheme(location) not in ("", *SCHEMES, "hf", "s3"):
         raise ShardError(
             f"{hide_secrets(location)}: unknown scheme; use a path, https://, hf:// or s3://",
             code="scheme-unknown",
@@ -226,11 +228,11 @@ def check_scheme(location: str) -> None:
 def _list_location(
     location: str, rules: SourceRules, only: str | None
 ) -> Iterator[Source | ShardError]:
-    check_scheme(location)
-    scheme = split_scheme(location)
     if is_dataset(location):
         yield from list_fragments(location, rules, only)
         return
+    check_scheme(location)
+    scheme = split_scheme(location)
     if not scheme:
         yield from list_files(location, only)
         return
