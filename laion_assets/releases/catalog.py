@@ -62,8 +62,8 @@ def list_damaged(store: LanceStore) -> list[str]:
     """
     tags = list_tags(store)
     others = {name for table in COUNT_TABLES for name in tags[table]}
-    suspects = others & tags["images"].keys()
-    return sorted(name for name in suspects if read_release(store, name) is None)
+    whole = {manifest.release for manifest in list_releases(store)}
+    return sorted((others & tags["images"].keys()) - whole)
 
 
 def newest_release(store: LanceStore) -> Manifest | None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from laion_assets.amounts import say_amount
 from laion_assets.errors import LaionError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def retry(
             pause_s = max(error.retry_after_s or 0, backoff_s * 2 ** (failures - 1))
             is_too_late = pause_s > MAX_PAUSE_S or time.monotonic() + pause_s > deadline
             if failures >= attempts or is_too_late:
-                tries = "1 attempt" if failures == 1 else f"{failures} attempts"
+                tries = say_amount(failures, "attempt")
                 raise error_type(f"{error} ({tries})", is_passing=True, code=error.code) from error
             time.sleep(pause_s)
 

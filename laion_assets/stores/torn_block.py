@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     import duckdb
@@ -68,7 +68,7 @@ def mend_torn_block(
     if torn is None:
         return False
     computed, stored, location = (int(number) for number in torn.groups())
-    if location < _FIRST_BLOCK or not any(note.exists() for note in _notes_of_the_killed(path)):
+    if location < _FIRST_BLOCK or not _was_left_open(path):
         return False
     with hold(), path.open("r+b", buffering=0) as file:
         # DuckDB's own lock: a program that knows nothing of ours may have the file now.
@@ -85,7 +85,6 @@ def _note_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.writing")
 
 
-def _notes_of_the_killed(path: Path) -> Iterator[Path]:
-    yield _note_of(path)
+def _was_left_open(path: Path) -> bool:
     # A program that knows nothing of the note leaves its log; ours has none in a large commit.
-    yield path.with_name(f"{path.name}.wal")
+    return _note_of(path).exists() or path.with_name(f"{path.name}.wal").exists()

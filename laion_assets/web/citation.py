@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from laion_assets.amounts import say_amount
 from laion_assets.web.responses import Citation
 from laion_assets.web.wording import describe_filters, introduce_query
 
@@ -65,7 +66,7 @@ def _describe(query: SearchQuery, answer: SearchAnswer) -> str:
     words = query.q.strip()
     conditions = [f"{introduce_query(words)} {words}"] if words else []
     conditions.extend(describe_filters(query))
-    counted = f"{answer.total:,} image{'' if answer.total == 1 else 's'} {', '.join(conditions)}"
+    counted = f"{say_amount(answer.total, 'image')} {', '.join(conditions)}"
     return f"{counted} ({answer.hidden:,} hidden as unsafe)" if answer.hidden else counted
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from markupsafe import Markup, escape
 
+from laion_assets.amounts import say_amount
 from laion_assets.web.responses import Facet, Facets
 from laion_assets.web.wording import FACETS, name_bounds, name_value
 
@@ -80,8 +81,7 @@ def _write_rest(facet: Facet) -> str:
     """Returns how many images have other values or none, if there are."""
     parts = []
     if facet.other_count:
-        values = "value" if facet.other_values == 1 else "values"
-        parts.append(f"{facet.other_count:,} with {facet.other_values:,} other {values}")
+        parts.append(f"{facet.other_count:,} with {say_amount(facet.other_values, 'other value')}")
     if facet.missing_count:
         parts.append(f"{facet.missing_count:,} without any")
     return f'<p class="note">{"; ".join(parts)}</p>\n' if parts else ""
