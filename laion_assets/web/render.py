@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
+from laion_assets.search.filter import SIZES
 from laion_assets.web.facet_html import draw_bar, write_facets, write_share
 from laion_assets.web.highlight import fold_words, mark_words
 from laion_assets.web.params import CompareQuery, SearchQuery, write_path
@@ -21,6 +22,7 @@ from laion_assets.web.wording import (
     SORT_CHOICES,
     describe_filters,
     introduce_query,
+    name_value,
 )
 
 # Links to pages of ours, and forms that lead to them.
@@ -52,6 +54,8 @@ def open_templates() -> jinja2.Environment:
         introduce_query=introduce_query,
         sort_choices=SORT_CHOICES,
         facet_names=FACETS,
+        sizes=SIZES,
+        name_value=name_value,
         draw_bar=draw_bar,
         write_facets=write_facets,
         start_comparing=CompareQuery.begin,

@@ -55,3 +55,11 @@ def test_what_hides_nothing_alone_is_no_search(site: Site) -> None:
     for nothing in ("", "?max_punsafe=1", "?sort=width", "?view=grid"):
         assert site.get(f"/search.json{nothing}").json()["total"] == 0
         assert "<h1>Search the captions</h1>" in site.get(f"/search{nothing}").text
+
+
+def test_a_person_chooses_a_size_from_a_list(site: Site) -> None:
+    page = site.get("/search?size=small&max_punsafe=1").text
+
+    assert '<option value="">any</option><option value="small" selected>small (below 256' in page
+    assert '<option value="huge">huge (from 1024 pixels)</option>' in page
+    assert page.count('name="size"') == 1
