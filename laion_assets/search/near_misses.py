@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from laion_assets.counts.captions import SEPARATOR
@@ -56,8 +55,7 @@ def find_near_misses(
     if image_count >= ENOUGH or not is_plain or len(query.phrases) > MOST_WORDS:
         return ()
     better: list[NearMiss] = []
-    varied = (v for v in _vary_query(search, query.phrases) if v[0] > image_count)
-    for at_most, similar in islice(varied, MAX_TRIED):
+    for at_most, similar in _vary_query(search, query.phrases, image_count)[:MAX_TRIED]:
         # It can't be told in place of those that were found.
         if len(better) == MAX_TOLD and at_most < better[-1].image_count:
             continue
@@ -67,28 +65,40 @@ def find_near_misses(
     return tuple(better)
 
 
-def _vary_query(search: CaptionSearch, phrases: tuple[str, ...]) -> list[tuple[int, str]]:
+def _vary_query(
+    search: CaptionSearch, phrases: tuple[str, ...], image_count: int
+) -> list[tuple[int, str]]:
     """Returns queries of which one word is another that captions have, each once.
 
+    Args:
+        search: what is searched.
+        phrases: of the query.
+        image_count: how many captions it finds; queries that cannot find more are left out.
+
     Returns:
-        How many captions have that word, at most, and the query: first those with another number,
-        then those with another letter; of both, the most captions first.
+        How many captions a query finds, at most, and the query: first those with another number,
+        then those with another letter; of both, those that may find the most first.
     """
     found = []
     tried = [set(phrases) for _ in phrases]
+    # No more captions have all words than have the rarest of them.
+    counts = [min(map(search.count_word, phrase.split(SEPARATOR))) for phrase in phrases]
     for rank, is_spelling in enumerate((False, True)):
         for place, word in enumerate(phrases):
-            if SEPARATOR in word:
+            others = counts[:place] + counts[place + 1 :]
+            if SEPARATOR in word or min(others, default=image_count + 1) <= image_count:
                 continue
             for similar in _find_spellings(search, word) if is_spelling else vary_number(word):
                 if similar in tried[place]:
                     continue
                 tried[place].add(similar)
-                if at_most := search.count_word(similar):
+                count = search.count_word(similar)
+                at_most = min((count, *others))
+                if at_most > image_count:
                     changed = (*phrases[:place], similar, *phrases[place + 1 :])
                     text = " ".join(f'"{p}"' if SEPARATOR in p else p for p in changed)
-                    found.append((rank, -at_most, text))
-    return [(-at_most, text) for _, at_most, text in sorted(found)]
+                    found.append((rank, -at_most, -count, text))
+    return [(-at_most, text) for _, at_most, _, text in sorted(found)]
 
 
 def _find_spellings(search: CaptionSearch, word: str) -> Iterable[str]:

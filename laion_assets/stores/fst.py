@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import TypeAlias
 
 VERSION = 3
 # Version and type before the nodes; number of keys, place of the root and checksum behind them.
@@ -19,26 +19,21 @@ END = 0
 COMMON = b"te/oasripcnw.hlm-du012g=:bf3y5&_4v9678k%?xCDASFIBEjPTzRNM+LOqHG"
 # A node with more transitions than this has a table of all bytes, too.
 MOST_WITHOUT_TABLE = 32
-# Nodes that are kept as they were read: some 300 bytes each. Looking for a word with a slip of the
-# pen passes the same ones some hundred times.
-MAX_KEPT_NODES = 20_000
+# What the first byte of a node says: it has one transition; that leads to the node before it; or,
+# of one that may have several, a key ends here.
+HAS_ONE, IS_NEXT, IS_FINAL, NUMBER = 0b10000000, 0b1000000, 0b1000000, 0b111111
+
+# The place of a node, and what is added to the value of a key on the way to it.
+Way: TypeAlias = tuple[int, int]
+# Of a node with any number of transitions: their number; where their bytes and the addresses of the
+# nodes after them, begin; the bytes that each address takes and each output, which are right before
+# the addresses; and where the node begins, which is with its own output if a key ends there. All
+# lists have the last transition first.
+Branches: TypeAlias = tuple[int, int, int, int, int, int]
 
 
 class UnknownFormatError(Exception):
     """These are not the bytes of a transducer of this version."""
-
-
-class Node(NamedTuple):
-    """A node.
-
-    Attributes:
-        output: what is added to the value of a key that ends here; None if none does.
-        transitions: by each next byte, in order: what is added to the value, and the place of the
-            node after it.
-    """
-
-    output: int | None
-    transitions: dict[int, tuple[int, int]]
 
 
 @cache
@@ -54,7 +49,10 @@ def _group_letters(
 
 
 class KeyMap:
-    """The keys of a transducer with their values, which are whole numbers."""
+    """The keys of a transducer with their values, which are whole numbers.
+
+    It keeps nothing but the bytes: to read a node anew takes less than to look it up.
+    """
 
     def __init__(self, content: bytes) -> None:
         """Looks at its beginning and its end.
@@ -71,18 +69,18 @@ class KeyMap:
         nodes_bytes = HEADER_BYTES if self._root == END else self._root + 1
         if nodes_bytes + FOOTER_BYTES != len(content):
             raise UnknownFormatError
-        self._kept: dict[int, Node] = {}
 
     def get(self, key: bytes) -> int | None:
         """Returns the value of a key, None if it is none."""
-        kept, node, value = self._kept, self._read(self._root), 0
+        place, value = self._root, 0
         for byte in key:
-            after = node.transitions.get(byte)
-            if after is None:
+            way = self._follow(place, byte)
+            if way is None:
                 return None
-            value += after[0]
-            node = kept.get(after[1]) or self._read(after[1])
-        return None if node.output is None else value + node.output
+            place, output = way
+            value += output
+        own = self._read_output(place)
+        return None if own is None else value + own
 
     def find_near(
         self, word: str, letters: str, encode: Callable[[str], bytes] = str.encode
@@ -99,123 +97,135 @@ class KeyMap:
         pieces = [encode(letter) for letter in word]
         rests = [b"".join(pieces[place:]) for place in range(len(word) + 2)]
         others = _group_letters(letters, encode)
-        node: Node | None = self._read(self._root)
+        at: int | None = self._root
         for place in range(len(word) + 1):
-            if node is None:
+            if at is None:
                 return
             start, end, rest, after = word[:place], word[place:], rests[place], rests[place + 1]
-            if end and self._ends(node, after):
+            if end and self._ends(at, after):
                 yield start + end[1:]
-            if end[1:] and self._ends(node, pieces[place + 1] + pieces[place] + rests[place + 2]):
+            if end[1:] and self._ends(at, pieces[place + 1] + pieces[place] + rests[place + 2]):
                 yield start + end[1] + end[0] + end[2:]
-            # Most keys have another byte there: looked at here, that takes no call.
-            for letter, other in self._follow_letters(node, others):
-                ways = other.transitions
-                if end and (not after or after[0] in ways) and self._ends(other, after):
+            for letter, behind in self._follow_letters(at, others):
+                if end and self._ends(behind, after):
                     yield start + letter + end[1:]
-                if (not rest or rest[0] in ways) and self._ends(other, rest):
+                if self._ends(behind, rest):
                     yield start + letter + end
-            node = self._walk(node, pieces[place]) if end else None
+            at = self._walk(at, pieces[place]) if end else None
 
     def _follow_letters(
-        self, node: Node, letters: Mapping[int, Sequence[tuple[str, bytes]]]
-    ) -> Iterator[tuple[str, Node]]:
-        """Yields the letters that a key may go on with, each with the node behind it."""
+        self, place: int, letters: Mapping[int, Sequence[tuple[str, bytes]]]
+    ) -> Iterator[tuple[str, int]]:
+        """Yields the letters that a key may go on with, each with the place of the node behind."""
         # Most nodes go on with fewer bytes than there are letters.
-        for byte, (_, place) in node.transitions.items():
+        for byte in self._list_bytes(place):
             for letter, more in letters.get(byte, ()):
-                after = self._kept.get(place) or self._read(place)
-                if not more:
-                    yield letter, after
-                elif (last := self._walk(after, more)) is not None:
-                    yield letter, last
+                behind = self._walk(place, bytes([byte]) + more)
+                if behind is not None:
+                    yield letter, behind
 
-    def _walk(self, node: Node, piece: bytes) -> Node | None:
-        """Returns the node behind some bytes, None if no key goes on so."""
+    def _walk(self, place: int, piece: bytes) -> int | None:
+        """Returns the place of the node behind some bytes, None if no key goes on so."""
         for byte in piece:
-            after = node.transitions.get(byte)
-            if after is None:
+            way = self._follow(place, byte)
+            if way is None:
                 return None
-            node = self._kept.get(after[1]) or self._read(after[1])
-        return node
+            place = way[0]
+        return place
 
-    def _ends(self, node: Node, piece: bytes) -> bool:
+    def _ends(self, place: int, piece: bytes) -> bool:
         """Returns whether a key ends behind these bytes."""
-        kept = self._kept
-        for byte in piece:
-            after = node.transitions.get(byte)
-            if after is None:
-                return False
-            node = kept.get(after[1]) or self._read(after[1])
-        return node.output is not None
+        behind = self._walk(place, piece)
+        return behind is not None and self._read_output(behind) is not None
 
     def find(self, beginning: bytes) -> Iterator[bytes]:
         """Yields the keys that begin so, in the order of their bytes."""
-        place = self._root
-        for byte in beginning:
-            after = self._read(place).transitions.get(byte)
-            if after is None:
-                return
-            place = after[1]
-        unread = [(beginning, place)]
+        start = self._walk(self._root, beginning)
+        unread = [] if start is None else [(beginning, start)]
         while unread:
             key, place = unread.pop()
-            node = self._read(place)
-            if node.output is not None:
+            if self._read_output(place) is not None:
                 yield key
-            ways = reversed(node.transitions.items())
-            unread.extend((key + bytes([byte]), at) for byte, (_, at) in ways)
+            for byte in reversed(self._list_bytes(place)):
+                way = self._follow(place, byte)
+                assert way is not None
+                unread.append((key + bytes([byte]), way[0]))
 
-    def _read(self, place: int) -> Node:
-        node = self._kept.get(place)
-        if node is None:
-            node = self._read_anew(place)
-            if len(self._kept) < MAX_KEPT_NODES:
-                self._kept[place] = node
-        return node
-
-    def _read_anew(self, place: int) -> Node:
+    def _follow(self, place: int, byte: int) -> Way | None:
+        """Returns where a byte leads from a node, None if no key has it there."""
+        content = self._content
         if place == END:
-            return Node(0, {})
-        first = self._content[place]
-        number = first & 0b111111
-        if not first & 0b10000000:
-            return self._read_any(place, is_final=bool(first & 0b1000000), count=number)
-        before = place if number else place - 1
-        byte = COMMON[number - 1] if number else self._content[before]
-        if first & 0b1000000:
-            # What follows stands right before it.
-            return Node(None, {byte: (0, before - 1)})
-        address_bytes, output_bytes = divmod(self._content[before - 1], 16)
-        start = before - 1 - address_bytes
-        end = start - output_bytes
-        output = self._read_number(end, output_bytes)
-        return Node(None, {byte: (output, self._follow(start, address_bytes, end))})
+            return None
+        first = content[place]
+        if first & HAS_ONE:
+            number = first & NUMBER
+            before = place if number else place - 1
+            if byte != (COMMON[number - 1] if number else content[before]):
+                return None
+            if first & IS_NEXT:
+                # What follows stands right before it.
+                return before - 1, 0
+            address_bytes, output_bytes = divmod(content[before - 1], 16)
+            start = before - 1 - address_bytes
+            end = start - output_bytes
+            return self._find(start, address_bytes, end), self._read_number(end, output_bytes)
+        size, inputs, addresses, address_bytes, output_bytes, end = self._read_branches(
+            place, first
+        )
+        at = content.find(byte, inputs, inputs + size) - inputs
+        if at < 0:
+            return None
+        output = addresses - (size - at) * output_bytes
+        return (
+            self._find(addresses + at * address_bytes, address_bytes, end),
+            self._read_number(output, output_bytes),
+        )
 
-    def _read_any(self, place: int, *, is_final: bool, count: int) -> Node:
-        before = place
+    def _read_output(self, place: int) -> int | None:
+        """Returns what is added to the value of a key that ends at a node; None if none does."""
+        if place == END:
+            return 0
+        first = self._content[place]
+        if first & HAS_ONE or not first & IS_FINAL:
+            return None
+        *_, output_bytes, end = self._read_branches(place, first)
+        return self._read_number(end, output_bytes)
+
+    def _list_bytes(self, place: int) -> bytes:
+        """Returns the bytes that keys have after a node, in order."""
+        if place == END:
+            return b""
+        first = self._content[place]
+        if first & HAS_ONE:
+            number = first & NUMBER
+            return bytes([COMMON[number - 1] if number else self._content[place - 1]])
+        size, inputs, *_ = self._read_branches(place, first)
+        return self._content[inputs : inputs + size][::-1]
+
+    def _read_branches(self, place: int, first: int) -> Branches:
+        """Returns the parts of a node that may have several transitions.
+
+        Args:
+            place: its own.
+            first: the byte there.
+        """
+        content, count = self._content, first & NUMBER
+        before = place if count else place - 1
         if not count:
-            before -= 1
             # One transition is never written so.
-            count = 256 if self._content[before] == 1 else self._content[before]
-        address_bytes, output_bytes = divmod(self._content[before - 1], 16)
+            count = 256 if content[before] == 1 else content[before]
+        address_bytes, output_bytes = divmod(content[before - 1], 16)
         inputs = before - 1 - (256 if count > MOST_WITHOUT_TABLE else 0) - count
         addresses = inputs - count * address_bytes
-        end = addresses - (count + is_final) * output_bytes
-        # All lists have the last transition first; the output of the node itself is before them.
-        transitions = {
-            self._content[inputs + count - 1 - n]: (
-                self._read_number(addresses - (n + 1) * output_bytes, output_bytes),
-                self._follow(inputs - (n + 1) * address_bytes, address_bytes, end),
-            )
-            for n in range(count)
-        }
-        return Node(self._read_number(end, output_bytes) if is_final else None, transitions)
+        end = addresses - (count + bool(first & IS_FINAL)) * output_bytes
+        return count, inputs, addresses, address_bytes, output_bytes, end
 
-    def _follow(self, start: int, byte_count: int, end: int) -> int:
+    def _find(self, start: int, byte_count: int, end: int) -> int:
         """Returns the place that an address stands for, which is counted from the node's end."""
         distance = self._read_number(start, byte_count)
         return END if distance == 0 else end - distance
 
     def _read_number(self, start: int, byte_count: int) -> int:
+        if not byte_count:
+            return 0
         return int.from_bytes(self._content[start : start + byte_count], "little")

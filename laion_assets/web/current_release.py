@@ -185,6 +185,7 @@ class OpenRelease:
         )
         if keeps_hits:
             search.find("a", only=SearchFilter(hide_punsafe_above=1), limit=1)
+            search.count_facets("a")
         names: dict[str, list[tuple[str, int]]] = {sheet.kind: [] for sheet in manifest.sheets}
         rows = tables["entity_counts"].to_table().sort_by([("image_count", "descending")])
         for row in rows.to_pylist():
