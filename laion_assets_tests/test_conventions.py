@@ -168,7 +168,7 @@ def test_sql_stands_in_files_of_its_own() -> None:
     assert found == [], "move each to the folder `sql` of its stage"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_no_truth_value_of_data_stands_for_its_presence() -> None:
     """Data without rows is false: ask `is not None`, or for the number of its rows."""
     repository = PACKAGE.parent
@@ -313,6 +313,7 @@ def test_stores_are_handed_over_and_not_their_folders() -> None:
     assert found == [], "take a RawStore or a LanceStore"
 
 
+@pytest.mark.exhaustive
 def test_every_error_has_a_code_of_its_own() -> None:
     """Write `raise ShardError("what, where; what to do", code="shard-cut-off")`."""
     messages = list(find_messages(TREES))

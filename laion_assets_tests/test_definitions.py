@@ -37,7 +37,7 @@ def test_every_job_can_be_started_and_everything_that_starts_one_is_off(settings
     assert statuses == {"STOPPED"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_make_dev_leaves_out_dagsters_warning_about_another_command(tmp_path: Path) -> None:
     line = next(
         line

@@ -18,6 +18,7 @@ def webhook() -> Iterator[Webhook]:
         yield webhook
 
 
+@pytest.mark.exhaustive
 def test_a_plain_address_gets_json(webhook: Webhook) -> None:
     send(f"http://127.0.0.1:{webhook.port}/hook?key=1", ALARM)
 

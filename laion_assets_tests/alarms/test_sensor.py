@@ -85,6 +85,7 @@ def test_a_broken_shard_is_told_once_until_it_was_whole(
     assert again["cause"] == alarm["cause"]
 
 
+@pytest.mark.exhaustive
 def test_a_list_that_cannot_be_read_is_told_though_the_refresh_goes_on(
     watched: Watched, write_shard: WriteShard
 ) -> None:

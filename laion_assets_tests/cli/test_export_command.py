@@ -24,6 +24,7 @@ def count_images(path: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM images").fetchone()[0])
 
 
+@pytest.mark.exhaustive
 def test_a_release_is_written_to_the_data_folder_or_where_it_is_said(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

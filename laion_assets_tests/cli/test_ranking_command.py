@@ -46,6 +46,7 @@ def captions(result: Result) -> list[str]:
     return [hit["caption"] for hit in json.loads(result.stdout)["hits"]]
 
 
+@pytest.mark.exhaustive
 def test_words_and_meaning_and_both(search: Callable[..., Result]) -> None:
     assert captions(search("red", "--json")) == []
     assert captions(search("red", "--by", "meaning", "--json"))[0] == "tomato"

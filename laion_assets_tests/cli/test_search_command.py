@@ -31,6 +31,7 @@ def search(released: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return lambda *arguments: CliRunner().invoke(main, ["search", "fox", *arguments])
 
 
+@pytest.mark.exhaustive
 def test_the_count_is_of_all_matches(search: Callable[..., Result]) -> None:
     assert search("--count").output == "4\n"
     assert search("--count", "--hide-unsafe").stdout == "3\n"

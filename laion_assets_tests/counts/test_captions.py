@@ -187,6 +187,7 @@ def test_names_count_as_fts5_counts_them(generator: random.Random) -> None:
     assert max(expected.values()) > 50
 
 
+@pytest.mark.exhaustive
 def test_names_in_usual_captions_count_as_fts5_counts_them(
     generator: random.Random, tmp_path: Path
 ) -> None:
@@ -215,7 +216,7 @@ def assert_folded_as_fts5(folding: Folding, texts: Sequence[str]) -> None:
     assert {row: phrase for row, phrase in found.items() if phrase != expected[row]} == {}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_character_folds_as_fts5_folds_it() -> None:
     """All of the BMP, assigned or not, and a sample of the rest, inside a word."""
     codes = [*range(0x10000), *range(0x10000, 0x20000, 7), *range(0x20000, 0x110000, 4_001)]

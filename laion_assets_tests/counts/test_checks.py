@@ -58,6 +58,7 @@ def run_checks(settings: Settings) -> dict[str, dg.AssetCheckEvaluation]:
     return {f"{e.asset_key.to_user_string()}.{e.check_name}": e for e in evaluations}
 
 
+@pytest.mark.exhaustive
 def test_sound_tables_pass_every_check(counted: Settings) -> None:
     checks = run_checks(counted)
     assert len(checks) == 6

@@ -143,6 +143,7 @@ def test_a_second_refresh_scans_nothing_and_gives_the_same(catalogue: Catalogue)
     assert catalogue.counts() == counts == [("artists", "fox", 2), ("artists", "hen", 1)]
 
 
+@pytest.mark.exhaustive
 def test_a_new_name_is_counted_alone_in_all_shards(catalogue: Catalogue) -> None:
     catalogue.load("a", "fox", "hen")
     catalogue.load("b", "fox hen", "ape", "hen")
@@ -156,6 +157,7 @@ def test_a_new_name_is_counted_alone_in_all_shards(catalogue: Catalogue) -> None
     assert catalogue.counts() == [("artists", "hen", 3), ("artists", "fox", 2)]
 
 
+@pytest.mark.exhaustive
 def test_a_new_shard_is_scanned_alone(catalogue: Catalogue) -> None:
     catalogue.load("a", "fox", "hen")
     catalogue.store("artists", "fox", "hen")
@@ -168,6 +170,7 @@ def test_a_new_shard_is_scanned_alone(catalogue: Catalogue) -> None:
     assert catalogue.counts() == [("artists", "fox", 4), ("artists", "hen", 1)]
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_a_replaced_shard_is_rescanned_alone(catalogue: Catalogue) -> None:
     catalogue.load("a", "fox", "hen")
@@ -216,6 +219,7 @@ def test_a_name_that_returns_in_another_kind_and_spelling_costs_nothing(
     assert catalogue.counts() == [("artists", "fox", 0), ("characters", "EMILE-ZOLA", 1)]
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_a_name_that_returns_is_counted_for_what_was_loaded_meanwhile_alone(
     catalogue: Catalogue,

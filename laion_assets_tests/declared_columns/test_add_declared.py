@@ -84,6 +84,7 @@ def list_behind(settings: Settings, curation: Curation) -> dict[str, list[str]]:
     return {shard: list(origins) for shard, origins in behind.items()}
 
 
+@pytest.mark.exhaustive
 def test_a_computed_column_is_on_its_row_though_rows_are_rejected(settings: Settings) -> None:
     count = 40_000
     bring(settings, "a", make_rows(count))
@@ -116,6 +117,7 @@ TYPES = {
 }
 
 
+@pytest.mark.exhaustive
 def test_every_kind_of_value_is_kept_as_it_is(settings: Settings) -> None:
     bring(settings, "a", make_rows(12))
     names = {sql: f"mine_{number}" for number, sql in enumerate(TYPES)}
@@ -143,6 +145,7 @@ FILES = ["labels/scores.parquet", "labels/scores.csv", "labels/scores.lance"]
 PAIRS = [*zip(FILES, ("url", "key", "image_id"), strict=True), (FILES[1], "md5"), (FILES[2], "key")]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("file", "on"), PAIRS)
 def test_values_are_joined_from_every_file_by_every_key(
     settings: Settings, file: str, on: str
@@ -176,6 +179,7 @@ def test_values_are_joined_from_every_file_by_every_key(
     assert made.oddities == f"{missing:,} {what}"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("file", FILES)
 def test_what_is_odd_in_a_file_is_counted_and_the_first_line_counts(
     settings: Settings, file: str
@@ -258,6 +262,7 @@ def test_only_what_changed_is_made_again(settings: Settings) -> None:
     assert [row for row, value in read(settings, "mine").items() if value is None] == [6, 7, 8]
 
 
+@pytest.mark.exhaustive
 def test_another_type_replaces_the_column_of_all_shards(settings: Settings) -> None:
     for shard in ("a", "b"):
         bring(settings, shard, make_rows(6))
@@ -269,6 +274,7 @@ def test_another_type_replaces_the_column_of_all_shards(settings: Settings) -> N
     assert list_behind(settings, curation) == {"b": ["mine"]}
 
 
+@pytest.mark.exhaustive
 def test_a_column_that_somebody_added_by_hand_is_not_dropped(settings: Settings) -> None:
     bring(settings, "a", make_rows(6))
     LanceStore(settings.lance_dir).open("images").add_columns({"mine": "width + 1"})
@@ -290,6 +296,7 @@ def test_a_shard_that_is_not_in_lance_is_refused(settings: Settings) -> None:
         add(settings, declare(settings, RATIO))
 
 
+@pytest.mark.exhaustive
 def test_a_table_that_somebody_compacted_gets_all_columns_again(settings: Settings) -> None:
     text = '[columns.other]\nsql = "width + 1"\n' + RATIO
     for shard in ("a", "b"):

@@ -80,6 +80,7 @@ def test_declared_columns_come_with_the_shard(
     assert str(labels) in reason
 
 
+@pytest.mark.exhaustive
 def test_columns_that_read_pictures_come_again_after_them(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_mistake_in_the_file_is_said_when_the_definitions_are_loaded(settings:
         build_defs(settings)
 
 
+@pytest.mark.exhaustive
 def test_the_sensor_makes_what_is_declared_and_releases_it_and_drops_what_is_not(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

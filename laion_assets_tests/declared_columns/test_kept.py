@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 KEEP = '[keep]\nsource_columns = ["num_faces"]\n'
 
 
+@pytest.mark.exhaustive
 def test_a_column_of_the_shards_is_on_its_row_in_releases_and_in_subsets(
     settings: Settings,
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_column_of_the_shards_is_on_its_row_in_releases_and_in_subsets(
     assert (change.column, change.what) == ("num_faces", "other values")
 
 
+@pytest.mark.exhaustive
 def test_shards_of_other_types_are_refused_or_take_the_type_of_the_column(
     settings: Settings,
 ) -> None:

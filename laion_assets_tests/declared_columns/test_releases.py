@@ -55,6 +55,7 @@ def find_gaps(manifest: Manifest) -> dict[str, tuple[str, ...]]:
     return {column.column: column.shards_behind for column in manifest.declared}
 
 
+@pytest.mark.exhaustive
 def test_a_release_has_the_declared_columns_and_says_what_it_lacks(settings: Settings) -> None:
     bring(settings, "a", make_rows(6))
     bring(settings, "b", make_rows(5))
@@ -120,6 +121,7 @@ def test_a_column_that_is_declared_no_more_is_dropped_at_the_next_release(
     assert [c.describe() for c in diff.columns_changed] == ["column ratio: removed, values 3 -> 0"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_drop_that_was_cut_off_is_done_again(settings: Settings, moment: str) -> None:
     bring(settings, "a", make_rows(6))
@@ -135,6 +137,7 @@ def test_a_drop_that_was_cut_off_is_done_again(settings: Settings, moment: str) 
     assert "ratio" not in LanceStore(settings.lance_dir).open("images").schema.names
 
 
+@pytest.mark.exhaustive
 def test_a_commit_that_nobody_noted_is_measured(settings: Settings) -> None:
     bring(settings, "a", make_rows(6))
     curation = declare(settings, RATIO)

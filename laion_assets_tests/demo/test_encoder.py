@@ -18,7 +18,7 @@ def test_it_is_small() -> None:
     assert sum(path.stat().st_size for path in DEMO_ENCODER.iterdir()) <= 600_000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("count", [600, pytest.param(2_000, marks=pytest.mark.exhaustive)])
 def test_captions_find_their_pictures_among_many_that_it_never_saw(count: int) -> None:
     encoder = open_encoder("demo")
@@ -51,7 +51,7 @@ def test_words_that_it_does_not_know_have_no_influence() -> None:
     assert np.isclose(np.linalg.norm(unknown), 1)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fitting_again_writes_the_same_files(tmp_path: Path) -> None:
     for name in ("first", "second"):
         fit_encoder(tmp_path / name, scene_count=120)

@@ -125,6 +125,7 @@ def test_every_form_of_a_column_is_read(
     assert find_broken(Database(settings.database), LanceStore(settings.lance_dir)) == (2, [])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("dtype", "order"), [("<f2", "C"), ("<f4", "C"), ("<f8", "C"), (">f4", "C"), ("<f4", "F")]
 )
@@ -345,6 +346,7 @@ def test_a_shard_without_vectors_is_left_alone(settings: Settings, write_shard: 
     assert "img_emb" not in LanceStore(settings.lance_dir).open("images").schema.names
 
 
+@pytest.mark.exhaustive
 def test_another_dimension_is_refused_until_the_others_are_removed(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -394,6 +396,7 @@ def test_a_column_that_becomes_another_one_meanwhile_is_seen_at_the_commit(
     assert store.open("images").to_table(["img_emb"])["img_emb"].null_count == 3
 
 
+@pytest.mark.exhaustive
 def test_twice_gives_the_same_and_other_shards_stay(
     settings: Settings, write_shard: WriteShard
 ) -> None:

@@ -62,6 +62,7 @@ def test_vectors_come_with_the_shard(
     assert find_stage(settings) is None
 
 
+@pytest.mark.exhaustive
 def test_a_shard_without_vectors_is_not_behind(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_shard_without_vectors_is_not_behind(
     assert find_stage(settings) is None
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
@@ -111,6 +113,7 @@ def test_a_column_without_any_value_is_no_oddity(
     assert not [r for r in caplog.records if r.name.startswith("laion_assets")]
 
 
+@pytest.mark.exhaustive
 def test_none_keeps_no_vectors(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -122,6 +125,7 @@ def test_none_keeps_no_vectors(
     assert find_stage(settings) is None
 
 
+@pytest.mark.exhaustive
 def test_a_wrong_file_fails_by_its_reason_and_captions_are_there(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -156,6 +160,7 @@ def test_a_setting_that_cannot_be_used_is_refused(tmp_path: Path, value: str, re
     assert kept.embeddings == "none"
 
 
+@pytest.mark.exhaustive
 def test_the_check_runs_with_the_refresh(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

@@ -137,6 +137,7 @@ def place(settings: Settings, write_shard: WriteShard, tmp_path: Path) -> Place:
     return Place(settings, write_shard, tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_each_picture_gets_its_vector(place: Place) -> None:
     captions = ["row", "row", None, "row", "row", "row", "row"]
     colours = [COLOURS[0], None, COLOURS[1], COLOURS[2], COLOURS[3], BLACK, COLOURS[0]]
@@ -161,6 +162,7 @@ def test_each_picture_gets_its_vector(place: Place) -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_given_vectors_stay_and_the_others_are_computed(place: Place) -> None:
     given = lists([0, 3, 4], None, [0, 0, 0], [float("nan"), 0, 1], None)
     colours = [*COLOURS[:4], None]
@@ -176,6 +178,7 @@ def test_given_vectors_stay_and_the_others_are_computed(place: Place) -> None:
     assert encoder.count == 3
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_was_cut_off_goes_on(place: Place) -> None:
     place.bring("a", COLOURS)
     first = place.encoder()
@@ -190,6 +193,7 @@ def test_a_run_that_was_cut_off_goes_on(place: Place) -> None:
     assert all(place.is_of(row, colour) for row, colour in enumerate(COLOURS))
 
 
+@pytest.mark.exhaustive
 def test_a_new_load_and_another_shard_use_what_was_computed(place: Place) -> None:
     place.bring("a", [*COLOURS, BLACK])
     place.add(place.encoder())
@@ -205,6 +209,7 @@ def test_a_new_load_and_another_shard_use_what_was_computed(place: Place) -> Non
     assert all(place.is_of(row, colour, "b") for row, colour in enumerate(COLOURS[::-1]))
 
 
+@pytest.mark.exhaustive
 def test_a_carried_vector_still_names_its_encoder(place: Place) -> None:
     place.bring("a", COLOURS)
     encoder = place.encoder()
@@ -216,6 +221,7 @@ def test_a_carried_vector_still_names_its_encoder(place: Place) -> None:
     assert place.is_of(2, COLOURS[2])
 
 
+@pytest.mark.exhaustive
 def test_a_replaced_picture_gets_another_vector(place: Place) -> None:
     place.bring("a", COLOURS)
     place.add(place.encoder())
@@ -226,6 +232,7 @@ def test_a_replaced_picture_gets_another_vector(place: Place) -> None:
     assert place.is_of(0, COLOURS[1])
 
 
+@pytest.mark.exhaustive
 def test_vectors_of_an_earlier_file_stay(place: Place) -> None:
     place.bring("a", COLOURS[:3], img_emb=lists([0, 3, 4], None, [0, 0, 1]))
     place.add(None)
@@ -256,6 +263,7 @@ def test_a_shard_without_pictures_needs_no_encoder(place: Place) -> None:
     assert "img_emb" not in LanceStore(place.settings.lance_dir).open("images").schema.names
 
 
+@pytest.mark.exhaustive
 def test_another_encoder_is_refused(place: Place) -> None:
     place.bring("a", COLOURS)
     place.bring("b", COLOURS)
@@ -270,6 +278,7 @@ def test_another_encoder_is_refused(place: Place) -> None:
     assert set(place.read("b").values()) == {None}
 
 
+@pytest.mark.exhaustive
 def test_given_vectors_of_another_dimension_are_refused(place: Place) -> None:
     place.bring("a", COLOURS[:1], img_emb=lists([0, 3, 4, 5]))
     place.bring("b", COLOURS[:1])
@@ -281,6 +290,7 @@ def test_given_vectors_of_another_dimension_are_refused(place: Place) -> None:
         place.add(place.encoder(), "b")
 
 
+@pytest.mark.exhaustive
 def test_the_only_shard_may_get_another_encoder(place: Place) -> None:
     place.bring("a", [*COLOURS[:2], None])
     place.add(place.encoder())
@@ -293,6 +303,7 @@ def test_the_only_shard_may_get_another_encoder(place: Place) -> None:
     assert place.read()[2] is None
 
 
+@pytest.mark.exhaustive
 def test_shards_of_two_encoders_fail_the_check(place: Place) -> None:
     """Two processes that start with two encoders at once cannot see each other."""
     for shard in ("a", "b"):
@@ -338,6 +349,7 @@ def test_the_job_of_pictures_computes_their_vectors(
     assert read_due(settings, ["a"], look_around(settings, ["a"]), Curation()).steps == {}
 
 
+@pytest.mark.exhaustive
 def test_pictures_that_no_encoder_has_seen_are_due(
     place: Place, instance: dg.DagsterInstance
 ) -> None:

@@ -163,6 +163,7 @@ def test_threads_share_an_encoder(tmp_path: Path) -> None:
     assert found == texts == [0, 1] * 20
 
 
+@pytest.mark.exhaustive
 def test_an_encoder_comes_from_the_hub_once(
     tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

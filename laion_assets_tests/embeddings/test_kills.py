@@ -69,6 +69,7 @@ def write(write_shard: WriteShard, shard: str, rows: int, *, is_newer: bool = Fa
     return path.rename(kept)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("moment_count", [2, pytest.param(20, marks=pytest.mark.exhaustive)])
 def test_killed_processes_leave_each_vector_on_its_row(
     settings: Settings, write_shard: WriteShard, moment_count: int

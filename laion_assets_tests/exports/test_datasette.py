@@ -161,6 +161,7 @@ def test_facets_filters_and_sorting_find_an_index(exported: Export) -> None:
     assert "SEARCH images USING INTEGER PRIMARY KEY (rowid=?)" in details
 
 
+@pytest.mark.exhaustive
 def test_unsafe_images_are_left_out_with_their_counts(
     made: Settings, exported: Export, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_removed_images_are_left_out_with_their_counts(
     )
 
 
+@pytest.mark.exhaustive
 def test_an_old_release_is_exported_as_it_was(
     released: Settings, write_sheet: WriteSheet, tmp_path: Path
 ) -> None:
@@ -211,6 +213,7 @@ def test_an_old_release_is_exported_as_it_was(
     assert select(old.path, "SELECT name FROM artists") == [("Lemur",), ("a lemur",)]
 
 
+@pytest.mark.exhaustive
 def test_the_files_beside_say_what_is_in_it(released: Settings, tmp_path: Path) -> None:
     made = export_datasette(store(released), tmp_path / "site")
 
@@ -254,6 +257,7 @@ def test_a_description_of_others_is_not_replaced(released: Settings, tmp_path: P
     assert not (tmp_path / "x.db").exists()
 
 
+@pytest.mark.exhaustive
 def test_a_failed_export_leaves_the_one_before(
     released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +283,7 @@ def test_a_failed_export_leaves_the_one_before(
     assert export_datasette(store(released), path).image_count == 10
 
 
+@pytest.mark.exhaustive
 def test_a_row_that_is_removed_meanwhile_is_not_exported(
     released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +304,7 @@ def test_a_row_that_is_removed_meanwhile_is_not_exported(
     assert export_datasette(store(released), tmp_path / "x.db").image_count == 8
 
 
+@pytest.mark.exhaustive
 def test_the_index_has_the_captions_of_the_rows(
     released: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +367,7 @@ def test_a_stopped_export_ends_its_process(
     assert list(tmp_path.glob("*x.db*")) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("table", ["domain_counts", "entity_counts"])
 def test_counts_that_differ_from_the_images_are_refused(
     released: Settings, tmp_path: Path, table: str
@@ -391,6 +398,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     assert list(tmp_path.glob("*x.db*")) == []
 
 
+@pytest.mark.exhaustive
 def test_the_estimate_of_the_disk_is_an_upper_bound(settings: Settings, tmp_path: Path) -> None:
     ingest(
         settings,
@@ -405,6 +413,7 @@ def test_the_estimate_of_the_disk_is_an_upper_bound(settings: Settings, tmp_path
     assert made.file_bytes < datasette.estimate_export(images) < 6 * made.file_bytes
 
 
+@pytest.mark.exhaustive
 def test_two_exports_to_one_path_take_turns(released: Settings, tmp_path: Path) -> None:
     path, failures = tmp_path / "x.db", []
 
@@ -439,6 +448,7 @@ def test_a_list_with_the_name_of_a_table_is_refused(settings: Settings, tmp_path
         export_datasette(store(settings), tmp_path / "x.db")
 
 
+@pytest.mark.exhaustive
 def test_the_other_columns_of_a_list_come_along(
     released: Settings, write_sheet: WriteSheet, tmp_path: Path
 ) -> None:
@@ -466,6 +476,7 @@ def test_the_other_columns_of_a_list_come_along(
     assert select(old.path, "SELECT * FROM artists") == [("Lemur", 3), ("a lemur", 3)]
 
 
+@pytest.mark.exhaustive
 def test_a_list_with_more_columns_than_sqlite_takes_is_refused(
     released: Settings, tmp_path: Path
 ) -> None:
@@ -505,6 +516,7 @@ def site(exported: Export) -> Iterator[str]:
             process.communicate(timeout=60)
 
 
+@pytest.mark.exhaustive
 def test_datasette_searches_counts_and_links(site: str, made: Settings) -> None:
     def ask(address: str, **parameters: str) -> requests.Response:
         response = requests.get(site + address, parameters, timeout=60)
@@ -568,6 +580,7 @@ def test_datasette_searches_counts_and_links(site: str, made: Settings) -> None:
     assert (tables["images"], tables["domain"], tables["celebrities"]) == (9, 3, 5)
 
 
+@pytest.mark.exhaustive
 def test_what_datasette_would_inspect_is_what_is_written(exported: Export) -> None:
     program = str(Path(sys.executable).with_name("datasette"))
     result = subprocess.run(

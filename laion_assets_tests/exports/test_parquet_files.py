@@ -174,6 +174,7 @@ def test_unsafe_images_are_left_out_and_counted(made: Settings, tmp_path: Path) 
     assert select(export, "SELECT count(*) FROM images WHERE punsafe > 0.5") == [(0,)]
 
 
+@pytest.mark.exhaustive
 def test_removed_images_are_left_out_of_old_releases_too(
     released: Settings, tmp_path: Path
 ) -> None:
@@ -200,6 +201,7 @@ def test_removed_images_are_left_out_of_old_releases_too(
     assert (safe.image_count, safe.hidden_count) == (399, 4)
 
 
+@pytest.mark.exhaustive
 def test_an_old_release_is_exported_as_it_was(released: Settings, tmp_path: Path) -> None:
     ingest(released, "later", "one more")
     refresh(released, "two")
@@ -257,6 +259,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(
     assert list(tmp_path.glob("*out*")) == []
 
 
+@pytest.mark.exhaustive
 def test_the_estimate_of_the_disk_is_an_upper_bound(settings: Settings, tmp_path: Path) -> None:
     captions = (f"the {n:x} quick {n * 7919:x} foxes of caption {n}" for n in range(20_000))
     ingest(settings, "a", *captions)

@@ -134,6 +134,7 @@ def test_sound_tables_pass_every_check_and_each_says_what_to_do(
     )
 
 
+@pytest.mark.exhaustive
 def test_a_changed_column_stops_counts_and_release(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_changed_column_stops_counts_and_release(
     assert not {"domain_counts", "entity_counts", "release"} & outcome.metadata.keys()
 
 
+@pytest.mark.exhaustive
 def test_scores_out_of_range_are_counted_and_shown(
     refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., None]
 ) -> None:
@@ -171,6 +173,7 @@ def test_scores_out_of_range_are_counted_and_shown(
     ]
 
 
+@pytest.mark.exhaustive
 def test_a_shard_unlike_the_others_is_named(
     refreshed: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -193,6 +196,7 @@ def test_a_shard_unlike_the_others_is_named(
     ]
 
 
+@pytest.mark.exhaustive
 def test_three_shards_are_too_few_to_compare(
     settings: Settings, instance: dg.DagsterInstance, ingest: Callable[..., None]
 ) -> None:
@@ -205,6 +209,7 @@ def test_three_shards_are_too_few_to_compare(
     assert not run_check(settings, instance, name).passed
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("repeats", "passed"), [(5, True), (6, False)], ids=["5 %", "6 %"])
 def test_repeats_are_warned_of_above_five_per_cent(
     refreshed: Settings,
@@ -233,6 +238,7 @@ def test_a_file_under_two_names_is_warned_of(
     assert [row["shards"] for row in read_table(check, "same_files")] == ["a, again"]
 
 
+@pytest.mark.exhaustive
 def test_rows_that_vanish_are_missed(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:
@@ -277,6 +283,7 @@ def test_counts_of_sites_that_do_not_add_up_are_found(
     assert read(check, "sum_of_counts", "images") == [400, 400]
 
 
+@pytest.mark.exhaustive
 def test_a_released_version_with_rows_outside_the_index_fails(
     refreshed: Settings, instance: dg.DagsterInstance, ingest: Callable[..., None]
 ) -> None:
@@ -300,6 +307,7 @@ def test_a_released_version_with_rows_outside_the_index_fails(
     assert read(check, "unindexed_rows") == [600]
 
 
+@pytest.mark.exhaustive
 def test_an_unaccounted_row_stops_its_shard_and_no_other(
     settings: Settings,
     instance: dg.DagsterInstance,

@@ -555,6 +555,7 @@ def test_every_codec_and_encoding_is_read(
     assert read_images(connection) == images
 
 
+@pytest.mark.exhaustive
 def test_repaired_rows_stay_where_they_were_in_many_row_groups_and_batches(
     connection: duckdb.DuckDBPyConnection, path: Path
 ) -> None:

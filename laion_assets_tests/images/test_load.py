@@ -582,6 +582,7 @@ def test_loading_a_shard_twice_gives_the_same_rows_and_another_load(
     assert first.load_id != second.load_id
 
 
+@pytest.mark.exhaustive
 def test_replacing_one_shard_leaves_the_others(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:

@@ -46,6 +46,7 @@ def read_table(value: dg.TableMetadataValue) -> list[dict[str, object]]:
     return [dict(record.data) for record in value.records]
 
 
+@pytest.mark.exhaustive
 def test_the_figures_of_a_shard_are_those_of_its_rows(pages: dict[str, dict[str, Any]]) -> None:
     page = pages["images"]
     captions = [c for c in CAPTIONS if c and c.strip()]
@@ -122,6 +123,7 @@ def test_the_file_says_how_each_of_its_columns_is_read(pages: dict[str, dict[str
     }
 
 
+@pytest.mark.exhaustive
 def test_a_shard_without_an_image_has_a_page(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -153,6 +155,7 @@ def test_the_page_names_the_columns_that_are_not_read(pages: dict[str, dict[str,
     assert pages["raw_shards"]["columns_not_read"].value == "mood"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("urls", "reason"),
     [

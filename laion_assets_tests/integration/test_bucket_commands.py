@@ -57,6 +57,7 @@ def show_release(shell: Shell) -> dict[str, str]:
     return shown
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("unchecked")
 def test_a_shard_is_loaded_released_found_and_published(shell: Shell, tmp_path: Path) -> None:
     write_source(shell, "one", "a red boat")
@@ -128,6 +129,7 @@ def test_pictures_vectors_counts_and_release_are_those_of_a_folder(
     )
 
 
+@pytest.mark.exhaustive
 def test_an_unsafe_store_is_refused_in_one_line(tmp_path: Path) -> None:
     with run_buckets(is_safe=False) as unsafe:
         place = unsafe.create()

@@ -28,6 +28,7 @@ def ask(shell: Shell) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_shards_are_loaded_released_and_found(shell: Shell, postgres: Postgres) -> None:
     catalog = shell.variables["LAION_CATALOG"]
     write_source(shell, "one", "a red boat")

@@ -94,6 +94,7 @@ def test_processes_at_once_lose_and_double_nothing(shell: Shell) -> None:
     assert count_rows(shell.settings) == (expected, expected)
 
 
+@pytest.mark.exhaustive
 def test_the_release_after_a_bad_shard_names_its_shards_and_can_be_deleted(shell: Shell) -> None:
     for shard in ("good", "bad"):
         write_source(shell, shard)
@@ -116,6 +117,7 @@ def test_the_release_after_a_bad_shard_names_its_shards_and_can_be_deleted(shell
     assert [manifest["release"] for manifest in listed] == [record["release"]]
 
 
+@pytest.mark.exhaustive
 def test_a_release_is_named_as_the_guide_says(shell: Shell, tmp_path: Path) -> None:
     write_source(shell, "one")
     assert shell.run("laion", "backfill", "--all", "--no-refresh").returncode == 0
@@ -140,6 +142,7 @@ def test_dg_finds_the_definitions(shell: Shell) -> None:
     assert "All definitions loaded successfully" in result.stdout
 
 
+@pytest.mark.exhaustive
 def test_a_kind_of_names_needs_no_code(shell: Shell, tmp_path: Path) -> None:
     sheet = tmp_path / "brands.csv"
     sheet.write_text("brand\nAcme\n", encoding="utf-8")
@@ -277,6 +280,7 @@ def searchable(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return shell
 
 
+@pytest.mark.exhaustive
 def test_a_reader_that_goes_away_ends_a_command_without_a_word(searchable: Shell) -> None:
     for command in ("laion search word --limit 1000", "laion release list"):
         reader, writer = os.pipe()
@@ -294,6 +298,7 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_word(searchable: Shell
         assert (result.returncode, result.stderr) == (141, b"")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("is_json", [False, True], ids=["text", "JSON"])
 def test_a_terminal_without_letters_shows_their_numbers(searchable: Shell, is_json: bool) -> None:
     shell = replace(searchable, variables={**searchable.variables, "PYTHONIOENCODING": "ascii"})
@@ -347,6 +352,7 @@ def run_without_power(shell: Shell, *command: str) -> subprocess.CompletedProces
     return shell.start(*program, is_forked=False)
 
 
+@pytest.mark.exhaustive
 def test_commands_that_only_read_work_in_a_folder_that_nobody_can_write(shell: Shell) -> None:
     write_source(shell, "one")
     shell.load_and_release()
@@ -369,6 +375,7 @@ def test_commands_that_only_read_work_in_a_folder_that_nobody_can_write(shell: S
     assert refusal.stderr.count("\n") == 1
 
 
+@pytest.mark.exhaustive
 def test_a_raw_folder_that_cannot_be_written_is_named_and_not_the_source(shell: Shell) -> None:
     source = write_source(shell, "one")
     assert shell.run("laion", "discover").returncode == 0
@@ -407,6 +414,7 @@ def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:
     assert read_state() == "done"
 
 
+@pytest.mark.exhaustive
 def test_a_removed_shard_is_gone_and_comes_back_only_with_its_source(shell: Shell) -> None:
     for shard in ("one", "two"):
         source = write_source(shell, shard)
@@ -430,6 +438,7 @@ def test_a_removed_shard_is_gone_and_comes_back_only_with_its_source(shell: Shel
     assert shell.run("laion", "discover").stdout == ""
 
 
+@pytest.mark.exhaustive
 def test_the_samples_are_removed_alone(shell: Shell) -> None:
     shards = shell.data_dir / "shards"
     shell.variables["LAION_SHARDS"] = str(shards / "*.parquet")

@@ -135,6 +135,7 @@ def test_duckdb_has_the_old_or_the_new_rows_whenever_the_process_dies(
     assert captions_in_duckdb(settings) == [NEW, OTHER]
 
 
+@pytest.mark.exhaustive
 @in_many_moments
 def test_lance_has_the_old_or_the_new_rows_whenever_the_process_dies(
     settings: Settings, sources: list[Path], moment_count: int

@@ -14,6 +14,7 @@ from laion_assets_tests.integration.conftest import DEMO_ROWS, SAMPLE_SHARD, She
 from laion_assets_tests.pipeline import refresh
 
 
+@pytest.mark.exhaustive
 def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
     folder = shell.data_dir / "shards"
     shell.variables["LAION_SHARDS"] = str(folder / "*.parquet")
@@ -66,6 +67,7 @@ def test_every_name_of_the_demo_counts_as_fts5_counts_it(
     assert sum(count for _, count in counts) > sum(count_rows(demo.settings)[0].values()) // 140
 
 
+@pytest.mark.exhaustive
 def test_dagster_and_laion_share_one_history(demo: Shell) -> None:
     result = demo.run(
         *("dagster", "asset", "materialize", "-m", "laion_assets.definitions"),

@@ -74,6 +74,7 @@ def container(tmp_path: Path, released: Settings) -> Iterator[Place]:
     allow_writing(place.root)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ROLES)
 def test_a_service_of_compose_runs_and_is_healthy(container: Place, name: str) -> None:
     role = ROLES[name]
@@ -92,6 +93,7 @@ def test_a_service_of_compose_runs_and_is_healthy(container: Place, name: str) -
     assert "Traceback" not in (container.root / f"{name}.log").read_text("utf-8")
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_does_not_run_is_not_healthy(container: Place) -> None:
     assert {name: role.is_healthy(container) for name, role in ROLES.items()} == dict.fromkeys(
         ROLES, False
@@ -106,11 +108,13 @@ def test_only_the_search_page_gets_the_data_read_only() -> None:
     }
 
 
+@pytest.mark.exhaustive
 def test_the_image_is_a_place_for_commands(container: Place) -> None:
     status = ROLES["daemon"].run(container, "laion", "status", "--json")
     assert json.loads(status.stdout)["release"], status.stderr
 
 
+@pytest.mark.exhaustive
 def test_the_container_file_starts_the_search_page(container: Place) -> None:
     words, health = read_last(IMAGE, "CMD"), read_last(IMAGE, "HEALTHCHECK")
     role = Role("page", words, read_environment(IMAGE), "/laion", health, is_reading=True)
@@ -136,6 +140,7 @@ def test_the_volume_of_the_image_belongs_to_its_user(tmp_path: Path) -> None:
     assert f"{status.st_uid}:{status.st_gid}" == user
 
 
+@pytest.mark.exhaustive
 def test_fly_serves_the_tables_of_a_release(tmp_path: Path, released: Settings) -> None:
     fly = read_toml("fly.toml")
     (mount,) = fly["mounts"]
@@ -162,6 +167,7 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.exhaustive
 def test_datasette_serves_an_export(tmp_path: Path, released: Settings) -> None:
     file, fly = (
         read_container_file(DEPLOY / "datasette" / "Dockerfile"),
@@ -187,6 +193,7 @@ def test_datasette_serves_an_export(tmp_path: Path, released: Settings) -> None:
         assert requests.get(f"{url}/laion.db", timeout=20).status_code == 403
 
 
+@pytest.mark.exhaustive
 def test_the_datasette_that_is_tested_is_the_one_in_the_image() -> None:
     file = read_container_file(DEPLOY / "datasette" / "Dockerfile")
     (text,) = [instruction.text for instruction in file if instruction.name == "RUN"]

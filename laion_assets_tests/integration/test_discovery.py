@@ -195,6 +195,7 @@ def read_pictures(settings: Settings) -> list[bytes]:
     return values
 
 
+@pytest.mark.exhaustive
 def test_the_sensor_asks_for_the_pictures_that_a_shard_brings(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -218,6 +219,7 @@ def test_the_sensor_asks_for_the_pictures_that_a_shard_brings(
     assert read_pictures(settings) == [paint(10 + n) for n in range(3)]
 
 
+@pytest.mark.exhaustive
 def test_pictures_that_fail_are_named_and_hold_no_release(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -238,6 +240,7 @@ def test_pictures_that_fail_are_named_and_hold_no_release(
     assert "is not an uncompressed tar archive" in delay
 
 
+@pytest.mark.exhaustive
 def test_one_shard_at_a_time_has_its_pictures_fetched_once_for_each_content(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -301,6 +304,7 @@ def test_one_shard_at_a_time_has_its_pictures_fetched_once_for_each_content(
         assert Pipeline(replace(settings, pictures="given"), instance).tick() == []
 
 
+@pytest.mark.exhaustive
 def test_nobody_who_wants_no_pictures_is_asked_for_them(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -309,12 +313,14 @@ def test_nobody_who_wants_no_pictures_is_asked_for_them(
     assert [pipeline.tick() for _ in range(3)] == [["p"], ["refresh_counts"], []]
 
 
+@pytest.mark.exhaustive
 def test_a_content_that_comes_back_is_ingested_again(pipeline: Pipeline, hub: Hub) -> None:
     for content in (OLD, NEW, OLD):
         hub.publish(DATASET, {"a.parquet": content})
         assert pipeline.tick() == ["a"]
 
 
+@pytest.mark.exhaustive
 def test_a_broken_file_is_named_in_each_tick_and_not_tried_again_before_it_changes(
     pipeline: Pipeline, hub: Hub
 ) -> None:
@@ -334,6 +340,7 @@ def test_a_broken_file_is_named_in_each_tick_and_not_tried_again_before_it_chang
     assert pipeline.tick() == ["a"]
 
 
+@pytest.mark.exhaustive
 def test_a_shard_that_is_gone_is_reported_and_stays(
     pipeline: Pipeline, hub: Hub, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -352,6 +359,7 @@ def test_a_shard_that_is_gone_is_reported_and_stays(
     assert count_rows(settings) == ({"a": 3, "b": 3}, {"a": 3, "b": 3})
 
 
+@pytest.mark.exhaustive
 def test_two_sources_of_one_name_are_named_and_the_others_go_on(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -397,6 +405,7 @@ def test_a_batch_of_shards_is_refreshed_once(local: Pipeline, write_shard: Write
     assert [local.tick() for _ in range(3)] == [["s3"], ["refresh_counts"], []]
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_refreshed_while_a_shard_is_on_its_way(
     local: Pipeline, write_shard: WriteShard
 ) -> None:
@@ -411,6 +420,7 @@ def test_nothing_is_refreshed_while_a_shard_is_on_its_way(
     assert local.tick() == ["refresh_counts"]
 
 
+@pytest.mark.exhaustive
 def test_a_touched_file_runs_nothing_downstream(local: Pipeline, write_shard: WriteShard) -> None:
     path = write_shard("a", url=["https://a.test/a"], caption=["a"])
     local.tick()
@@ -423,6 +433,7 @@ def test_a_touched_file_runs_nothing_downstream(local: Pipeline, write_shard: Wr
     assert local.instance.get_latest_materialization_event(images) == loaded
 
 
+@pytest.mark.exhaustive
 def test_a_touched_file_that_was_never_loaded_is_loaded(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -434,6 +445,7 @@ def test_a_touched_file_that_was_never_loaded_is_loaded(
     assert count_rows(settings) == ({"a": 1}, {"a": 1})
 
 
+@pytest.mark.exhaustive
 def test_what_was_loaded_by_hand_is_refreshed_too(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -447,6 +459,7 @@ def test_what_was_loaded_by_hand_is_refreshed_too(
     assert [local.tick(), local.tick()] == [["refresh_counts"], []]
 
 
+@pytest.mark.exhaustive
 def test_what_was_loaded_and_not_copied_is_copied_before_it_is_released(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -460,6 +473,7 @@ def test_what_was_loaded_and_not_copied_is_copied_before_it_is_released(
     assert local.instance.get_latest_materialization_event(dg.AssetKey("images")) == loaded
 
 
+@pytest.mark.exhaustive
 def test_a_shard_of_older_rules_is_loaded_again(
     local: Pipeline, settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -515,6 +529,7 @@ def test_what_failed_and_may_pass_is_tried_again_after_growing_pauses(
     assert local.memory.attempts == {}
 
 
+@pytest.mark.exhaustive
 def test_a_tick_says_what_it_waits_for_and_what_it_leaves_out(
     local: Pipeline, write_shard: WriteShard
 ) -> None:
@@ -529,6 +544,7 @@ def test_a_tick_says_what_it_waits_for_and_what_it_leaves_out(
     assert "waiting for runs to end" in str(local.evaluate().skip_reason)
 
 
+@pytest.mark.exhaustive
 def test_a_refresh_that_fails_is_tried_again_after_a_pause(
     local: Pipeline, write_shard: WriteShard, settings: Settings, write_sheet: WriteSheet
 ) -> None:
@@ -554,6 +570,7 @@ def count_releases(settings: Settings) -> int:
     return len(list(list_releases(LanceStore(settings.lance_dir))))
 
 
+@pytest.mark.exhaustive
 def test_a_list_that_cannot_be_read_holds_nothing_back_and_is_read_again_after_a_pause(
     local: Pipeline, write_shard: WriteShard, settings: Settings, write_sheet: WriteSheet
 ) -> None:
@@ -587,6 +604,7 @@ def test_a_list_that_cannot_be_read_holds_nothing_back_and_is_read_again_after_a
     assert read_status(settings, local.instance).is_sound
 
 
+@pytest.mark.exhaustive
 def test_a_release_that_could_not_be_published_is_published_after_a_pause(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard, tmp_path: Path
 ) -> None:
@@ -623,6 +641,7 @@ def test_a_release_that_could_not_be_published_is_published_after_a_pause(
     assert [other.tick(), other.tick()] == [["refresh_counts"], []]
 
 
+@pytest.mark.exhaustive
 def test_vectors_whose_encoder_was_not_there_are_computed_after_a_pause(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard, tmp_path: Path
 ) -> None:
@@ -648,6 +667,7 @@ def test_vectors_whose_encoder_was_not_there_are_computed_after_a_pause(
     assert read_status(settings, instance).is_sound
 
 
+@pytest.mark.exhaustive
 def test_what_was_fetched_and_never_loaded_is_loaded(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -660,6 +680,7 @@ def test_what_was_fetched_and_never_loaded_is_loaded(
     assert count_rows(settings) == ({"a": 1}, {"a": 1})
 
 
+@pytest.mark.exhaustive
 def test_a_new_file_that_was_fetched_beside_old_rows_is_loaded_though_its_source_is_gone(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -674,6 +695,7 @@ def test_a_new_file_that_was_fetched_beside_old_rows_is_loaded_though_its_source
     assert count_rows(settings) == ({"a": 2}, {"a": 2})
 
 
+@pytest.mark.exhaustive
 def test_a_copy_that_failed_is_tried_again_and_then_all_is_released(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -695,6 +717,7 @@ def test_a_copy_that_failed_is_tried_again_and_then_all_is_released(
     assert count_rows(settings) == ({"a": 1, "b": 1},) * 2
 
 
+@pytest.mark.exhaustive
 def test_a_refresh_does_not_wait_for_ever(local: Pipeline, write_shard: WriteShard) -> None:
     write_shard("a", url=["https://a.test/a"], caption=["a"])
     local.tick()
@@ -733,6 +756,7 @@ def replace_runs(result: dg.SensorResult) -> dg.SensorResult:
     )
 
 
+@pytest.mark.exhaustive
 def test_thousands_of_new_shards_are_asked_for_in_batches(
     local: Pipeline, write_shard: WriteShard
 ) -> None:
@@ -755,6 +779,7 @@ def test_thousands_of_new_shards_are_asked_for_in_batches(
     assert list_shards(local.evaluate()) == [f"s{MAX_RUNS - 1:04}"]
 
 
+@pytest.mark.exhaustive
 def test_a_foreign_program_that_has_the_database_is_named_at_once(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -779,6 +804,7 @@ def test_a_foreign_program_that_has_the_database_is_named_at_once(
     assert [local.tick(), local.tick()] == [["b"], ["refresh_counts"]]
 
 
+@pytest.mark.exhaustive
 def test_a_refresh_that_a_load_overtakes_ends_without_a_release_and_without_a_failure(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -804,6 +830,7 @@ def test_a_refresh_that_a_load_overtakes_ends_without_a_release_and_without_a_fa
     assert count_releases(settings) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_shard_whose_copy_fails_does_not_hold_the_others_back(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:
@@ -897,6 +924,7 @@ def test_a_second_backfill_transfers_and_materializes_nothing(
     assert (result.returncode, result.stdout) == (0, "")
 
 
+@pytest.mark.exhaustive
 def test_bad_shards_are_lines_and_the_good_ones_are_ingested(
     shell: Shell, server: FileServer, hub: Hub
 ) -> None:
@@ -934,6 +962,7 @@ def test_bad_shards_are_lines_and_the_good_ones_are_ingested(
         assert secret.encode() not in history
 
 
+@pytest.mark.exhaustive
 def test_a_command_lists_the_sources_once_for_all_its_runs(shell: Shell, hub: Hub) -> None:
     # The whole list is one request.
     hub.page_entries = 1000
@@ -947,6 +976,7 @@ def test_a_command_lists_the_sources_once_for_all_its_runs(shell: Shell, hub: Hu
     assert len([r for r in hub.server.requests if r.path.startswith("/api/")]) == 1
 
 
+@pytest.mark.exhaustive
 def test_status_says_what_is_not_done_and_why(shell: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "source"
     folder.mkdir()
@@ -969,6 +999,7 @@ def test_status_says_what_is_not_done_and_why(shell: Shell, tmp_path: Path) -> N
     assert any(line.startswith(f"bad: {folder}/bad.parquet: ") for line in lines)
 
 
+@pytest.mark.exhaustive
 def test_usual_rows_go_from_a_web_server_through_the_whole_graph(
     shell: Shell, server: FileServer, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_settings_that_cannot_be_used_are_a_finding(shell: Shell) -> None:
     assert (list(wrong), status) == (["settings"], 1)
 
 
+@pytest.mark.exhaustive
 def test_a_silent_daemon_and_a_dead_run_are_found(shell: Shell) -> None:
     write_source(shell, "one")
     shell.load_and_release()
@@ -113,6 +114,7 @@ def _turn_on(name: str) -> InstigatorState:
     return InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
 
 
+@pytest.mark.exhaustive
 def test_a_history_that_nobody_cleans_is_found(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ defs = build_defs(Settings.from_environment(), discovery_interval_s=1)
 """
 
 
+@pytest.mark.exhaustive
 def test_after_room_is_made_all_goes_on_by_itself(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -213,6 +213,7 @@ def test_a_bad_shard_leaves_the_others_and_its_own_old_rows(
     ]
 
 
+@pytest.mark.exhaustive
 def test_a_release_is_refused_while_the_counts_are_older_than_the_shards(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -232,6 +233,7 @@ def test_a_release_is_refused_while_the_counts_are_older_than_the_shards(
     assert len(lance.dataset(settings.lance_dir / "images.lance").tags.list()) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_shard_that_lance_lacks_neither_is_released_nor_holds_a_release_back(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -267,6 +269,7 @@ def test_each_materialization_carries_what_an_operator_wants_to_see(released: Re
     assert {"lance_version", "bytes", "duration_s"} <= copied.keys()
 
 
+@pytest.mark.exhaustive
 def test_a_release_is_refused_while_lance_has_an_older_load_with_the_same_ids(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -289,6 +292,7 @@ def test_a_release_is_refused_while_lance_has_an_older_load_with_the_same_ids(
     assert read_lance(settings)["aesthetic"].to_pylist() == [7.5]
 
 
+@pytest.mark.exhaustive
 def test_what_was_deleted_is_missing(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -302,6 +306,7 @@ def test_what_was_deleted_is_missing(
     assert find_missing(settings, instance, ["one"]) == ["one"]
 
 
+@pytest.mark.exhaustive
 def test_a_release_is_refused_while_a_list_of_names_is_not_counted(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -321,6 +326,7 @@ def test_a_release_is_refused_while_a_list_of_names_is_not_counted(
     assert not result.success
 
 
+@pytest.mark.exhaustive
 def test_a_tag_of_somebody_else_hides_no_release(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -334,6 +340,7 @@ def test_a_tag_of_somebody_else_hides_no_release(
     assert run_graph(settings, instance)["refresh"].metadata["release"]["is_new"] is False
 
 
+@pytest.mark.exhaustive
 def test_a_shard_without_a_good_row_is_part_of_the_release(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

@@ -67,6 +67,7 @@ TAKEN: dict[str, tuple[Callable[[lance.LanceDataset], None], str]] = {
 
 
 # `lance_images/test_own_columns.py` has all of them without programs.
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "case",
@@ -118,6 +119,7 @@ def test_a_column_that_was_changed_by_hand_breaks_and_loses_nothing_in_silence(
     assert tables[0] == tables[1]
 
 
+@pytest.mark.exhaustive
 def test_what_is_odd_in_a_joined_file_is_said_on_the_console(shell: Shell) -> None:
     write_source(shell, "one", rows=3)
     shell.data_dir.mkdir()

@@ -13,6 +13,7 @@ from laion_assets_tests.servers.file_server import HTML, FileServer, Serve
 from laion_assets_tests.servers.hub_server import Hub
 
 
+@pytest.mark.exhaustive
 def test_a_broken_file_of_a_web_server_is_fetched_once(
     settings: Settings, instance: dg.DagsterInstance, server: FileServer
 ) -> None:
@@ -26,6 +27,7 @@ def test_a_broken_file_of_a_web_server_is_fetched_once(
     assert delay.startswith(f"a: {url}: ")
 
 
+@pytest.mark.exhaustive
 def test_pauses_grow_for_a_file_of_a_web_server(
     settings: Settings, instance: dg.DagsterInstance, server: FileServer
 ) -> None:

@@ -101,6 +101,7 @@ def list_releases(shell: Shell) -> list[str]:
     return [release["release"] for release in json.loads(listed)]
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_left_of_what_was_removed(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_text("name\nfox\n")
     removals = tmp_path / "removals.csv"

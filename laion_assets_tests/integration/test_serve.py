@@ -101,6 +101,7 @@ def test_the_newest_release_is_served_until_somebody_stops_it(demo: Shell) -> No
             assert len(response.content) > 40
 
 
+@pytest.mark.exhaustive
 def test_without_a_release_the_page_says_how_to_make_one(shell: Shell) -> None:
     with serve(shell) as url:
         response = requests.get(url, timeout=20)
@@ -139,6 +140,7 @@ def test_a_port_that_is_taken_is_named(demo: Shell) -> None:
 several = pytest.mark.skipif(sys.platform != "linux", reason="several processes need Linux")
 
 
+@pytest.mark.exhaustive
 @several
 def test_a_worker_that_dies_is_replaced_and_the_site_goes_on(shell: Shell) -> None:
     release_source(shell, write_source(shell, "a", "a fox"))
@@ -169,6 +171,7 @@ def test_a_worker_that_dies_is_replaced_and_the_site_goes_on(shell: Shell) -> No
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.exhaustive
 @several
 def test_all_workers_show_a_new_release_hide_what_was_removed_and_end_with_who_started_them(
     shell: Shell,
@@ -192,6 +195,7 @@ def test_all_workers_show_a_new_release_hide_what_was_removed_and_end_with_who_s
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
+@pytest.mark.exhaustive
 @several
 def test_limits_hold_over_all_workers_and_lines_of_the_log_are_whole(shell: Shell) -> None:
     release_source(shell, write_source(shell, "a", "a fox"))

@@ -66,6 +66,7 @@ def test_the_exit_status_says_whether_something_is_behind_or_failed(shell: Shell
     assert states == {"one": "done", "two": "failed"}
 
 
+@pytest.mark.exhaustive
 def test_the_status_can_be_read_on_a_full_disk_and_on_a_read_only_one(
     small_disk: Path, shell: Shell
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_status_can_be_read_on_a_full_disk_and_on_a_read_only_one(
         assert "Traceback" not in result.stdout
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_leaves_a_history_on_another_disk_alive(small_disk: Path, shell: Shell) -> None:
     history = shell.data_dir / "history"
     full = Shell(small_disk / "data", {**shell.variables, "LAION_HISTORY_DIR": str(history)})

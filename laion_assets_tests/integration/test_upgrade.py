@@ -57,6 +57,7 @@ def read_versions(shell: Shell) -> tuple[int, str, bool, str]:
     return schema, lance, is_current, rules
 
 
+@pytest.mark.exhaustive
 def test_older_data_and_history_become_those_of_this_version(shell: Shell) -> None:
     for shard in ("one", "two"):
         write_source(shell, shard)
@@ -98,6 +99,7 @@ def test_an_upgrade_waits_for_no_run(shell: Shell) -> None:
     assert f"run {run.run_id} of elsewhere has not ended" in refused.stderr
 
 
+@pytest.mark.exhaustive
 def test_data_of_a_newer_version_are_refused(shell: Shell) -> None:
     write_source(shell, "one")
     assert shell.run("laion", "backfill", "one", "--no-refresh").returncode == 0

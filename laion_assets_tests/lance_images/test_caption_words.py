@@ -51,6 +51,7 @@ def frame(character: str, folded: str) -> str:
     return f"q{ord(character):x}x{folded}x{ord(character):x}q"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.exhaustive), 32])
 def test_lance_reads_every_character_that_it_is_trusted_with_as_fts5_does(
     folded: dict[str, str], tmp_path: Path, step: int
@@ -73,6 +74,7 @@ def test_lance_reads_every_character_that_it_is_trusted_with_as_fts5_does(
     assert len(every) > 50_000
 
 
+@pytest.mark.exhaustive
 def test_words_that_fts5_tells_apart_are_apart_in_lance(
     folded: dict[str, str], tmp_path: Path
 ) -> None:
@@ -93,6 +95,7 @@ def ask_fts5(captions: Sequence[str], phrases: Sequence[str]) -> list[int]:
     return [connection.execute(query, (f'"{p}"',)).fetchone()[0] for p in phrases]
 
 
+@pytest.mark.exhaustive
 def test_a_name_has_as_many_hits_as_its_count(settings: Settings) -> None:
     sheets = settings.sheets.items()
     names = [row[0].replace('"', " ") for kind, at in sheets for row in read_sheet(kind, at).rows]
@@ -151,6 +154,7 @@ CAPTIONS = [
 ]
 
 
+@pytest.mark.exhaustive
 def test_captions_of_all_sorts_are_found_as_fts5_finds_them(settings: Settings) -> None:
     ingest(settings, "sorts", *CAPTIONS)
     refresh(settings)
@@ -163,6 +167,7 @@ def test_captions_of_all_sorts_are_found_as_fts5_finds_them(settings: Settings) 
     assert found["istanbul"] == search.find("İSTANBUL").total == 3
 
 
+@pytest.mark.exhaustive
 def test_the_best_are_those_that_fit(settings: Settings) -> None:
     """Of what Lance takes for the word, most are other words."""
     ingest(settings, "streets", *(["straße " * 3] * 40), *(["a strasse"] * 5), "ein Straßenname")
@@ -177,6 +182,7 @@ def test_the_best_are_those_that_fit(settings: Settings) -> None:
     assert find("straße") == (40, {"straße " * 3})
 
 
+@pytest.mark.exhaustive
 def test_a_table_of_an_older_version_gets_the_words(settings: Settings) -> None:
     ingest(settings, "old", "İstanbul", "istanbul", "Straße")
     store = LanceStore(settings.lance_dir)

@@ -42,6 +42,7 @@ def test_processes_index_what_one_process_would(
     assert (search.find("fox").total, search.find('"red fox"').total) == (6, 3)
 
 
+@pytest.mark.exhaustive
 def test_a_few_rows_get_one_part_without_another_process(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_few_rows_get_one_part_without_another_process(
     assert list_parts(store) == [list_fragments(store)]
 
 
+@pytest.mark.exhaustive
 def test_all_rows_are_indexed_anew_where_there_would_be_too_many_parts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

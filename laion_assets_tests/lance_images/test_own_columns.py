@@ -59,6 +59,7 @@ KINDS = {
 DECLARABLE = (KINDS["number"], KINDS["text"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_values_come_along_where_the_image_is_the_same(
     settings: Settings, kind: pa.DataType
@@ -101,6 +102,7 @@ def test_what_cannot_come_along_is_said(settings: Settings) -> None:
 OUR_NAMES = {"phash": pa.int64(), "img_emb": pa.list_(pa.float32(), 4)}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "kind"), OUR_NAMES.items(), ids=OUR_NAMES)
 def test_a_column_by_hand_with_a_name_of_ours_is_kept_and_said_too(
     settings: Settings, name: str, kind: pa.DataType
@@ -129,6 +131,7 @@ INDICES: dict[str, tuple[pa.DataType, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("index", INDICES)
 def test_a_release_extends_the_index_of_somebody_elses_column(
     settings: Settings, index: str
@@ -150,6 +153,7 @@ def test_a_release_extends_the_index_of_somebody_elses_column(
     assert {each.index: each.unindexed_rows for each in coverage if each.unindexed_rows} == {}
 
 
+@pytest.mark.exhaustive
 def test_a_compacted_table_keeps_them_too(settings: Settings) -> None:
     for shard in ("a", "b"):
         bring(settings, shard, make_rows(9))

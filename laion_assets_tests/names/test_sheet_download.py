@@ -895,6 +895,7 @@ def test_the_asset_tells_of_the_sheet(
     assert rows(database) == [("A", "1"), ("B", "4")]
 
 
+@pytest.mark.exhaustive
 def test_a_sheet_that_fails_fails_its_check_and_the_table_stays(
     google: GoogleServer, materialize: Materialize, database: Database
 ) -> None:
@@ -925,7 +926,7 @@ def test_an_unchanged_sheet_says_so(google: GoogleServer, materialize: Materiali
     assert [request.headers.get("If-None-Match") for request in google.requests] == [None, '"v1"']
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_setting_alone_adds_a_kind_and_its_counts(
     google: GoogleServer, settings: Settings, database: Database, write_shard: WriteShard
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_backup_can_be_used_in_place_of_the_data(settings: Settings, tmp_path:
     assert refresh(copy) == f"{tag}.2"
 
 
+@pytest.mark.exhaustive
 def test_a_backup_hides_what_is_on_the_list_of_removals(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox", "a secret")
     refresh(settings)
@@ -74,6 +75,7 @@ def test_a_backup_hides_what_is_on_the_list_of_removals(settings: Settings, tmp_
     assert open_search(LanceStore(tmp_path / "backup" / "lance")).find("secret").total == 0
 
 
+@pytest.mark.exhaustive
 def test_a_backup_has_the_releases_and_the_newest_version_alone(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -116,6 +118,7 @@ def test_another_folder_is_refused_and_stays(settings: Settings, tmp_path: Path)
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.exhaustive
 def test_a_backup_replaces_the_one_before(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     back_up(settings, tmp_path / "all" / "b")
@@ -129,6 +132,7 @@ def test_a_backup_replaces_the_one_before(settings: Settings, tmp_path: Path) ->
     assert [p.name for p in (tmp_path / "all").iterdir()] == ["b"]
 
 
+@pytest.mark.exhaustive
 def test_a_backup_that_fails_leaves_the_one_before(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     before = back_up(settings, tmp_path / "all" / "b")
@@ -160,6 +164,7 @@ def test_a_killed_writers_log_comes_along(settings: Settings, tmp_path: Path) ->
         assert connection.execute("FROM domain_counts").fetchall() == [("late.test", 1)]
 
 
+@pytest.mark.exhaustive
 def test_backups_during_loads_are_whole(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     is_over = threading.Event()
@@ -207,6 +212,7 @@ def unlink_sources(settings: Settings) -> None:
         os.link(path, settings.data_dir / f"mine-{path.name}")
 
 
+@pytest.mark.exhaustive
 def test_a_second_backup_copies_only_what_is_new(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", *[f"the {n}th fox" for n in range(500)])
     refresh(settings)
@@ -252,6 +258,7 @@ def test_a_second_backup_copies_only_what_is_new(settings: Settings, tmp_path: P
     )
 
 
+@pytest.mark.exhaustive
 def test_what_rotted_in_the_backup_before_is_copied_again(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def remove_shards(settings: Settings) -> None:
     shutil.rmtree(settings.data_dir / "shards")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("break_it", "part", "remedy"),
     [
@@ -239,6 +240,7 @@ def hold_lock(store: LanceStore) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.exhaustive
 def test_a_stopped_process_that_holds_a_lock_is_found(sound: Settings) -> None:
     with hold_lock(LanceStore(sound.lance_dir)) as process:
         diagnosis = diagnose(sound)
@@ -288,6 +290,7 @@ def test_settings_that_cannot_be_read_are_all_that_is_said() -> None:
     assert [finding.part for finding in diagnosis.findings] == ["settings"]
 
 
+@pytest.mark.exhaustive
 def test_it_works_while_a_load_runs(sound: Settings) -> None:
     is_over = threading.Event()
     failures: list[Exception] = []

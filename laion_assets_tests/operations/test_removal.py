@@ -81,6 +81,7 @@ def test_a_shard_goes_from_every_place_and_the_others_stay(
         assert connection.execute(query).fetchall() == [(1,)]
 
 
+@pytest.mark.exhaustive
 def test_no_count_is_left_of_the_last_shard(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_shard_that_is_loaded_at_the_moment_is_not_removed(
     assert find_places(settings, instance) == {"a": EVERYWHERE}
 
 
+@pytest.mark.exhaustive
 def test_status_names_what_has_no_partition(
     settings: Settings, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +152,7 @@ def test_status_names_what_has_no_partition(
     assert "a has no partition" not in "\n".join(lines)
 
 
+@pytest.mark.exhaustive
 def test_it_says_that_the_source_still_has_the_shard(
     settings: Settings, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +191,7 @@ def remove_until(folder: Path, moment: int) -> None:
         remove_shards(settings, instance, ["a", "b"], [folder / "data" / "shards" / "a.parquet"])
 
 
+@pytest.mark.exhaustive
 def test_a_removal_that_is_killed_before_any_step_is_finished_by_the_next(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     settings = Settings.default(whole / "data")

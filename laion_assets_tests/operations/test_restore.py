@@ -105,6 +105,7 @@ def list_names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"locks", "laion.duckdb.lock", "shards"}
 
 
+@pytest.mark.exhaustive
 def test_an_empty_folder_gets_all_that_was_backed_up(
     made: Settings, source: Path, settings: Settings
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_backup_keeps_a_declaration_with_a_mistake(
     assert settings.curation_file.read_text() == "[columns"
 
 
+@pytest.mark.exhaustive
 def test_data_that_are_there_are_lost_only_if_somebody_says_so(
     made: Settings, source: Path, settings: Settings
 ) -> None:
@@ -180,6 +182,7 @@ def read_all_but_names(settings: Settings) -> list[tuple[object, ...]]:
         return connection.execute("FROM images").fetchall()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("lost", ["a byte", "a file"])
 def test_a_damaged_backup_is_refused_and_changes_nothing(
     made: Settings, settings: Settings, tmp_path: Path, lost: str
@@ -231,6 +234,7 @@ def check_kills(source: Path, made: Settings, settings: Settings, kill: tuple[st
     assert list_names(settings.data_dir) == {"laion.duckdb", "lance", "raw", "sheets"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kill", KILLS)
 def test_a_killed_restore_has_changed_nothing_or_is_finished(
     source: Path, made: Settings, settings: Settings, kill: tuple[str, int]
@@ -246,6 +250,7 @@ def test_a_restore_killed_at_any_step_has_changed_nothing_or_is_finished(
     check_kills(source, made, settings, kill)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kill", [("copy", 3), ("rename", 0), ("rename", 1)])
 def test_a_killed_backup_leaves_the_one_before_or_is_whole(
     made: Settings, settings: Settings, tmp_path: Path, kill: tuple[str, int]
@@ -266,6 +271,7 @@ def test_a_killed_backup_leaves_the_one_before_or_is_whole(
     assert restore(target, place).shards == ("a", "b", "c")
 
 
+@pytest.mark.exhaustive
 def test_backups_and_restores_while_loads_run(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     refresh(settings, "one")

@@ -1,10 +1,13 @@
 """What `laion status` says where something cannot be read."""
 
+import pytest
+
 from laion_assets.operations.status_report import read_status
 from laion_assets.settings import Settings
 from laion_assets_tests.pipeline import ingest, refresh
 
 
+@pytest.mark.exhaustive
 def test_a_curation_file_that_cannot_be_read_is_named_beside_the_rest(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     refresh(settings, "one")

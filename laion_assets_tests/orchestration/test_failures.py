@@ -92,6 +92,7 @@ def test_a_bug_keeps_the_way_that_it_took_and_asks_to_be_reported(
     assert "; please report it" in error.message
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("is_passing", [True, False], ids=["may pass", "stays"])
 def test_what_may_pass_is_tried_again_and_nothing_else(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, is_passing: bool

@@ -217,6 +217,7 @@ def test_an_archive_that_is_cut_off_is_named(settings: Settings, write_shard: Wr
         bring(settings, source)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("settings", ["folder", "bucket"], indirect=True)
 def test_a_new_load_keeps_the_pictures_of_the_same_rows(
     settings: Settings, write_shard: WriteShard
@@ -250,6 +251,7 @@ def test_a_new_load_keeps_the_pictures_of_the_same_rows(
     assert read_facts(settings)[:5] == facts
 
 
+@pytest.mark.exhaustive
 def test_rows_that_repeat_keep_each_its_own_picture(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -276,6 +278,7 @@ def test_a_new_load_with_other_rows_has_no_pictures(
         assert read_notes(connection) == []
 
 
+@pytest.mark.exhaustive
 def test_new_pictures_replace_those_of_before(settings: Settings, write_shard: WriteShard) -> None:
     first = pa.array([paint(1), paint(2), paint(3)], pa.binary())
     bring(settings, write_shard("a", **texts(3), jpg=first))
@@ -287,6 +290,7 @@ def test_new_pictures_replace_those_of_before(settings: Settings, write_shard: W
     assert [row[5] for row in facts] == [len(paint(n)) for n in (4, 2, 3)]
 
 
+@pytest.mark.exhaustive
 def test_a_table_from_before_gets_pictures_without_a_new_load(
     settings: Settings, write_shard: WriteShard
 ) -> None:

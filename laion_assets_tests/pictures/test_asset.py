@@ -77,6 +77,7 @@ def test_pictures_of_a_shard_are_added_by_their_job(
     assert find_without_pictures(settings, ["a"]) == []
 
 
+@pytest.mark.exhaustive
 def test_a_shard_without_pictures_is_not_behind(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_shard_without_pictures_is_not_behind(
     assert [row[1] for row in read_facts(settings)] == ["not_given"] * 3
 
 
+@pytest.mark.exhaustive
 def test_none_keeps_no_pictures(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -156,6 +158,7 @@ def bring_part(settings: Settings, write_shard: WriteShard, shard: str, share: f
     bring(settings, write_shard(shard, **texts(40, shard), jpg=jpg))
 
 
+@pytest.mark.exhaustive
 def test_a_shard_of_which_few_pictures_came_stands_out(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -186,6 +189,7 @@ def test_a_shard_of_which_few_pictures_came_stands_out(
     assert [r["shard"] for r in find_low_shares(database).records] == ["failed", "few"]
 
 
+@pytest.mark.exhaustive
 def test_given_pictures_have_the_md5_of_their_source(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -233,6 +237,7 @@ def test_no_sample_may_be_unsafe_by_probability_or_else_by_label(
         assert difference < 10
 
 
+@pytest.mark.exhaustive
 def test_the_checks_run_with_the_refresh(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

@@ -161,6 +161,7 @@ def test_what_a_shard_lacks_is_fetched_once(
     assert read_lance(settings) == rows
 
 
+@pytest.mark.exhaustive
 def test_a_picture_that_is_refused_to_us_is_no_dead_link(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -177,6 +178,7 @@ def test_a_picture_that_is_refused_to_us_is_no_dead_link(
     assert (site["asked"], site["got"], site["refused"], site["dead_percent"]) == (6, 2, 1, 50.0)
 
 
+@pytest.mark.exhaustive
 def test_a_shard_of_which_nothing_came_is_described(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -197,6 +199,7 @@ def test_a_shard_of_which_nothing_came_is_described(
     assert run(settings, instance)["urls_asked"] == 0
 
 
+@pytest.mark.exhaustive
 def test_each_run_asks_in_another_order(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -218,6 +221,7 @@ def test_each_run_asks_in_another_order(
     assert set(orders[1]) != set(orders[0])
 
 
+@pytest.mark.exhaustive
 def test_another_shard_with_the_same_urls_asks_nobody(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -265,6 +269,7 @@ def test_a_retry_asks_for_what_may_have_passed_alone(
     assert find_passing(Database(settings.database)) == {}
 
 
+@pytest.mark.exhaustive
 def test_a_release_says_when_its_pictures_were_fetched(
     settings: Settings, fetched: PictureServer
 ) -> None:
@@ -281,6 +286,7 @@ def test_a_release_says_when_its_pictures_were_fetched(
     assert timedelta() <= age < timedelta(hours=1)
 
 
+@pytest.mark.exhaustive
 def test_a_new_load_keeps_what_was_fetched(
     settings: Settings, instance: dg.DagsterInstance, fetched: PictureServer
 ) -> None:
@@ -297,6 +303,7 @@ def test_a_new_load_keeps_what_was_fetched(
     assert read_lance(settings) == before
 
 
+@pytest.mark.exhaustive
 def test_a_fetch_that_does_not_fit_on_the_disk_asks_nobody(
     settings: Settings,
     write_shard: WriteShard,

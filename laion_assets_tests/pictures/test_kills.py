@@ -72,6 +72,7 @@ def check_whole(settings: Settings, pictures: list[bytes | None]) -> None:
     assert {row[1] for row in facts} == {"success"}
 
 
+@pytest.mark.exhaustive
 @in_many_moments
 def test_a_killed_process_leaves_each_picture_on_its_row(
     settings: Settings, sources: list[Path], moment_count: int
@@ -92,6 +93,7 @@ def test_a_killed_process_leaves_each_picture_on_its_row(
         check_whole(settings, OLD)
 
 
+@pytest.mark.exhaustive
 @in_many_moments
 def test_a_process_killed_at_its_first_pictures_is_completed_by_the_next(
     settings: Settings, write_shard: WriteShard, moment_count: int

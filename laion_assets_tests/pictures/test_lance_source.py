@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 ROWS, FRAGMENT_ROWS, DIMENSION = 30, 20, 768
 
 
+@pytest.mark.exhaustive
 def test_a_dataset_as_laion_1m_comes_with_every_byte(settings: Settings, tmp_path: Path) -> None:
     noise = np.random.default_rng(1)
     vectors = noise.standard_normal((ROWS, DIMENSION), dtype=np.float32)

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]
 KEY = dg.AssetKey("published")
 
 
+@pytest.mark.exhaustive
 def test_each_release_is_published_after_it(
     settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_release_is_published_whole(data: Settings, folder: Path) -> None:
     assert list(data.publish_dir.iterdir()) == []
 
 
+@pytest.mark.exhaustive
 def test_each_index_is_one_part_and_covers_every_row(data: Settings, folder: Path) -> None:
     store = LanceStore(data.lance_dir)
     bring_whole(data, "c", 5)
@@ -87,6 +88,7 @@ def test_each_index_is_one_part_and_covers_every_row(data: Settings, folder: Pat
     assert store.open("images").version == before
 
 
+@pytest.mark.exhaustive
 def test_nothing_of_this_machine_is_published(data: Settings, folder: Path) -> None:
     bring(data, "c", make_rows("c", 7).drop(["image", "img_emb"]))
     Path(data.sheets["artists"]).write_text("name,note\nfox,private-note\n", encoding="utf-8")
@@ -147,6 +149,7 @@ def test_the_same_again_sends_nothing(data: Settings, folder: Path) -> None:
     assert "cc-by-4.0" in (folder / "README.md").read_text("utf-8")
 
 
+@pytest.mark.exhaustive
 def test_the_next_release_sends_only_what_is_new(data: Settings, folder: Path) -> None:
     publish(data, folder)
     before = list_files(folder)
@@ -175,6 +178,7 @@ def test_the_next_release_sends_only_what_is_new(data: Settings, folder: Path) -
         publish(data, folder, "first")
 
 
+@pytest.mark.exhaustive
 def test_a_table_that_was_made_anew_gets_later_versions(
     data: Settings, folder: Path, tmp_path: Path
 ) -> None:
@@ -284,6 +288,7 @@ def test_a_folder_with_other_files_is_refused(data: Settings, folder: Path) -> N
     assert publish(data, folder).is_new
 
 
+@pytest.mark.exhaustive
 def test_a_release_of_the_same_name_from_elsewhere_is_refused(
     data: Settings, folder: Path, tmp_path: Path
 ) -> None:
@@ -296,6 +301,7 @@ def test_a_release_of_the_same_name_from_elsewhere_is_refused(
         publish(other, folder)
 
 
+@pytest.mark.exhaustive
 def test_a_release_with_removed_rows_is_not_published(data: Settings, folder: Path) -> None:
     first = LanceStore(data.lance_dir).open("images", "first").to_table(["url", "shard"])
     row = first.to_pylist()[0]
@@ -313,6 +319,7 @@ def test_a_release_with_removed_rows_is_not_published(data: Settings, folder: Pa
     assert row["url"] not in published["url"].to_pylist()
 
 
+@pytest.mark.exhaustive
 def test_an_attempt_that_was_cut_off_is_taken_up(
     data: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

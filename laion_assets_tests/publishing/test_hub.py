@@ -125,6 +125,7 @@ def test_lancedb_reads_it_where_it_is(data: Settings, hub: WritableHub) -> None:
     assert list(table.tags.list()) == ["first"]
 
 
+@pytest.mark.exhaustive
 def test_the_next_release_sends_only_what_is_new(data: Settings, hub: WritableHub) -> None:
     publish(data, hub)
     uploaded = set(hub.uploads)
@@ -190,6 +191,7 @@ def kill_at_write(settings: Settings, hub: WritableHub, number: int) -> bool:
     return process.exitcode == 0
 
 
+@pytest.mark.exhaustive
 def test_whatever_request_is_the_last_readers_see_a_whole_release(
     data: Settings, hub: WritableHub
 ) -> None:
@@ -235,6 +237,7 @@ def test_a_process_killed_before_the_tag_of_the_hub_leaves_it_to_the_next(
     assert hub.repositories[DATASET].tags == {"first": hub.repositories[DATASET].head}
 
 
+@pytest.mark.exhaustive
 def test_somebody_elses_commit_meanwhile_is_not_overwritten(
     data: Settings, hub: WritableHub
 ) -> None:

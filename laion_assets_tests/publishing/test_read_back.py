@@ -119,6 +119,7 @@ def test_a_release_that_was_read_back_has_the_same_digests(
     check_same(data, third)
 
 
+@pytest.mark.exhaustive
 def test_a_release_of_the_hub_is_read_back(
     data: Settings, other: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def read_files(folder: Path) -> Mapping[str, bytes]:
     return MappingProxyType({p.relative_to(folder).as_posix(): p.read_bytes() for p in files})
 
 
+@pytest.mark.exhaustive
 def test_shards_that_share_a_fragment_are_told_apart(
     settings: Settings, other: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +165,7 @@ def test_shards_that_share_a_fragment_are_told_apart(
     assert RawStore(other.raw_dir).read("y").file_rows == 40
 
 
+@pytest.mark.exhaustive
 def test_a_shard_without_any_image_and_an_invented_one_stay_what_they_are(
     settings: Settings, other: Settings, folder: Path
 ) -> None:
@@ -180,6 +183,7 @@ def test_a_shard_without_any_image_and_an_invented_one_stay_what_they_are(
     assert [shard.is_sample for shard in manifest.shards] == [True, False]
 
 
+@pytest.mark.exhaustive
 def test_what_is_here_is_due_only_if_the_release_has_another_content(
     data: Settings, other: Settings, folder: Path
 ) -> None:

@@ -26,6 +26,7 @@ def test_the_graph_begins_at_the_source(settings: Settings) -> None:
     assert graph.get(dg.AssetKey("raw_shards")).parent_keys == {SOURCE_SHARDS_KEY}
 
 
+@pytest.mark.exhaustive
 def test_a_shard_that_is_found_is_an_event_once(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

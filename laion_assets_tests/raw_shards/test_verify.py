@@ -261,6 +261,7 @@ def test_a_flip_that_makes_other_data_is_not_found(path: Path) -> None:
     assert verify_parquet(path, "s").row_count == ROWS
 
 
+@pytest.mark.exhaustive
 def test_a_flip_in_the_footer_never_ends_the_process(path: Path) -> None:
     table = pa.table({"URL": ["https://a.example"], "TEXT": ["t"]})
     pq.write_table(table, path, store_schema=False)

@@ -83,6 +83,7 @@ def check_true_to_record(settings: Settings, manifest: Manifest) -> None:
     assert not any(c.unindexed_rows for c in measure_coverage(store, manifest))
 
 
+@pytest.mark.exhaustive
 def test_a_shard_that_lance_never_had_holds_the_others_not_back(
     settings: Settings, write_sheet: WriteSheet
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_shard_that_lance_never_had_holds_the_others_not_back(
     check_true_to_record(settings, manifest)
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_a_shard_whose_new_load_was_not_copied_stays_as_the_release_before_had_it(
     settings: Settings, write_sheet: WriteSheet
@@ -127,6 +129,7 @@ def test_a_shard_whose_new_load_was_not_copied_stays_as_the_release_before_had_i
     check_true_to_record(settings, manifest)
 
 
+@pytest.mark.exhaustive
 def test_the_pages_and_commands_say_which_load_a_release_does_not_have(
     settings: Settings, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +159,7 @@ def test_the_pages_and_commands_say_which_load_a_release_does_not_have(
     assert f"<li>{sentence}</li>" in page
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", ["an older load", "the present load, without its note"])
 def test_rows_that_no_record_describes_are_taken_out_until_the_next_copy(
     settings: Settings, case: str
@@ -182,6 +186,7 @@ def test_rows_that_no_record_describes_are_taken_out_until_the_next_copy(
     check_true_to_record(settings, whole)
 
 
+@pytest.mark.exhaustive
 def test_other_rows_with_the_same_ids_are_not_taken_for_those_of_the_record(
     settings: Settings,
 ) -> None:
@@ -223,6 +228,7 @@ def test_what_is_due_is_released_once_and_again_with_the_copy(settings: Settings
     assert find_due(settings) == Due({}, {}, [], None, [], False)
 
 
+@pytest.mark.exhaustive
 def test_there_is_no_release_where_no_shard_is_sound(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     load_only(settings, "a", "a wolf")
@@ -233,6 +239,7 @@ def test_there_is_no_release_where_no_shard_is_sound(settings: Settings) -> None
         refresh_partly(settings)
 
 
+@pytest.mark.exhaustive
 def test_what_lance_alone_has_is_never_released_nor_removed(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     ingest(settings, "b", "a lemur")
@@ -252,6 +259,7 @@ def test_what_lance_alone_has_is_never_released_nor_removed(settings: Settings) 
     assert refresh_partly(settings).is_new
 
 
+@pytest.mark.exhaustive
 def test_a_whole_release_is_asked_for_by_default(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     load_only(settings, "b", "a fox")

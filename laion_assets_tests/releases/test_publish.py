@@ -65,6 +65,7 @@ def table(settings: Settings, name: str) -> lance.LanceDataset:
     return lance.dataset(settings.lance_dir / f"{name}.lance")
 
 
+@pytest.mark.exhaustive
 def test_a_release_says_what_is_behind_it(settings: Settings, write_sheet: WriteSheet) -> None:
     ingest(settings, "a", "a fox", "", "two foxes")
     sheet = write_sheet("artists", "Fox", "Nobody")
@@ -158,6 +159,7 @@ def test_what_changed_is_released_and_else_nothing(
     assert list_tags(counted) == [f"{today()}.2", today()]
 
 
+@pytest.mark.exhaustive
 def test_a_release_can_be_named(counted: Settings) -> None:
     assert refresh(counted, "paper-1.0") == "paper-1.0"
     ingest(counted, "a", "a wolf")
@@ -172,6 +174,7 @@ def test_a_name_that_lance_does_not_take_is_refused(counted: Settings, name: str
     assert list_tags(counted) == []
 
 
+@pytest.mark.exhaustive
 def test_a_name_is_never_given_twice(counted: Settings) -> None:
     refresh(counted, "first")
     ingest(counted, "a", "a wolf")
@@ -183,16 +186,19 @@ def test_a_name_is_never_given_twice(counted: Settings) -> None:
     assert refresh(counted) == f"{today()}.2"
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_is_repeated_finds_its_own_release(counted: Settings) -> None:
     assert refresh(counted, "first") == refresh(counted, "first") == "first"
 
 
+@pytest.mark.exhaustive
 def test_another_name_for_the_same_content_is_refused(counted: Settings) -> None:
     refresh(counted)
     with pytest.raises(LaionError, match=f"nothing has changed since {today()}, so there is no"):
         refresh(counted, "paper")
 
 
+@pytest.mark.exhaustive
 def test_what_a_cut_off_release_left_goes_and_the_tags_of_others_stay(counted: Settings) -> None:
     first = refresh(counted)
     ingest(counted, "a", "a wolf")
@@ -210,6 +216,7 @@ def test_what_a_cut_off_release_left_goes_and_the_tags_of_others_stay(counted: S
     assert counts.tags.list()[second]["version"] == 1
 
 
+@pytest.mark.exhaustive
 def test_what_a_cut_off_deletion_left_goes(counted: Settings) -> None:
     first = refresh(counted)
     delete_release(LanceStore(counted.lance_dir), first)
@@ -222,6 +229,7 @@ def test_what_a_cut_off_deletion_left_goes(counted: Settings) -> None:
         find_release(LanceStore(counted.lance_dir), first)
 
 
+@pytest.mark.exhaustive
 def test_a_release_of_which_a_table_is_lost_is_made_again(counted: Settings) -> None:
     first = refresh(counted)
     shutil.rmtree(counted.lance_dir / "domain_counts.lance")
@@ -230,6 +238,7 @@ def test_a_release_of_which_a_table_is_lost_is_made_again(counted: Settings) -> 
     assert list_tags(counted) == [f"{first}.2"]
 
 
+@pytest.mark.exhaustive
 def test_a_release_of_which_a_table_is_lost_says_so_and_can_be_deleted(counted: Settings) -> None:
     first, store = refresh(counted), LanceStore(counted.lance_dir)
     table(counted, "images").tags.create("mine", 1)
@@ -249,6 +258,7 @@ def test_a_release_of_which_a_table_is_lost_says_so_and_can_be_deleted(counted: 
         find_release(store, first)
 
 
+@pytest.mark.exhaustive
 def test_a_release_outlives_a_table_that_becomes_empty(counted: Settings) -> None:
     first = refresh(counted)
 
@@ -265,6 +275,7 @@ def test_a_release_outlives_a_table_that_becomes_empty(counted: Settings) -> Non
     assert open_search(LanceStore(counted.lance_dir), first).find("fox").total == 1
 
 
+@pytest.mark.exhaustive
 def test_versions_of_an_empty_table_are_cleaned_up(counted: Settings) -> None:
     ingest(counted, "a", "")
     count(counted)
@@ -272,6 +283,7 @@ def test_versions_of_an_empty_table_are_cleaned_up(counted: Settings) -> None:
     assert len(table(counted, "images").versions()) <= 2
 
 
+@pytest.mark.exhaustive
 def test_a_first_release_without_a_good_row_is_found(settings: Settings) -> None:
     ingest(settings, "a", "")
     tag = refresh(settings)
@@ -293,6 +305,7 @@ def test_a_first_release_without_names_is_found(settings: Settings) -> None:
     assert table(settings, "entity_counts").count_rows() == 0
 
 
+@pytest.mark.exhaustive
 def test_a_deleted_release_is_known_by_an_empty_table(counted: Settings) -> None:
     first = refresh(counted)
     ingest(counted, "a", "")
@@ -312,6 +325,7 @@ ODD_NAMES = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES)
 def test_a_release_is_made_below_a_folder_of_any_name(settings: Settings, name: str) -> None:
     home = settings.data_dir.parent / "home"
@@ -327,6 +341,7 @@ def test_a_release_is_made_below_a_folder_of_any_name(settings: Settings, name: 
     assert [path.name for path in home.iterdir()] == [name]
 
 
+@pytest.mark.exhaustive
 def test_a_release_needs_nothing_beside_the_data_folder(settings: Settings) -> None:
     home = settings.data_dir.parent / "home"
     home.mkdir()
@@ -350,6 +365,7 @@ def test_a_tag_has_what_lance_writes_itself(counted: Settings) -> None:
     assert abs(theirs["created_at"] - ours["created_at"]) < timedelta(days=1)
 
 
+@pytest.mark.exhaustive
 def test_tags_of_others_are_no_releases_and_stay(counted: Settings) -> None:
     tag = refresh(counted)
     images = table(counted, "images")
@@ -367,6 +383,7 @@ def read_all(dataset: lance.LanceDataset) -> list[dict[str, object]]:
     return rows
 
 
+@pytest.mark.exhaustive
 def test_who_holds_a_release_reads_the_same_whatever_is_replaced_and_cleaned(
     settings: Settings,
 ) -> None:
@@ -400,6 +417,7 @@ def test_who_holds_a_release_reads_the_same_whatever_is_replaced_and_cleaned(
     assert open_search(LanceStore(settings.lance_dir)).find("lemur").total == 3
 
 
+@pytest.mark.exhaustive
 def test_versions_stay_for_the_days_that_are_set(counted: Settings) -> None:
     refresh(counted)
     before = len(table(counted, "images").versions())
@@ -409,6 +427,7 @@ def test_versions_stay_for_the_days_that_are_set(counted: Settings) -> None:
     assert len(table(counted, "images").versions()) > before
 
 
+@pytest.mark.exhaustive
 def test_a_deleted_release_frees_its_data(settings: Settings) -> None:
     captions = [f"a fox {n}" for n in range(5000)]
     ingest(settings, "a", *captions)
@@ -428,6 +447,7 @@ def test_a_deleted_release_frees_its_data(settings: Settings) -> None:
         delete_release(LanceStore(settings.lance_dir), first)
 
 
+@pytest.mark.exhaustive
 def test_small_fragments_are_joined_where_that_saves_many(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -509,6 +529,7 @@ def test_a_search_before_any_release_has_what_was_written_last(settings: Setting
     assert (answer.release, answer.total) == (None, 1)
 
 
+@pytest.mark.exhaustive
 def test_rows_written_since_the_release_are_found_once_in_the_newest_version(
     settings: Settings,
 ) -> None:
@@ -529,6 +550,7 @@ def test_rows_written_since_the_release_are_found_once_in_the_newest_version(
     assert open_search(LanceStore(settings.lance_dir)).find("fox").release == tag
 
 
+@pytest.mark.exhaustive
 def test_a_load_that_is_not_in_lance_is_not_released(counted: Settings) -> None:
     tag = refresh(counted)
     load(counted, "a", counted.data_dir / "shards" / "a.parquet")
@@ -540,6 +562,7 @@ def test_a_load_that_is_not_in_lance_is_not_released(counted: Settings) -> None:
     assert publish(counted).is_new is False
 
 
+@pytest.mark.exhaustive
 def test_a_record_from_before_samples_were_marked_can_be_read(settings: Settings) -> None:
     ingest(settings, "a", "x")
     count(settings)
@@ -549,6 +572,7 @@ def test_a_record_from_before_samples_were_marked_can_be_read(settings: Settings
     assert Manifest.model_validate(record) == manifest
 
 
+@pytest.mark.exhaustive
 def test_other_columns_of_a_list_are_released_as_they_change(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     sheet = Path(settings.sheets["artists"])

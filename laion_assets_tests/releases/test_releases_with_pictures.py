@@ -66,6 +66,7 @@ def test_a_release_is_made_when_only_pictures_changed(
     assert sum(index.unindexed_rows for index in covered) == 0
 
 
+@pytest.mark.exhaustive
 def test_a_new_load_with_the_same_pictures_is_the_same_release(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_new_load_with_the_same_pictures_is_the_same_release(
     assert publish(settings).manifest.release == tag
 
 
+@pytest.mark.exhaustive
 def test_two_machines_have_the_same_digest(settings: Settings, write_shard: WriteShard) -> None:
     ingest_with_pictures(settings, write_shard, 1, 2)
     add(settings)
@@ -94,6 +96,7 @@ def test_two_machines_have_the_same_digest(settings: Settings, write_shard: Writ
     assert first.content_sha256 == second.content_sha256
 
 
+@pytest.mark.exhaustive
 def test_a_writer_that_died_before_its_note_hides_nothing(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -111,6 +114,7 @@ def test_a_writer_that_died_before_its_note_hides_nothing(
     assert add(settings).digest == columns.digest
 
 
+@pytest.mark.exhaustive
 def test_joining_small_fragments_leaves_pictures_alone(
     settings: Settings, write_shard: WriteShard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def store(settings: Settings) -> LanceStore:
     return store
 
 
+@pytest.mark.exhaustive
 def test_it_is_listed_and_searched_by_site(store: LanceStore) -> None:
     assert [manifest.release for manifest in list_releases(store)] == [OLD]
     search = open_search(store)
@@ -83,6 +84,7 @@ def test_it_is_listed_and_searched_by_site(store: LanceStore) -> None:
     assert search.find("fox site:*.pinimg.com -site:i.pinimg.com").total == 1
 
 
+@pytest.mark.exhaustive
 def test_its_sites_are_counted_when_it_is_shown(store: LanceStore) -> None:
     shelf = Shelf(store)
     shelf.refresh()
@@ -97,6 +99,7 @@ def test_its_sites_are_counted_when_it_is_shown(store: LanceStore) -> None:
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "path",
     [
@@ -120,6 +123,7 @@ def test_its_pages_are_shown(store: LanceStore, path: str) -> None:
     assert found.status_code in {200, 302}, found.text
 
 
+@pytest.mark.exhaustive
 def test_its_checks_and_its_digest_leave_sites_out(store: LanceStore, settings: Settings) -> None:
     old = find_release(store)
     assert digest_content(old.shards, old.count_digests) == old.content_sha256
@@ -141,6 +145,7 @@ def test_the_next_release_has_sites_and_the_old_one_stays(
     assert [manifest.release for manifest in list_releases(store)] == [new]
 
 
+@pytest.mark.exhaustive
 def test_rows_from_before_sites_are_found_beside_newer_ones(store: LanceStore) -> None:
     """The column was added, and only the shards that were loaded since have values."""
     images = store.open("images")

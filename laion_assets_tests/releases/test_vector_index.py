@@ -100,6 +100,7 @@ def test_the_first_release_with_enough_vectors_has_an_index(settings: Settings) 
     assert index.num_rows_indexed == 3000
 
 
+@pytest.mark.exhaustive
 def test_few_vectors_have_none_and_the_record_says_so(settings: Settings) -> None:
     bring_vectors(settings, "a", [*cluster(PARTITION - 1), None])
     published = publish_counted(settings)
@@ -131,6 +132,7 @@ def test_a_release_without_vectors_measures_nothing(settings: Settings) -> None:
     assert check(settings).passed
 
 
+@pytest.mark.exhaustive
 def test_a_column_without_any_vector_gets_no_index(settings: Settings) -> None:
     bring_vectors(settings, "a", [*cluster(1), *[None] * (2 * PARTITION)])
     store = LanceStore(settings.lance_dir)
@@ -142,6 +144,7 @@ def test_a_column_without_any_vector_gets_no_index(settings: Settings) -> None:
     assert recall.measure_vectors(dataset) is None
 
 
+@pytest.mark.exhaustive
 def test_the_index_follows_every_load_and_stays_one(settings: Settings) -> None:
     first, second, other = (cluster(2000, seed) for seed in (1, 2, 3))
     bring_vectors(settings, "a", first)
@@ -179,6 +182,7 @@ def test_the_index_follows_every_load_and_stays_one(settings: Settings) -> None:
     assert store.open("images").version == version
 
 
+@pytest.mark.exhaustive
 def test_vectors_that_are_not_indexed_yet_are_found_and_told_of(settings: Settings) -> None:
     bring_vectors(settings, "a", cluster(2000))
     manifest = release(settings)
@@ -199,6 +203,7 @@ def test_vectors_that_are_not_indexed_yet_are_found_and_told_of(settings: Settin
     assert coverage_of(settings, later) == (2000, 100)
 
 
+@pytest.mark.exhaustive
 def test_vectors_put_in_place_of_others_are_found_and_the_others_are_not(
     settings: Settings,
 ) -> None:
@@ -237,6 +242,7 @@ def write_vectors(settings: Settings, shard: str, vectors: Vectors) -> None:
     add_columns(Database(settings.database), LanceStore(settings.lance_dir), order, compute)
 
 
+@pytest.mark.exhaustive
 def test_it_is_trained_anew_when_the_vectors_have_doubled(settings: Settings) -> None:
     bring_vectors(settings, "a", cluster(1100, 1))
     assert vectors_of(release(settings)).partition_count == 2
@@ -249,6 +255,7 @@ def test_it_is_trained_anew_when_the_vectors_have_doubled(settings: Settings) ->
     assert coverage_of(settings, manifest) == (2200, 0)
 
 
+@pytest.mark.exhaustive
 def test_the_other_indices_are_left_as_they_are(settings: Settings) -> None:
     bring_vectors(settings, "a", cluster(1500))
     store = LanceStore(settings.lance_dir)
@@ -270,6 +277,7 @@ def others(store: LanceStore) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.exhaustive
 def test_the_measure_is_the_same_each_time_and_sees_a_bad_index(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +319,7 @@ def recall_by_hand(settings: Settings, nprobes: int) -> float:
     return float(np.mean(shares))
 
 
+@pytest.mark.exhaustive
 def test_the_check_fails_below_95_percent(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +335,7 @@ def test_the_check_fails_below_95_percent(
     assert covered.passed
 
 
+@pytest.mark.exhaustive
 def test_equal_vectors_stand_for_each_other(settings: Settings) -> None:
     vectors = cluster(1200)
     vectors[:600] = vectors[0]
@@ -333,6 +343,7 @@ def test_equal_vectors_stand_for_each_other(settings: Settings) -> None:
     assert vectors_of(release(settings)).recall_at_10 >= 0.98
 
 
+@pytest.mark.exhaustive
 def test_the_record_names_the_encoder_that_made_them(settings: Settings) -> None:
     bring_vectors(settings, "a", cluster(20))
     bring_vectors(settings, "b", cluster(20, seed=2))
@@ -344,6 +355,7 @@ def test_the_record_names_the_encoder_that_made_them(settings: Settings) -> None
     assert vectors_of(release(settings)).encoder_digest == "abc123"
 
 
+@pytest.mark.exhaustive
 def test_a_record_from_before_is_read(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     tag = refresh(settings)
@@ -355,6 +367,7 @@ def test_a_record_from_before_is_read(settings: Settings) -> None:
     assert manifest.release == tag
 
 
+@pytest.mark.exhaustive
 def test_only_rows_that_may_be_found_are(settings: Settings) -> None:
     vectors = cluster(3000)
     bring_vectors(settings, "a", vectors[:2000])
@@ -377,6 +390,7 @@ def test_only_rows_that_may_be_found_are(settings: Settings) -> None:
         assert set(found.rows.tolist()) <= set(allowed.tolist())
 
 
+@pytest.mark.exhaustive
 def test_places_in_a_large_fragment_are_packed_as_lance_reads_them(settings: Settings) -> None:
     chance = np.random.default_rng(4)
     bring_vectors(settings, "a", chance.standard_normal((70_000, 2)).astype("f4"))
@@ -401,6 +415,7 @@ def test_the_index_is_part_of_the_room_that_is_looked_for(settings: Settings) ->
     assert estimate_release(store.open("images")) == without
 
 
+@pytest.mark.exhaustive
 def test_another_machine_measures_the_same(settings: Settings, tmp_path: Path) -> None:
     other = replace(settings, data_dir=tmp_path / "other")
     for one in (settings, other):
@@ -410,6 +425,7 @@ def test_another_machine_measures_the_same(settings: Settings, tmp_path: Path) -
     assert abs(first.recall_at_10 - second.recall_at_10) < 0.02
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "kept",
     [1.0, pytest.param(0.6, marks=pytest.mark.exhaustive), 0.04],

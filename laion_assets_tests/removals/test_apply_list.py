@@ -88,6 +88,7 @@ def test_a_removed_row_is_rejected_without_its_texts_and_all_else_stays(settings
     assert again.audit.row_count == 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("form", ["url", "host", "below", "image_id"])
 def test_rows_are_found_by_every_kind_of_entry(settings: Settings, form: str) -> None:
     ingest(settings, "a", "x")
@@ -129,6 +130,7 @@ def test_an_md5_of_the_source_is_found_at_the_first_load(settings: Settings) -> 
     assert read_rejected(settings) == [("s", 0, None, None, "removed")]
 
 
+@pytest.mark.exhaustive
 def test_the_raw_file_loses_the_rows_and_keeps_their_places(settings: Settings) -> None:
     rows = pa.table(
         {
@@ -176,6 +178,7 @@ def test_the_raw_file_loses_the_rows_and_keeps_their_places(settings: Settings) 
     assert store.is_as_recorded("s", is_hashing=True)
 
 
+@pytest.mark.exhaustive
 def test_a_fetch_of_the_same_content_brings_nothing_back(settings: Settings) -> None:
     ingest(settings, "a", "a fox", "a secret")
     source = settings.data_dir / "shards" / "a.parquet"
@@ -199,6 +202,7 @@ def test_a_fetch_of_the_same_content_brings_nothing_back(settings: Settings) -> 
     assert read_captions(settings) == ["a fox", "a fox"]
 
 
+@pytest.mark.exhaustive
 def test_no_release_is_made_while_rows_are_to_be_removed(settings: Settings) -> None:
     ingest(settings, "a", "a fox", "a secret")
     read_removals(settings, "https://a.test/1.jpg")
@@ -247,6 +251,7 @@ def test_a_damaged_list_is_an_error_and_not_an_empty_one(settings: Settings) -> 
         file.read()
 
 
+@pytest.mark.exhaustive
 def test_texts_that_are_no_utf8_are_removed_as_well(settings: Settings) -> None:
     texts = pa.array([b"a \xff fox", b"a \xff secret"], pa.binary())
     captions = pa.Array.from_buffers(pa.string(), 2, texts.buffers())

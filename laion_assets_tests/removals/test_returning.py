@@ -59,6 +59,7 @@ def test_an_entry_off_the_list_brings_its_row_back_and_no_other(removed: Setting
     assert read_removals(removed, URLS[1]).audit.returning == ()
 
 
+@pytest.mark.exhaustive
 def test_what_was_fetched_anew_has_to_be_loaded(removed: Settings) -> None:
     read_removals(removed, URLS[1])
     source = removed.data_dir / "shards" / "a.parquet"
@@ -67,12 +68,14 @@ def test_what_was_fetched_anew_has_to_be_loaded(removed: Settings) -> None:
     assert list_due(removed).steps["a"].stage is Stage.LOAD
 
 
+@pytest.mark.exhaustive
 def test_an_entry_that_is_back_on_the_list_changes_nothing(removed: Settings) -> None:
     read_removals(removed, URLS[1])
     assert read_removals(removed, *URLS).audit.returning == ()
     assert list_due(removed).steps == {}
 
 
+@pytest.mark.exhaustive
 def test_the_same_rows_by_another_entry_stay_removed(removed: Settings) -> None:
     read_removals(removed, "*.a.test")
     load_again(removed, "a")
@@ -80,6 +83,7 @@ def test_the_same_rows_by_another_entry_stay_removed(removed: Settings) -> None:
     assert read_removals(removed, "*.a.test").audit.returning == ()
 
 
+@pytest.mark.exhaustive
 def test_status_says_what_brings_rows_back_and_where_nothing_does(removed: Settings) -> None:
     assert read_status(removed, None).delays == ()
     read_removals(removed, URLS[1])
@@ -92,6 +96,7 @@ def test_status_says_what_brings_rows_back_and_where_nothing_does(removed: Setti
     assert "only the file of its source brings them back" in line
 
 
+@pytest.mark.exhaustive
 def test_the_files_beside_the_shard_come_back_whole(settings: Settings) -> None:
     ingest(settings, "a", "a fox", "a hen")
     vectors = settings.data_dir / "shards" / "a.npy"
@@ -106,7 +111,7 @@ def test_the_files_beside_the_shard_come_back_whole(settings: Settings) -> None:
     assert kept.read_bytes() == vectors.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_sensor_loads_a_shard_whose_content_is_known(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def list_shown(instance: dg.DagsterInstance) -> dict[str, object]:
     return {"events": events, "partitions": partitions, "records": records, "logs": logs}
 
 
+@pytest.mark.exhaustive
 def test_old_runs_go_with_their_files_and_what_is_shown_stays(
     settings: Settings, history: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_run_that_an_asset_shows_stays_though_its_job_ran_again(
     assert second not in kept
 
 
+@pytest.mark.exhaustive
 def test_the_settings_say_how_long_and_how_much_is_kept(
     settings: Settings, history: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

@@ -149,6 +149,7 @@ def list_due(due: Due) -> dict[str, str]:
     return {shard: str(step.stage) for shard, step in due.steps.items()}
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_each_step_makes_the_next_one_due(settings: Settings, write_shard: WriteShard) -> None:
     path = write_shard("a", url=["https://a.test/1"], caption=["a fox"])
@@ -164,6 +165,7 @@ def test_each_step_makes_the_next_one_due(settings: Settings, write_shard: Write
     assert find_due(settings, "a") == Due({}, {}, [], None, [], False)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("is_thorough", [True, False])
 def test_the_same_content_loaded_again_is_refreshed_once_and_then_up_to_date(
     settings: Settings, is_thorough: bool
@@ -178,6 +180,7 @@ def test_the_same_content_loaded_again_is_refreshed_once_and_then_up_to_date(
     assert not find_due(settings, "a", is_thorough=is_thorough).is_behind
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_a_changed_list_of_names_is_due_until_it_is_released(
     settings: Settings, write_sheet: WriteSheet
@@ -193,6 +196,7 @@ def test_a_changed_list_of_names_is_due_until_it_is_released(
     assert find_due(settings, "a").refresh is None
 
 
+@pytest.mark.exhaustive
 def test_a_list_that_changed_in_other_columns_alone_is_not_due(
     settings: Settings,
 ) -> None:
@@ -206,6 +210,7 @@ def test_a_list_that_changed_in_other_columns_alone_is_not_due(
     assert find_due(settings, "a").refresh is None
 
 
+@pytest.mark.exhaustive
 def test_rows_that_are_lost_in_lance_are_copied_again(settings: Settings) -> None:
     ingest(settings, "a", "a fox", "a cat")
     ingest(settings, "b", "a dog")

@@ -150,6 +150,7 @@ def test_labels_are_compared_as_lance_does(
     assert sum(answer.total > 0 for answer in answers) > 5
 
 
+@pytest.mark.exhaustive
 def test_the_first_rows_of_an_order_are_not_enough_for_all(
     settings: Settings, plain: CaptionSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

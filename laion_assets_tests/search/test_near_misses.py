@@ -81,6 +81,7 @@ def test_the_number_is_that_with_the_same_filter(search: CaptionSearch) -> None:
     assert hint(search, "cats", SearchFilter(min_width=10**6)) == []
 
 
+@pytest.mark.exhaustive
 def test_rows_that_no_index_covers_have_words_too(settings: Settings) -> None:
     ingest(settings, "alpha", "a fox")
     refresh(settings)

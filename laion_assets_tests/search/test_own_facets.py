@@ -68,6 +68,7 @@ def list_own(found: Facets) -> dict[str, Facet]:
     return {facet.name: facet for facet in found.facets if facet.is_own}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("query", [None, "fox", "lemur OR tree"])
 def test_each_count_is_that_of_the_search_it_leads_to(
     search: CaptionSearch, query: str | None

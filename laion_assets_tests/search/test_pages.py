@@ -59,6 +59,7 @@ def test_equal_hits_have_one_order_however_many_threads_search(settings: Setting
     assert len({*ast.literal_eval(rows)}) == 60
 
 
+@pytest.mark.exhaustive
 def test_a_domain_is_browsed_without_a_word(settings: Settings) -> None:
     ingest(settings, "alpha", "a fox", "a hare")
     ingest(settings, "beta", "a wolf", "a bear", "a lynx")
@@ -75,6 +76,7 @@ def test_a_domain_is_browsed_without_a_word(settings: Settings) -> None:
     assert search.browse(SearchFilter(min_width=1)).total == 3
 
 
+@pytest.mark.exhaustive
 def test_what_is_not_known_to_be_unsafe_is_not_hidden(settings: Settings) -> None:
     ingest(settings, "alpha", "a fox")
     source = settings.data_dir / "shards" / "beta.parquet"
@@ -92,6 +94,7 @@ def test_what_is_not_known_to_be_unsafe_is_not_hidden(settings: Settings) -> Non
     assert shards(SearchFilter(max_punsafe=0.5)) == {"alpha"}
 
 
+@pytest.mark.exhaustive
 def test_an_image_is_read_by_its_place(settings: Settings) -> None:
     ingest(settings, "it's", "a fox", "a hare")
     refresh(settings)
@@ -105,6 +108,7 @@ def test_an_image_is_read_by_its_place(settings: Settings) -> None:
     assert search.read_image("other", 1) is None
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("minimum", [10, 35])
 def test_pages_of_what_is_in_a_range_are_of_one_answer(settings: Settings, minimum: int) -> None:
     ingest(settings, "alpha", *(f"fox {'and fox ' * (n % 7)}" for n in range(40)))
@@ -124,6 +128,7 @@ def test_pages_of_what_is_in_a_range_are_of_one_answer(settings: Settings, minim
     assert min(every) >= minimum
 
 
+@pytest.mark.exhaustive
 def test_a_query_may_not_cost_more_than_a_caption_can_be_worth(settings: Settings) -> None:
     ingest(settings, "alpha", "fox fox")
     refresh(settings)

@@ -60,6 +60,7 @@ def test_what_is_not_understood_is_said(text: str) -> None:
     assert read_query(text).notes == (NOTES[text],)
 
 
+@pytest.mark.exhaustive
 def test_a_search_by_site_alone_and_without_a_word(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

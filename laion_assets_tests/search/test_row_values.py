@@ -26,6 +26,7 @@ def read_row_ids(images: lance.LanceDataset) -> "np.ndarray[tuple[int], np.dtype
     return np.random.default_rng(0).permutation(rows)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("most", [10**9, 0], ids=["kept", "too many to keep"])
 def test_hits_are_those_of_the_table_in_the_order_asked_for(
     images: lance.LanceDataset, monkeypatch: pytest.MonkeyPatch, most: int
@@ -49,6 +50,7 @@ def test_hits_are_those_of_the_table_in_the_order_asked_for(
     assert RowValues(images, keeps_hits=True).read_hits(rows[:0]) == []
 
 
+@pytest.mark.exhaustive
 def test_rows_that_somebody_deleted_do_not_shift_the_others(images: lance.LanceDataset) -> None:
     images.delete("caption = 'a hare 2'")
     rows = read_row_ids(images)
@@ -59,6 +61,7 @@ def test_rows_that_somebody_deleted_do_not_shift_the_others(images: lance.LanceD
     assert kept == each
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("most", [10**9, 0], ids=["kept", "too many to keep"])
 def test_numbers_are_those_of_the_rows(
     images: lance.LanceDataset, monkeypatch: pytest.MonkeyPatch, most: int

@@ -37,6 +37,7 @@ def test_a_column_of_labels_is_read_as_each_of_them() -> None:
     assert hidden == [is_unsafe(p, label, 0.5) for p, label in zip(punsafe, labels, strict=True)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("most", [10**9, 0], ids=["kept", "too many to keep"])
 def test_rows_of_every_shard_are_measured(
     settings: Settings, write_shard: WriteShard, monkeypatch: pytest.MonkeyPatch, most: int

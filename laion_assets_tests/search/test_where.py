@@ -120,6 +120,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("where", ["width >", "width > 1; DROP", "width > 'a'"])
 def test_a_refusal_says_nothing_of_what_is_inside(store: LanceStore, where: str) -> None:
     with pytest.raises(LaionError) as refused:
@@ -134,6 +135,7 @@ def test_everything_else_is_refused(store: LanceStore) -> None:
             read_where(where, dataset)
 
 
+@pytest.mark.exhaustive
 def test_names_and_values_are_quoted(store: LanceStore) -> None:
     dataset = store.open("images")
     assert read_where('"Width" > 5', dataset) == "(`width` > 5)"

@@ -126,6 +126,7 @@ def test_a_block_that_fails_changes_nothing(database: BucketDatabase) -> None:
     assert {t for t, v in now.versions.items() if v != written.versions[t]} == {"shards"}
 
 
+@pytest.mark.exhaustive
 def test_a_table_that_was_not_named_cannot_be_changed(database: BucketDatabase) -> None:
     replace_rows(database, "a", "1")
     for block in (database.write("shards", shards=["a"]), database.read()):
@@ -135,6 +136,7 @@ def test_a_table_that_was_not_named_cannot_be_changed(database: BucketDatabase) 
     assert read_captions(database) == {"a": ["1"]}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "step",
     [
@@ -184,6 +186,7 @@ def replace_elsewhere(
     replace_rows(make_database(folder, bucket), shard, caption)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("machine_count", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_machines_that_write_at_once_lose_and_double_nothing(
     bucket: str, catalog: str, tmp_path: Path, machine_count: int
@@ -205,6 +208,7 @@ def test_machines_that_write_at_once_lose_and_double_nothing(
     assert captions == {f"own {number}": ["1"] for number in range(len(machines))}
 
 
+@pytest.mark.exhaustive
 def test_a_writer_waits_for_another_of_the_same_shard_alone(
     database: BucketDatabase, bucket: str, tmp_path: Path
 ) -> None:
@@ -220,6 +224,7 @@ def test_a_writer_waits_for_another_of_the_same_shard_alone(
     assert read_captions(database) == {"a": ["second"], "b": ["meanwhile"]}
 
 
+@pytest.mark.exhaustive
 def test_a_lost_lock_commits_nothing(
     database: BucketDatabase, catalog: str, postgres: Postgres
 ) -> None:
@@ -231,6 +236,7 @@ def test_a_lost_lock_commits_nothing(
     assert read_captions(database) == {"a": ["1"]}
 
 
+@pytest.mark.exhaustive
 def test_of_two_commits_on_one_state_the_second_is_refused(
     database: BucketDatabase, bucket: str, tmp_path: Path
 ) -> None:
@@ -250,6 +256,7 @@ def test_of_two_commits_on_one_state_the_second_is_refused(
     assert read_captions(database) == {"a": ["2"]}
 
 
+@pytest.mark.exhaustive
 def test_rows_that_a_process_without_its_lock_took_out_come_back(database: BucketDatabase) -> None:
     for shard in ("a", "b"):
         replace_rows(database, shard, shard)
@@ -265,6 +272,7 @@ def test_rows_that_a_process_without_its_lock_took_out_come_back(database: Bucke
     assert read_captions(database) == {"a": ["again"], "b": ["b"]}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("version", "code"), [(999, "schema-too-new"), (SCHEMA_VERSION - 1, "bucket-schema-old")]
 )
@@ -281,6 +289,7 @@ def test_another_schema_is_refused(database: BucketDatabase, version: int, code:
             pass
 
 
+@pytest.mark.exhaustive
 def test_columns_are_as_documented_and_others_are_named(database: BucketDatabase) -> None:
     replace_rows(database, "a", "1")
     assert [text for table in TABLES for text in find_wrong_columns(database, table)] == []
@@ -299,6 +308,7 @@ def test_columns_are_as_documented_and_others_are_named(database: BucketDatabase
     ]
 
 
+@pytest.mark.exhaustive
 def test_what_was_replaced_leaves_the_bucket_when_it_is_old(
     database: BucketDatabase, buckets: Buckets, bucket: str
 ) -> None:
@@ -363,6 +373,7 @@ def machines(tmp_path: Path, bucket: str, catalog: str) -> list[Settings]:
     ]
 
 
+@pytest.mark.exhaustive
 def test_two_machines_load_and_a_third_counts_and_releases_what_one_would(
     tmp_path: Path, machines: list[Settings]
 ) -> None:

@@ -85,6 +85,7 @@ def ingest_rows(settings: Settings, shard: str, rows: int, word: str = "caption"
     ingest(settings, shard, *[f"{word} {row}" for row in range(rows)])
 
 
+@pytest.mark.exhaustive
 def test_columns_come_in_one_commit_that_says_what_it_holds(settings: Settings) -> None:
     ingest_rows(settings, "a", ROWS)
     ingest_rows(settings, "b", 3)
@@ -112,6 +113,7 @@ def test_columns_come_in_one_commit_that_says_what_it_holds(settings: Settings) 
     assert after == indices
 
 
+@pytest.mark.exhaustive
 def test_the_same_again_is_the_same(settings: Settings) -> None:
     ingest_rows(settings, "a", 30)
     first = add(settings, "a", mark("x"))
@@ -123,6 +125,7 @@ def test_the_same_again_is_the_same(settings: Settings) -> None:
     assert list_staged(settings) == []
 
 
+@pytest.mark.exhaustive
 def test_sets_of_columns_stand_side_by_side(settings: Settings) -> None:
     ingest_rows(settings, "a", 5)
     vectors = ColumnSet("vectors", pa.schema([("vector", pa.list_(pa.float16(), 2))]))
@@ -211,6 +214,7 @@ def test_a_column_of_that_name_and_another_type_is_named(settings: Settings) -> 
         add(settings, "a", mark("x"))
 
 
+@pytest.mark.exhaustive
 def test_rows_that_lie_in_another_order_are_refused_until_they_are_copied(
     settings: Settings,
 ) -> None:
@@ -226,6 +230,7 @@ def test_rows_that_lie_in_another_order_are_refused_until_they_are_copied(
     assert read(settings, "b") == [(0, None), (1, None)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("is_copied", [False, True])
 def test_a_load_that_comes_meanwhile_goes_first(settings: Settings, is_copied: bool) -> None:
     ingest_rows(settings, "a", 6)
@@ -316,6 +321,7 @@ def load_in_a_process(folder: Path, shard: str, start: object) -> None:
         copy(settings, shard)
 
 
+@pytest.mark.exhaustive
 def test_shards_at_once_beside_loads_lose_nothing(settings: Settings) -> None:
     context = multiprocessing.get_context("forkserver")
     for shard in "abc":
@@ -344,7 +350,7 @@ def add_forever(folder: Path, ready: Connection) -> None:
             add(settings, "a", mark(word))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_writer_leaves_old_or_new_columns_and_no_files(settings: Settings) -> None:
     context = multiprocessing.get_context("forkserver")
     ingest_rows(settings, "a", ROWS)

@@ -170,6 +170,7 @@ def test_a_reader_of_the_project_is_no_stranger_to_its_writers(database: Databas
         closer.wait()
 
 
+@pytest.mark.exhaustive
 def test_a_writer_that_waits_for_a_stranger_keeps_no_reader_waiting(database: Database) -> None:
     with database.write():
         pass
@@ -217,6 +218,7 @@ def test_what_does_not_fit_into_memory_goes_beside_the_file(
             assert connection.execute(query).fetchall() == [(f"{place.path}.tmp",)]
 
 
+@pytest.mark.exhaustive
 def test_an_engine_that_used_one_folder_for_it_is_not_used_for_another(
     database: Database, tmp_path: Path
 ) -> None:

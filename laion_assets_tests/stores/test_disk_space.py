@@ -58,6 +58,7 @@ def test_the_refusal_has_both_numbers_and_what_is_missing(tmp_path: Path) -> Non
     assert not refusal.value.is_passing
 
 
+@pytest.mark.exhaustive
 def test_the_estimates_are_not_below_what_is_written(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -83,6 +84,7 @@ def test_the_estimates_are_not_below_what_is_written(
     assert measure_folder(settings.lance_dir) - copied <= estimate_release(images)
 
 
+@pytest.mark.exhaustive
 def test_a_load_that_does_not_fit_changes_nothing_and_goes_on_when_there_is_room(
     settings: Settings, write_shard: WriteShard, instance: dg.DagsterInstance
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_load_that_does_not_fit_changes_nothing_and_goes_on_when_there_is_room
         assert run_job(ingest_shards, instance, "s").reason is None
 
 
+@pytest.mark.exhaustive
 def test_a_copy_and_a_release_that_do_not_fit_leave_the_ones_before(settings: Settings) -> None:
     settings.lance_dir.mkdir(parents=True)
     with mount(settings.lance_dir, 12_000):
@@ -136,6 +139,7 @@ def test_a_backup_that_does_not_fit_is_refused_and_leaves_nothing(
         assert list((tmp_path / "disk").iterdir()) == []
 
 
+@pytest.mark.exhaustive
 def test_a_publication_that_does_not_fit_is_refused_and_goes_on_when_there_is_room(
     settings: Settings, tmp_path: Path
 ) -> None:

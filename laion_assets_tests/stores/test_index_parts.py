@@ -38,6 +38,7 @@ def order(tmp_path: Path) -> Callable[..., PartOrder]:
     return order
 
 
+@pytest.mark.exhaustive
 def test_parts_come_in_the_order_in_which_they_were_asked_for(
     order: Callable[..., PartOrder],
 ) -> None:
@@ -56,6 +57,7 @@ def test_what_lance_refuses_in_a_process_is_raised_here(order: Callable[..., Par
         build_in_processes([order(0), order(1, column="nothing")])
 
 
+@pytest.mark.exhaustive
 def test_an_error_of_ours_keeps_its_code(tmp_path: Path) -> None:
     refused = SimpleNamespace(column="text", build=partial(check_replaceable, tmp_path))
 
@@ -63,6 +65,7 @@ def test_an_error_of_ours_keeps_its_code(tmp_path: Path) -> None:
         built.result()
 
 
+@pytest.mark.exhaustive
 def test_a_process_gets_variables_that_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAION_TEST_SET", "before")
     variables = {"LAION_TEST_SET": "new", "LAION_TEST_UNSET": "new"}

@@ -37,7 +37,7 @@ def write(folder: Path, *parts: list[str]) -> lance.LanceDataset:
     return lance.dataset(uri)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_beginning_has_the_words_that_begin_so(tmp_path: Path) -> None:
     words = make_words()
     known = sorted(set(words), key=str.encode)

@@ -188,6 +188,7 @@ def test_a_database_of_before_gets_the_schema_of_now(
     assert describe(new) <= describe(old)
 
 
+@pytest.mark.exhaustive
 def test_shards_of_the_first_commit_are_loaded_again_and_released(settings: Settings) -> None:
     make_first(settings)
     database = Database(settings.database)
@@ -209,6 +210,7 @@ def test_shards_of_the_first_commit_are_loaded_again_and_released(settings: Sett
     assert hit["caption"] == "an old fox"
 
 
+@pytest.mark.exhaustive
 def test_releases_of_the_last_commit_without_versions_stay(settings: Settings) -> None:
     tag = make_last(settings)
     database = Database(settings.database)
@@ -334,6 +336,7 @@ def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> No
     assert images.scanner(full_text_query="fox").count_rows() == 1
 
 
+@pytest.mark.exhaustive
 def test_shards_are_replaced_while_lance_is_migrated(settings: Settings) -> None:
     for shard in "ab":
         ingest(settings, shard, f"a fox in {shard}")

@@ -114,6 +114,7 @@ def test_a_release_from_a_bucket_has_the_digest_of_a_local_one(
         assert [hit["caption"] for hit in search.find(query).hits] == ["a green boat"]
 
 
+@pytest.mark.exhaustive
 def test_a_release_in_a_bucket_can_be_deleted(
     settings: Settings, buckets: Buckets, bucket: str
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_release_in_a_bucket_can_be_deleted(
     assert store.open("images").count_rows() == 1
 
 
+@pytest.mark.exhaustive
 def test_a_stream_from_a_bucket_obeys_the_list_of_removals_there(
     settings: Settings, buckets: Buckets, bucket: str
 ) -> None:
@@ -150,6 +152,7 @@ def test_a_stream_from_a_bucket_obeys_the_list_of_removals_there(
     assert left == urls - {removed}
 
 
+@pytest.mark.exhaustive
 def test_a_subset_of_a_release_in_a_bucket_is_there_too(
     settings: Settings, buckets: Buckets, bucket: str
 ) -> None:

@@ -69,6 +69,7 @@ def check(dataset: lance.LanceDataset) -> None:
     assert all(words.count(word) >= BLOCK_ROWS for word in many)
 
 
+@pytest.mark.exhaustive
 def test_one_part(tmp_path: Path) -> None:
     check(write(tmp_path, 1))
 
@@ -77,6 +78,7 @@ def test_several_parts(tmp_path: Path) -> None:
     check(write(tmp_path, 1, 2, 3))
 
 
+@pytest.mark.exhaustive
 def test_rows_that_were_replaced_count_for_the_scores(tmp_path: Path) -> None:
     dataset = write(tmp_path, 1, 2)
     dataset.optimize.optimize_indices(num_indices_to_merge=2)

@@ -6,6 +6,7 @@ from pathlib import Path
 import lance
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from laion_assets.lance_images.copy import ShardComparison, compare_shards, find_uncopied
 from laion_assets.settings import Settings
@@ -79,6 +80,7 @@ def test_every_file_says_whose_rows_it_has(settings: Settings) -> None:
     assert find_fragments(dataset, "nobody") == []
 
 
+@pytest.mark.exhaustive
 def test_files_with_other_names_are_looked_into(settings: Settings) -> None:
     ingest_three(settings)
     tag = refresh(settings)
@@ -97,6 +99,7 @@ def test_files_with_other_names_are_looked_into(settings: Settings) -> None:
     assert published.manifest.content_sha256 == digest
 
 
+@pytest.mark.exhaustive
 def test_joined_files_are_looked_into(settings: Settings) -> None:
     ingest_three(settings)
     open_images(settings).optimize.compact_files()
@@ -113,12 +116,14 @@ def test_a_row_that_was_deleted_is_missed(settings: Settings) -> None:
     assert find_differing(settings) == ["b"]
 
 
+@pytest.mark.exhaustive
 def test_an_id_that_was_changed_is_missed(settings: Settings) -> None:
     ingest_three(settings)
     open_images(settings).update({"image_id": "5"}, where="shard = 'b' AND row_index = 1")
     assert find_differing(settings) == ["b"]
 
 
+@pytest.mark.exhaustive
 def test_rows_of_a_shard_that_nobody_loaded_are_seen(settings: Settings) -> None:
     ingest_three(settings)
     open_images(settings).update({"shard": "'stray'"}, where="shard = 'b'")

@@ -44,6 +44,7 @@ def loaded(settings: Settings, instance: dg.DagsterInstance, write_shard: WriteS
     return settings
 
 
+@pytest.mark.exhaustive
 def test_subsets_are_made_with_the_release_if_something_changed_and_as_long_as_declared(
     loaded: Settings, instance: dg.DagsterInstance
 ) -> None:
@@ -78,6 +79,7 @@ def test_subsets_are_made_with_the_release_if_something_changed_and_as_long_as_d
     assert rows == metadata["lemurs"]["dagster/row_count"]
 
 
+@pytest.mark.exhaustive
 def test_the_status_says_which_subsets_are_behind_and_which_are_left(
     loaded: Settings, instance: dg.DagsterInstance
 ) -> None:
@@ -103,6 +105,7 @@ def test_the_status_says_which_subsets_are_behind_and_which_are_left(
     assert read_status(loaded, instance).is_sound
 
 
+@pytest.mark.exhaustive
 def test_the_sensor_makes_subsets_that_changed(
     loaded: Settings, instance: dg.DagsterInstance
 ) -> None:

@@ -172,6 +172,7 @@ def test_meaning_without_an_encoder_is_one_clear_line(own: Settings) -> None:
     assert LanceStore(own.lance_dir).find("lemurs") is None
 
 
+@pytest.mark.exhaustive
 def test_the_same_rows_loaded_in_another_order_have_the_same_digest(
     own: Settings, tmp_path: Path
 ) -> None:
@@ -216,6 +217,7 @@ def test_what_is_made_is_not_made_again(own: Settings) -> None:
     assert read_table(own, version=other.record.release).num_rows == other.record.row_count
 
 
+@pytest.mark.exhaustive
 def test_another_release_has_another_tag_and_the_old_one_stays_until_it_is_deleted(
     own: Settings,
 ) -> None:
@@ -295,6 +297,7 @@ def test_a_subset_that_does_not_tell_what_was_removed_is_made_again(own: Setting
     assert name_behind(store, (telling, silent)) not in {None, word}
 
 
+@pytest.mark.exhaustive
 def test_a_release_names_the_subsets_that_were_made_of_it(
     own: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +383,7 @@ def test_rows_without_tag_are_made_again(own: Settings) -> None:
     assert find_made(store, "lemurs") == again.record
 
 
+@pytest.mark.exhaustive
 def test_the_release_itself_can_be_an_older_one(own: Settings) -> None:
     curation = declare(own, COLUMNS)
     store = LanceStore(own.lance_dir)
@@ -392,6 +396,7 @@ def test_the_release_itself_can_be_an_older_one(own: Settings) -> None:
     assert made.record.row_count == sum(SHARDS.values())
 
 
+@pytest.mark.exhaustive
 def test_many_vectors_have_an_index_of_their_own(settings: Settings) -> None:
     table = make_rows("a", 5000).drop_columns(["image"])
     curation = declare(settings, "")

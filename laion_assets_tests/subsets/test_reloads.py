@@ -73,6 +73,7 @@ def list_data_files(store: LanceStore, tag: str, shard: str) -> set[str]:
     }
 
 
+@pytest.mark.exhaustive
 def test_a_shard_that_is_loaded_again_has_everything_again_and_no_other_is_touched(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:
@@ -191,6 +192,7 @@ def check_subsets(store: LanceStore, names: list[str]) -> None:
         assert record.row_count == len(found)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "moment_count", [2, pytest.param(20, marks=pytest.mark.exhaustive)], ids=str
 )

@@ -28,7 +28,7 @@ def test_a_part_of_the_numbers_goes_where_it_goes_with_all() -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_neighbours_are_torn_apart_and_every_place_is_as_likely() -> None:
     count, epochs = 8, 1000
     orders = [order(count, epoch=epoch) for epoch in range(epochs)]

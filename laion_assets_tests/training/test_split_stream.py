@@ -182,7 +182,7 @@ def test_a_copy_in_another_process_reads_the_same(folder: Path) -> None:
     assert ids(copy) == ids(stream)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_process_that_outlives_an_epoch_hears_of_the_next(folder: Path) -> None:
     """As the workers of a DataLoader do with `persistent_workers`."""
     context = multiprocessing.get_context("spawn")
@@ -255,7 +255,7 @@ def test_what_cannot_be_read_is_refused(
         call(str(folder))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_is_on_the_list_of_removals_is_in_no_stream(settings: Settings) -> None:
     ingest(settings, "a", *[f"caption {number}" for number in range(100)])
     ingest(settings, "b", *[f"caption {number}" for number in range(20)])
@@ -294,7 +294,7 @@ def test_what_is_on_the_list_of_removals_is_in_no_stream(settings: Settings) -> 
         open_split(settings.data_dir, tag, "train", columns)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_release_of_the_pipeline_has_its_splits(settings: Settings) -> None:
     captions = [f"caption {number}" for number in range(200)]
     ingest(settings, "a", *captions)

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 from laion_assets_tests.web.conftest import SCRIPT, Released
 from laion_assets_tests.web.site import Site, run_site
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 PHONE: ViewportSize = {"width": 360, "height": 740}
 SCREENS: tuple[ViewportSize, ...] = (

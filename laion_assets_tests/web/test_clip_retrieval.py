@@ -100,6 +100,7 @@ def captions(answer: Answer) -> list[str]:
     return [found["caption"] for found in answer]
 
 
+@pytest.mark.exhaustive
 def test_a_text_finds_pictures_with_what_the_table_knows_of_them(service: Service) -> None:
     response = service.ask(text="red")
     assert response.headers["content-type"] == "application/json"

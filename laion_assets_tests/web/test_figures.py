@@ -81,6 +81,7 @@ def test_the_release_that_is_shown_is_named(released: Released) -> None:
     }
 
 
+@pytest.mark.exhaustive
 def test_health_is_bad_until_there_is_a_release(settings: Settings) -> None:
     shelf = Shelf(LanceStore(settings.lance_dir))
     with run_site(build_app(shelf, refresh_interval_s=0.05)) as site:

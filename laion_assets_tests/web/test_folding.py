@@ -52,6 +52,7 @@ def read_json(site: Site, address: str) -> dict[str, object]:
     return dict(answer.json())
 
 
+@pytest.mark.exhaustive
 def test_json_has_one_of_each_and_how_many_more(site: Site) -> None:
     captions = []
     for page in (1, 2, 3):
@@ -156,6 +157,7 @@ def test_files_have_the_alike_alone(site: Site) -> None:
     assert [json.loads(line)["caption"] for line in lines] == ['a "fox" & number 3'] * REPEATED
 
 
+@pytest.mark.exhaustive
 def test_too_many_are_shown_as_they_are_and_the_page_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def test_the_addresses_of_an_ipv6_network_are_one_client() -> None:
     assert rate.admit("2001:db8:0:1::1")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_clients_of_long_ago_make_room_for_others() -> None:
     clock = Clock()
     rate = RequestRate(1, clock)
@@ -86,6 +86,7 @@ def test_processes_count_the_same_clients_and_one_that_died_leaves_nothing_behin
     assert not rates[0].admit("a")
 
 
+@pytest.mark.exhaustive
 def test_who_asks_too_often_is_refused_with_a_page_and_operators_are_not(
     released: Released,
 ) -> None:

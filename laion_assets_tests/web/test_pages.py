@@ -406,6 +406,7 @@ def test_what_a_visitor_has_already_is_not_sent_again(site: Site) -> None:
     assert "cookie" in first.headers["vary"]
 
 
+@pytest.mark.exhaustive
 def test_what_a_visitor_has_of_another_program_is_sent_again(
     released: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,7 +443,7 @@ def test_what_is_not_there_is_not_unchanged_either(site: Site, path: str, status
     assert site.get("/about", **{"If-None-Match": etag[:-2] + '"'}).status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_new_release_is_shown_without_a_restart_and_no_request_fails(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "laion")
     shelf = Shelf(LanceStore(settings.lance_dir))
@@ -483,7 +484,7 @@ def test_a_new_release_is_shown_without_a_restart_and_no_request_fails(tmp_path:
     assert changes["shards_added"] == ["beta"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_release_that_is_deleted_is_no_longer_shown(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "laion")
     ingest(settings, "alpha", [("a fox", "https://a.test/1.jpg", 0.0, 5.0)])
@@ -554,7 +555,7 @@ def mark_as_sample(path: Path) -> None:
     pq.write_table(table.replace_schema_metadata(SAMPLE_METADATA), path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_page_says_that_rows_are_invented_while_they_are_in_the_release(
     tmp_path: Path,
 ) -> None:

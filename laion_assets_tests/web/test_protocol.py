@@ -87,6 +87,7 @@ def run_anew(released: Released) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("said", [b"", b"GET /about HTTP/1.1\r\nX: "], ids=["nothing", "half"])
 def test_connections_that_ask_for_nothing_make_room(
     released: Released, monkeypatch: pytest.MonkeyPatch, said: bytes

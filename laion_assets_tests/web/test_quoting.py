@@ -61,6 +61,7 @@ def test_an_address_may_name_its_release(grown: Grown) -> None:
     assert grown.site.get(f"/index.json?release={grown.first}").json()["image_count"] == 2
 
 
+@pytest.mark.exhaustive
 def test_an_address_may_name_a_release_that_another_process_shows_already(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "laion")
     ingest(settings, "alpha", [("a fox", "https://a.test/1.jpg", 0.0, 5.0)])
@@ -165,6 +166,7 @@ def test_a_form_leads_to_a_short_address(grown: Grown, sent: str, short: str) ->
     assert requests.get(grown.site.url + short, timeout=20, allow_redirects=False).ok
 
 
+@pytest.mark.exhaustive
 def test_many_releases_can_be_asked_for_one_after_another(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "laion")
     tags = []

@@ -88,6 +88,7 @@ def captions(answer: dict[str, Any]) -> list[str]:
     return [image["caption"] for image in answer["images"]]
 
 
+@pytest.mark.exhaustive
 def test_a_ranking_says_how_many_images_can_be_in_it(sites: tuple[Site, Site]) -> None:
     note = f"{COUNT - 1} of the {COUNT} images have a vector"
     assert note in sites[0].get("/search?q=red&by=meaning").text
@@ -427,6 +428,7 @@ def test_a_picture_is_sent_from_the_browser(page: Page) -> None:
     assert page.locator(".images .caption").all_text_contents() == first
 
 
+@pytest.mark.exhaustive
 def test_no_button_loses_the_picture_that_was_sent(page: Page) -> None:
     page.goto("/search/picture")
     file = FilePayload(name="red.png", mimeType="image/png", buffer=paint(255, 20, 20))

@@ -226,6 +226,7 @@ def test_programs_that_know_clip_retrieval_are_not_told_of_them(sites: Sites) ->
     assert [row for row, status in enumerate(refused) if status != 200] == GONE
 
 
+@pytest.mark.exhaustive
 def test_a_list_that_comes_later_hides_at_once_and_in_old_releases(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, artists=["Ana Fox"])
     old = fill(settings)

@@ -80,6 +80,7 @@ def test_every_page_is_there(site: Site, made: Settings, subset: DeclaredSubset)
     assert f"Subset {subset.name} of release" in site.get("/").text
 
 
+@pytest.mark.exhaustive
 def test_captions_are_found_with_their_rows_and_pictures(
     site: Site, made: Settings, subset: DeclaredSubset
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_host_is_that_of_the_address(site: Site, made: Settings, subset: Decla
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("subset", [FEW, EVERY], ids=lambda subset: str(subset.name))
 def test_what_comes_onto_the_list_of_removals_is_hidden_at_once(
     made: Settings, settings: Settings, subset: DeclaredSubset

@@ -15,7 +15,7 @@ from laion_assets_tests.web.conftest import PINS, ingest, make_settings, open_pa
 from laion_assets_tests.web.site import run_site
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.exhaustive,
     pytest.mark.parametrize("has_scripts", [True, False], ids=["with scripts", "without"]),
 ]
 Visit = Callable[..., Page]

@@ -88,6 +88,7 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("row", "kind"), [(0, "jpeg"), (1, "png"), (2, "webp")])
 def test_a_small_picture_is_sent_as_it_is(pictured: Site, row: int, kind: str) -> None:
     response = pictured.get(f"/pictures/a%20b/{row}.jpg")

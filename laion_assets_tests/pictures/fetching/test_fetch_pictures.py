@@ -342,6 +342,7 @@ def test_what_is_no_picture_is_refused(server: PictureServer, body: bytes) -> No
     assert (result.reason, result.status) == (Reason.NOT_A_PICTURE.value, "failed_to_resize")
 
 
+@pytest.mark.exhaustive
 def test_a_bomb_does_no_harm(server: PictureServer) -> None:
     rules = replace(RULES, sizes=SizeRules(max_pixels=1_000_000))
     server.answers["/1.jpg"] = picture(draw(5000, 5000, "PNG"))
@@ -403,6 +404,7 @@ def test_a_failure_of_whoever_keeps_the_results_ends_the_fetch(server: PictureSe
         fetch_pictures([server.url("/1.jpg")], RULES, keep, Names())
 
 
+@pytest.mark.exhaustive
 def test_a_good_host_is_done_beside_all_kinds_of_bad_ones(server: PictureServer) -> None:
     rules = replace(RULES, time_s=1)
     bad = {

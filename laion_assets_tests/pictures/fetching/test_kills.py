@@ -23,7 +23,7 @@ def fetch(folder: Path, urls: list[str]) -> None:
     fetch_pictures(cache.find_missing(urls), RULES, cache.put, Names())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "kills", [2, pytest.param(20, marks=pytest.mark.exhaustive)], ids=["two kills", "twenty kills"]
 )

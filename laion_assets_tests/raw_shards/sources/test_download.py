@@ -320,7 +320,7 @@ def test_a_file_that_is_found_in_another_place_is_recorded_from_there(
 # --- Breaks, crashes and company -----------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_large_file_arrives_over_a_server_that_cuts_every_connection(
     server: FileServer, rules: SourceRules, store: RawStore
 ) -> None:
@@ -368,6 +368,7 @@ def wait_for_part(store: RawStore, size: int) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.exhaustive
 def test_a_download_goes_on_after_kill_9(
     server: FileServer, rules: SourceRules, store: RawStore, start: Start
 ) -> None:
