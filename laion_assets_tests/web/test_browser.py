@@ -199,7 +199,7 @@ def test_a_picture_leads_to_the_page_of_its_image(visit: Visit) -> None:
         page = visit(f"/search?q=fox&sort=aesthetic&view={view}")
         show_pictures(page)
         # Until then its place may still move.
-        page.wait_for_function("document.images[0].complete")
+        expect(page.locator(".images img").first).to_have_js_property("complete", True)
         box = page.locator(".images img").first.bounding_box()
         assert box
         page.mouse.click(box["x"] + 10, box["y"] + 10)
