@@ -100,7 +100,7 @@ def test_no_other_host_is_asked_until_pictures_are_on(visit: Visit) -> None:
 
     show_pictures(page)
     expect(page.locator(".images img").first).to_have_attribute("loading", "lazy")
-    page.wait_for_function("document.images[0].complete")
+    expect(page.locator(".images img").first).to_have_js_property("complete", True)
     assert [url for url in asked if "host" in url.split("/")[2]]
 
 
