@@ -59,6 +59,7 @@ def test_it_changes_nothing(settings: Settings, ask: Callable[..., Result]) -> N
     assert ask("FROM domain_counts").stdout == "domain,image_count\na.test,2\n"
 
 
+@pytest.mark.slow
 def test_only_a_query_that_reads_is_answered(
     settings: Settings, ask: Callable[..., Result], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 import io
 
 import pyarrow as pa
+import pytest
 from PIL import Image
 
 from laion_assets.demo.sample_shards import PICTURE_SCHEMA, SampleSpec, generate_shard
@@ -32,6 +33,7 @@ def test_a_caption_says_what_is_drawn() -> None:
         assert f"{scene.colour} {thing}" in words
 
 
+@pytest.mark.slow
 def test_the_thing_of_a_scene_has_its_colour() -> None:
     """Beside the scene without it, what differs is about as the caption says."""
     for number in range(300):
@@ -62,6 +64,7 @@ def test_pictured_rows_agree_with_their_pictures() -> None:
         assert row["punsafe"] == 0
 
 
+@pytest.mark.slow
 def test_the_other_rows_are_as_without_pictures() -> None:
     plain = SampleSpec(shard_count=1, rows_per_shard=4_000)
     table = make_table()

@@ -259,6 +259,7 @@ def test_rows_and_positions_are_those_of_the_file(
     assert read(connection, "SELECT row_index FROM rejected_images ORDER BY 1") == [(1,), (3,)]
 
 
+@pytest.mark.slow
 def test_90_5_and_5_percent_of_the_images_are_in_each_split_and_copies_in_one(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
@@ -553,6 +554,7 @@ def test_the_load_is_recorded(
     ]
 
 
+@pytest.mark.slow
 def test_the_mark_of_a_sample_is_recorded_until_another_file_is_loaded(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
@@ -566,6 +568,7 @@ def test_the_mark_of_a_sample_is_recorded_until_another_file_is_loaded(
     assert found == [(True,), (False,), (False,)]
 
 
+@pytest.mark.slow
 def test_loading_a_shard_twice_gives_the_same_rows_and_another_load(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
@@ -608,6 +611,7 @@ def test_replacing_one_shard_leaves_the_others(
     ) == [(1, "missing_caption"), (2, "missing_url")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["x'; DROP TABLE images; --", 'a"b', "s[0]*", "%", "日本 🦊"])
 def test_a_shard_of_any_name_is_loaded(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard, shard: str
@@ -620,6 +624,7 @@ def test_a_shard_of_any_name_is_loaded(
     assert Counter(rows) == {("s0", "other"): 1, (shard, "b"): 1}
 
 
+@pytest.mark.slow
 def test_loading_forgets_what_was_counted_for_the_shard_alone(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
@@ -632,6 +637,7 @@ def test_loading_forgets_what_was_counted_for_the_shard_alone(
     assert read(connection, "SELECT * FROM caption_matches") == [("b", "fox", 1)]
 
 
+@pytest.mark.slow
 def test_a_file_that_breaks_in_the_middle_is_refused_and_the_old_rows_stay(
     settings: Settings, database: Database, write_shard: WriteShard
 ) -> None:

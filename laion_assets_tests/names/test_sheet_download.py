@@ -646,6 +646,7 @@ def test_a_server_that_is_not_there_is_named(rules: DownloadRules) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_compressed_flood_is_not_unpacked(google: GoogleServer, rules: DownloadRules) -> None:
     google.answer(send(200, gzip.compress(bytes(100_000_000)), Content_Encoding="gzip"))
     tracemalloc.start()
@@ -877,6 +878,7 @@ def metadata_of(result: dg.ExecuteInProcessResult, kind: str) -> dict[str, objec
     return {name: value.value for name, value in materialization.metadata.items()}
 
 
+@pytest.mark.slow
 def test_the_asset_tells_of_the_sheet(
     google: GoogleServer, materialize: Materialize, database: Database
 ) -> None:
@@ -917,6 +919,7 @@ def test_a_sheet_that_fails_fails_its_check_and_the_table_stays(
     assert rows(database) == [("C",)]
 
 
+@pytest.mark.slow
 def test_an_unchanged_sheet_says_so(google: GoogleServer, materialize: Materialize) -> None:
     google.answer(send_tagged('"v1"', send_csv("A", ETag='"v1"')))
 
@@ -980,6 +983,7 @@ def test_a_sheet_that_fails_leaves_the_counts_of_the_others_and_its_own(
         ]
 
 
+@pytest.mark.slow
 def test_what_is_known_is_read_back(
     google: GoogleServer, rules: DownloadRules, database: Database
 ) -> None:

@@ -294,6 +294,7 @@ def test_a_record_that_cannot_be_written_leaves_the_old_table(database: Database
         assert connection.execute("SELECT name_count FROM sheets").fetchall() == [(1,)]
 
 
+@pytest.mark.slow
 @IN_BOTH_PLACES
 def test_a_file_that_has_not_changed_is_not_stored_again(
     database: Database, tmp_path: Path

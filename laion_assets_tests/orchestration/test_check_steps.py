@@ -67,6 +67,7 @@ def find_steps(result: dg.ExecuteInProcessResult) -> list[str]:
     return [event.step_key or "" for event in result.all_events if event.is_step_start]
 
 
+@pytest.mark.slow
 def test_the_checks_of_an_asset_are_one_step(instance: dg.DagsterInstance) -> None:
     result, checks = run(instance, passes, warns)
     assert result.success
@@ -81,6 +82,7 @@ def test_the_checks_of_an_asset_are_one_step(instance: dg.DagsterInstance) -> No
     assert target.run_id == result.run_id
 
 
+@pytest.mark.slow
 def test_one_that_cannot_look_says_why_and_leaves_the_others(instance: dg.DagsterInstance) -> None:
     result, checks = run(instance, cannot_look, passes, warns)
     assert {name: check.passed for name, check in checks.items()} == {
@@ -95,6 +97,7 @@ def test_one_that_cannot_look_says_why_and_leaves_the_others(instance: dg.Dagste
     assert result.asset_materializations_for_node("after")
 
 
+@pytest.mark.slow
 def test_the_run_fails_with_the_reason_of_one_that_cannot_look(
     instance: dg.DagsterInstance,
 ) -> None:
@@ -102,6 +105,7 @@ def test_the_run_fails_with_the_reason_of_one_that_cannot_look(
     assert outcome.reason == "table: out of order; mend it"
 
 
+@pytest.mark.slow
 def test_what_may_pass_is_looked_at_again(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +125,7 @@ def test_what_may_pass_is_looked_at_again(
     assert [check.passed for check in checks.values()] == [True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [(), (cannot_look,)], ids=["alone", "beside a broken one"])
 def test_one_that_blocks_holds_up_what_comes_after(
     instance: dg.DagsterInstance, others: tuple[Check, ...]

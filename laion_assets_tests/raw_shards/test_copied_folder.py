@@ -52,6 +52,7 @@ def test_a_copy_without_times_whose_source_is_gone_is_used(
     assert store.find("s") == raw
 
 
+@pytest.mark.slow
 def test_a_copy_without_times_is_loaded_without_its_source(
     copied: tuple[RawStore, Path], settings: Settings
 ) -> None:

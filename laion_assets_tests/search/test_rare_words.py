@@ -61,6 +61,7 @@ def tell(found: Matches) -> tuple[list[int], list[float]]:
     return found.rows.tolist(), found.scores.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_hiding", [False, True])
 def test_each_word_is_found_alike(dataset: lance.LanceDataset, *, is_hiding: bool) -> None:
     rows = dataset.scanner(columns=[], with_row_id=True).to_table()["_rowid"].to_numpy()
@@ -74,6 +75,7 @@ def test_each_word_is_found_alike(dataset: lance.LanceDataset, *, is_hiding: boo
     assert sum(bool(ids) for ids, _ in found.values()) > len(WORDS) / 2
 
 
+@pytest.mark.slow
 def test_a_lance_of_another_mind_is_asked(
     dataset: lance.LanceDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

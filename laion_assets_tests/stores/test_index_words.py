@@ -53,6 +53,7 @@ def test_every_beginning_has_the_words_that_begin_so(tmp_path: Path) -> None:
         assert list(index.find(beginning)) == [w for w in known if w.startswith(beginning)]
 
 
+@pytest.mark.slow
 def test_words_that_differ_in_a_letter_are_found(tmp_path: Path) -> None:
     words = make_words()
     known, index = set(words), IndexWords(write(tmp_path, words), "caption")

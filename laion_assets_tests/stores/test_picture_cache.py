@@ -58,6 +58,7 @@ def test_a_batch_is_kept_whole_or_not_at_all(cache: PictureCache) -> None:
     assert cache.read(URLS) == {}
 
 
+@pytest.mark.slow
 def test_many_write_and_read_at_once(cache: PictureCache) -> None:
     def work(n: int) -> int:
         results = [replace(DONE, url=f"http://a.test/{n}/{i}") for i in range(700)]

@@ -74,6 +74,7 @@ def test_one_part(tmp_path: Path) -> None:
     check(write(tmp_path, 1))
 
 
+@pytest.mark.slow
 def test_several_parts(tmp_path: Path) -> None:
     check(write(tmp_path, 1, 2, 3))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from laion_assets.images.removed_rows import take_out_removed
 from laion_assets.raw_shards.samples import SAMPLE_METADATA, is_sample_file
@@ -80,6 +81,7 @@ def test_the_vectors_of_a_row_are_zero_and_the_others_stay(tmp_path: Path) -> No
     assert path.read_bytes() == b"no vectors"
 
 
+@pytest.mark.slow
 def test_what_lies_beside_a_shard_loses_the_rows_too(settings: Settings) -> None:
     folder = settings.data_dir / "shards"
     folder.mkdir(parents=True)

@@ -62,6 +62,7 @@ def write_old_names(settings: Settings) -> None:
     store.commit("images", lance.Transaction(dataset.version, operation))
 
 
+@pytest.mark.slow
 def test_every_file_says_whose_rows_it_has(settings: Settings) -> None:
     ingest_three(settings)
     ingest(settings, "b", "another fox")
@@ -110,6 +111,7 @@ def test_joined_files_are_looked_into(settings: Settings) -> None:
     assert find_differing(settings) == []
 
 
+@pytest.mark.slow
 def test_a_row_that_was_deleted_is_missed(settings: Settings) -> None:
     ingest_three(settings)
     open_images(settings).delete("shard = 'b' AND row_index = 1")
@@ -130,6 +132,7 @@ def test_rows_of_a_shard_that_nobody_loaded_are_seen(settings: Settings) -> None
     assert find_differing(settings) == ["b", "stray"]
 
 
+@pytest.mark.slow
 def test_a_name_that_lies_is_found_by_reading(settings: Settings) -> None:
     ingest_three(settings)
     data = Path(open_images(settings).uri) / "data"

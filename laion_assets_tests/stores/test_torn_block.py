@@ -72,6 +72,7 @@ def contents(database: Database) -> tuple[bytes, bytes]:
     return old, database.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_torn_block_gives_the_rows_from_before(
     database: Database, contents: tuple[bytes, bytes]
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_torn_block_gives_the_rows_from_before(
     assert not note.exists()
 
 
+@pytest.mark.slow
 def test_a_torn_block_gives_the_rows_of_the_log(database: Database, tmp_path: Path) -> None:
     for number in range(4):
         write(database, number)

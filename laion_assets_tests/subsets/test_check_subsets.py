@@ -47,6 +47,7 @@ def test_a_subset_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert (rest.name, rest.describe()) == ("rest", {})
 
 
+@pytest.mark.slow
 def test_another_definition_has_another_digest_wherever_it_stands(tmp_path: Path) -> None:
     first, second, third = (
         read(tmp_path, f"{before}[subsets.a]\nsearch = '{words}'")[0]

@@ -16,6 +16,7 @@ from laion_assets_tests.web.conftest import Released
 from laion_assets_tests.web.site import Site, run_site
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/search.json?q=fox", "/sites/host3.test.json"])
 def test_each_facet_leads_to_as_many_images(site: Site, path: str) -> None:
     found = site.get(path).json()

@@ -97,6 +97,7 @@ def test_health_is_bad_until_there_is_a_release(settings: Settings) -> None:
         assert site.get("/healthz").json()["images"] == 1
 
 
+@pytest.mark.slow
 def test_the_log_has_a_line_for_each_request(
     released: Released, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_log_has_a_line_for_each_request(
     assert (second["path"], second["status"], second["page"]) == ("/nowhere", 404, "none")
 
 
+@pytest.mark.slow
 def test_nobody_is_logged_unless_it_is_asked_for(
     released: Released, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,7 @@ def test_connections_that_ask_for_nothing_make_room(
             assert site.get("/about.json").status_code == 200
 
 
+@pytest.mark.slow
 def test_who_has_no_connection_is_told_to_come_back(
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_who_has_no_connection_is_told_to_come_back(
     assert refused.headers["retry-after"]
 
 
+@pytest.mark.slow
 def test_a_connection_that_never_asks_is_closed(
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def make_npy(rows: int) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_what_lies_beside_a_shard_comes_with_it_once(
     bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_server_that_lists_fractions_of_a_second_has_the_object_too(
         assert find("s3://bucket/s.parquet", rules) == source
 
 
+@pytest.mark.slow
 def test_a_changed_object_is_fetched_again(
     bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
@@ -216,6 +218,7 @@ def test_a_changed_object_is_fetched_again(
         assert fetch_shard(find(url, rules), store, rules).sha256 == sha256(content)
 
 
+@pytest.mark.slow
 def test_a_download_goes_on_where_a_killed_process_stopped(
     bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:

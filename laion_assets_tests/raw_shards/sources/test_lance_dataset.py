@@ -79,6 +79,7 @@ def bring_all(place: str, store: RawStore) -> None:
         fetch_shard(source, store)
 
 
+@pytest.mark.slow
 def test_each_fragment_is_a_shard_with_every_byte_of_its_rows(
     dataset: Path, store: RawStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_glob_names_several_datasets_and_two_of_one_name_are_refused(dataset: 
     assert list_shards([f"{dataset.parent}/none*.lance"]).warnings
 
 
+@pytest.mark.slow
 def test_an_unchanged_fragment_is_not_written_again(dataset: Path, store: RawStore) -> None:
     bring_all(str(dataset), store)
     before = {shard: store.read(shard) for shard in SHARDS}
@@ -124,6 +126,7 @@ def test_an_unchanged_fragment_is_not_written_again(dataset: Path, store: RawSto
     assert look(str(dataset), store, [*SHARDS, "train-00003"]).due == {}
 
 
+@pytest.mark.slow
 def test_a_changed_fragment_is_due_and_one_that_is_gone_stays(
     dataset: Path, store: RawStore
 ) -> None:
@@ -223,6 +226,7 @@ def lance_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     return hub
 
 
+@pytest.mark.slow
 def test_a_dataset_of_the_hub_comes_with_every_byte(
     lance_hub: Hub, rules: SourceRules, dataset: Path, store: RawStore
 ) -> None:
