@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup, escape
 
+from laion_assets.amounts import say_amount
 from laion_assets.search.filter import SIZES
 from laion_assets.web.facet_html import draw_bar, write_facets, write_share
 from laion_assets.web.highlight import fold_words, mark_words
@@ -61,7 +62,12 @@ def open_templates() -> jinja2.Environment:
         start_comparing=CompareQuery.begin,
     )
     environment.filters.update(
-        thousands=_thousands, moment=_moment, link=_link, share=write_share, breakable=_breakable
+        thousands=_thousands,
+        amount=say_amount,
+        moment=_moment,
+        link=_link,
+        share=write_share,
+        breakable=_breakable,
     )
     environment.filters["facet_name"] = lambda name: FACETS.get(name, name)
     return environment
