@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.abc import MetaPathFinder
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -174,6 +175,7 @@ def main() -> None:
     # Whatever a library prints is not the answer.
     with os.fdopen(os.dup(1), "wb") as answer:
         os.dup2(2, 1)
+        sys.meta_path.insert(0, _NoPandas())
         # Each order needs it, and may take a while to come.
         import lance  # noqa: F401
 
@@ -186,6 +188,24 @@ def main() -> None:
             result = error
         pickle.dump(result, answer)
     os._exit(0)
+
+
+class _NoPandas(MetaPathFinder):
+    """Lets an import of pandas fail as if it were not installed.
+
+    pyarrow imports it where it is, which takes as long as Lance itself; no order needs it. It is
+    for these processes alone: pyarrow then takes a pandas series for any other sequence.
+    """
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002
+        target: object = None,  # noqa: ARG002
+    ) -> None:
+        """Fails for pandas, and leaves the others to other finders."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
 def _end_with_parent() -> None:

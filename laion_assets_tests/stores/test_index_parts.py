@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -119,3 +120,11 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
     finally:
         os.close(watch)
         parent.communicate()
+
+
+def test_such_a_process_does_without_pandas() -> None:
+    wanted = SimpleNamespace(column="caption", build=partial(find_spec, "pandas"))
+
+    # Were it imported, it would be found.
+    with start_building([wanted]) as (found,), pytest.raises(ModuleNotFoundError, match="pandas"):
+        found.result()
