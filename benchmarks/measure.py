@@ -15,6 +15,9 @@ from pathlib import Path
 from laion_assets.settings import REPOSITORY
 
 SAMPLE_INTERVAL_S = 0.05
+# Python compiles an installed package once. Where the caller forbids it to keep that, it compiles
+# our modules in every process, and those of other packages not.
+KEEP_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 # Place of the stolen time in a line of /proc/stat.
 STEAL = 7
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -45,7 +48,7 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,
-        env={**os.environ, "PWD": str(REPOSITORY), **(environment or {})},
+        env={**os.environ, "PWD": str(REPOSITORY), **KEEP_BYTECODE, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
