@@ -85,6 +85,8 @@ def find_missing(
         shards: the shards to look at.
         found: what the sources have; by default the folders on this machine alone.
     """
+    if not shards:
+        return []
     from laion_assets.runs.status import read_loads, read_states
 
     due = _read_due(settings, shards, found)
@@ -106,6 +108,8 @@ def find_without_pictures(
 
     The arguments are those of `find_missing`.
     """
+    if not shards:
+        return []
     due = _read_due(settings, shards, found)
     return [shard for shard in shards if shard in due.unpictured]
 
