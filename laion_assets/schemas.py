@@ -153,7 +153,7 @@ IMAGES = (
         "VARCHAR",
         "Name of the row, as in the source.",
         ("key", "uid", "id"),
-        compression="zstd",
+        compression="dict_fsst",
         since=4,
     ),
     Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
@@ -168,7 +168,7 @@ MD5 = Column(
     "MD5 of the picture before it was resized, as in the source.",
     ("md5", "hash"),
     is_text_only=True,
-    compression="zstd",
+    compression="dict_fsst",
     since=6,
 )
 ORIGINAL_WIDTH = Column(
