@@ -96,7 +96,7 @@ def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountRepo
     for _ in range(ROUNDS):
         with database.read() as connection:
             lists = _read_lists(connection, kinds)
-            if _is_fresh(connection, "entity_counts", _digest(lists)):
+            if "entity_counts" in _select_fresh(connection, _digest(lists)):
                 ((report.reused_pairs,),) = connection.execute(
                     load_sql("counts/count_pairs")
                 ).fetchall()
@@ -139,19 +139,12 @@ def clear_counts(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(load_sql("counts/delete_refresh"), {"table_name": table})
 
 
-def is_domain_count_fresh(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Returns whether `domain_counts` tells of the shards as they are loaded now."""
-    return _is_fresh(connection, "domain_counts", None)
+def list_fresh(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> set[str]:
+    """Returns the tables of counts that tell of the shards as they are loaded now.
 
-
-def is_site_count_fresh(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Returns whether `site_counts` covers the shards as they are loaded now."""
-    return _is_fresh(connection, "site_counts", None)
-
-
-def is_entity_count_fresh(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> bool:
-    """Returns whether `entity_counts` tells of the shards and the names as they are now."""
-    return _is_fresh(connection, "entity_counts", _digest(_read_lists(connection, tuple(kinds))))
+    `entity_counts` is one of them if it tells of the names of these kinds as they are now, too.
+    """
+    return _select_fresh(connection, _digest(_read_lists(connection, tuple(kinds))))
 
 
 def select_gaps(connection: duckdb.DuckDBPyConnection, phrases: Sequence[str]) -> list[Gap]:
@@ -193,10 +186,10 @@ def _digest(lists: Mapping[str, list[str]]) -> str:
     return hashlib.sha256(json.dumps(lists).encode()).hexdigest()
 
 
-def _is_fresh(connection: duckdb.DuckDBPyConnection, table: str, names_sha256: str | None) -> bool:
-    parameters = {"table_name": table, "names_sha256": names_sha256}
-    ((is_fresh,),) = connection.execute(load_sql("counts/is_fresh"), parameters).fetchall()
-    return bool(is_fresh)
+def _select_fresh(connection: duckdb.DuckDBPyConnection, names_sha256: str) -> set[str]:
+    parameters = {"names_sha256": names_sha256}
+    fresh = connection.execute(load_sql("counts/select_fresh"), parameters).fetchall()
+    return {table for (table,) in fresh}
 
 
 def _fold_names(lists: Mapping[str, list[str]]) -> _Names:

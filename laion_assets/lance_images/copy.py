@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 
@@ -32,11 +32,11 @@ from laion_assets.stores.columns import (
 from laion_assets.stores.database import Database, open_engine, stream
 from laion_assets.stores.disk_space import estimate_copy
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.loads import list_loaded, read_load
-from laion_assets.stores.locks import name_digest
+from laion_assets.stores.loads import read_load
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.own_columns import check_table
 from laion_assets.stores.shard_files import list_shard_files
+from laion_assets.stores.shard_sums import name_sums
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 SORTED_ROWS = 131_072
 
 
-@dataclass(frozen=True)
-class ShardComparison:
+class ShardComparison(NamedTuple):
     """A shard in DuckDB and in Lance.
 
     Attributes:
@@ -130,8 +129,9 @@ def find_uncopied(
     Args:
         connection: open for reading.
         dataset: the Lance table `images`; None if there is none.
-        is_reading: whether to read the ids of all of its rows. If not, the names of its files are
-            believed, which have the sums of what was written into them.
+        is_reading: whether to read the ids of all rows. If not, the names of its files are
+            believed, which have the sums of what was written into them, and so is what a bucket
+            notes of DuckDB's rows.
     """
     compared = compare_shards(connection, dataset, is_reading=is_reading)
     return [c.shard for c in compared if not c.is_equal]
@@ -144,18 +144,18 @@ def compare_shards(
     is_reading: bool = True,
 ) -> list[ShardComparison]:
     """Compares every shard that DuckDB or Lance has; by shard. The arguments are as above."""
-    query = load_sql("lance_images/select_checksums")
-    ours = {shard: tuple(values) for shard, *values in connection.execute(query).fetchall()}
-    loaded = list_loaded(connection)
-    known = () if is_reading else loaded | ours.keys()
-    theirs = {} if dataset is None else _sum_up(dataset, {name_digest(s): s for s in known})
-    noted = {
-        shard for (shard,) in connection.execute(load_sql("lance_images/select_copied")).fetchall()
-    }
-    return [
-        _compare(shard, ours.get(shard, (0, 0)), theirs.get(shard, (0, 0)), shard in noted)
-        for shard in sorted(loaded | ours.keys() | theirs.keys())
+    sums = f"({load_sql('stores/sum_images')})" if is_reading else name_sums(connection, "images")
+    query = load_sql("lance_images/select_checksums").format(images=sums)
+    ours = connection.execute(query).fetchall()
+    known = {} if is_reading else {digest: shard for shard, digest, *_ in ours}
+    theirs = {} if dataset is None else _sum_up(dataset, known)
+    compared = [
+        _compare(shard, row_count, int(id_sum), theirs.pop(shard, (0, 0)), is_noted=is_noted)
+        for shard, _, row_count, id_sum, is_noted in ours
     ]
+    # Of what is left DuckDB has nothing.
+    compared += [_compare(shard, 0, 0, left, is_noted=False) for shard, left in theirs.items()]
+    return sorted(compared)
 
 
 def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, tuple[int, int]]:
@@ -170,18 +170,19 @@ def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, 
     found: dict[str, tuple[int, int]] = {}
     unnamed = []
     for fragment, named in list_shard_files(dataset):
-        is_known = named is not None and named.digest in known and not fragment.num_deletions
-        if named is None or named.id_sum is None or not is_known:
+        shard = None if named is None else known.get(named.digest)
+        if named is None or named.id_sum is None or shard is None or fragment.num_deletions:
             unnamed.append(fragment)
         else:
-            _add(found, known[named.digest], fragment.physical_rows, named.id_sum)
+            _add(found, shard, fragment.physical_rows, named.id_sum)
     if unnamed:
         reader = dataset.scanner(columns=["shard", "image_id"], fragments=unnamed).to_reader()
         with open_engine() as engine:
             engine.execute(load_sql("raw_shards/set_progress_off"))
             engine.register("images", reader)
-            for row in engine.execute(load_sql("lance_images/select_checksums")).fetchall():
-                _add(found, *row)
+            sums = engine.execute(load_sql("stores/sum_images")).fetchall()
+            for shard, row_count, id_sum in sums:
+                _add(found, shard, row_count, int(id_sum))
     return found
 
 
@@ -205,10 +206,10 @@ def _arrange(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _compare(
-    shard: str, ours: tuple[int, ...], theirs: tuple[int, ...], is_noted: bool
+    shard: str, row_count: int, id_sum: int, theirs: tuple[int, int], *, is_noted: bool
 ) -> ShardComparison:
-    (our_rows, our_sum), (their_rows, their_sum) = ours, theirs
-    return ShardComparison(shard, our_rows, their_rows, our_sum == their_sum, is_noted)
+    lance_rows, lance_sum = theirs
+    return ShardComparison(shard, row_count, lance_rows, id_sum == lance_sum, is_noted)
 
 
 def _copy(

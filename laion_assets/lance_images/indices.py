@@ -134,10 +134,12 @@ def _find_due(dataset: lance.LanceDataset) -> dict[int, int]:
         if index.name == _name("caption")
         for segment in index.segments
     ]
-    every = {f.fragment_id: f.count_rows() for f in dataset.get_fragments()}
+    fragments = dataset.get_fragments()
     covered = set().union(*parts)
-    due = {fragment: n for fragment, n in every.items() if fragment not in covered}
-    return every if len(parts) + len(_split(due)) > MAX_INDEX_DELTAS else due
+    due = {n: f.count_rows() for f in fragments if (n := f.fragment_id) not in covered}
+    if len(parts) + len(_split(due)) <= MAX_INDEX_DELTAS:
+        return due
+    return {f.fragment_id: f.count_rows() for f in fragments}
 
 
 def _split(fragments: Mapping[int, int]) -> list[list[int]]:

@@ -314,7 +314,7 @@ def _list_files(path: Path) -> list[Path]:
 def check_database(path: Path) -> None:
     """Checks that the copy opens, and has the rows of each shard."""
     with Database(path).read() as connection:
-        rows = connection.execute(load_sql("lance_images/select_checksums")).fetchall()
+        rows = connection.execute(load_sql("stores/sum_images")).fetchall()
         found = {shard: count for shard, count, _ in rows}
         loads = connection.execute(load_sql("lance_images/select_image_counts")).fetchall()
     wrong = [shard for shard, count in loads if count != found.get(shard, 0)]

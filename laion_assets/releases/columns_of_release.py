@@ -27,6 +27,7 @@ from laion_assets.stores.columns import (
     read_notes,
 )
 from laion_assets.stores.rows import fetch_rows
+from laion_assets.stores.shard_sums import name_sums
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def read_columns(
         dataset: the Lance table `images`.
         shards: those of the release.
     """
-    query = load_sql("releases/select_picture_sources")
+    sums = name_sums(connection, "pictures")
+    query = load_sql("releases/select_picture_sources").format(pictures=sums)
     sources: dict[str, list[PictureSource]] = {}
     for record in fetch_rows(connection.execute(query)).records:
         sources.setdefault(str(record["shard"]), []).append(PictureSource.model_validate(record))

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 import duckdb
 
-from laion_assets.counts.refresh import (
-    is_domain_count_fresh,
-    is_entity_count_fresh,
-    is_site_count_fresh,
-)
+from laion_assets.counts.refresh import list_fresh
 from laion_assets.embeddings.vector_index import VECTOR_INDEX, count_vectors, find_unindexed
 from laion_assets.errors import StaleTableError
-from laion_assets.releases.catalog import list_count_tables, newest_release, open_released
+from laion_assets.releases.catalog import (
+    list_count_tables,
+    list_tags,
+    newest_release,
+    open_released,
+)
 from laion_assets.releases.columns_of_release import are_released
-from laion_assets.releases.manifest import Manifest
+from laion_assets.releases.digests import ReleaseDigests, digest_shards, read_digests
+from laion_assets.releases.manifest import Manifest, digest_columns
 from laion_assets.releases.partial import show_released
+from laion_assets.stores.columns import read_notes
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.rows import fetch_rows
@@ -40,18 +43,44 @@ def find_unreleased(
     """
     if not database.exists():
         return None
-    newest = newest_release(store)
+    dataset = store.find("images")
+    digests = None if dataset is None else read_digests(dataset, list_tags(store))
     with database.read() as connection:
         ((state,),) = connection.execute(load_sql("releases/select_state")).fetchall()
-        contents = _read_contents(connection, without)
-        if not contents:
+        if state is None:
+            return None
+        # Mostly nothing has changed, and then the record, with a line for each shard, is not read.
+        is_released = not without and digests is not None and _is_same(connection, digests)
+        contents = [] if is_released else _read_contents(connection, without)
+        if not (is_released or contents):
             return None
         try:
             check_counts(connection, kinds)
         except StaleTableError:
             return str(state)
-        is_released = newest is not None and _is_released(connection, newest, contents, without)
+        if not is_released:
+            newest = newest_release(store)
+            is_released = newest is not None and _is_released(connection, newest, contents, without)
     return None if is_released else str(state)
+
+
+def _is_same(connection: duckdb.DuckDBPyConnection, digests: ReleaseDigests) -> bool:
+    """Returns whether a release has all of the tables, of which the counts are fresh.
+
+    If not, it may be so all the same: its record tells.
+    """
+    notes = read_notes(connection)
+    return (
+        digest_shards(connection) == digests.shards_sha256
+        and all(note.lance_version is not None for note in notes)
+        and digest_columns(notes) == digests.columns_sha256
+        and _read_sheets(connection) == digests.sheets
+    )
+
+
+def _read_sheets(connection: duckdb.DuckDBPyConnection) -> dict[object, object]:
+    answer = connection.execute(load_sql("releases/select_released_sheets"))
+    return {sheet["kind"]: sheet["sha256"] for sheet in fetch_rows(answer).records}
 
 
 def _read_contents(
@@ -78,13 +107,7 @@ def _is_released(
     ]
     if contents != sorted(released) or not are_released(connection, manifest, without):
         return False
-    sheets = {
-        sheet["kind"]: sheet["sha256"]
-        for sheet in fetch_rows(
-            connection.execute(load_sql("releases/select_released_sheets"))
-        ).records
-    }
-    if sheets == {sheet.kind: sheet.sha256 for sheet in manifest.sheets}:
+    if _read_sheets(connection) == {sheet.kind: sheet.sha256 for sheet in manifest.sheets}:
         return True
     digests = dict(connection.execute(load_sql("releases/digest_counts")).fetchall())
     return digests == dict(manifest.count_digests)
@@ -141,17 +164,18 @@ def compare_counts(database: Database, store: LanceStore, manifest: Manifest) ->
 
 def check_counts(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> None:
     """Raises `StaleTableError` unless the counts are those of the present shards and names."""
-    if not is_domain_count_fresh(connection):
+    fresh = list_fresh(connection, kinds)
+    if "domain_counts" not in fresh:
         raise StaleTableError(
             "shards changed after the count; materialize `domain_counts` first",
             code="domain-counts-outdated",
         )
-    if not is_site_count_fresh(connection):
+    if "site_counts" not in fresh:
         raise StaleTableError(
             "shards changed after the count; materialize `site_counts` first",
             code="site-counts-outdated",
         )
-    if not is_entity_count_fresh(connection, kinds):
+    if "entity_counts" not in fresh:
         raise StaleTableError(
             "a shard or a name changed since the count; materialize `entity_counts` first",
             code="entity-counts-outdated",

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     import lance
+
+    from laion_assets.stores.columns import NotedColumns
 
 # The property of the commit.
 MANIFEST_KEY = "laion_assets.manifest"
@@ -278,7 +281,7 @@ class Manifest(Record):
         return sum(shard.is_sample for shard in self.shards)
 
 
-def digest_columns(columns: Iterable[ReleasedColumns]) -> str | None:
+def digest_columns(columns: Iterable[ReleasedColumns | NotedColumns]) -> str | None:
     """Returns the digest of the columns that came after the rows, in hexadecimal; None if none.
 
     It is SHA-256 over a JSON object as that of `digest_content`: for each set of columns the
@@ -302,7 +305,8 @@ def digest_content(shards: Iterable[ReleasedShard], count_digests: Mapping[str, 
     tables of counts, and under `shards` for each shard what `DIGESTED` names. Equal files, rules
     and names give the same anywhere, in whatever order and layout.
     """
-    described = {s.shard: {name: getattr(s, name) for name in DIGESTED} for s in shards}
+    read = attrgetter(*DIGESTED)
+    described = {s.shard: dict(zip(DIGESTED, read(s), strict=True)) for s in shards}
     content = {**count_digests, "shards": described}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -26,6 +26,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import list_loaded
 from laion_assets.stores.rows import fetch_rows
 from laion_assets.stores.shard_fragments import select_shards
+from laion_assets.stores.shard_sums import show_sums
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def show_sound(
         connection.execute(query, {"outdated": sorted(outdated)})
     query = load_sql("releases/create_sound_images").format(are_outdated=select_shards(outdated))
     connection.execute(query)
+    show_sums(connection, "images")
     for table in ("domain_counts", "site_counts", "entity_counts", "refreshes"):
         connection.execute(load_sql(f"releases/create_sound_{table}"))
     for record in carried:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -41,6 +42,12 @@ from laion_assets.releases.columns_of_release import (
     read_columns,
 )
 from laion_assets.releases.coverage import check_counts
+from laion_assets.releases.digests import (
+    DIGESTS_KEY,
+    ReleaseDigests,
+    digest_shards,
+    read_digests,
+)
 from laion_assets.releases.list_columns import digest_lists, keep_lists, read_lists
 from laion_assets.releases.manifest import (
     MANIFEST_KEY,
@@ -69,6 +76,7 @@ from laion_assets.stores.disk_space import estimate_release
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.rows import fetch_rows
+from laion_assets.stores.shard_sums import name_sums
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -132,19 +140,24 @@ class _Content:
     count_digests: Mapping[str, str]
     lists_sha256: str
     columns: tuple[ReleasedColumns, ...]
+    shards_sha256: str
     outdated: tuple[OutdatedShard, ...] = ()
     declared: tuple[ReleasedDeclaration, ...] = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return digest_content(self.shards, self.count_digests)
 
-    def is_that_of(self, manifest: Manifest) -> bool:
+    @cached_property
+    def columns_sha256(self) -> str | None:
+        return digest_columns(self.columns)
+
+    def is_that_of(self, release: Manifest | ReleaseDigests) -> bool:
         # One from before lists kept their columns is not made again for them alone.
-        return manifest.lists_sha256 in (None, self.lists_sha256) and (
-            manifest.content_sha256,
-            manifest.columns_sha256,
-        ) == (self.digest, digest_columns(self.columns))
+        return release.lists_sha256 in (None, self.lists_sha256) and (
+            release.content_sha256,
+            release.columns_sha256,
+        ) == (self.digest, self.columns_sha256)
 
 
 def publish_release(
@@ -188,11 +201,15 @@ def publish_release(
         dataset = update_vector_index(store, update_indices(store))
         content = _read_content(database, store, dataset, kinds, order)
         _check_without_removed(store, dataset, content)
-        _remove_unfinished(store, dataset)
-        manifest = newest_release(store)
+        tags = list_tags(store)
+        _remove_unfinished(store, dataset, tags)
+        # They tell whether anything is new, without the record of all shards.
+        digests = read_digests(dataset, tags)
+        is_new = digests is not None and not content.is_that_of(digests)
+        manifest = None if is_new else newest_release(store)
         is_new = manifest is None or not content.is_that_of(manifest)
         if manifest is None or is_new:
-            name = _choose_name(store, dataset, order.name)
+            name = _choose_name(tags, dataset, order.name)
             manifest = _publish(store, content, dataset, name, order.run_id)
         elif order.name not in (None, manifest.release):
             raise LaionError(
@@ -225,7 +242,9 @@ def _read_content(
             known = {record.shard for record in carried}
             outdated = describe_outdated(connection, uncopied, known)
             show_sound(connection, dataset, uncopied, carried)
-        shards = fetch_rows(connection.execute(load_sql("releases/select_released_shards"))).records
+        sums = {table: name_sums(connection, table) for table in ("images", "rejected_images")}
+        query = load_sql("releases/select_released_shards").format(**sums)
+        ((shards,),) = connection.execute(query).fetchall()
         sheets = fetch_rows(connection.execute(load_sql("releases/select_released_sheets"))).records
         counts = {
             table: connection.sql(load_sql(f"releases/select_{table}")).to_arrow_table()
@@ -234,16 +253,19 @@ def _read_content(
         lists = read_lists(connection, [str(sheet["kind"]) for sheet in sheets])
         counts["entity_counts"] = keep_lists(counts["entity_counts"], lists)
         digests = connection.execute(load_sql("releases/digest_counts")).fetchall()
-        names = {str(shard["shard"]) for shard in shards}
+        released = TypeAdapter(tuple[ReleasedShard, ...]).validate_json(shards or "[]")
+        names = {shard.shard for shard in released}
         columns = read_columns(connection, dataset, names)
         declared = describe_declared(connection, dataset, wanted, names)
+        shards_sha256 = digest_shards(connection)
     return _Content(
-        shards=TypeAdapter(tuple[ReleasedShard, ...]).validate_python(shards),
+        shards=released,
         sheets=tuple(ReleasedSheet.model_validate(sheet) for sheet in sheets),
         counts=counts,
         count_digests=dict(digests),
         lists_sha256=digest_lists(lists),
         columns=columns,
+        shards_sha256=shards_sha256,
         outdated=outdated,
         declared=declared,
     )
@@ -270,8 +292,10 @@ def _check_without_removed(
         )
 
 
-def _choose_name(store: LanceStore, dataset: lance.LanceDataset, name: str | None) -> str:
-    given = {name for tags in list_tags(store).values() for name in tags}
+def _choose_name(
+    tags: Mapping[str, Mapping[str, int]], dataset: lance.LanceDataset, name: str | None
+) -> str:
+    given = {name for names in tags.values() for name in names}
     given |= list_deleted(dataset)
     if name is None:
         day = datetime.now(tz=UTC).date().isoformat()
@@ -312,25 +336,26 @@ def _publish(
         shards=content.shards,
         sheets=content.sheets,
         lists_sha256=content.lists_sha256,
-        columns_sha256=digest_columns(content.columns),
+        columns_sha256=content.columns_sha256,
         columns=content.columns,
         outdated=content.outdated,
         vectors=describe_vectors(dataset, content.columns),
         declared=content.declared,
     )
-    _commit(store, dataset, manifest)
+    _commit(store, dataset, manifest, content.shards_sha256)
     for table in TABLES:
         store.create_tag(table, name, manifest.lance_versions[table])
     return manifest
 
 
-def _remove_unfinished(store: LanceStore, dataset: lance.LanceDataset) -> None:
+def _remove_unfinished(
+    store: LanceStore, dataset: lance.LanceDataset, tags: dict[str, dict[str, int]]
+) -> None:
     """Removes the tags of counts that a release or a deletion left which was cut off.
 
     That is those of a release without its last tag, on the versions that it was to have, and those
-    of releases that were deleted.
+    of releases that were deleted. They are taken out of `tags` as well.
     """
-    tags = list_tags(store)
     last = json.loads(dataset.metadata.get(LAST_RELEASE_KEY, "{}"))
     for table in COUNT_TABLES:
         left = {name for name in list_deleted(dataset) if name in tags[table]}
@@ -340,14 +365,18 @@ def _remove_unfinished(store: LanceStore, dataset: lance.LanceDataset) -> None:
                 left.add(name)
         for name in left:
             store.open(table).tags.delete(name)
+            del tags[table][name]
 
 
-def _commit(store: LanceStore, dataset: lance.LanceDataset, manifest: Manifest) -> None:
+def _commit(
+    store: LanceStore, dataset: lance.LanceDataset, manifest: Manifest, shards_sha256: str
+) -> None:
     """Makes the version of `images` that the release is, the next one after what was checked."""
     import lance
 
     note = json.dumps({manifest.release: manifest.lance_versions})
-    update = lance.LanceOperation.UpdateMap({LAST_RELEASE_KEY: note})
+    digests = ReleaseDigests.of(manifest, shards_sha256).model_dump_json()
+    update = lance.LanceOperation.UpdateMap({LAST_RELEASE_KEY: note, DIGESTS_KEY: digests})
     transaction = lance.Transaction(
         dataset.version,
         lance.LanceOperation.UpdateConfig(table_metadata_updates=update),

@@ -92,6 +92,8 @@ def apply_list(
 
 def list_pending(connection: duckdb.DuckDBPyConnection, removals: Removals) -> list[str]:
     """Returns the shards whose present load holds rows on the list."""
+    if not removals.pending:
+        return []
     load_ids = connection.execute(load_sql("removals/select_load_ids")).fetchall()
     return sorted(shard for shard, load_id in load_ids if removals.pending.get(shard) == load_id)
 

@@ -18,6 +18,7 @@ from laion_assets.schemas import CLEANING_VERSION
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawShard
+from laion_assets.stores.shard_sums import name_sums
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
@@ -300,7 +301,9 @@ def _name_load(chain: Chain, shard: str, load: Loaded | None) -> str | None:
 
 def _read_loads(connection: duckdb.DuckDBPyConnection) -> dict[str, Loaded]:
     rules = {"cleaning_version": CLEANING_VERSION}
-    rows = connection.execute(load_sql("runs/select_loaded_files"), rules).fetchall()
+    sums = name_sums(connection, "rejected_images")
+    query = load_sql("runs/select_loaded_files").format(rejected_images=sums)
+    rows = connection.execute(query, rules).fetchall()
     return {shard: Loaded(*values) for shard, *values in rows}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from laion_assets.stores.database import Database, attach, no_database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import check_not_newer, read_database_version
 from laion_assets.stores.postgres import check_locks
+from laion_assets.stores.shard_sums import show_notes
 from laion_assets.stores.warehouse_draft import (
     KEPT_IN_PARTS,
     Draft,
@@ -112,6 +113,7 @@ class BucketDatabase(Database):
             raise no_database(self.bucket)
         with self._open_engine() as connection:
             show_tables(connection, self._store, head, list_tables(head))
+            show_notes(connection, head.parts, head.notes)
             yield connection, read_database_version(connection)
 
     def list_columns(self, table: str) -> list[tuple[str, str, bool]]:
@@ -140,7 +142,7 @@ class BucketDatabase(Database):
                 return
             versions = {table: _bring_forward(store, head, table) for table in head.versions}
             if versions != head.versions:
-                commit_head(store, Head(head.number, versions, head.parts))
+                commit_head(store, replace(head, versions=versions))
             check_locks()
             for table in (*versions, HEAD):
                 store.open(table).cleanup_old_versions(

@@ -146,10 +146,13 @@ class RawStore:
         """Returns the records of those of these shards whose file is there and can be read."""
         found = {}
         for shard in shards:
-            # Whoever fetches the shard says why its folder cannot be used.
-            with suppress(OSError):
-                if (raw := self.find(shard)) is not None:
-                    found[shard] = raw
+            # Whoever fetches the shard says why it, or its folder, cannot be used.
+            try:
+                record, is_same = self._read_record(shard)
+            except (ShardError, OSError):
+                continue
+            if is_same:
+                found[shard] = record
         return found
 
     def read(self, shard: str) -> RawShard:

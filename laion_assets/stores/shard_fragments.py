@@ -90,6 +90,8 @@ def list_fragments_with(
     Only metadata is read. What a fragment has no file for is NULL in all of its rows.
     """
     ids = {f.id() for f in dataset.lance_schema.fields() if f.name() in columns}
+    if not ids:
+        return []
     return [
         fragment
         for fragment in dataset.get_fragments()

@@ -15,6 +15,7 @@ from laion_assets.stores.database import stream
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.postgres import check_locks
 from laion_assets.stores.shard_parts import join_parts
+from laion_assets.stores.shard_sums import note_sums
 from laion_assets.stores.sql import create_table, load_sql, quote_identifier
 from laion_assets.stores.warehouse_head import Head, commit_head, overtaken, read_head
 
@@ -91,6 +92,7 @@ class Draft:
         self._shards = shards
         self._digests: dict[str, dict[str, _Digest]] = {}
         self._fragments: dict[str, dict[str, list[FragmentMetadata]]] = {}
+        self._notes: dict[str, dict[str, str]] = {}
         self._rows: dict[str, pa.Table] = {}
         head = read_head(store) or Head(0)
         self.is_first = head.number == 0
@@ -118,20 +120,22 @@ class Draft:
         import pyarrow as pa
 
         head = read_head(self._store) or Head(0)
-        versions, parts = dict(head.versions), dict(head.parts)
+        versions, parts, notes = dict(head.versions), dict(head.parts), dict(head.notes)
         if VERSION_TABLE not in versions:
             rows = pa.table({"version": [SCHEMA_VERSION]}, arrow_schema(TABLES[VERSION_TABLE]))
             versions[VERSION_TABLE] = self._store.overwrite(VERSION_TABLE, rows).version
         for table, changed in self._fragments.items():
             if changed:
                 versions[table], parts[table] = put_parts(self._store, head, table, changed)
+                kept = {s: n for s, n in notes.get(table, {}).items() if s not in changed}
+                notes[table] = kept | self._notes[table]
         for table, rows in self._rows.items():
             before = _read_whole(self._store, head, table)
             after = self._merge(table, before, rows)
             if before is None or not after.equals(before):
                 versions[table] = self._store.overwrite(table, after).version
         if versions != head.versions or parts != head.parts:
-            commit_head(self._store, Head(head.number, versions, parts))
+            commit_head(self._store, Head(head.number, versions, parts, notes))
 
     def _fill(self, head: Head, table: str) -> None:
         rows = _find_rows(self._store, head, table, self._shards)
@@ -162,6 +166,7 @@ class Draft:
         self._fragments[table] = {
             shard: self._write_part(table, shard) if shard in after else [] for shard in changed
         }
+        self._notes[table] = note_sums(self._connection, table, changed)
 
     def _write_part(self, table: str, shard: str) -> list[FragmentMetadata]:
         import pyarrow as pa

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 from laion_assets.errors import LaionError
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.postgres import check_locks
 
 if TYPE_CHECKING:
+    import lance
     import pyarrow as pa
 
 HEAD = "head"
+# The column of the notes, which tables from before there were any lack.
+_NOTE = "note"
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class Head:
         number: of this state; each has another.
         versions: the version of each table.
         parts: of each table that is kept by shards, the fragments of each shard.
+        notes: of some of them, what is known of the rows of each shard; see `shard_sums.py`.
     """
 
     number: int
     versions: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
+    notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_head(store: LanceStore) -> Head | None:
@@ -41,13 +47,16 @@ def read_head(store: LanceStore) -> Head | None:
         return None
     versions: dict[str, int] = {}
     parts: dict[str, dict[str, tuple[int, ...]]] = {}
+    notes: dict[str, dict[str, str]] = {}
     for row in dataset.to_table().to_pylist():
         table, shard = row["table_name"], row["shard"]
         if shard is None:
             versions[table] = row["version"]
-        else:
-            parts.setdefault(table, {})[shard] = tuple(row["fragments"])
-    return Head(dataset.version, versions, parts)
+            continue
+        parts.setdefault(table, {})[shard] = tuple(row["fragments"])
+        if (note := row.get(_NOTE)) is not None:
+            notes.setdefault(table, {})[shard] = note
+    return Head(dataset.version, versions, parts, notes)
 
 
 def commit_head(store: LanceStore, head: Head) -> None:
@@ -73,6 +82,8 @@ def commit_head(store: LanceStore, head: Head) -> None:
             raise overtaken(store) from error
         return
     dataset = store.open(HEAD, head.number)
+    if _NOTE not in dataset.schema.names:
+        dataset = _add_notes(store, dataset)
     fragments = store.write_fragments(HEAD, rows.to_reader(), max(1, rows.num_rows))
     # Two that take the same fragments out are in conflict, whoever holds a lock.
     operation = lance.LanceOperation.Update(
@@ -81,9 +92,22 @@ def commit_head(store: LanceStore, head: Head) -> None:
         new_fragments=fragments,
     )
     try:
-        store.commit(HEAD, lance.Transaction(head.number, operation))
+        store.commit(HEAD, lance.Transaction(dataset.version, operation))
     except CommitConflictError as error:
         raise overtaken(store) from error
+
+
+def _add_notes(store: LanceStore, dataset: lance.LanceDataset) -> lance.LanceDataset:
+    """Adds the column of the notes to a version; returns the next one, which has it."""
+    import pyarrow as pa
+
+    check_locks()
+    before = dataset.version
+    store.open(HEAD).add_columns(pa.schema([pa.field(_NOTE, pa.string())]))
+    dataset = store.open(HEAD)
+    if dataset.version != before + 1:
+        raise overtaken(store)
+    return dataset
 
 
 def _write(head: Head) -> pa.Table:
@@ -95,6 +119,7 @@ def _write(head: Head) -> pa.Table:
             pa.field("shard", pa.string()),
             pa.field("version", pa.int64()),
             pa.field("fragments", pa.list_(pa.int64())),
+            pa.field(_NOTE, pa.string()),
         ]
     )
     rows = [
@@ -102,8 +127,14 @@ def _write(head: Head) -> pa.Table:
         for table, version in sorted(head.versions.items())
     ]
     for table, parts in sorted(head.parts.items()):
+        notes = head.notes.get(table, {})
         rows += [
-            {"table_name": table, "shard": shard, "fragments": list(numbers)}
+            {
+                "table_name": table,
+                "shard": shard,
+                "fragments": list(numbers),
+                _NOTE: notes.get(shard),
+            }
             for shard, numbers in sorted(parts.items())
         ]
     return pa.Table.from_pylist(rows, schema=schema)

@@ -49,10 +49,10 @@ def list_files(location: str, only: str | None = None) -> Iterator[Source | Shar
         raise _no_such_file(location)
     if only is not None:
         found = [path for path in found if os.path.basename(path)[: -len(SUFFIX)] == only]  # noqa: PTH119 - thousands of them
-    paths = [Path(path) for path in sorted(found)]
+    paths = list(map(_resolve_text, sorted(found)))
     # A pattern with `**` matches folders, and what is in them.
-    entered = list_ancestors(map(str, paths))
-    yield from describe_each((p for p in paths if str(p) not in entered), describe_file)
+    entered = list_ancestors(paths)
+    yield from describe_each((path for path in paths if path not in entered), _describe)
 
 
 def describe_file(path: Path) -> Source:
@@ -61,10 +61,18 @@ def describe_file(path: Path) -> Source:
     Raises:
         ShardError: its name cannot be a shard's.
     """
-    absolute = os.path.abspath(path)  # noqa: PTH100 - removes ..
-    shard = shard_of(Path(absolute).name, absolute)
+    return _describe(_resolve_text(path))
+
+
+# Text: with thousands of shards, to make paths takes longer than to look at the files.
+def _resolve_text(path: Path | str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - removes ..
+
+
+def _describe(absolute: str) -> Source:
+    shard = shard_of(absolute.rpartition("/")[2], absolute)
     try:
-        status = Path(absolute).stat()
+        status = os.stat(absolute)  # noqa: PTH116 - see above
     except OSError:
         # Who reads the file says why that cannot be done.
         return Source(shard, absolute, absolute)

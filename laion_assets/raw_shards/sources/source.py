@@ -189,7 +189,7 @@ def name_folders(place: str, folders: Iterable[str], files: Iterable[str]) -> li
 
 def list_ancestors(files: Iterable[str]) -> set[str]:
     """Returns the folders that the files lie in, and those around them."""
-    folders = {PurePosixPath(file.rpartition("/")[0]) for file in files}
+    folders = map(PurePosixPath, {file.rpartition("/")[0] for file in files})
     return {str(one) for folder in folders for one in (folder, *folder.parents)}
 
 

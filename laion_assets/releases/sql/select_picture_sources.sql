@@ -1,12 +1,5 @@
+-- In: the sums of `pictures` by shard, as `name_sums` names them.
 -- Out: of each shard, where its pictures came from, how many, their size, and when they were fetched.
-SELECT
-    shard,
-    source,
-    count(*) AS picture_count,
-    sum(byte_count)::BIGINT AS byte_count,
-    min(fetched_at) AS first_fetched_at,
-    max(fetched_at) AS last_fetched_at
-FROM pictures
-WHERE source IS NOT NULL
-GROUP BY shard, source
+SELECT shard, source, picture_count, byte_count, first_fetched_at, last_fetched_at
+FROM {pictures}
 ORDER BY shard, source
