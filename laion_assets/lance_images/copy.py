@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 # So many rows of a shard are sorted at a time.
 SORTED_ROWS = 131_072
+# Rows of a shard, and the sum of their ids.
+_Sums = tuple[int, int]
+_NOTHING: _Sums = (0, 0)
 
 
 class ShardComparison(NamedTuple):
@@ -133,8 +136,11 @@ def find_uncopied(
             believed, which have the sums of what was written into them, and so is what a bucket
             notes of DuckDB's rows.
     """
-    compared = compare_shards(connection, dataset, is_reading=is_reading)
-    return [c.shard for c in compared if not c.is_equal]
+    return sorted(
+        shard
+        for shard, ours, theirs, is_noted in _pair(connection, dataset, is_reading=is_reading)
+        if ours != theirs or not is_noted
+    )
 
 
 def compare_shards(
@@ -144,21 +150,32 @@ def compare_shards(
     is_reading: bool = True,
 ) -> list[ShardComparison]:
     """Compares every shard that DuckDB or Lance has; by shard. The arguments are as above."""
+    return sorted(
+        ShardComparison(shard, ours[0], theirs[0], ours[1] == theirs[1], is_noted)
+        for shard, ours, theirs, is_noted in _pair(connection, dataset, is_reading=is_reading)
+    )
+
+
+def _pair(
+    connection: duckdb.DuckDBPyConnection,
+    dataset: lance.LanceDataset | None,
+    *,
+    is_reading: bool,
+) -> Iterator[tuple[str, _Sums, _Sums, bool]]:
+    """Yields each shard, its sums in DuckDB and in Lance, and whether Lance has had its load."""
     sums = f"({load_sql('stores/sum_images')})" if is_reading else name_sums(connection, "images")
     query = load_sql("lance_images/select_checksums").format(images=sums)
     ours = connection.execute(query).fetchall()
     known = {} if is_reading else {digest: shard for shard, digest, *_ in ours}
     theirs = {} if dataset is None else _sum_up(dataset, known)
-    compared = [
-        _compare(shard, row_count, int(id_sum), theirs.pop(shard, (0, 0)), is_noted=is_noted)
-        for shard, _, row_count, id_sum, is_noted in ours
-    ]
+    for shard, _, row_count, id_sum, is_noted in ours:
+        yield shard, (row_count, int(id_sum)), theirs.pop(shard, _NOTHING), is_noted
     # Of what is left DuckDB has nothing.
-    compared += [_compare(shard, 0, 0, left, is_noted=False) for shard, left in theirs.items()]
-    return sorted(compared)
+    for shard, left in theirs.items():
+        yield shard, _NOTHING, left, False
 
 
-def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, _Sums]:
     """Returns the rows of each shard and the sum of their ids.
 
     Fragments are read that no name describes, or one of another shard than these.
@@ -167,7 +184,7 @@ def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, 
         dataset: the Lance table `images`.
         known: shards by their digest.
     """
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, _Sums] = {}
     unnamed = []
     for fragment, named in list_shard_files(dataset):
         shard = None if named is None else known.get(named.digest)
@@ -186,8 +203,8 @@ def _sum_up(dataset: lance.LanceDataset, known: Mapping[str, str]) -> dict[str, 
     return found
 
 
-def _add(sums: dict[str, tuple[int, int]], shard: str, row_count: int, id_sum: int) -> None:
-    rows, ids = sums.get(shard, (0, 0))
+def _add(sums: dict[str, _Sums], shard: str, row_count: int, id_sum: int) -> None:
+    rows, ids = sums.get(shard, _NOTHING)
     sums[shard] = rows + row_count, ids + id_sum
 
 
@@ -203,13 +220,6 @@ def _arrange(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     import pyarrow as pa
 
     return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
-
-
-def _compare(
-    shard: str, row_count: int, id_sum: int, theirs: tuple[int, int], *, is_noted: bool
-) -> ShardComparison:
-    lance_rows, lance_sum = theirs
-    return ShardComparison(shard, row_count, lance_rows, id_sum == lance_sum, is_noted)
 
 
 def _copy(

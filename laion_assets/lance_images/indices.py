@@ -61,22 +61,21 @@ def update_indices(store: LanceStore) -> lance.LanceDataset:
     builds a part on one core, so the captions are split among several, and the small indices are
     built beside them.
     """
-    dataset = store.open("images")
+    before = store.open("images")
     with ThreadPoolExecutor(1) as pool:
-        parts = pool.submit(_build_parts, dataset, _find_due(dataset))
+        parts = pool.submit(_build_parts, before, _find_due(before))
         # The parts are committed after it, all at once.
-        _update_scalars(store)
+        dataset = _update_scalars(store)
         built = parts.result()
-    dataset = store.open("images")
+    # Each commit leaves the dataset at its version. To open that would read again what is known of
+    # all fragments.
     if built:
         # Those of other fragments stay.
         dataset.commit_existing_index_segments(_name("caption"), "caption", [*built])
-    for index in store.open("images").describe_indices():
+    for index in dataset.describe_indices():
         if (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
-            store.open("images").optimize.optimize_indices(
-                num_indices_to_merge=deltas, index_names=[index.name]
-            )
-    return store.open("images")
+            dataset.optimize.optimize_indices(num_indices_to_merge=deltas, index_names=[index.name])
+    return dataset
 
 
 def drop_old_indices(store: LanceStore) -> bool:
@@ -164,7 +163,7 @@ def _split(fragments: Mapping[int, int]) -> list[list[int]]:
 def _build_parts(dataset: lance.LanceDataset, fragments: Mapping[int, int]) -> list[Index]:
     orders = [_order_part(dataset, group) for group in _split(fragments)]
     if sum(fragments.values()) < WORKER_ROWS:
-        return [order.build() for order in orders]
+        return [order.build_of(dataset) for order in orders]
     return build_in_processes(orders)
 
 
@@ -181,7 +180,8 @@ def _order_part(dataset: lance.LanceDataset, fragments: Iterable[int]) -> PartOr
     )
 
 
-def _update_scalars(store: LanceStore) -> None:
+def _update_scalars(store: LanceStore) -> lance.LanceDataset:
+    """Brings the small indices up to date; returns the table with them."""
     dataset = store.open("images")
     present = {index.name for index in dataset.describe_indices()}
     for name in present.intersection(map(_name, FORMER_INDICES)):
@@ -196,7 +196,8 @@ def _update_scalars(store: LanceStore) -> None:
     others = map(_name, (*FORMER_INDICES, "caption", LANCE_EMBEDDINGS[0].name))
     if due := sorted(present.difference(others)):
         # All in one commit, which writes what is known of all fragments once.
-        store.open("images").optimize.optimize_indices(num_indices_to_merge=0, index_names=due)
+        dataset.optimize.optimize_indices(num_indices_to_merge=0, index_names=due)
+    return dataset
 
 
 def join_fragments(store: LanceStore) -> int:
@@ -208,6 +209,9 @@ def join_fragments(store: LanceStore) -> int:
     Where a shard is replaced meanwhile nothing is joined, and it is tried again another time.
     """
     dataset = store.open("images")
+    # Where shards are large there are few, and the others need not be looked at.
+    if dataset.stats.dataset_stats(SMALL_FRAGMENT_ROWS)["num_small_files"] < MIN_FRAGMENTS_SAVED:
+        return 0
     heavy = find_fragments_with(dataset, {c.name for cs in ADDED_COLUMNS.values() for c in cs})
     sizes = {fragment.fragment_id: fragment.count_rows() for fragment in dataset.get_fragments()}
     small = [n for id_, n in sizes.items() if n < SMALL_FRAGMENT_ROWS and id_ not in heavy]

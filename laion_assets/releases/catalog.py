@@ -112,13 +112,22 @@ def list_count_tables(manifest: Manifest) -> tuple[str, ...]:
     return tuple(table for table in COUNT_TABLES if table in manifest.lance_versions)
 
 
-def list_tags(store: LanceStore) -> dict[str, dict[str, int]]:
-    """Returns the tags of each table, and the versions that they hold."""
+def list_tags(
+    store: LanceStore, images: lance.LanceDataset | None = None
+) -> dict[str, dict[str, int]]:
+    """Returns the tags of each table, and the versions that they hold.
+
+    Args:
+        store: the Lance tables.
+        images: the table `images`, at whatever version, if it is open.
+    """
+    tables = {table: store.find(table) for table in COUNT_TABLES}
+    tables["images"] = store.find("images") if images is None else images
     return {
         table: {name: int(tag["version"]) for name, tag in dataset.tags.list().items()}
-        if (dataset := store.find(table)) is not None
+        if dataset is not None
         else {}
-        for table in TABLES
+        for table, dataset in tables.items()
     }
 
 

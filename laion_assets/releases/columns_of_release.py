@@ -75,6 +75,8 @@ def describe_declared(
         wanted: what is declared.
         shards: those of the release.
     """
+    if not wanted.curation.columns:
+        return ()
     notes = read_notes(connection)
     loads = {
         shard: load_id

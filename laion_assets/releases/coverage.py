@@ -44,7 +44,7 @@ def find_unreleased(
     if not database.exists():
         return None
     dataset = store.find("images")
-    digests = None if dataset is None else read_digests(dataset, list_tags(store))
+    digests = None if dataset is None else read_digests(dataset, list_tags(store, dataset))
     with database.read() as connection:
         ((state,),) = connection.execute(load_sql("releases/select_state")).fetchall()
         if state is None:

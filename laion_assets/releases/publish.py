@@ -68,19 +68,19 @@ from laion_assets.releases.partial import (
     show_sound,
     take_out_unrecorded,
 )
-from laion_assets.removals.apply_list import describe_pending, list_pending
+from laion_assets.removals.apply_list import describe_pending, find_pending, list_pending
 from laion_assets.removals.find_rows import find_row_ids
 from laion_assets.removals.matching import Matcher
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import estimate_release
+from laion_assets.stores.freed_memory import keep_garbage
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.rows import fetch_rows
-from laion_assets.stores.shard_sums import name_sums
+from laion_assets.stores.shard_sums import keep_sums, name_sums
 from laion_assets.stores.sql import load_sql
 
 if TYPE_CHECKING:
-    import duckdb
     import lance
     import pyarrow as pa
 
@@ -188,8 +188,7 @@ def publish_release(
     store.check_space(estimate_release(images), "releasing")
     with store.lock("release"):
         # Before indices are built over rows that are to go.
-        with database.read() as connection:
-            _check_removals(connection, store)
+        _refuse_pending(find_pending(database, store))
         migrate_lance(store)
         update_columns(store)
         fragments_saved = join_fragments(store)
@@ -199,24 +198,25 @@ def publish_release(
             take_out_unrecorded(database, store)
         drop_old_indices(store)
         dataset = update_vector_index(store, update_indices(store))
-        content = _read_content(database, store, dataset, kinds, order)
-        _check_without_removed(store, dataset, content)
-        tags = list_tags(store)
-        _remove_unfinished(store, dataset, tags)
-        # They tell whether anything is new, without the record of all shards.
-        digests = read_digests(dataset, tags)
-        is_new = digests is not None and not content.is_that_of(digests)
-        manifest = None if is_new else newest_release(store)
-        is_new = manifest is None or not content.is_that_of(manifest)
-        if manifest is None or is_new:
-            name = _choose_name(tags, dataset, order.name)
-            manifest = _publish(store, content, dataset, name, order.run_id)
-        elif order.name not in (None, manifest.release):
-            raise LaionError(
-                f"nothing has changed since {manifest.release}, so there is no release "
-                f"{order.name}",
-                code="release-unchanged",
-            )
+        with keep_garbage():
+            content = _read_content(database, store, dataset, kinds, order)
+            _check_without_removed(store, dataset, content)
+            tags = list_tags(store, dataset)
+            _remove_unfinished(store, dataset, tags)
+            # They tell whether anything is new, without the record of all shards.
+            digests = read_digests(dataset, tags)
+            is_new = digests is not None and not content.is_that_of(digests)
+            manifest = None if is_new else newest_release(store)
+            is_new = manifest is None or not content.is_that_of(manifest)
+            if manifest is None or is_new:
+                name = _choose_name(tags, dataset, order.name)
+                manifest = _publish(store, content, dataset, name, order.run_id)
+            elif order.name not in (None, manifest.release):
+                raise LaionError(
+                    f"nothing has changed since {manifest.release}, so there is no release "
+                    f"{order.name}",
+                    code="release-unchanged",
+                )
         cleaning = clean_versions(store, order.keep_days)
         database.clean(order.keep_days)
         return Publication(manifest, is_new, fragments_saved, cleaning)
@@ -233,8 +233,9 @@ def _read_content(
     wanted = look_at_files(database, order.curation or Curation())
     outdated: tuple[OutdatedShard, ...] = ()
     with database.read() as connection:
-        _check_removals(connection, store)
+        _refuse_pending(list_pending(connection, store.removals.read()))
         check_counts(connection, kinds)
+        keep_sums(connection, "images")
         if uncopied := find_uncopied(connection, dataset):
             if not order.is_partial:
                 raise refuse(uncopied)
@@ -271,8 +272,8 @@ def _read_content(
     )
 
 
-def _check_removals(connection: duckdb.DuckDBPyConnection, store: LanceStore) -> None:
-    if pending := list_pending(connection, store.removals.read()):
+def _refuse_pending(pending: list[str]) -> None:
+    if pending:
         raise RemovalsPendingError(
             f"{describe_pending(pending)}, then release", code="release-removals-pending"
         )
@@ -318,9 +319,7 @@ def _choose_name(
 def _publish(
     store: LanceStore, content: _Content, dataset: lance.LanceDataset, name: str, run_id: str
 ) -> Manifest:
-    versions = {}
-    for table, rows in content.counts.items():
-        versions[table] = store.overwrite(table, rows).version
+    written = {table: store.overwrite(table, rows) for table, rows in content.counts.items()}
     manifest = Manifest(
         release=name,
         released_at=datetime.now(tz=UTC),
@@ -331,7 +330,10 @@ def _publish(
             **{table: rows.num_rows for table, rows in content.counts.items()},
         },
         count_digests=content.count_digests,
-        lance_versions={**versions, "images": dataset.version + 1},
+        lance_versions={
+            **{table: counted.version for table, counted in written.items()},
+            "images": dataset.version + 1,
+        },
         versions=find_versions(),
         shards=content.shards,
         sheets=content.sheets,
@@ -342,9 +344,9 @@ def _publish(
         vectors=describe_vectors(dataset, content.columns),
         declared=content.declared,
     )
-    _commit(store, dataset, manifest, content.shards_sha256)
+    written["images"] = _commit(store, dataset, manifest, content.shards_sha256)
     for table in TABLES:
-        store.create_tag(table, name, manifest.lance_versions[table])
+        store.create_tag(table, name, manifest.lance_versions[table], written[table])
     return manifest
 
 
@@ -370,7 +372,7 @@ def _remove_unfinished(
 
 def _commit(
     store: LanceStore, dataset: lance.LanceDataset, manifest: Manifest, shards_sha256: str
-) -> None:
+) -> lance.LanceDataset:
     """Makes the version of `images` that the release is, the next one after what was checked."""
     import lance
 
@@ -383,10 +385,11 @@ def _commit(
         transaction_properties={MANIFEST_KEY: manifest.model_dump_json()},
     )
     # Lance puts it on top of what others have committed meanwhile.
-    committed = store.commit("images", transaction)
+    committed = store.commit("images", transaction, dataset)
     if committed.version != manifest.lance_versions["images"]:
         raise StaleTableError(
             "a shard was replaced during the release; release again",
             is_passing=True,
             code="release-overtaken",
         )
+    return committed

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # glibc's number for the size from which a block of memory is one of its own.
 M_MMAP_THRESHOLD = -3
@@ -30,3 +33,19 @@ def return_large_blocks() -> None:
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+@contextmanager
+def keep_garbage() -> Iterator[None]:
+    """Lets Python look for no garbage until the block is left.
+
+    For a block that makes some objects for each of thousands of shards, and few rings of objects:
+    Python takes many new ones for a reason to look at all that it has ever made.
+    """
+    is_looking = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_looking:
+            gc.enable()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from laion_assets.errors import LaionError
 
 if TYPE_CHECKING:
+    import lance
     from lance.dataset import Index
 
 
@@ -68,7 +69,10 @@ class PartOrder:
         import lance
 
         storage = None if self.storage is None else dict(self.storage)
-        dataset = lance.dataset(self.uri, version=self.version, storage_options=storage)
+        return self.build_of(lance.dataset(self.uri, version=self.version, storage_options=storage))
+
+    def build_of(self, dataset: lance.LanceDataset) -> Index:
+        """Builds it of a table that is open at the version."""
         return dataset.create_index_uncommitted(
             self.column,
             self.kind,

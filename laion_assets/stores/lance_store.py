@@ -267,8 +267,15 @@ class LanceStore:
         read_version = 0 if dataset is None else dataset.version
         return self.commit(table, lance.Transaction(read_version, operation))
 
-    def commit(self, table: str, transaction: Any) -> lance.LanceDataset:
+    def commit(
+        self, table: str, transaction: Any, base: lance.LanceDataset | None = None
+    ) -> lance.LanceDataset:
         """Commits a transaction; Lance puts it on top of what others have committed meanwhile.
+
+        Args:
+            table: its name.
+            transaction: what to commit.
+            base: the table, if it is open: to open it reads what is known of all fragments.
 
         Raises:
             LaionError: a lock that this process took was lost.
@@ -276,18 +283,28 @@ class LanceStore:
         import lance
 
         self._prepare_write()
+        if base is None and self.session is not None:
+            base = self.open(table)
         return lance.LanceDataset.commit(
-            self.uri(table) if self.session is None else self.open(table),
+            self.uri(table) if base is None else base,
             transaction,
             storage_options=self._options,
         )
 
-    def create_tag(self, table: str, tag: str, version: int) -> None:
+    def create_tag(
+        self, table: str, tag: str, version: int, dataset: lance.LanceDataset | None = None
+    ) -> None:
         """Gives a version of a table a tag. Hold a lock meanwhile, and check that it is a new one.
 
         Lance's own `tags.create` writes a temporary file to the percent-encoded path: beside a
         folder `müller` it makes one named `m%C3%BCller`, or fails if it may not. Its `tags.update`
         does not.
+
+        Args:
+            table: its name.
+            tag: its new tag.
+            version: what gets it.
+            dataset: the table, if it is open.
         """
         self._prepare_write()
         created_at = datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
@@ -301,7 +318,7 @@ class LanceStore:
             unfinished = folder / f".{tag}.unfinished"
             unfinished.write_text(note, encoding="utf-8")
             unfinished.replace(folder / f"{tag}.json")
-        self.open(table).tags.update(tag, version)
+        (self.open(table) if dataset is None else dataset).tags.update(tag, version)
 
     def add_data_file(self, table: str, path: Path) -> str:
         """Moves a file among the data files of a table, which no version of it has until a commit.

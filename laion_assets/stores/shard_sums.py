@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from laion_assets.stores.shard_fragments import select_shards
 from laion_assets.stores.sql import load_sql, quote_identifier, quote_literal
+
+if TYPE_CHECKING:
+    import duckdb
 
 # The tables of which something is noted, with the columns and types that `sum_<table>.sql` gives
 # beside the shard.
@@ -36,20 +38,23 @@ def name_sums(connection: duckdb.DuckDBPyConnection, table: str) -> str:
         connection: open for reading.
         table: one of `SUMMED`.
     """
-    view = quote_identifier(_name_view(table))
-    try:
-        connection.execute(load_sql("stores/ask_table").format(table=view))
-    except duckdb.CatalogException:
-        return f"({load_sql(f'stores/sum_{table}')})"
-    return view
+    view = _name_view(table)
+    ((is_there,),) = connection.execute(load_sql("stores/has_view"), {"view": view}).fetchall()
+    return quote_identifier(view) if is_there else f"({load_sql(f'stores/sum_{table}')})"
 
 
 def show_sums(connection: duckdb.DuckDBPyConnection, table: str) -> None:
     """Makes a connection sum up the rows of a table as it sees them now, whatever is noted."""
-    query = load_sql("stores/view_sums").format(
-        view=quote_identifier(_name_view(table)), sums=load_sql(f"stores/sum_{table}")
-    )
-    connection.execute(query)
+    _show(connection, _name_view(table), load_sql(f"stores/sum_{table}"))
+
+
+def keep_sums(connection: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Sums up the rows of a table once for all that a connection asks, unless that is noted."""
+    sums, view = name_sums(connection, table), _name_view(table)
+    if sums != quote_identifier(view):
+        kept = quote_identifier(f"{view}.kept")
+        connection.execute(load_sql("stores/keep_sums").format(table=kept, sums=sums))
+        _show(connection, view, f"FROM {kept}")
 
 
 def note_sums(
@@ -100,6 +105,18 @@ def show_notes(
             are_not_noted=select_shards(parts.get(table, {}).keys() - known.keys()),
         )
         connection.execute(query)
+        _note_view(connection, view)
+
+
+def _show(connection: duckdb.DuckDBPyConnection, view: str, query: str) -> None:
+    statement = load_sql("stores/view_sums").format(view=quote_identifier(view), sums=query)
+    connection.execute(statement)
+    _note_view(connection, view)
+
+
+def _note_view(connection: duckdb.DuckDBPyConnection, view: str) -> None:
+    """Lets a connection know that it has a view: to ask for one that is missing takes long."""
+    connection.execute(load_sql("stores/set_view").format(view=quote_identifier(view)))
 
 
 def _name_view(table: str) -> str:

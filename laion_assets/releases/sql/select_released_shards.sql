@@ -1,7 +1,7 @@
 -- In: the sums of `images` and `rejected_images` by shard, as `name_sums` names them.
 -- Out: what a release says of each shard, by name, as one text of JSON, which takes a tenth of the time that rows take;
 -- NULL if there is none. See manifest.ReleasedShard.
-SELECT to_json(list(released ORDER BY shard))
+SELECT '[' || string_agg(to_json(released), ',' ORDER BY shard) || ']'
 FROM (
     SELECT
         shards.shard,
