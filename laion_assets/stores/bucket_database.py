@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from laion_assets.errors import LaionError
 from laion_assets.schemas import SCHEMA_VERSION, TABLES, arrow_type
 from laion_assets.stores.database import Database, attach, no_database
 from laion_assets.stores.lance_store import LanceStore
-from laion_assets.stores.migration import check_not_newer, read_database_version
+from laion_assets.stores.migration import read_database_version
 from laion_assets.stores.postgres import check_locks
 from laion_assets.stores.shard_sums import show_notes
 from laion_assets.stores.warehouse_draft import (
@@ -31,6 +30,7 @@ from laion_assets.stores.warehouse_draft import (
     show_tables,
 )
 from laion_assets.stores.warehouse_head import HEAD, Head, commit_head, read_head
+from laion_assets.stores.warehouse_migration import migrate_warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -74,20 +74,26 @@ class BucketDatabase(Database):
             shards: those whose rows the block changes; None: any.
 
         Raises:
-            LaionError: another version of this project has written the tables, a lock was lost, or
+            LaionError: a newer version of this project has written the tables, a lock was lost, or
                 another process has committed; nothing was committed then.
         """
         store, alone = self._store, self._store.lock(TURN)
-        with ExitStack() as stack:
+        has_turn = shards is None or not all(map(is_kept_by_shards, tables or (HEAD,)))
+
+        def start(stack: ExitStack) -> tuple[duckdb.DuckDBPyConnection, Draft]:
             if shards is not None:
                 stack.enter_context(store.lock_shards(shards))
-            has_turn = shards is None or not all(map(is_kept_by_shards, tables or (HEAD,)))
             if has_turn:
                 stack.enter_context(alone)
             connection = stack.enter_context(self._open_engine())
-            draft = Draft(connection, store, tables, shards)
-            if not draft.is_first:
-                self._check_version(read_database_version(connection))
+            return connection, Draft(connection, store, tables, shards)
+
+        with ExitStack() as stack:
+            connection, draft = start(stack)
+            if not draft.is_current:
+                stack.close()
+                self._migrate()
+                connection, draft = start(stack)
             yield connection
             draft.write()
             if not has_turn:
@@ -98,11 +104,17 @@ class BucketDatabase(Database):
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Opens the tables to read what is committed; nobody waits for anybody.
 
+        Those of an older schema are migrated first.
+
         Raises:
-            LaionError: nothing was committed yet, or another version of this project has done it.
+            LaionError: nothing was committed yet, or a newer version of this project has done it.
         """
-        with self.read_as_it_is() as (connection, version):
-            self._check_version(version)
+        with ExitStack() as stack:
+            connection, version = stack.enter_context(self.read_as_it_is())
+            if version != SCHEMA_VERSION:
+                stack.close()
+                self._migrate()
+                connection, _ = stack.enter_context(self.read_as_it_is())
             yield connection
 
     @contextmanager
@@ -144,10 +156,14 @@ class BucketDatabase(Database):
             if versions != head.versions:
                 commit_head(store, replace(head, versions=versions))
             check_locks()
+            moment = datetime.now(tz=UTC) - timedelta(days=keep_days)
             for table in (*versions, HEAD):
-                store.open(table).cleanup_old_versions(
-                    timedelta(days=keep_days), delete_unverified=is_thorough
-                )
+                # Lance reads all manifests before it removes the first, and each commit leaves one.
+                old, dataset = store.list_versions_before(table, moment), store.open(table)
+                if is_thorough or old - {dataset.version}:
+                    dataset.cleanup_old_versions(
+                        timedelta(days=keep_days), delete_unverified=is_thorough
+                    )
 
     def rewrite(self) -> None:
         """Removes all bytes of rows that were deleted; nobody may write meanwhile."""
@@ -163,16 +179,9 @@ class BucketDatabase(Database):
         with attach(":memory:", "READ_WRITE", f"{self.path}.tmp") as connection:
             yield connection
 
-    def _check_version(self, version: int) -> None:
-        """Refuses tables of another schema; the first version that has tables here has this one."""
-        check_not_newer(self.bucket, version)
-        if version < SCHEMA_VERSION:
-            raise LaionError(
-                f"{self.bucket}: written by an older version of laion-assets (schema {version}, "
-                f"this one has {SCHEMA_VERSION}), which is migrated in a folder alone; use that "
-                "version, or load the shards into another LAION_DATA_DIR",
-                code="bucket-schema-old",
-            )
+    def _migrate(self) -> None:
+        with self._store.lock(TURN):
+            migrate_warehouse(self._store)
 
 
 def _bring_forward(store: LanceStore, head: Head, table: str) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from laion_assets.schemas import SCHEMA_VERSION, TABLES, arrow_schema
 from laion_assets.stores.database import stream
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.migration import read_database_version
 from laion_assets.stores.postgres import check_locks
 from laion_assets.stores.shard_parts import join_parts
 from laion_assets.stores.shard_sums import note_sums
@@ -69,7 +70,8 @@ class Draft:
     """The tables that a transaction changes, as DuckDB has them in memory.
 
     Attributes:
-        is_first: whether nothing was committed before.
+        is_current: whether what is committed has this version's schema. If not, it has to be
+            migrated first, and this has no table that can be changed.
     """
 
     def __init__(
@@ -95,12 +97,13 @@ class Draft:
         self._notes: dict[str, dict[str, str]] = {}
         self._rows: dict[str, pa.Table] = {}
         head = read_head(store) or Head(0)
-        self.is_first = head.number == 0
+        self._versions = head.versions
         there = list_tables(head)
         self._fixed = set(there) - set(tables) if tables else {VERSION_TABLE}
         show_tables(connection, store, head, [table for table in there if table in self._fixed])
+        self.is_current = head.number == 0 or read_database_version(connection) == SCHEMA_VERSION
         for table in there:
-            if table not in self._fixed:
+            if self.is_current and table not in self._fixed:
                 self._fill(head, table)
 
     def write(self) -> None:
@@ -163,16 +166,30 @@ class Draft:
         assert self._shards is None or set(changed) <= set(self._shards), (table, changed)
         if not after.keys().isdisjoint(changed):
             self._store.ensure(table, arrow_schema(TABLES[table]))
+        schema = self._order(table)
         self._fragments[table] = {
-            shard: self._write_part(table, shard) if shard in after else [] for shard in changed
+            shard: self._write_part(table, shard, schema) if shard in after else []
+            for shard in changed
         }
         self._notes[table] = note_sums(self._connection, table, changed)
 
-    def _write_part(self, table: str, shard: str) -> list[FragmentMetadata]:
+    def _order(self, table: str) -> pa.Schema:
+        """Returns the columns in the order of the table in the bucket: added ones come last."""
         import pyarrow as pa
 
-        schema = arrow_schema(TABLES[table])
-        query = load_sql("stores/warehouse_rows").format(table=quote_identifier(table))
+        schema, version = arrow_schema(TABLES[table]), self._versions.get(table)
+        if version is None:
+            return schema
+        names = _open_version(self._store, table, version).schema.names
+        return pa.schema([schema.field(name) for name in names])
+
+    def _write_part(self, table: str, shard: str, schema: pa.Schema) -> list[FragmentMetadata]:
+        import pyarrow as pa
+
+        names = ", ".join(map(quote_identifier, schema.names))
+        query = load_sql("stores/warehouse_rows").format(
+            table=quote_identifier(table), columns=names
+        )
         with stream(self._connection, query, {"shard": shard}) as reader:
             # DuckDB calls every column nullable; the values are the same.
             batches = (pa.record_batch(batch.columns, schema=schema) for batch in reader)

@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import requests
 
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.integration.conftest import Shell, write_source
+from laion_assets_tests.integration.test_purge import (
+    HOST,
+    PATH,
+    URL,
+    WORD,
+    find_words,
+    list_releases,
+)
+from laion_assets_tests.integration.test_purge import write_source as write_secret
 from laion_assets_tests.integration.test_serve import serve
 from laion_assets_tests.servers.buckets import Buckets, run_buckets
 from laion_assets_tests.servers.postgres import Postgres
@@ -127,6 +137,80 @@ def test_pictures_vectors_counts_and_release_are_those_of_a_folder(
         after.filter(pc.equal(after["shard"], shards[1]))["caption"].to_pylist()
         == ["another boat"] * 3
     )
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("unchecked")
+def test_nothing_is_left_of_removed_rows_after_a_purge(
+    shell: Shell, buckets: Buckets, bucket: str, tmp_path: Path
+) -> None:
+    write_secret(shell, "one", is_secret=True)
+    write_secret(shell, "two", is_secret=False)
+    loaded = shell.run("laion", "backfill", "--all", "--pictures")
+    assert loaded.returncode == 0, loaded.stderr
+    (old,) = list_releases(shell)
+    buckets.download(bucket, tmp_path / "before")
+    assert find_words(tmp_path / "before").keys() == {WORD, HOST, PATH, "picture"}
+    removals = tmp_path / "removals.csv"
+    removals.write_text(f"what\n{URL}\n")
+    shell.variables["LAION_REMOVALS"] = str(removals)
+    refreshed = shell.run("laion", "backfill", "--missing", "--pictures")
+    assert refreshed.returncode == 0, refreshed.stderr
+    new, _ = list_releases(shell)
+
+    purged = shell.run("laion", "purge", old, "--yes")
+
+    assert purged.returncode == 0, purged.stderr
+    assert list_releases(shell) == [new]
+    buckets.download(bucket, tmp_path / "after")
+    assert find_words(tmp_path / "after") == {}
+    assert find_words(tmp_path / "home") == {}
+    assert read_table(shell)["caption"].to_pylist() == [
+        *("a fox number 0", "a fox number 2"),
+        *(f"a fox number {row}" for row in range(3)),
+    ]
+    status = shell.run("laion", "status", "--json")
+    assert json.loads(status.stdout)["is_sound"], status.stdout
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("unchecked")
+def test_declared_columns_are_made_and_made_again(shell: Shell, tmp_path: Path) -> None:
+    rows = {
+        "url": [f"https://a.test/{row}.jpg" for row in range(3)],
+        "caption": ["a fox", None, "a boat"],
+        "width": [10, 20, 30],
+        "faces": [0, 1, 2],
+    }
+    path = Path(shell.variables["LAION_SHARDS"]).with_name("one.parquet")
+    path.parent.mkdir()
+    pq.write_table(pa.table(rows), path)
+    scores = tmp_path / "scores.csv"
+    scores.write_text("url,score\nhttps://a.test/2.jpg,0.5\n")
+    curation = tmp_path / "curation.toml"
+    shell.variables["LAION_CURATION"] = str(curation)
+    doubled = '[columns.mine]\nsql = "2 * width"\n'
+    joined = f'[columns.score]\nfile = "{scores}"\non = "url"\nvalue = "score"\n'
+    curation.write_text(f'[keep]\nsource_columns = ["faces"]\n{doubled}{joined}')
+
+    def load(*names: str) -> dict[str, list[object]]:
+        loaded = shell.run("laion", "backfill", "--missing")
+        assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+        status = json.loads(shell.run("laion", "status", "--json").stdout)
+        assert status["is_sound"], status
+        table = read_table(shell)
+        return {name: table[name].to_pylist() for name in names}
+
+    made = {"mine": [20, 60], "score": [None, 0.5], "faces": [0, 2]}
+    assert load("mine", "score", "faces") == made
+    scores.write_text("url,score\nhttps://a.test/0.jpg,0.25\n")
+    curation.write_text(doubled.replace("2 *", "3 *") + joined)
+    assert load("mine", "score") == {"mine": [30, 90], "score": [0.25, None]}
+    record = json.loads(shell.run("laion", "release", "show", "--json").stdout)
+    assert [(c["column"], c["value_count"]) for c in record["declared"]] == [
+        ("mine", 2),
+        ("score", 1),
+    ]
 
 
 @pytest.mark.exhaustive

@@ -136,6 +136,13 @@ class Buckets:
             key = f"{prefix}/{path.relative_to(folder).as_posix()}"
             self._client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
 
+    def download(self, place: str, folder: Path) -> None:
+        """Writes all objects in the bucket of a place as files, below a folder."""
+        for name in self.list_names(place):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._client.download_file(place.split("/")[2], name, str(path))
+
     def read_traffic(self) -> Traffic:
         """Returns what was asked so far."""
         return self._meter.traffic

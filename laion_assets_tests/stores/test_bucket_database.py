@@ -24,12 +24,16 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
 from laion_assets.stores.shard_parts import join_parts
-from laion_assets.stores.warehouse_head import Head, commit_head, read_head
+from laion_assets.stores.shard_sums import SUMMED, name_sums
+from laion_assets.stores.sql import load_sql
+from laion_assets.stores.warehouse_head import HEAD, Head, commit_head, read_head
+from laion_assets.stores.warehouse_migration import migrate_warehouse
 from laion_assets_tests.conftest import make_settings
-from laion_assets_tests.pipeline import count, ingest, publish
+from laion_assets_tests.pipeline import bring, count, ingest, publish
 from laion_assets_tests.raises import raises
 from laion_assets_tests.servers.buckets import Buckets
 from laion_assets_tests.servers.postgres import Postgres
+from laion_assets_tests.stores.test_migration import NEW, NEXT
 
 pytestmark = pytest.mark.slow
 
@@ -272,21 +276,87 @@ def test_rows_that_a_process_without_its_lock_took_out_come_back(database: Bucke
     assert read_captions(database) == {"a": ["again"], "b": ["b"]}
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize(
-    ("version", "code"), [(999, "schema-too-new"), (SCHEMA_VERSION - 1, "bucket-schema-old")]
-)
-def test_another_schema_is_refused(database: BucketDatabase, version: int, code: str) -> None:
-    replace_rows(database, "a", "1")
-    store = store_of(database)
+def write_version(store: LanceStore, version: int, **versions: int) -> None:
+    """Lets all see tables at these versions, as of another version of the schema."""
     head = read_head(store)
     assert head is not None
-    other = store.overwrite("schema_version", pa.table({"version": [version]})).version
-    commit_head(store, replace(head, versions={**head.versions, "schema_version": other}))
+    noted = store.overwrite("schema_version", pa.table({"version": [version]})).version
+    versions = {**head.versions, **versions, "schema_version": noted}
+    commit_head(store, replace(head, versions=versions))
+
+
+@pytest.mark.exhaustive
+def test_a_newer_schema_is_refused(database: BucketDatabase) -> None:
+    replace_rows(database, "a", "1")
+    write_version(store_of(database), 999)
 
     for block in (database.read(), database.write()):
-        with raises(code), block:
+        with raises("schema-too-new"), block:
             pass
+
+
+@pytest.mark.parametrize("way", [pytest.param("read", marks=pytest.mark.exhaustive), "write"])
+def test_tables_of_before_get_the_schema_of_now(database: BucketDatabase, way: str) -> None:
+    """As those of version 5 were, but for the columns of other tables."""
+    for shard in ("a", "b"):
+        replace_rows(database, shard, shard)
+    store = store_of(database)
+    added = [column.name for column in TABLES["images"] if column.since == SCHEMA_VERSION]
+    assert added
+    store.open("images").drop_columns(added)
+    write_version(store, SCHEMA_VERSION - 1, images=store.open("images").version)
+    # What a transaction or a migration left that was cut off.
+    store.open("images").add_columns(pa.schema([pa.field(added[0], pa.string())]))
+
+    with getattr(database, way)() as connection:
+        names = ", ".join(added)
+        rows = connection.execute(f"SELECT shard, caption, {names} FROM images ORDER BY shard")
+        empty = (None,) * len(added)
+        assert rows.fetchall() == [("a", "a", *empty), ("b", "b", *empty)]
+    replace_rows(database, "a", "again")
+    assert read_captions(database) == {"a": ["again"], "b": ["b"]}
+    assert find_wrong_columns(database, "images") == []
+    assert find_wrong_columns(database, "schema_version") == []
+
+
+@pytest.mark.exhaustive
+def test_a_column_is_added_in_a_bucket_by_its_entry_alone(database: BucketDatabase) -> None:
+    replace_rows(database, "a", "1", "2")
+    replace_rows(database, "b", "3")
+    store = store_of(database)
+    small = (
+        replace(NEW[0], name="part_of_shard"),
+        replace(NEW[3], name="twice_the_rows", derivation="2 * file_rows"),
+    )
+    tables = {
+        **TABLES,
+        "images": (*TABLES["images"], *NEW),
+        "shards": (*TABLES["shards"], *small),
+    }
+    for _ in range(2):
+        migrate_warehouse(store, tables, NEXT)
+
+    head = read_head(store)
+    assert head is not None
+    images, shards, version = (
+        store.open(table, head.versions[table]).to_table()
+        for table in ("images", "shards", "schema_version")
+    )
+    assert version["version"].to_pylist() == [NEXT]
+    rows = images.select(["caption", "part", "title", "depth", "doubled"]).to_pylist()
+    assert sorted(tuple(row.values()) for row in rows) == [
+        (caption, "first", None, None, 0) for caption in ("1", "2", "3")
+    ]
+    for name in ("part", "doubled"):
+        assert not images.schema.field(name).nullable
+    assert shards.select(["part_of_shard", "twice_the_rows"]).to_pylist() == [
+        {"part_of_shard": "first", "twice_the_rows": number} for number in (4, 2)
+    ]
+    # The parts of the shards are those of before.
+    assert {shard: len(numbers) for shard, numbers in head.parts["images"].items()} == {
+        "a": 1,
+        "b": 1,
+    }
 
 
 @pytest.mark.exhaustive
@@ -359,6 +429,95 @@ def test_a_query_reads_the_fragments_of_the_shards_that_it_can_meet(tmp_path: Pa
         for condition in ("shard = 'b'", "number = 1", "true"):
             with pytest.raises(duckdb.Error):
                 ask(condition)
+
+
+def put_others(database: Database, shard: str, removed_count: int, *sources: str | None) -> None:
+    """Gives a shard rejected rows, and pictures from these sources, of a kilobyte each."""
+    with database.write("rejected_images", "pictures", shards=[shard]) as connection:
+        for table in ("rejected_images", "pictures"):
+            connection.execute(f"DELETE FROM {table} WHERE shard = ?", [shard])
+        connection.execute(
+            "INSERT INTO rejected_images BY NAME SELECT $shard AS shard, unnest(range($count + 1))"
+            " AS row_index, if(row_index < $count, 'removed', 'missing_url') AS reason",
+            {"shard": shard, "count": removed_count},
+        )
+        connection.execute(
+            "INSERT INTO pictures BY NAME SELECT $shard AS shard, row_index, 1 AS image_id, source,"
+            " 'success' AS status, 1000 AS byte_count, '2026-11-2' || row_index AS fetched_at"
+            " FROM (SELECT unnest($sources) AS source, unnest(range(len($sources))) AS row_index)",
+            {"shard": shard, "sources": list(sources)},
+        )
+
+
+def check_sums(database: Database) -> dict[str, list[Row]]:
+    """Returns the sums of each table, which are those of its rows."""
+    found = {}
+    with database.read() as connection:
+        for table in SUMMED:
+            noted = connection.sql(f"FROM {name_sums(connection, table)} ORDER BY ALL").fetchall()
+            read = connection.sql(f"FROM ({load_sql(f'stores/sum_{table}')}) ORDER BY ALL")
+            assert noted == read.fetchall()
+            found[table] = noted
+    return found
+
+
+def test_what_is_noted_of_shards_is_what_their_rows_say(database: BucketDatabase) -> None:
+    for shard in ("a", "b", "it's"):
+        replace_rows(database, shard, "1", "2")
+    put_others(database, "a", 2, "given", "fetched", "given", None)
+    put_others(database, "b", 0, None)
+    before = check_sums(database)
+    assert before["images"] == [("a", 2, "2"), ("b", 2, "2"), ("it's", 2, "2")]
+    assert before["rejected_images"] == [("a", 2)]
+    assert before["pictures"] == [
+        ("a", "fetched", 1, 1000, "2026-11-21", "2026-11-21"),
+        ("a", "given", 2, 2000, "2026-11-20", "2026-11-22"),
+    ]
+
+    replace_rows(database, "a", "3")
+    put_others(database, "b", 1, "given")
+    with database.write(shards=["it's"]) as connection:
+        connection.execute("DELETE FROM images WHERE shard = 'it''s'")
+    after = check_sums(database)
+    assert after["images"] == [("a", 1, "1"), ("b", 2, "2")]
+    assert after["rejected_images"] == [("a", 2), ("b", 1)]
+
+    # Of shards without a note the rows are read, as where a table is older than the notes.
+    store = store_of(database)
+    head = read_head(store)
+    assert head is not None
+    kept = {"images": {"a": head.notes["images"]["a"]}}
+    commit_head(store, replace(head, notes=kept))
+    assert check_sums(database) == after
+    store.open(HEAD).drop_columns(["note"])
+    assert check_sums(database) == after
+    replace_rows(database, "b", "4")
+    assert check_sums(database)["images"] == [("a", 1, "1"), ("b", 1, "1")]
+    head = read_head(store)
+    assert head is not None
+    assert head.notes["images"].keys() == {"b"}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("bucket")
+def test_a_release_asks_no_more_often_where_there_are_more_shards(
+    tmp_path: Path, buckets: Buckets
+) -> None:
+    def count_requests(shard_count: int) -> int:
+        """Returns how often the second release of a project asks, after one shard more."""
+        folder = tmp_path / str(shard_count)
+        folder.mkdir()
+        settings = replace(make_settings(folder), bucket=buckets.create())
+        for number in range(shard_count + 1):
+            columns = {"url": [f"https://{number}.test/{row}" for row in range(2)]}
+            bring(settings, f"{number}", pa.table({**columns, "caption": ["a fox", None]}))
+            if number >= shard_count - 1:
+                count(settings)
+                before = buckets.read_traffic()
+                assert publish(settings).is_new
+        return (buckets.read_traffic() - before).requests
+
+    assert count_requests(10) <= count_requests(2) + 3
 
 
 @pytest.fixture

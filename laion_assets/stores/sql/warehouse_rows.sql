@@ -1,2 +1,2 @@
--- In: {table} quoted, $shard.  Out: the rows of the shard.
-SELECT * FROM {table} WHERE shard = $shard
+-- In: {table} and its {columns}, quoted; $shard.  Out: the rows of the shard.
+SELECT {columns} FROM {table} WHERE shard = $shard
