@@ -55,9 +55,10 @@ def tag_again(settings: Settings) -> None:
 
 
 def write_digests(text: str | None) -> Callable[[Settings], None]:
-    return lambda settings: (
-        LanceStore.of(settings).open("images").update_metadata({DIGESTS_KEY: text}) and None
-    )
+    def write(settings: Settings) -> None:
+        LanceStore.of(settings).open("images").update_metadata({DIGESTS_KEY: text})
+
+    return write
 
 
 @pytest.mark.parametrize(
