@@ -41,6 +41,15 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SEPARATORS = re.compile(r"[,\r\n]")
 # Postgres, as libpq and SQLAlchemy both take it.
 _CATALOG = re.compile(r"postgres(?:ql)?://[^\s/]*/[^\s/?]+(?:\?\S*)?")
+# Ray's head, where jobs are given to it.
+_RAY = re.compile(r"https?://[^\s/@?#]+")
+# What each machine has of its own, and what others should not read in Ray's list of jobs.
+_OF_ONE_MACHINE = frozenset(
+    {
+        *("LAION_HOME", "LAION_HISTORY_DIR", "LAION_CURATION"),
+        *("LAION_CATALOG", "LAION_ALERT_URL"),
+    }
+)
 # Lance, Arrow and AWS programs write other signs in three ways.
 _BUCKET_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]+)((?:/[A-Za-z0-9_][\w.=-]*)*)/*", re.ASCII)
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)*)\1""", re.DOTALL)
@@ -132,6 +141,7 @@ class Settings:
         catalog: Postgres for Dagster's history and for locks; None: both are files. It may hold a
             password.
         bucket: where the Lance tables are, `s3://<bucket>/<prefix>`; None: in the data folder.
+        ray: where Ray takes jobs, `http://<head>:8265`; None: runs run on this machine.
     """
 
     data_dir: Path
@@ -156,6 +166,7 @@ class Settings:
     removals: str | None = None
     catalog: str | None = field(default=None, repr=False)
     bucket: str | None = None
+    ray: str | None = None
 
     @property
     def curation_file(self) -> Path:
@@ -266,6 +277,7 @@ class Settings:
             removals=_unquote(values.get("LAION_REMOVALS", "")) or None,
             catalog=find_catalog(values),
             bucket=bucket,
+            ray=_read_ray(values, bucket),
         )
 
 
@@ -375,6 +387,53 @@ def find_catalog(environ: Mapping[str, str] = os.environ) -> str | None:
             code="catalog-unusable",
         )
     return catalog or None
+
+
+def find_ray(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Returns where Ray takes jobs, whatever else is set wrongly; None if runs run here.
+
+    Raises:
+        SettingsError: the variable holds another address.
+    """
+    ray = _unquote(environ.get("LAION_RAY", "")).rstrip("/")
+    if ray and not _RAY.fullmatch(ray):
+        raise SettingsError(
+            f"LAION_RAY: {ray!r} is not where Ray takes jobs; write it as `http://<head>:8265`",
+            code="ray-unusable",
+        )
+    return ray or None
+
+
+def list_shared(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns the settings of this process that a run on another machine has to have, too.
+
+    Those of one machine and those that are secret are not among them: each machine has its own.
+    """
+    known = {v.name for v in VARIABLES if v.name.startswith("LAION")} - _OF_ONE_MACHINE
+    return {
+        name: value
+        for name, value in sorted(environ.items())
+        if (name in known or name.startswith(SHEET_PREFIX)) and value.strip()
+    }
+
+
+def _read_ray(values: Mapping[str, str], bucket: str | None) -> str | None:
+    ray = find_ray(values)
+    lacking = [
+        name
+        for name, is_set in (
+            ("LAION_DATA_DIR=s3://<bucket>/<prefix>", bucket is not None),
+            ("LAION_CATALOG=postgresql://…", find_catalog(values) is not None),
+        )
+        if not is_set
+    ]
+    if ray and lacking:
+        raise SettingsError(
+            f"LAION_RAY: needs {' and '.join(lacking)}, so that all nodes have the same tables and "
+            "the same history",
+            code="ray-alone",
+        )
+    return ray
 
 
 def find_log_format(environ: Mapping[str, str] = os.environ) -> str:
@@ -558,6 +617,13 @@ VARIABLES = (
         "several machines can share both: `postgresql://user:password@host/database`. It needs "
         "the extra `cluster`. See [Past one machine](../how-to/cluster.md).",
         "not set: files",
+    ),
+    Variable(
+        "LAION_RAY",
+        "A Ray cluster that runs run on, one job each: `http://<head>:8265`. It needs the extra "
+        "`cluster`, LAION_CATALOG and a bucket as LAION_DATA_DIR. See "
+        "[Past one machine](../how-to/cluster.md).",
+        "not set: runs run on this machine",
     ),
     Variable(
         "LAION_SHARDS",

@@ -9,6 +9,7 @@ from laion_assets.settings import (
     REPOSITORY,
     Settings,
     find_history_dir,
+    list_shared,
 )
 from laion_assets_tests.raises import raises
 
@@ -83,6 +84,45 @@ def test_with_a_bucket_the_declared_columns_are_those_of_the_project(tmp_path: P
 def test_a_place_that_is_no_folder_and_no_bucket_is_refused(url: str) -> None:
     with raises("data-dir-url-unusable"):
         Settings.from_environment({"LAION_DATA_DIR": url})
+
+
+CLUSTER = {
+    "LAION_DATA_DIR": "s3://some-bucket/a",
+    "LAION_CATALOG": "postgresql://me:secret@host/laion",
+    "LAION_RAY": " 'http://head:8265/' ",
+}
+
+
+def test_ray_has_an_address_with_a_bucket_and_a_catalog() -> None:
+    assert Settings.from_environment(CLUSTER).ray == "http://head:8265"
+    assert Settings.from_environment({**CLUSTER, "LAION_RAY": " "}).ray is None
+
+
+@pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://me:pw@head", "http:"])
+def test_what_is_not_where_ray_takes_jobs_is_refused(address: str) -> None:
+    with raises("ray-unusable"):
+        Settings.from_environment({**CLUSTER, "LAION_RAY": address})
+
+
+@pytest.mark.parametrize("missing", ["LAION_DATA_DIR", "LAION_CATALOG"])
+def test_ray_alone_is_refused_and_the_message_names_what_is_missing(missing: str) -> None:
+    rest = {name: value for name, value in CLUSTER.items() if name != missing}
+    with raises("ray-alone") as caught:
+        Settings.from_environment(rest)
+    assert f"needs {missing}=" in str(caught.value)
+
+
+def test_runs_on_other_machines_get_the_settings_but_no_secrets_and_no_places() -> None:
+    own = {"LAION_HOME": "/here", "LAION_HISTORY_DIR": "/here", "LAION_ALERT_URL": "https://a.test"}
+    shared = {
+        "LAION_DATA_DIR": CLUSTER["LAION_DATA_DIR"],
+        "LAION_PICTURES": "none",
+        "LAION_RAY": CLUSTER["LAION_RAY"],
+        "LAION_SHEET_NEW": "https://a.test/new.csv",
+    }
+    others = {"AWS_SECRET_ACCESS_KEY": "x", "HF_TOKEN": "x", "PATH": "/bin", "LAION_SHARDS": " "}
+
+    assert list_shared({**CLUSTER, **own, **shared, **others}) == shared
 
 
 def test_a_relative_data_folder_starts_at_the_repository() -> None:

@@ -133,5 +133,5 @@ def copy_history(history_dir: Path, target: Path) -> None:
 
 
 def _is_setting(name: str) -> bool:
-    places = {"LAION_DATA_DIR", "LAION_HISTORY_DIR", "LAION_CATALOG"}
+    places = {"LAION_DATA_DIR", "LAION_HISTORY_DIR", "LAION_CATALOG", "LAION_RAY"}
     return name in {*places, "LAION_SHARDS"} or name.startswith("LAION_SHEET_")
