@@ -216,8 +216,7 @@ def _prepare(folder: Path) -> Place:
     place.prepare()
     path = folder / "dagster.yaml"
     text = path.read_text(encoding="utf-8")
-    for block in ("concurrency", "run_queue"):
-        text = re.sub(rf"^{block}:\n(?:[ ]+.*\n)+", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^run_coordinator:\n(?:[ ]+.*\n)+", "", text, flags=re.MULTILINE)
     path.write_text(text + COORDINATOR, encoding="utf-8")
     return place
 

@@ -53,11 +53,19 @@ class RunProgress:
 
     def follow(self, name: str, run: Callable[[], Outcome]) -> Outcome:
         """Shows the run's name while it runs, and then how it ended."""
-        self._progress.update(self._task, description=escape(name))
+        self.show(name)
         outcome = run()
+        self.end(name, outcome)
+        return outcome
+
+    def show(self, text: str) -> None:
+        """Shows what is running."""
+        self._progress.update(self._task, description=escape(text))
+
+    def end(self, name: str, outcome: Outcome) -> None:
+        """Shows how a run has ended."""
         self._progress.advance(self._task)
         self._progress.console.print(_describe(name, outcome), highlight=False, soft_wrap=True)
-        return outcome
 
     def tell(self, record: logging.LogRecord) -> None:
         """Shows how far the run has come in place of its name, and a warning as a line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,9 @@ from laion_assets.stores.lance_store import LanceStore
 if TYPE_CHECKING:
     import dagster as dg
 
+    from laion_assets.cli.output import RunProgress
     from laion_assets.raw_shards.discovery import Discovery
-    from laion_assets.runs.backfill import Outcome
+    from laion_assets.runs.backfill import Order, Outcome
     from laion_assets.settings import Settings
 
 
@@ -136,6 +137,7 @@ def load_shards(
     is_refreshing: bool,
     pictured: Sequence[str] = (),
     is_retry: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> bool:
     """Runs the shards and the refresh with a progress bar; returns whether all went well.
 
@@ -146,31 +148,33 @@ def load_shards(
         is_refreshing: whether to count and release after them.
         pictured: shards whose pictures are added, unless their load failed.
         is_retry: whether to ask again for pictures that may be had now.
+        variables: the same settings, for runs on Ray; None: those of the environment.
     """
     from laion_assets.cli.output import show_progress
     from laion_assets.definitions import build_defs
     from laion_assets.removals.apply_list import find_pending, list_returning
-    from laion_assets.runs.backfill import find_missing, find_without_pictures, run_job
+    from laion_assets.runs.backfill import Order, find_missing, find_without_pictures
     from laion_assets.stores.database import Database
     from laion_assets.stores.raw_store import RawStore
 
     defs = build_defs(settings)
+    ingest = defs.resolve_job_def("ingest_shards")
+    add_pictures = defs.resolve_job_def("add_pictures")
+    refresh = Order("refresh_counts", defs.resolve_job_def("refresh_counts"))
     with show_progress(len(shards) + len(pictured) + is_refreshing) as progress:
-        ingest = defs.resolve_job_def("ingest_shards")
-        by_shard = {
-            shard: progress.follow(shard, partial(run_job, ingest, instance, shard))
-            for shard in shards
-        }
-        outcomes = list(by_shard.values())
-        add_pictures = defs.resolve_job_def("add_pictures")
+        run_all = _find_runner(settings, instance, progress, variables)
+        outcomes = run_all([Order(shard, ingest, shard) for shard in shards])
+        by_shard = dict(zip(shards, outcomes, strict=True))
         config = {"ops": {"pictures": {"config": {"is_retry": is_retry}}}}
-        for shard in pictured:
-            if shard not in by_shard or by_shard[shard].reason is None:
-                run = partial(run_job, add_pictures, instance, shard, config)
-                outcomes.append(progress.follow(f"{shard} (pictures)", run))
+        outcomes += run_all(
+            [
+                Order(f"{shard} (pictures)", add_pictures, shard, config)
+                for shard in pictured
+                if shard not in by_shard or by_shard[shard].reason is None
+            ]
+        )
         if is_refreshing and _is_refresh_due(settings, instance, outcomes):
-            refresh = partial(run_job, defs.resolve_job_def("refresh_counts"), instance)
-            outcomes.append(progress.follow("refresh_counts", refresh))
+            outcomes += run_all([refresh])
             # The refresh reads the list of removals; these shards have rows on it, or lack some
             # that came off it.
             pending = find_pending(Database.of(settings), LanceStore.of(settings))
@@ -178,15 +182,37 @@ def load_shards(
             pending += find_missing(settings, instance, sorted({*returning} - {*pending}))
             without = find_without_pictures(settings, pending)
             for shard in pending:
-                run = partial(run_job, ingest, instance, shard)
-                outcomes.append(progress.follow(f"{shard} (removals)", run))
+                outcomes += run_all([Order(f"{shard} (removals)", ingest, shard)])
                 # The pictures that it had are not looked at yet for this load.
                 if shard not in without and find_without_pictures(settings, [shard]):
-                    run = partial(run_job, add_pictures, instance, shard)
-                    outcomes.append(progress.follow(f"{shard} (pictures)", run))
+                    outcomes += run_all([Order(f"{shard} (pictures)", add_pictures, shard)])
             if pending:
-                outcomes.append(progress.follow("refresh_counts", refresh))
+                outcomes += run_all([refresh])
     return all(outcome.reason is None for outcome in outcomes)
+
+
+def _find_runner(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    progress: RunProgress,
+    variables: Mapping[str, str] | None,
+) -> Callable[[Sequence[Order]], list[Outcome]]:
+    """Returns what runs runs to their ends: one after the other here, or side by side on Ray."""
+    if settings.ray is not None:
+        from laion_assets.runs.queued_runs import RunFollower, check_queue
+
+        check_queue(instance)
+        follower = RunFollower(instance, settings.ray, variables)
+        return partial(follower.run_all, start=progress.show, end=progress.end)
+    from laion_assets.runs.backfill import run_job
+
+    def run_all(orders: Sequence[Order]) -> list[Outcome]:
+        return [
+            progress.follow(o.name, partial(run_job, o.job, instance, o.shard, o.config))
+            for o in orders
+        ]
+
+    return run_all
 
 
 def remove_and_refresh(

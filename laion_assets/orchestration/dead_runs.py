@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from laion_assets.orchestration.processes import find_process, read_start
+from laion_assets.settings import find_ray
 
 # A run that has said nothing for so long, and of which no process is known, is not waited for.
 LONGEST_RUN = timedelta(hours=12)
@@ -98,7 +99,13 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def find_dead_runs(instance: dg.DagsterInstance) -> list[tuple[dg.DagsterRun, Worker]]:
-    """Returns the runs that seem to be on their way and whose process is gone."""
+    """Returns the runs that seem to be on their way and whose process is gone.
+
+    On Ray there are none: Dagster's daemon looks after the jobs itself, and a process of this
+    machine says nothing of a node.
+    """
+    if find_ray() is not None:
+        return []
     records = instance.get_run_records(dg.RunsFilter(statuses=[QUEUED, *STARTED]))
     found = [(record.dagster_run, _find_worker(instance, record)) for record in records]
     return [(run, worker) for run, worker in found if worker is not None and worker.is_dead]

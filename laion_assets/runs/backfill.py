@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -30,6 +30,23 @@ if TYPE_CHECKING:
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # How the classes begin that say no more than that their cause was raised.
 WRAPPERS = ("Dagster", "RetryRequested")
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """A run that somebody wants.
+
+    Attributes:
+        name: what it is called while it runs.
+        job: what to run.
+        shard: partition key, None for a job without partitions.
+        config: of the run.
+    """
+
+    name: str
+    job: dg.JobDefinition
+    shard: str | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,11 +173,12 @@ def run_job(
     return Outcome(
         reason=None if result.success else _reason(result.all_events),
         duration_s=time.monotonic() - started,
-        metadata=_metadata(result.all_events),
+        metadata=read_metadata(result.all_events),
     )
 
 
-def _metadata(events: Iterable[dg.DagsterEvent]) -> dict[str, dict[str, object]]:
+def read_metadata(events: Iterable[dg.DagsterEvent]) -> dict[str, dict[str, object]]:
+    """Returns what a run says of each asset that it materialized, by asset."""
     materializations = [
         event.step_materialization_data.materialization
         for event in events
