@@ -53,7 +53,9 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
         """
         from pathlib import Path
 
+        from laion_assets.curation.curation_file import KeptColumn
         from laion_assets.declared_columns.add_declared import add_declared, find_notes
+        from laion_assets.images.raw_elsewhere import bring_if_elsewhere
         from laion_assets.stores.raw_store import RawStore
 
         shard, curation = context.partition_key, curation_file.read()
@@ -61,6 +63,8 @@ def build_declared_columns_asset(*, is_reading_pictures: bool) -> dg.AssetsDefin
             context.log.info(f"{curation_file.path} declares no columns")
             return
         stores = warehouse.database, lance_store.store
+        if any(isinstance(column, KeptColumn) for column in curation.columns):
+            bring_if_elsewhere(shards, *stores, shard)
         raws = RawStore(Path(shards.raw_dir))
         made = add_declared(*stores, curation, shard, context.run.run_id, raws)
         oddities = [f"`{name}`: {c.oddities}" for name, c in made.items() if c.oddities]

@@ -57,6 +57,7 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         """
         from laion_assets.embeddings.add_embeddings import add_embeddings
         from laion_assets.embeddings.vector_rows import REASONS
+        from laion_assets.images.raw_elsewhere import bring_if_elsewhere
         from laion_assets.raw_shards.vector_files import read_oddity
         from laion_assets.stores.cache_file import use_caches
         from laion_assets.stores.raw_store import RawStore
@@ -65,9 +66,10 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         if embedding_rules.mode == "none":
             context.log.info("LAION_EMBEDDINGS is `none`, so no vectors are kept")
             return
+        database, run_id = warehouse.database, context.run.run_id
+        bring_if_elsewhere(shards, database, lance_store.store, shard)
         if oddity := read_oddity(raws.path(shard)):
             LOGGER.warning("%s: %s", shard, oddity)
-        database, run_id = warehouse.database, context.run.run_id
 
         def tell(how_far: str) -> None:
             LOGGER.info("%s: %s", shard, how_far)

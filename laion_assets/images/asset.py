@@ -59,12 +59,14 @@ def images(
     """
     from laion_assets.images.load import DEPENDENT_TABLES, load_shard
     from laion_assets.images.profile import profile_shard
+    from laion_assets.images.raw_elsewhere import bring_if_elsewhere
     from laion_assets.images.removed_rows import check_same_list, take_out_removed
     from laion_assets.images.soundness import account_shard
     from laion_assets.images.space import check_load_space
     from laion_assets.stores.own_columns import check_table
 
     store, shard = shards.store, context.partition_key
+    bring_if_elsewhere(shards, warehouse.database, lance_store.store, shard)
     # The copy to Lance would fail, and leave the load half done.
     check_table(lance_store.store)
     removals = lance_store.store.removals.read()

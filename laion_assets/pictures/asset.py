@@ -66,6 +66,7 @@ def pictures(
     images.take([0, 1, 2], columns=["caption", "image"])
     ```
     """
+    from laion_assets.images.raw_elsewhere import bring_if_elsewhere
     from laion_assets.pictures.add_pictures import add_pictures, note_asked
     from laion_assets.pictures.fetch_missing import fetch_missing
     from laion_assets.removals.matching import Matcher
@@ -75,6 +76,7 @@ def pictures(
         context.log.warning("LAION_PICTURES is `none`, so no pictures are kept")
         return
     database, store, shard = warehouse.database, lance_store.store, context.partition_key
+    bring_if_elsewhere(shards, database, store, shard)
     raws, run_id = RawStore(Path(shards.raw_dir)), context.run.run_id
     is_fetching = picture_rules.mode == "fetch"
     cache = picture_rules.open_cache() if is_fetching else None

@@ -142,6 +142,10 @@ class RawStore:
             return None
         return record if is_same else None
 
+    def is_here(self, shard: str) -> bool:
+        """Returns whether a shard has a file and a record; its content is not looked at."""
+        return self.path(shard).exists() and self._record_path(shard).exists()
+
     def find_all(self, shards: Iterable[str]) -> dict[str, RawShard]:
         """Returns the records of those of these shards whose file is there and can be read."""
         found = {}
