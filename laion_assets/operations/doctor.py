@@ -39,8 +39,8 @@ def diagnose(
             instance = stack.enter_context(_open_history(settings))
         except Exception as error:  # noqa: BLE001
             findings.append(_explain("history", error))
-        for part, look in list_parts(settings, instance, is_hashing=is_hashing):
-            findings += _look(part, look)
+        for part, ask in list_parts(settings, instance, is_hashing=is_hashing):
+            findings += look(part, ask)
     return Diagnosis.of(findings)
 
 
@@ -51,6 +51,7 @@ def list_parts(
     from laion_assets.operations import (
         diagnose_cluster,
         diagnose_host,
+        diagnose_ray,
         diagnose_runs,
         diagnose_stores,
     )
@@ -60,6 +61,7 @@ def list_parts(
         ("versions", lambda: diagnose_host.look_at_versions(settings)),
         ("catalog", lambda: diagnose_cluster.look_at_catalog(settings)),
         ("bucket", lambda: diagnose_cluster.look_at_bucket(settings)),
+        ("ray", lambda: diagnose_ray.look_at_ray(settings)),
         ("locks", lambda: diagnose_host.look_at_locks(settings)),
         ("disk", lambda: diagnose_host.look_at_disks(settings)),
         ("stores", lambda: diagnose_stores.look_at_stores(settings, instance)),
@@ -78,11 +80,12 @@ def list_parts(
     return parts
 
 
-def _look(part: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def look(part: str, ask: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """Returns what a part finds; that it cannot be looked at is a finding, too."""
     found: list[Finding] = []
     try:
         # What it found before it failed counts.
-        found.extend(look())
+        found.extend(ask())
     except Exception as error:  # noqa: BLE001
         found.append(_explain(part, error))
     return found
