@@ -45,12 +45,17 @@ def demo(is_removing: bool) -> None:
 
 
 def _remove_samples(settings: Settings) -> None:
-    from laion_assets.demo.installed_samples import find_sample_files, find_sample_shards
+    from laion_assets.demo.installed_samples import (
+        find_sample_files,
+        find_sample_shards,
+        unshare_samples,
+    )
     from laion_assets.operations.removal import find_places
 
     with open_instance() as instance:
         found = find_sample_shards(settings) & find_places(settings, instance).keys()
         files = find_sample_files(settings)
+        unshare_samples(settings)
         is_done = remove_and_refresh(settings, instance, sorted(found), files)
     if not (found or files):
         click.echo("laion: there are no sample shards to remove", err=True)
@@ -61,6 +66,7 @@ def _remove_samples(settings: Settings) -> None:
 def _make_samples(settings: Settings) -> None:
     from dataclasses import replace
 
+    from laion_assets.demo.installed_samples import describe_samples, share_samples
     from laion_assets.demo.report import print_report
     from laion_assets.demo.sample_shards import write_sample_shards
     from laion_assets.settings import Settings
@@ -70,14 +76,26 @@ def _make_samples(settings: Settings) -> None:
         bucket=settings.bucket,
         bucket_endpoint=settings.bucket_endpoint,
         catalog=settings.catalog,
+        ray=settings.ray,
     )
     settings = _choose_encoder(samples)
     names = _read_sample_names(settings)
     paths = write_sample_shards(settings.data_dir / "shards", names)
     shards = [path.stem for path in paths]
+    variables = None
+    if settings.ray is not None:
+        settings = share_samples(settings, paths)
+        variables = describe_samples(settings)
     with open_instance() as instance:
         register_shards(settings, instance)
-        is_done = load_shards(settings, instance, shards, is_refreshing=True, pictured=shards)
+        is_done = load_shards(
+            settings,
+            instance,
+            shards,
+            is_refreshing=True,
+            pictured=shards,
+            variables=variables,
+        )
     if not is_done:
         sys.exit(1)
     print_report(settings)

@@ -58,6 +58,11 @@ class ObjectStore:
         with self._name_failures() as client:
             client.put_object(**self._at(name), Body=content)
 
+    def remove(self, name: str) -> None:
+        """Removes an object; one that is not there stays so."""
+        with self._name_failures() as client:
+            client.delete_object(**self._at(name))
+
     def find_stamp(self, name: str) -> str | None:
         """Returns what changes with the content of an object; None if there is none."""
         with self._name_failures() as client:
