@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
+from laion_assets.settings import Settings, find_misspelt
 from laion_assets.web import clip_retrieval, protocol, uploads
 from laion_assets.web.server import KEEP_ALIVE_S
 from laion_assets_tests.integration.deployment import (
@@ -59,14 +60,32 @@ def test_compose_yaml_is_valid() -> None:
     jsonschema.Draft7Validator(schema).validate(read_compose())
 
 
-def test_what_machines_share_is_valid_and_private() -> None:
-    schema = json.loads((FOLDER / "compose-spec.json").read_text("utf-8"))
-    shared = yaml.safe_load((DEPLOY / "cluster" / "compose.yaml").read_text("utf-8"))
-    jsonschema.Draft7Validator(schema).validate(shared)
+def read_cluster() -> dict[str, Any]:
+    text = (DEPLOY / "cluster" / "compose.yaml").read_text("utf-8")
+    document = yaml.safe_load(text)
+    assert isinstance(document, dict)
+    return document
 
-    ports = [port for service in shared["services"].values() for port in service.get("ports", ())]
-    assert len(ports) == 2
+
+def test_the_cluster_is_valid_and_private() -> None:
+    schema = json.loads((FOLDER / "compose-spec.json").read_text("utf-8"))
+    jsonschema.Draft7Validator(schema).validate(read_cluster())
+
+    services = read_cluster()["services"]
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert len(ports) == 5
     assert all(port.startswith("${LAION_CLUSTER_ADDRESS:-127.0.0.1}:") for port in ports)
+
+
+def test_the_settings_of_the_cluster_are_those_that_ray_needs() -> None:
+    services = read_cluster()["services"]
+    for name in ("ray-head", "ray-worker", "daemon", "dagster", "search"):
+        variables = services[name]["environment"]
+        values = {n: re.sub(r"\$\{[^}]+\}", "some", value) for n, value in variables.items()}
+        assert Settings.from_environment(values).ray == "http://ray-head:8265", name
+        assert find_misspelt(values) == {}
+    assert services["ray-head"]["command"][:4] == ["ray", "start", "--head", "--num-cpus=0"]
+    assert "--address=ray-head:6379" in services["ray-worker"]["command"]
 
 
 def test_compose_refuses_to_start_without_names_and_login() -> None:
