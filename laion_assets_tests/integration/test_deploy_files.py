@@ -88,6 +88,29 @@ def test_the_settings_of_the_cluster_are_those_that_ray_needs() -> None:
     assert "--address=ray-head:6379" in services["ray-worker"]["command"]
 
 
+def test_the_pods_of_the_cluster_have_one_image_and_the_same_settings() -> None:
+    folder = DEPLOY / "cluster"
+    values = yaml.safe_load((folder / "kuberay-values.yaml").read_text("utf-8"))
+    pods = list(yaml.safe_load_all((folder / "kubernetes.yaml").read_text("utf-8")))
+    (settings,) = [pod["data"] for pod in pods if pod["kind"] == "ConfigMap"]
+    secret = {"LAION_CATALOG": "postgresql://me:secret@host/laion"}
+
+    head = f"http://{values['fullnameOverride']}-head-svc:8265"
+    assert Settings.from_environment({**settings, **secret}).ray == head
+    assert find_misspelt(settings) == {}
+    # A secret would be read by whoever may read the settings.
+    assert not [name for name in settings if "SECRET" in name or name in secret]
+    image = f"{values['image']['repository']}:{values['image']['tag']}"
+    sources = [{"configMapRef": {"name": "laion"}}, {"secretRef": {"name": "laion"}}]
+    assert values["head"]["envFrom"] == values["worker"]["envFrom"] == sources
+    deployments = [pod for pod in pods if pod["kind"] == "Deployment"]
+    assert len(deployments) == 3
+    for deployment in deployments:
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert (container["image"], container["envFrom"]) == (image, sources)
+    assert values["head"]["rayStartParams"]["num-cpus"] == "0"
+
+
 def test_compose_refuses_to_start_without_names_and_login() -> None:
     for missing in ("LAION_HOST", "LAION_DAGSTER_HOST", "LAION_LOGIN_HASH"):
         rest = {name: value for name, value in SETTINGS.items() if name != missing}
