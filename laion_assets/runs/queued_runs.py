@@ -30,6 +30,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from sqlalchemy.exc import OperationalError
 
 from laion_assets.errors import LaionError
 from laion_assets.orchestration.dead_runs import STARTED_BY_TAG
@@ -44,6 +45,7 @@ from laion_assets.runs.ray_cluster import (
 )
 from laion_assets.runs.run_failures import read_failure
 from laion_assets.runs.tick import MAX_RUNS
+from laion_assets.stores.postgres import PATIENCE_S
 
 # As workspace.yaml has them.
 MODULE, DEFINITIONS = "laion_assets.definitions", "defs"
@@ -116,28 +118,47 @@ class RunFollower:
         Raises:
             KeyboardInterrupt: a signal asked to stop; all that have not ended are cancelled.
         """
-        waiting = deque(orders)
+        waiting = deque((order, str(uuid.uuid4())) for order in orders)
         outcomes: dict[Order, Outcome] = {}
+        lost_at: float | None = None
         try:
             while waiting or self._flying:
-                # More of them would only wait, and would have to be cancelled.
-                most = max(MAX_RUNS, 2 * count_slots(self._ray))
-                while waiting and len(self._flying) < most:
-                    order = waiting.popleft()
-                    self._flying[self._queue(order)] = order
-                for order, outcome in self._find_ended():
+                try:
+                    self._queue_more(waiting)
+                    ended = self._find_ended()
+                    lost_at = None
+                except OperationalError:
+                    # The runs go on without this process, and wait for Postgres as well.
+                    lost_at = lost_at or time.monotonic()
+                    if time.monotonic() - lost_at > PATIENCE_S:
+                        raise
+                    ended = []
+                for order, outcome in ended:
                     outcomes[order] = outcome
                     end(order.name, outcome)
                 start(_name_all(list(self._flying.values())))
-                if self._flying:
+                if self._flying or waiting:
                     time.sleep(LOOK_INTERVAL_S)
         except KeyboardInterrupt:
             self._cancel_all()
             raise
         return [outcomes[order] for order in orders]
 
-    def _queue(self, order: Order) -> str:
-        """Puts a run into the queue, and returns its id."""
+    def _queue_more(self, waiting: deque[tuple[Order, str]]) -> None:
+        """Puts as many runs into the queue as it is to have, each under its id."""
+        # More of them would only wait, and would have to be cancelled.
+        most = max(MAX_RUNS, 2 * count_slots(self._ray))
+        while waiting and len(self._flying) < most:
+            order, run_id = waiting[0]
+            run = self._instance.get_run_by_id(run_id) or self._create(order, run_id)
+            # Where Postgres was away in between, it may be in the queue already.
+            if run.status is dg.DagsterRunStatus.NOT_STARTED:
+                # Our queue asks nothing of a workspace.
+                self._instance.submit_run(run_id, cast("Any", None))
+            self._flying[run_id] = order
+            waiting.popleft()
+
+    def _create(self, order: Order, run_id: str) -> dg.DagsterRun:
         tags = {
             **order.job.run_tags,
             STARTED_BY_TAG: "laion",
@@ -145,33 +166,28 @@ class RunFollower:
         }
         if order.shard is not None:
             tags[PARTITION_TAG] = order.shard
-        run = self._instance.create_run_for_job(
+        return self._instance.create_run_for_job(
             order.job,
-            run_id=str(uuid.uuid4()),
+            run_id=run_id,
             run_config=dict(order.config),
             tags=tags,
             remote_job_origin=_name_remotely(order.job.name),
             job_code_origin=_name_code(order.job.name),
         )
-        # Our queue asks nothing of a workspace.
-        self._instance.submit_run(run.run_id, cast("Any", None))
-        return run.run_id
 
     def _find_ended(self) -> list[tuple[Order, Outcome]]:
-        ended = []
-        for run in self._instance.get_runs(dg.RunsFilter(run_ids=list(self._flying))):
-            if not run.is_finished:
-                continue
-            order = self._flying[run.run_id]
-            if self._is_tried_again(run):
-                # A few seconds pass before the daemon has a run for that.
-                if successor := run.tags.get(AUTO_RETRY_RUN_ID_TAG):
-                    del self._flying[run.run_id]
-                    self._flying[successor] = order
-                continue
-            del self._flying[run.run_id]
-            ended.append((order, self._describe(run)))
-        return ended
+        runs = self._instance.get_runs(dg.RunsFilter(run_ids=list(self._flying)))
+        finished = [run for run in runs if run.is_finished]
+        # All is read before any is forgotten: Postgres may go away in between.
+        ended = {
+            run.run_id: self._describe(run) for run in finished if not self._is_tried_again(run)
+        }
+        for run in finished:
+            # A few seconds pass before the daemon has another run for one that it starts again.
+            successor = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
+            if run.run_id not in ended and successor:
+                self._flying[successor] = self._flying.pop(run.run_id)
+        return [(self._flying.pop(run_id), outcome) for run_id, outcome in ended.items()]
 
     def _is_tried_again(self, run: dg.DagsterRun) -> bool:
         """Returns whether the daemon starts a run again, or has not said yet that it does not."""
