@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -55,29 +56,30 @@ def _judge(node: Node, report: dict[str, Any] | None, settings: Settings) -> Fin
             "ray",
             f"node {node.address}: {report['error']}; install there what is installed here",
         )
-    here, there = list_versions(), report["versions"]
     wrong = [
-        f"{name} is {there.get(name) or 'missing'} and here {here[name]}, install the same"
+        f"{name} is {there.get(name) or 'missing'} there and {here[name] or 'missing'} here"
+        for here, there in (
+            (list_versions(), report["versions"]),
+            (name_places(settings), report["places"]),
+        )
         for name in here
         if there.get(name) != here[name]
     ]
-    wrong += [
-        f"{name} is {value or 'not set'}, set what is set here"
-        for name, value in report["places"].items()
-        if value != name_places(settings)[name]
-    ]
-    wrong += report["wrong"]
+    wrong = [*wrong, *(["make both alike"] if wrong else []), *report["wrong"]]
     if wrong:
         return Finding.wrong("ray", f"node {node.address}: {'; '.join(wrong)}")
-    versions = ", ".join(f"{name} {version}" for name, version in there.items())
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return Finding.sound("ray", f"node {node.address}: {versions}, as here")
 
 
 def name_places(settings: Settings) -> dict[str, str | None]:
-    """Returns where tables and history are, without passwords."""
+    """Returns where tables and history are, without passwords, and which columns are declared."""
     from laion_assets.stores.postgres import name_catalog
 
+    file = settings.curation_file
+    declared = hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else None
     return {
+        "curation.toml": declared,
         "LAION_DATA_DIR": settings.bucket,
         "LAION_CATALOG": name_catalog(settings.catalog) if settings.catalog else None,
     }

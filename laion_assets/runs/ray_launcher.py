@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dagster._core.launcher import LaunchRunContext
     from dagster._serdes import ConfigurableClassData
 
+# `api execute_run` and what is to be run, after the program that this machine would take.
+ARGUMENTS = 3
+
 
 class RayStarter(RayRunLauncher):
     """Starts each run as a job that takes one processor of a node, as Ray counts them."""
@@ -33,8 +36,10 @@ class RayStarter(RayRunLauncher):
             instance_ref=self._instance.get_ref(),
             set_exit_code_on_failure=True,
         ).get_command_args()
-        # Its own quotes would end at the first one in what Dagster says of its instance.
-        self._launch_ray_job(name_job(run.run_id), shlex.join(arguments), run)
+        # A node has Python where it likes. And the quotes of dagster-ray would end at the first one
+        # in what Dagster says of its instance.
+        command = shlex.join(["dagster", *arguments[-ARGUMENTS:]])
+        self._launch_ray_job(name_job(run.run_id), command, run)
 
 
 def build_launcher(ray: str, inst_data: ConfigurableClassData | None) -> RayStarter:

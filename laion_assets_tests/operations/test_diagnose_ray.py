@@ -15,7 +15,11 @@ from laion_assets.settings import Settings
 from laion_assets_tests.servers.file_server import FileServer, send
 
 CATALOG = "postgresql://me:secret@host/laion"
-PLACES = {"LAION_DATA_DIR": "s3://some-bucket", "LAION_CATALOG": "postgresql://host/laion"}
+PLACES = {
+    "curation.toml": None,
+    "LAION_DATA_DIR": "s3://some-bucket",
+    "LAION_CATALOG": "postgresql://host/laion",
+}
 NODES = {"n1": "10.0.0.1", "n2": "10.0.0.2"}
 
 
@@ -72,9 +76,12 @@ def test_nodes_that_are_alike_are_a_line_each(cluster: Settings, server: FileSer
 @pytest.mark.parametrize(
     ("own", "said"),
     [
-        ({"versions": {**list_versions(), "duckdb": "1.0"}}, "duckdb is 1.0 and here "),
-        ({"versions": {}}, "laion-assets is missing and here "),
-        ({"places": {**PLACES, "LAION_CATALOG": None}}, "LAION_CATALOG is not set, set"),
+        ({"versions": {**list_versions(), "duckdb": "1.0"}}, "duckdb is 1.0 there and "),
+        ({"versions": {}}, "laion-assets is missing there and "),
+        (
+            {"places": {**PLACES, "LAION_CATALOG": None}},
+            "LAION_CATALOG is missing there and postgresql://",
+        ),
         ({"wrong": ["LAION_CATALOG: it cannot be reached"]}, "it cannot be reached"),
         ({"error": "No module named 'laion_assets'"}, "No module named"),
     ],
