@@ -24,13 +24,17 @@ class RunRules(SqlRunStorage):
     """Runs. One that was to be cancelled, and then ends badly, was cancelled.
 
     Where the signal meets Dagster's own code between two steps, or the process is ended the hard
-    way, Dagster calls the run failed, and starts it again (`run_retries`), as nobody wants.
+    way, Dagster calls the run failed, and starts it again (`run_retries`), as nobody wants. So it
+    does where a process starts in the moment in which its run is cancelled.
     """
 
     def handle_run_event(
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
     ) -> None:
         """Notes in the run what an event says."""
+        is_start = event.event_type is dg.DagsterEventType.RUN_START
+        if is_start and self._has_status(run_id, dg.DagsterRunStatus.CANCELING):
+            return
         if event.is_run_failure and self._has_status(run_id, dg.DagsterRunStatus.CANCELING):
             event = event._replace(
                 event_type_value=dg.DagsterEventType.RUN_CANCELED.value,

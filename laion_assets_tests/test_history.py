@@ -91,6 +91,21 @@ def test_a_run_that_fails_while_it_is_cancelled_was_cancelled_and_stays_so(
     ]
 
 
+def test_a_run_whose_process_starts_while_it_is_cancelled_is_cancelled(
+    history: dg.DagsterInstance,
+) -> None:
+    run = history.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTING)
+    history.report_run_canceling(run)
+
+    begun = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name)
+    history.report_dagster_event(begun, run_id=run.run_id)
+    assert read(history, run).status is dg.DagsterRunStatus.CANCELING
+    history.report_run_failed(read(history, run), "its process ended")
+
+    assert read(history, run).status is dg.DagsterRunStatus.CANCELED
+    assert not should_retry(read(history, run), history)
+
+
 def test_a_run_that_nobody_cancelled_fails_and_is_tried_again(
     history: dg.DagsterInstance,
 ) -> None:
