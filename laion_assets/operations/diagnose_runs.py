@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.amounts import say_amount
 from laion_assets.operations.finding import Finding
+from laion_assets.settings import find_ray
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -21,7 +22,7 @@ CLEANING_LATE_DAYS = 2
 
 
 def look_at_daemon(instance: dg.DagsterInstance) -> Iterator[Finding]:
-    """Finds a sensor or a schedule that is on while no daemon runs it."""
+    """Finds a sensor, a schedule or Ray that is on while no daemon runs."""
     running = sorted(
         state.instigator_name
         for state in instance.all_instigator_state()
@@ -32,7 +33,9 @@ def look_at_daemon(instance: dg.DagsterInstance) -> Iterator[Finding]:
     silent_s = None if last is None else time.time() - last
     errors = [error.message for beat in beats.values() for error in beat.errors or ()]
     is_alive = silent_s is not None and silent_s < SILENT_S
-    if running and not is_alive:
+    # It starts every run there, whoever ordered it.
+    needing = [*running, *(["runs on Ray"] if find_ray() else [])]
+    if needing and not is_alive:
         since = (
             "was never heard"
             if silent_s is None
@@ -40,7 +43,7 @@ def look_at_daemon(instance: dg.DagsterInstance) -> Iterator[Finding]:
         )
         yield Finding.wrong(
             "daemon",
-            f"{', '.join(running)} are on, but the daemon {since}; start it (`dagster-daemon run`, "
+            f"{', '.join(needing)} are on, but the daemon {since}; start it (`dagster-daemon run`, "
             "or `make dev`)",
         )
     elif is_alive and errors:

@@ -1,6 +1,6 @@
 """Runs on a Ray cluster of three nodes, with Postgres and a bucket, on loopback.
 
-Each test of `on_ray.py` runs in a network of its own; it takes minutes.
+Each test of `on_ray.py` runs in a network of its own, and takes some minutes.
 """
 
 from pathlib import Path
@@ -9,14 +9,19 @@ import pytest
 
 from laion_assets_tests.servers.ray_nodes import find_obstacle, run_alone
 
-pytestmark = pytest.mark.exhaustive
 FILE = Path(__file__).with_name("on_ray.py")
+OTHERS = (
+    "test_outages_and_a_shard_that_two_nodes_load_change_nothing",
+    "test_ctrl_c_cancels_the_runs_and_the_next_command_goes_on",
+    "test_the_demo_runs_on_ray_and_goes_again",
+)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "test_a_node_that_dies_changes_nothing",
+        pytest.param("test_a_node_that_dies_changes_nothing", marks=pytest.mark.exhaustive),
+        *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS),
     ],
 )
 def test_on_three_nodes(name: str) -> None:

@@ -13,6 +13,7 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from dagster._daemon.types import DaemonHeartbeat
 
 from laion_assets.definitions import build_defs
+from laion_assets.operations.diagnose_runs import look_at_daemon
 from laion_assets.runs import queued_runs
 from laion_assets.runs.backfill import Order, Outcome, discover_shards
 from laion_assets.runs.queued_runs import QUEUE_DAEMON, RAY_TAG, RunFollower, check_queue
@@ -151,12 +152,18 @@ def test_ctrl_c_cancels_what_has_not_ended(
     assert [request.method for request in head.requests if "stop" in request.path] == ["POST"]
 
 
+@pytest.mark.usefixtures("head")
 def test_a_queue_without_a_daemon_is_refused(opened: dg.DagsterInstance) -> None:
     with raises("daemon-silent"):
         check_queue(opened)
+    (told,) = look_at_daemon(opened)
+    assert not told.is_sound
+    assert told.text.startswith("runs on Ray are on, but the daemon was never heard")
 
     opened.add_daemon_heartbeat(DaemonHeartbeat(time.time(), QUEUE_DAEMON, "one", []))
     check_queue(opened)
+    (told,) = look_at_daemon(opened)
+    assert told.is_sound
 
 
 def test_an_instance_that_starts_runs_here_is_refused(tmp_path: Path) -> None:
