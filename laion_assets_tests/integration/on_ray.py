@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
+from laion_assets.demo import sample_shards
+from laion_assets.demo.sample_shards import DEFAULT_SPEC, SampleSpec, write_sample_shards
 from laion_assets.settings import REPOSITORY
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.integration.conftest import Shell
@@ -22,6 +26,7 @@ from laion_assets_tests.integration.web_ui import run_in_background
 from laion_assets_tests.servers.buckets import Buckets
 from laion_assets_tests.servers.postgres import Postgres
 from laion_assets_tests.servers.ray_nodes import (
+    HEAD,
     WORKERS,
     RayNodes,
     is_alone,
@@ -66,6 +71,28 @@ class Site:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def load_on_two_nodes(self) -> None:
+        """Calls a run that is under way failed, so that another one begins while it goes on.
+
+        Neither gets further than to the lock of its shard before both are there.
+        """
+        with self.shell.enter():
+            import dagster as dg
+
+            running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+            with dg.DagsterInstance.get() as instance:
+                run = instance.get_runs(running)[0]
+                again = dg.RunsFilter(
+                    statuses=[dg.DagsterRunStatus.STARTED],
+                    tags={"dagster/parent_run_id": run.run_id},
+                )
+                store = LanceStore.of(self.shell.settings)
+                with store.lock_shard(run.tags["dagster/partition"]):
+                    instance.report_run_failed(run, "its node is silent")
+                    wait_for(lambda: instance.get_runs(again))
+                    nodes = (HEAD, *WORKERS)
+                    assert any(list_processes(node, run.run_id) for node in nodes)
 
     def list_runs(self) -> list[dict[str, object]]:
         """Returns status, job, shard and tags of each run."""
@@ -178,3 +205,64 @@ def test_a_node_that_dies_changes_nothing(site: Site, alone: Shell) -> None:
     assert "FAILURE" in {run["status"] for run in runs}
     assert any("dagster/retry_number" in run for run in runs)
     compare(site, alone)
+
+
+def test_outages_and_a_shard_that_two_nodes_load_change_nothing(
+    site: Site, alone: Shell, postgres: Postgres, buckets: Buckets
+) -> None:
+    loading = site.start("laion", "backfill", "--all", "--pictures")
+    wait_for(lambda: "STARTED" in {run["status"] for run in site.list_runs()})
+    site.load_on_two_nodes()
+    postgres.stop()
+    time.sleep(5)
+    postgres.start()
+    wait_for(lambda: "STARTED" in {run["status"] for run in site.list_runs()})
+    with buckets.fail_all():
+        time.sleep(10)
+    output, _ = loading.communicate(timeout=LIMIT_S)
+
+    assert loading.returncode == 0, output
+    compare(site, alone)
+
+
+def test_ctrl_c_cancels_the_runs_and_the_next_command_goes_on(site: Site, alone: Shell) -> None:
+    loading = site.start("laion", "backfill", "--all", "--pictures")
+    wait_for(lambda: "STARTED" in {run["status"] for run in site.list_runs()})
+    loading.send_signal(signal.SIGINT)
+    output, _ = loading.communicate(timeout=LIMIT_S)
+
+    assert loading.returncode == 130, output
+    assert "laion: stopped" in output
+    wait_for(lambda: {run["status"] for run in site.list_runs()} <= {"CANCELED", "SUCCESS"})
+    assert "CANCELED" in {run["status"] for run in site.list_runs()}
+
+    again = site.start("laion", "backfill", "--all", "--pictures")
+    output, _ = again.communicate(timeout=LIMIT_S)
+    assert again.returncode == 0, output
+    compare(site, alone)
+
+
+def test_the_demo_runs_on_ray_and_goes_again(
+    site: Site, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = SampleSpec(rows_per_shard=500, has_pictures=True)
+    monkeypatch.setattr(
+        sample_shards, "write_sample_shards", partial(write_sample_shards, spec=few)
+    )
+    name = partial(sample_shards.sample_shard_name, DEFAULT_SPEC)
+    monkeypatch.setattr(sample_shards, "sample_shard_name", lambda _, index: name(index))
+
+    made = site.shell.run("laion", "demo")
+
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "What was made" in made.stdout
+    jobs = Counter(run["job"] for run in site.list_runs())
+    assert jobs == {"ingest_shards": 7, "add_pictures": 7, "refresh_counts": 1}
+    place = site.shell.variables["LAION_DATA_DIR"]
+    assert len([name for name in buckets.list_names(place) if "/shards/" in name]) == 7
+
+    removed = site.shell.run("laion", "demo", "--remove")
+
+    assert removed.returncode == 0, removed.stdout + removed.stderr
+    assert not [name for name in buckets.list_names(place) if "/shards/" in name]
+    assert json.loads(site.shell.run("laion", "status", "--json").stdout)["shards"] == []

@@ -105,11 +105,19 @@ class _Meter:
 class Buckets:
     """A service with buckets."""
 
-    def __init__(self, endpoint: str, faults: list[int], gates: list[Gate], meter: _Meter) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        faults: list[int],
+        gates: list[Gate],
+        outage: threading.Event,
+        meter: _Meter,
+    ) -> None:
         self.endpoint = endpoint
         self._meter = meter
         self._faults = faults
         self._gates = gates
+        self._outage = outage
         self._client = boto3.client(
             "s3",
             endpoint_url=endpoint,
@@ -151,6 +159,15 @@ class Buckets:
         """Answers the next requests with 503, as a store does that has too much to do."""
         self._faults.extend([503] * count)
 
+    @contextmanager
+    def fail_all(self) -> Iterator[None]:
+        """Answers every request with 503, until the block is left."""
+        self._outage.set()
+        try:
+            yield
+        finally:
+            self._outage.clear()
+
     @property
     def failures_left(self) -> int:
         """How many of them are to come."""
@@ -183,16 +200,22 @@ def _overwrite(application: Answer) -> Answer:
     return answer
 
 
-def _fail_at_first(application: Answer, faults: list[int], gates: list[Gate]) -> Answer:
-    """Answers so many requests with these statuses, and those at a gate not before it opens."""
+def _fail_at_first(
+    application: Answer, faults: list[int], gates: list[Gate], outage: threading.Event
+) -> Answer:
+    """Answers so many requests with these statuses, and those at a gate not before it opens.
+
+    In an outage it answers none.
+    """
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         is_stopped = any(gate.stops(environ) for gate in list(gates))
-        if not faults and not is_stopped:
+        is_out = outage.is_set()
+        if not faults and not is_stopped and not is_out:
             return application(environ, start_response)
         # What was sent is read, else the client sees a connection that was cut.
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        status = 503 if is_stopped else faults.pop()
+        status = 503 if is_stopped or is_out else faults.pop()
         start_response(f"{status} Slow Down", [("Content-Length", "0")])
         return []
 
@@ -212,12 +235,13 @@ def run_buckets(*, is_safe: bool = True) -> Iterator[Buckets]:
         application = _overwrite(application)
     faults: list[int] = []
     gates: list[Gate] = []
-    meter = _Meter(_fail_at_first(application, faults, gates))
+    outage = threading.Event()
+    meter = _Meter(_fail_at_first(application, faults, gates, outage))
     server = make_server("127.0.0.1", 0, meter, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Buckets(f"http://127.0.0.1:{server.server_port}", faults, gates, meter)
+        yield Buckets(f"http://127.0.0.1:{server.server_port}", faults, gates, outage, meter)
     finally:
         server.shutdown()
         thread.join()
