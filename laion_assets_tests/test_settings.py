@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,9 +224,13 @@ def test_a_foreign_variable_is_left_alone() -> None:
     assert Settings.from_environment(environ) == Settings.from_environment({})
 
 
-def test_a_kind_that_is_accepted_is_one_that_dagster_accepts() -> None:
+def test_a_kind_that_is_accepted_is_one_that_dagster_accepts(tmp_path: Path) -> None:
     environ = {f"LAION_SHEET_{kind}": "x.csv" for kind in ("BRANDS", "MODEL", "NAMES", "ASSET")}
-    build_defs(Settings.from_environment(environ)).get_repository_def()
+    settings = Settings.from_environment(environ)
+    # A person's own may have a mistake.
+    (tmp_path / "curation.toml").touch()
+    settings = replace(settings, curation=tmp_path / "curation.toml")
+    build_defs(settings).get_repository_def()
 
 
 def test_a_data_folder_with_the_signs_of_a_glob_is_taken_as_it_is(tmp_path: Path) -> None:

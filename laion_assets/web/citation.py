@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.amounts import say_amount
 from laion_assets.web.responses import Citation
-from laion_assets.web.wording import describe_filters, introduce_query
+from laion_assets.web.wording import describe_filters, describe_hidden, introduce_query
 
 if TYPE_CHECKING:
     from laion_assets.releases.manifest import Manifest
@@ -67,7 +67,7 @@ def _describe(query: SearchQuery, answer: SearchAnswer) -> str:
     conditions = [f"{introduce_query(words)} {words}"] if words else []
     conditions.extend(describe_filters(query))
     counted = f"{say_amount(answer.total, 'image')} {', '.join(conditions)}"
-    return f"{counted} ({answer.hidden:,} hidden as unsafe)" if answer.hidden else counted
+    return f"{counted} ({answer.hidden:,} {describe_hidden(query)})" if answer.hidden else counted
 
 
 def _escape(text: str) -> str:

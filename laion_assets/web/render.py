@@ -22,6 +22,7 @@ from laion_assets.web.wording import (
     FACETS,
     SORT_CHOICES,
     describe_filters,
+    describe_hidden,
     introduce_query,
     name_value,
 )
@@ -52,6 +53,7 @@ def open_templates() -> jinja2.Environment:
         fold_words=fold_words,
         search=SearchQuery(),
         describe_filters=describe_filters,
+        describe_hidden=describe_hidden,
         introduce_query=introduce_query,
         sort_choices=SORT_CHOICES,
         facet_names=FACETS,

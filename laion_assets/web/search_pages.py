@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from laion_assets.search.near_misses import find_near_misses
 from laion_assets.search.safety import is_unsafe
+from laion_assets.search.sites import read_place
 from laion_assets.web.found import export_hits, show_hits
-from laion_assets.web.params import PictureQuery, SearchQuery
+from laion_assets.web.params import LookupQuery, PictureQuery, SearchQuery
 from laion_assets.web.responses import Hint, Image, ImagePage, SearchPage
 from laion_assets.web.visit import ROW_INDEX, NotFoundError, Row, Visit
 from laion_assets.web.wording import hide_folders
 
+# A pasted address of an image.
+ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 FIRST_FIELDS = ("url", "domain", "registered_domain", "caption", "width", "height")
 
 
@@ -27,15 +32,33 @@ def build_search(visit: Visit) -> SearchPage:
         if query.alike is None and not query.is_ranking
         else ()
     )
-    hints = (
+    hints = [
         Hint(
             query=miss.query,
             image_count=miss.image_count,
             address=query.write("/search", q=miss.query, page=1),
         )
         for miss in misses
-    )
+    ]
+    if not shown["total"]:
+        hints += _find_elsewhere(visit, query)
     return SearchPage(**shown, q=query.q, sort=query.sort, hints=tuple(hints))
+
+
+def _find_elsewhere(visit: Visit, query: SearchQuery) -> Iterator[Hint]:
+    """Yields where an address is found that was searched for as words, and what is below a site."""
+    url, place = query.q.strip(), read_place(query.site or "")
+    if ADDRESS.fullmatch(url) and (named := read_place(url)):
+        hosts = (named.host, f"{named.host}.")
+        if count := visit.release.search.find_url(url, hosts, query.only).total:
+            address = LookupQuery(url=url, release=query.release).write("/lookup")
+            yield Hint(query=url, image_count=count, address=address)
+    if place and not place.is_wild:
+        site = f"*.{place.host}"
+        only, search = replace(query.only, site=site), visit.release.search
+        if count := search.count(query.q, only) if query.q.strip() else search.browse(only).total:
+            address = query.write("/search", site=site, page=1)
+            yield Hint(query=site, image_count=count, address=address)
 
 
 def list_found(visit: Visit) -> Iterator[Row]:

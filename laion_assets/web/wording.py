@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from laion_assets.search.filter import SCORES, SIZES, Bounds
 from laion_assets.search.query import read_query
+from laion_assets.search.safety import PUNSAFE_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,14 @@ def describe_filters(query: FilterQuery) -> Iterator[str]:
         value = getattr(query, field)
         if value is not None:
             yield wording.format(name_value(field, value) if field in FACETS else value)
+
+
+def describe_hidden(query: FilterQuery) -> str:
+    """Returns why images are hidden, as it follows their number."""
+    usual = query.max_punsafe == PUNSAFE_THRESHOLD
+    return "hidden as unsafe" + (
+        "" if usual else f", with a probability above {query.max_punsafe:g}"
+    )
 
 
 @lru_cache(1024)

@@ -38,6 +38,25 @@ def test_a_site_is_found_however_it_is_written(site: Site, written: str) -> None
     assert sorted(image["url"] for image in found["images"]) == sorted(PINS)
 
 
+def test_what_has_nothing_leads_to_what_is_below_it(site: Site) -> None:
+    reason = site.get("/sites/com.json").json()["reason"]
+    assert reason.endswith("; hosts below it have 3: /search?site=%2A.com")
+
+    hints = site.get("/search.json?site=com&max_punsafe=1").json()["hints"]
+    assert [(hint["query"], hint["image_count"]) for hint in hints] == [("*.com", 3)]
+    assert site.get(hints[0]["address"]).status_code == 200
+    assert site.get("/search.json?site=nowhere.test").json()["hints"] == []
+
+
+def test_a_pasted_address_that_was_searched_for_as_words_is_looked_up(site: Site) -> None:
+    address = f"/search.json?q={quote(PINS[0])}&max_punsafe=1"
+    (hint,) = site.get(address).json()["hints"]
+
+    assert (hint["query"], hint["image_count"]) == (PINS[0], 1)
+    assert PINS[0] in site.get(hint["address"]).text
+    assert site.get("/search.json?q=https://a.test/none").json()["hints"] == []
+
+
 @pytest.mark.parametrize(("written", "count"), PARTS.items())
 def test_a_host_or_a_part_of_a_site_is_found(site: Site, written: str, count: int) -> None:
     found = site.get(f"/search.json?site={quote(written)}&max_punsafe=1").json()
