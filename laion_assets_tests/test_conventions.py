@@ -158,7 +158,7 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [str(module) for module, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_sql_stands_in_files_of_its_own() -> None:
     found = [
         (str(module), text)

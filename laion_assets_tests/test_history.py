@@ -245,6 +245,7 @@ def test_a_run_whose_file_was_deleted_can_still_end(
     assert read(history, run).status is dg.DagsterRunStatus.FAILURE
 
 
+@pytest.mark.exhaustive
 def test_a_history_can_be_emptied_and_used_again(history: dg.DagsterInstance) -> None:
     run = start(history)
     history.report_engine_event("it says something", run)
@@ -272,6 +273,7 @@ def run_told(folder: Path, **tags: str) -> None:
         )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("place")
 def test_runs_are_printed_as_json_if_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

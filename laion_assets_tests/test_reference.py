@@ -53,7 +53,7 @@ def test_the_readme_is_short() -> None:
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_metadata_of_every_materialization_is_described(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_list_that_cannot_be_read_is_told_though_the_refresh_goes_on(
     assert watched.listen() == []
 
 
+@pytest.mark.exhaustive
 def test_an_alarm_that_is_not_delivered_is_sent_later(
     watched: Watched, write_shard: WriteShard
 ) -> None:
@@ -117,6 +118,7 @@ def test_an_alarm_that_is_not_delivered_is_sent_later(
     assert watched.listen() == []
 
 
+@pytest.mark.exhaustive
 def test_what_failed_before_the_sensor_was_on_is_not_told(
     settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

@@ -177,7 +177,7 @@ def make_texts(generator: random.Random) -> tuple[list[str], list[str]]:
     return captions, [*names, *PIECES, *SYNTAX, *WITHOUT_TOKENS]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_names_count_as_fts5_counts_them(generator: random.Random) -> None:
     captions, names = make_texts(generator)
 

@@ -70,6 +70,7 @@ def count_with_fts5(captions: Sequence[str], names: Sequence[str]) -> dict[str, 
         connection.close()
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_the_names_of_all_shards_count_as_fts5_counts_them(catalogue: Catalogue) -> None:
     generator = random.Random(5)  # noqa: S311
@@ -130,6 +131,7 @@ def test_the_same_phrase_in_two_kinds_is_counted_for_both_and_scanned_once(
     assert (report.scanned_captions, report.counted_pairs) == (2, 1)
 
 
+@pytest.mark.exhaustive
 def test_a_second_refresh_scans_nothing_and_gives_the_same(catalogue: Catalogue) -> None:
     catalogue.load("a", "fox", "hen")
     catalogue.load("b", "fox")
@@ -186,6 +188,7 @@ def test_a_replaced_shard_is_rescanned_alone(catalogue: Catalogue) -> None:
     assert catalogue.counts() == [("artists", "fox", 2), ("artists", "hen", 3)]
 
 
+@pytest.mark.exhaustive
 def test_a_removed_name_disappears_and_returns_without_a_scan(catalogue: Catalogue) -> None:
     catalogue.load("s", "fox", "hen fox")
     catalogue.store("artists", "fox", "hen")
@@ -202,6 +205,7 @@ def test_a_removed_name_disappears_and_returns_without_a_scan(catalogue: Catalog
     assert catalogue.counts() == before
 
 
+@pytest.mark.exhaustive
 def test_a_name_that_returns_in_another_kind_and_spelling_costs_nothing(
     catalogue: Catalogue,
 ) -> None:
@@ -238,6 +242,7 @@ def test_a_name_that_returns_is_counted_for_what_was_loaded_meanwhile_alone(
     assert catalogue.counts() == [("artists", "hen", 0), ("artists", "fox", 3)]
 
 
+@pytest.mark.exhaustive
 def test_nothing_changed_means_nothing_counted_however_often(catalogue: Catalogue) -> None:
     catalogue.load("a", "fox", "Émile")
     catalogue.store("artists", *(f"fox {n}" for n in range(30)), "fox")
@@ -379,6 +384,7 @@ def test_a_filtered_scan_counts_as_a_full_one_and_as_fts5(
     assert sum(batch.num_rows for batch in filtered) < len(captions)
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_many_names_are_scanned_for_in_all_captions_few_in_the_likely_ones(
     catalogue: Catalogue,
@@ -416,6 +422,7 @@ def test_up_to_twenty_phrases_are_looked_for_with_a_filter(
     assert catalogue.counts()[0] == ("artists", "fox 3", 1)
 
 
+@pytest.mark.exhaustive
 def test_a_kind_that_is_left_out_disappears(catalogue: Catalogue) -> None:
     catalogue.load("s", "fox")
     catalogue.store("artists", "fox")
@@ -455,6 +462,7 @@ def test_no_kind_leaves_no_count(catalogue: Catalogue) -> None:
     assert catalogue.counts() == []
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_a_shard_without_images_is_counted_once_too(catalogue: Catalogue) -> None:
     catalogue.load("s", None, "")
@@ -467,6 +475,7 @@ def test_a_shard_without_images_is_counted_once_too(catalogue: Catalogue) -> Non
     assert catalogue.counts() == [("artists", "fox", 0)]
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_domain_counts_are_the_images_of_each_domain_the_largest_first(
     catalogue: Catalogue,
@@ -485,6 +494,7 @@ def test_domain_counts_are_the_images_of_each_domain_the_largest_first(
     )
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_a_replaced_shard_changes_the_domain_counts(catalogue: Catalogue) -> None:
     catalogue.load("s", "text", urls=["https://old.example/"])
@@ -502,6 +512,7 @@ def test_no_image_leaves_no_domain(catalogue: Catalogue) -> None:
     assert catalogue.read("SELECT * FROM domain_counts") == []
 
 
+@pytest.mark.exhaustive
 @IN_BOTH_PLACES
 def test_a_refresh_notes_the_shards_it_tells_of(catalogue: Catalogue) -> None:
     query = "SELECT table_name, snapshot FROM refreshes ORDER BY table_name"

@@ -129,6 +129,7 @@ def test_every_kind_of_value_is_kept_as_it_is(settings: Settings) -> None:
         assert read(settings, names[sql])[11] == value
 
 
+@pytest.mark.exhaustive
 def test_a_row_without_a_result_is_named_and_nothing_is_written(settings: Settings) -> None:
     bring(settings, "a", make_rows(5))
     curation = declare(settings, '[columns.mine]\nsql = "CAST(caption AS INTEGER)"\n' + RATIO)
@@ -207,6 +208,7 @@ def test_what_is_odd_in_a_file_is_counted_and_the_first_line_counts(
     )
 
 
+@pytest.mark.exhaustive
 def test_keys_of_another_type_are_counted(settings: Settings) -> None:
     bring(settings, "a", make_rows(3))
     ids = read(settings, "image_id")
@@ -225,6 +227,7 @@ WRONG = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("code", WRONG)
 def test_a_file_that_cannot_be_joined_is_refused(settings: Settings, code: str) -> None:
     bring(settings, "a", make_rows(3))
@@ -288,6 +291,7 @@ def test_a_column_that_somebody_added_by_hand_is_not_dropped(settings: Settings)
     assert read(settings, "mine")[1] == 12
 
 
+@pytest.mark.exhaustive
 def test_a_shard_that_is_not_in_lance_is_refused(settings: Settings) -> None:
     bring(settings, "a", make_rows(6))
     with Database(settings.database).write() as connection:
@@ -315,6 +319,7 @@ def test_a_table_that_somebody_compacted_gets_all_columns_again(settings: Settin
     assert list_behind(settings, curation) == {"b": ["ratio"]}
 
 
+@pytest.mark.exhaustive
 def test_a_column_that_does_not_fit_on_the_disk_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

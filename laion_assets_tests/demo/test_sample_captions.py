@@ -91,7 +91,7 @@ def _tolerate(name: str, real: float) -> float:
     return max(TOLERANCE * real, 1) if name.startswith("words,") else TOLERANCE * real
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_vocabulary_grows_on_but_more_slowly() -> None:
     captions = make_captions(45_200, 2022)
     sizes = [
@@ -116,7 +116,7 @@ def test_every_rule_and_every_pool_is_used() -> None:
     assert drawn == POOLS.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_no_word_stands_twice_in_a_pool_of_words() -> None:
     made = {"letters", "digits", "hash", "large"}
     twice = {

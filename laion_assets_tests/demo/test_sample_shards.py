@@ -143,7 +143,7 @@ def test_a_few_rows_of_every_kind_are_unusable(sample: pa.Table) -> None:
     assert 0.001 < len(without_caption) / len(captions) < 0.006
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_rows_repeat_earlier_ones_the_more_often_the_more_there_are() -> None:
     table = make_table(SampleSpec(1, 80_000))
     pairs = list(zip(read_texts(table, "URL"), read_texts(table, "TEXT"), strict=True))
@@ -253,7 +253,7 @@ def test_what_cannot_be_read_is_no_sample(tmp_path: Path, content: bytes | None)
     assert not is_sample_file(path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_only_samples_are_found_by_mark_name_or_rows(settings: Settings) -> None:
     ingest(settings, "mine", "a fox")
     folder = settings.data_dir / "shards"

@@ -108,6 +108,7 @@ KINDS: dict[str, pa.DataType] = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_every_form_of_a_column_is_read(
     settings: Settings, write_shard: WriteShard, kind: pa.DataType
@@ -166,6 +167,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_named(
             list(parts)
 
 
+@pytest.mark.exhaustive
 def test_each_vector_of_a_column_is_on_its_row_though_rows_are_rejected(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -179,6 +181,7 @@ def test_each_vector_of_a_column_is_on_its_row_though_rows_are_rejected(
     assert read(settings) == {row: None if row % 11 == 5 else row for row in rows}
 
 
+@pytest.mark.exhaustive
 def test_numbers_of_any_size_become_vectors_of_unit_length(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -205,6 +208,7 @@ def write_layout(folder: Path, layout: str, rows: int = 9) -> tuple[Path, Path]:
     return parquet, npy
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_file_of_vectors_is_found_in_every_layout(
     settings: Settings, tmp_path: Path, layout: str
@@ -332,6 +336,7 @@ def test_vectors_of_more_than_one_length_are_refused(
     assert notes(settings) == {}
 
 
+@pytest.mark.exhaustive
 def test_a_shard_without_vectors_is_left_alone(settings: Settings, write_shard: WriteShard) -> None:
     columns = {
         **texts(2),
@@ -443,6 +448,7 @@ def test_a_new_load_keeps_the_vectors_of_the_same_rows(
     assert read(settings) == {row: row for row in range(len(order) + 1)}
 
 
+@pytest.mark.exhaustive
 def test_another_file_of_vectors_replaces_those_of_before(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -472,6 +478,7 @@ def test_vectors_wait_for_the_rows(settings: Settings, write_shard: WriteShard) 
         add(settings)
 
 
+@pytest.mark.exhaustive
 def test_wrong_vectors_are_found(settings: Settings, write_shard: WriteShard) -> None:
     source = write_shard("a", **texts(4))
     np.save(source.with_suffix(".npy"), encode(4))
@@ -499,6 +506,7 @@ def _add_in_process(settings: Settings, shard: str) -> None:
     assert add(replace(settings, sheets={}), shard) is not None
 
 
+@pytest.mark.exhaustive
 def test_two_shards_at_once_get_each_its_own(settings: Settings, write_shard: WriteShard) -> None:
     counts = {"a": 1500, "b": 1000}
     for shard, count in counts.items():

@@ -100,6 +100,7 @@ def test_a_column_that_only_has_the_name_of_vectors_is_told_of(
     ]
 
 
+@pytest.mark.exhaustive
 def test_a_column_without_any_value_is_no_oddity(
     settings: Settings,
     instance: dg.DagsterInstance,

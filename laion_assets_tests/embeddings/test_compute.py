@@ -246,6 +246,7 @@ def test_vectors_of_an_earlier_file_stay(place: Place) -> None:
     assert place.is_of(1, COLOURS[1])
 
 
+@pytest.mark.exhaustive
 def test_a_shard_without_pictures_needs_no_encoder(place: Place) -> None:
     place.bring("a", [None, None])
     computing = Computing(lambda: open_encoder("/no such folder"), place.folder, 10, lambda _: None)

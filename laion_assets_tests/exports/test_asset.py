@@ -16,6 +16,7 @@ from laion_assets_tests.pipeline import ingest, refresh
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.exhaustive
 def test_a_run_exports_the_release_that_its_config_names(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:

@@ -108,6 +108,7 @@ def exported(made: Settings, tmp_path_factory: pytest.TempPathFactory) -> Export
     return export_datasette(store(made), tmp_path_factory.mktemp("exported") / "laion.db")
 
 
+@pytest.mark.exhaustive
 def test_the_file_has_the_rows_of_the_release(made: Settings, exported: Export) -> None:
     columns = ", ".join((*SAME, "text", "domain", "hash", "shard"))
     found = select(
@@ -434,6 +435,7 @@ def test_two_exports_to_one_path_take_turns(released: Settings, tmp_path: Path) 
     assert sorted(p.name for p in tmp_path.glob("*x.db*")) == ["x.db"]
 
 
+@pytest.mark.exhaustive
 def test_a_list_with_the_name_of_a_table_is_refused(settings: Settings, tmp_path: Path) -> None:
     for kind in ("domain", "images_fts_data", "datasette", "sqlite_names"):
         with raises("kind-name-invalid"):

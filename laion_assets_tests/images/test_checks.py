@@ -229,6 +229,7 @@ def test_repeats_are_warned_of_above_five_per_cent(
     assert read(check, "repeated") == [0 if passed else 6]
 
 
+@pytest.mark.exhaustive
 def test_a_file_under_two_names_is_warned_of(
     refreshed: Settings, instance: dg.DagsterInstance
 ) -> None:
@@ -255,6 +256,7 @@ def test_rows_that_vanish_are_missed(
     assert read(compared, "differing_shards", "duckdb_rows", "lance_rows") == [1, 398, 400]
 
 
+@pytest.mark.exhaustive
 def test_an_id_that_differs_is_found_in_as_many_rows(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:
@@ -265,6 +267,7 @@ def test_an_id_that_differs_is_found_in_as_many_rows(
     assert differing["duckdb_rows"] == differing["lance_rows"] == ROWS
 
 
+@pytest.mark.exhaustive
 def test_counts_changed_after_the_release_are_found(
     refreshed: Settings, instance: dg.DagsterInstance, database: Database
 ) -> None:

@@ -573,7 +573,7 @@ def test_repaired_rows_stay_where_they_were_in_many_row_groups_and_batches(
     }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_large_row_group_is_read(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     row_count = 150_000
     texts = [f"Fox {i}" for i in range(row_count)]

@@ -554,7 +554,7 @@ def test_the_load_is_recorded(
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_mark_of_a_sample_is_recorded_until_another_file_is_loaded(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
@@ -611,7 +611,7 @@ def test_replacing_one_shard_leaves_the_others(
     ) == [(1, "missing_caption"), (2, "missing_url")]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("shard", ["x'; DROP TABLE images; --", 'a"b', "s[0]*", "%", "日本 🦊"])
 def test_a_shard_of_any_name_is_loaded(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard, shard: str
@@ -624,7 +624,7 @@ def test_a_shard_of_any_name_is_loaded(
     assert Counter(rows) == {("s0", "other"): 1, (shard, "b"): 1}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_loading_forgets_what_was_counted_for_the_shard_alone(
     settings: Settings, connection: duckdb.DuckDBPyConnection, write_shard: WriteShard
 ) -> None:
@@ -637,7 +637,7 @@ def test_loading_forgets_what_was_counted_for_the_shard_alone(
     assert read(connection, "SELECT * FROM caption_matches") == [("b", "fox", 1)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_file_that_breaks_in_the_middle_is_refused_and_the_old_rows_stay(
     settings: Settings, database: Database, write_shard: WriteShard
 ) -> None:

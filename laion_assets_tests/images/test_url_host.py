@@ -180,7 +180,7 @@ def test_characters_that_could_hide_another_host_are_refused(
     assert set(find_hosts(connection, [f"http://a{c}b.com/" for c in confusables])) == {None}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_generated_urls_have_the_host_that_python_finds(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:

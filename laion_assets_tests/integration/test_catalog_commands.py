@@ -59,6 +59,7 @@ def test_shards_are_loaded_released_and_found(shell: Shell, postgres: Postgres) 
         assert any("release" in text for text in ask(shell)["locks"])
 
 
+@pytest.mark.exhaustive
 def test_another_machine_sees_the_same_history(shell: Shell, tmp_path: Path) -> None:
     write_source(shell, "one")
     assert shell.run("laion", "discover").returncode == 0

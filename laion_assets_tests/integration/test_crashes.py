@@ -120,6 +120,7 @@ def moments(count: int, longest_s: float) -> list[float]:
     return [longest_s * (n + rng.random()) / count for n in range(count)]
 
 
+@pytest.mark.exhaustive
 @in_many_moments
 def test_duckdb_has_the_old_or_the_new_rows_whenever_the_process_dies(
     settings: Settings, sources: list[Path], moment_count: int

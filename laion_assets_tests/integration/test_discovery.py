@@ -493,6 +493,7 @@ def test_a_shard_of_older_rules_is_loaded_again(
     assert find_missing(settings, local.instance, ["a"]) == []
 
 
+@pytest.mark.exhaustive
 def test_no_run_is_asked_for_of_a_shard_without_a_partition(
     local: Pipeline, settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -504,6 +505,7 @@ def test_no_run_is_asked_for_of_a_shard_without_a_partition(
     assert list_shards(local.evaluate()) == []
 
 
+@pytest.mark.exhaustive
 def test_what_failed_and_may_pass_is_tried_again_after_growing_pauses(
     local: Pipeline, write_shard: WriteShard, settings: Settings
 ) -> None:

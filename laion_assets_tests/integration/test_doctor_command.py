@@ -42,6 +42,7 @@ def ask(shell: Shell) -> tuple[dict[str, list[str]], int]:
     return wrong, result.returncode
 
 
+@pytest.mark.exhaustive
 def test_the_exit_status_says_whether_something_is_wrong(shell: Shell) -> None:
     write_source(shell, "one")
     shell.load_and_release()

@@ -3,6 +3,7 @@
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from laion_assets_tests.integration.conftest import Shell
 
@@ -16,6 +17,7 @@ def read_times(shell: Shell) -> list[tuple[str, bool, str]]:
         return database.execute(query).fetchall()
 
 
+@pytest.mark.exhaustive
 def test_a_retry_asks_for_what_may_pass(shell: Shell) -> None:
     refused = shell.run("laion", "pictures", "retry")
     assert refused.returncode == 1

@@ -110,6 +110,7 @@ def test_without_a_release_the_page_says_how_to_make_one(shell: Shell) -> None:
     assert "laion backfill --all" in response.text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -49,6 +49,7 @@ def read_json(shell: Shell) -> tuple[dict[str, object], int]:
     return json.loads(result.stdout), result.returncode
 
 
+@pytest.mark.exhaustive
 def test_the_exit_status_says_whether_something_is_behind_or_failed(shell: Shell) -> None:
     write_source(shell, "one")
     assert shell.run("laion", "discover").returncode == 0

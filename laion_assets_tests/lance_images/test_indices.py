@@ -25,6 +25,7 @@ def list_fragments(store: LanceStore) -> set[int]:
     return {fragment.fragment_id for fragment in store.open("images").get_fragments()}
 
 
+@pytest.mark.exhaustive
 def test_processes_index_what_one_process_would(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ def test_all_rows_are_indexed_anew_where_there_would_be_too_many_parts(
     )
 
 
+@pytest.mark.exhaustive
 def test_indices_of_older_versions_go_and_those_of_others_stay(settings: Settings) -> None:
     ingest(settings, "a", "a fox", "a wolf")
     store = LanceStore(settings.lance_dir)

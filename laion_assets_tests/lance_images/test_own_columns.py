@@ -89,6 +89,7 @@ def test_values_come_along_where_the_image_is_the_same(
     assert read(settings, "mine", "b") == other
 
 
+@pytest.mark.exhaustive
 def test_what_cannot_come_along_is_said(settings: Settings) -> None:
     bring(settings, "a", make_rows(9))
     add_by_hand(settings, pa.field("mine", pa.struct([("number", pa.int64())])))

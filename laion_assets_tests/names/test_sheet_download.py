@@ -646,7 +646,7 @@ def test_a_server_that_is_not_there_is_named(rules: DownloadRules) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_compressed_flood_is_not_unpacked(google: GoogleServer, rules: DownloadRules) -> None:
     google.answer(send(200, gzip.compress(bytes(100_000_000)), Content_Encoding="gzip"))
     tracemalloc.start()
@@ -878,7 +878,7 @@ def metadata_of(result: dg.ExecuteInProcessResult, kind: str) -> dict[str, objec
     return {name: value.value for name, value in materialization.metadata.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_asset_tells_of_the_sheet(
     google: GoogleServer, materialize: Materialize, database: Database
 ) -> None:
@@ -919,7 +919,7 @@ def test_a_sheet_that_fails_fails_its_check_and_the_table_stays(
     assert rows(database) == [("C",)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_unchanged_sheet_says_so(google: GoogleServer, materialize: Materialize) -> None:
     google.answer(send_tagged('"v1"', send_csv("A", ETag='"v1"')))
 
@@ -955,7 +955,7 @@ def test_a_setting_alone_adds_a_kind_and_its_counts(
     assert counts == [("Acme", 1), ("Nobody", 0)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sheet_that_fails_leaves_the_counts_of_the_others_and_its_own(
     google: GoogleServer, settings: Settings, instance: dg.DagsterInstance, write_shard: WriteShard
 ) -> None:

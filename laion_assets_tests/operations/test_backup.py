@@ -97,6 +97,7 @@ def test_a_backup_has_the_releases_and_the_newest_version_alone(
     assert kept == {manifest.lance_versions["images"], newest.version}
 
 
+@pytest.mark.exhaustive
 def test_a_backup_does_not_lie_in_the_data_folder(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     link = tmp_path / "link"
@@ -107,6 +108,7 @@ def test_a_backup_does_not_lie_in_the_data_folder(settings: Settings, tmp_path: 
             back_up(settings, folder)
 
 
+@pytest.mark.exhaustive
 def test_another_folder_is_refused_and_stays(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     (tmp_path / "mine").mkdir()
@@ -150,6 +152,7 @@ def test_a_backup_that_fails_leaves_the_one_before(settings: Settings, tmp_path:
     assert [p.name for p in (tmp_path / "all").iterdir()] == ["b"]
 
 
+@pytest.mark.exhaustive
 def test_a_killed_writers_log_comes_along(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     # As after a kill: what was committed is in the log alone.
@@ -282,6 +285,7 @@ def test_what_rotted_in_the_backup_before_is_copied_again(
     }
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_is_noticed_before_anything_is_copied(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

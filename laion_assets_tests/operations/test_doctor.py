@@ -169,6 +169,7 @@ def test_what_is_wrong_is_named_with_what_to_do(
     assert list_content(sound.data_dir) == before
 
 
+@pytest.mark.exhaustive
 def test_a_changed_byte_is_found_by_its_hash(sound: Settings) -> None:
     path = RawStore(sound.raw_dir).path("a")
     status, content = path.stat(), path.read_bytes()
@@ -192,6 +193,7 @@ def test_a_full_disk_is_found(sound: Settings, monkeypatch: pytest.MonkeyPatch) 
     assert "make room for" in list_wrong(diagnose(sound))["disk"][0]
 
 
+@pytest.mark.exhaustive
 def test_an_encoder_that_is_not_there_is_found(sound: Settings) -> None:
     assert diagnose(replace(sound, encoder="demo")).is_sound
     wrong = list_wrong(diagnose(replace(sound, encoder="/nowhere")))
@@ -207,6 +209,7 @@ def test_a_list_that_no_server_gives_is_found(sound: Settings) -> None:
     assert len(wrong["lists"]) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_list_of_removals_that_cannot_be_read_is_found(sound: Settings, tmp_path: Path) -> None:
     wrong = list_wrong(diagnose(replace(sound, removals="/nowhere.csv")))
     assert "/nowhere.csv" in wrong["lists"][0]

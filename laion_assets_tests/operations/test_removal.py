@@ -111,6 +111,7 @@ def test_what_a_killed_fetch_left_is_found_and_goes(
     assert [path.name for path in settings.raw_dir.iterdir()] == ["a.b.parquet"]
 
 
+@pytest.mark.exhaustive
 def test_a_shard_that_is_loaded_at_the_moment_is_not_removed(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:

@@ -120,6 +120,7 @@ def test_an_empty_folder_gets_all_that_was_backed_up(
     assert refresh(settings, "two") == "two"
 
 
+@pytest.mark.exhaustive
 def test_what_declares_columns_comes_back_where_there_is_none(
     made: Settings, settings: Settings, tmp_path: Path
 ) -> None:

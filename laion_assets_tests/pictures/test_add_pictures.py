@@ -82,6 +82,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "kind"), COLUMNS.values(), ids=COLUMNS.keys())
 def test_every_form_of_a_column_is_read(
     settings: Settings, write_shard: WriteShard, name: str, kind: pa.DataType
@@ -136,6 +137,7 @@ def test_what_the_source_says_of_its_pictures_comes_along(
     assert [found[n]["original_height"] for n in range(4)] == [480, None, None, 7]
 
 
+@pytest.mark.exhaustive
 def test_a_text_hash_is_an_md5_and_a_path_is_no_picture(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -172,6 +174,7 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> Path:
     return path
 
 
+@pytest.mark.exhaustive
 def test_an_archive_beside_the_shard_brings_its_pictures_by_key(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -266,6 +269,7 @@ def test_rows_that_repeat_keep_each_its_own_picture(
     assert [row[3] for row in read_facts(settings)] == ["given", None, "given"]
 
 
+@pytest.mark.exhaustive
 def test_a_new_load_with_other_rows_has_no_pictures(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -317,6 +321,7 @@ def test_a_table_from_before_gets_pictures_without_a_new_load(
         assert connection.execute("SELECT load_id FROM shards ORDER BY shard").fetchall() == loads
 
 
+@pytest.mark.exhaustive
 def test_pictures_wait_for_the_rows(settings: Settings, write_shard: WriteShard) -> None:
     source = write_shard("a", **texts(2), jpg=pa.array([paint(1)] * 2, pa.binary()))
     load(settings, "a", source)
@@ -332,6 +337,7 @@ def test_pictures_wait_for_the_rows(settings: Settings, write_shard: WriteShard)
         add(settings)
 
 
+@pytest.mark.exhaustive
 def test_pictures_of_one_large_row_group_are_read_piece_by_piece(
     write_shard: WriteShard,
 ) -> None:

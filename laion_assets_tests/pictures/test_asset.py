@@ -135,6 +135,7 @@ def test_fetching_needs_somebody_to_write_to(tmp_path: Path, contact: str) -> No
             Settings.from_environment({**environ, "LAION_FETCH_CONTACT": bad})
 
 
+@pytest.mark.exhaustive
 def test_checks_find_pictures_that_are_not_what_the_tables_say(
     settings: Settings, write_shard: WriteShard
 ) -> None:
@@ -213,6 +214,7 @@ def test_given_pictures_have_the_md5_of_their_source(
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
+@pytest.mark.exhaustive
 def test_no_sample_may_be_unsafe_by_probability_or_else_by_label(
     settings: Settings, write_shard: WriteShard
 ) -> None:

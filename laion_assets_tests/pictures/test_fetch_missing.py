@@ -254,6 +254,7 @@ def fetched(
     return server
 
 
+@pytest.mark.exhaustive
 def test_a_retry_asks_for_what_may_have_passed_alone(
     settings: Settings, instance: dg.DagsterInstance, fetched: PictureServer
 ) -> None:

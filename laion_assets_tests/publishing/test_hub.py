@@ -112,6 +112,7 @@ def test_a_release_is_published_whole(data: Settings, hub: WritableHub) -> None:
     assert f'load_dataset("{DATASET}"' in card
 
 
+@pytest.mark.exhaustive
 def test_lancedb_reads_it_where_it_is(data: Settings, hub: WritableHub) -> None:
     publish(data, hub)
 
@@ -219,6 +220,7 @@ def test_whatever_request_is_the_last_readers_see_a_whole_release(
     assert list(data.publish_dir.iterdir()) == []
 
 
+@pytest.mark.exhaustive
 def test_a_process_killed_before_the_tag_of_the_hub_leaves_it_to_the_next(
     data: Settings, hub: WritableHub
 ) -> None:

@@ -89,6 +89,7 @@ def check_same(one: Settings, other: Settings) -> None:
     assert find_unreleased(Database(other.database), LanceStore(other.lance_dir), kinds) is None
 
 
+@pytest.mark.exhaustive
 def test_a_release_that_was_read_back_has_the_same_digests(
     data: Settings, other: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_release_says_what_is_behind_it(settings: Settings, write_sheet: Write
         assert tagged == manifest.lance_versions[name]
 
 
+@pytest.mark.exhaustive
 def test_the_content_digest_can_be_computed_from_the_record(counted: Settings) -> None:
     refresh(counted)
     manifest = newest_release(LanceStore(counted.lance_dir))
@@ -142,6 +143,7 @@ CHANGES: dict[str, Callable[[Settings, WriteSheet], object]] = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", CHANGES)
 def test_what_changed_is_released_and_else_nothing(
     counted: Settings, write_sheet: WriteSheet, case: str
@@ -167,6 +169,7 @@ def test_a_release_can_be_named(counted: Settings) -> None:
     assert list_tags(counted) == [today(), "paper-1.0"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["", "a b", "..", "a/b", ".a", "a.", "é", "x.lock", "-x"])
 def test_a_name_that_lance_does_not_take_is_refused(counted: Settings, name: str) -> None:
     with raises("release-name-invalid"):
@@ -297,6 +300,7 @@ def test_a_first_release_without_a_good_row_is_found(settings: Settings) -> None
     assert refresh(settings) == tag
 
 
+@pytest.mark.exhaustive
 def test_a_first_release_without_names_is_found(settings: Settings) -> None:
     settings = replace(settings, sheets={})
     ingest(settings, "a", "a fox")
@@ -353,6 +357,7 @@ def test_a_release_needs_nothing_beside_the_data_folder(settings: Settings) -> N
     assert list_tags(inside) == [tag]
 
 
+@pytest.mark.exhaustive
 def test_a_tag_has_what_lance_writes_itself(counted: Settings) -> None:
     tag = refresh(counted)
     images = table(counted, "images")
@@ -510,6 +515,7 @@ def test_the_difference_of_two_releases(settings: Settings, write_sheet: WriteSh
     assert [change.name for change in back.names.fallers] == ["Fox"]
 
 
+@pytest.mark.exhaustive
 def test_a_column_without_any_value_is_indexed_too(counted: Settings) -> None:
     # `aesthetic` and `height` are in none of these files.
     tag = refresh(counted)
@@ -519,6 +525,7 @@ def test_a_column_without_any_value_is_indexed_too(counted: Settings) -> None:
     assert found.total == 0
 
 
+@pytest.mark.exhaustive
 def test_a_search_before_any_release_has_what_was_written_last(settings: Settings) -> None:
     with raises("search-of-nothing"):
         open_search(LanceStore(settings.lance_dir))

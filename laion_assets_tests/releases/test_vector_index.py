@@ -124,6 +124,7 @@ def check(settings: Settings) -> dg.AssetCheckResult:
     return nearest_vectors_are_found.compute(LanceResource(path=str(settings.lance_dir)))
 
 
+@pytest.mark.exhaustive
 def test_a_release_without_vectors_measures_nothing(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     published = publish_counted(settings)
@@ -403,6 +404,7 @@ def test_places_in_a_large_fragment_are_packed_as_lance_reads_them(settings: Set
         assert sorted(found["_rowid"].to_pylist()) == allowed.tolist()
 
 
+@pytest.mark.exhaustive
 def test_the_index_is_part_of_the_room_that_is_looked_for(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     store = LanceStore(settings.lance_dir)

@@ -108,6 +108,7 @@ def test_rows_are_found_by_every_kind_of_entry(settings: Settings, form: str) ->
     assert read_removals(settings, entry).removals.pending == {}
 
 
+@pytest.mark.exhaustive
 def test_a_rejected_row_loses_its_texts_too(settings: Settings) -> None:
     rows = pa.table(
         {"url": ["https://a.test/1", None, "https://b.test/1"], "caption": ["x", "y", None]}
@@ -214,6 +215,7 @@ def test_no_release_is_made_while_rows_are_to_be_removed(settings: Settings) -> 
     refresh(settings)
 
 
+@pytest.mark.exhaustive
 def test_an_unreadable_list_keeps_the_last_one(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     known = read_removals(settings, "a.test").removals

@@ -77,6 +77,7 @@ def test_searches_are_what_sql_says(released: Released, part: int) -> None:
     assert wrong == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("released", "least_rows"),
     [(FEW, 1_000), pytest.param(ALL, 5_000, marks=pytest.mark.exhaustive)],

@@ -136,6 +136,7 @@ def test_facets_and_exports_are_those_of_lance(
             assert rows == list(plain.export(query, only, order))
 
 
+@pytest.mark.exhaustive
 def test_labels_are_compared_as_lance_does(
     settings: Settings, plain: CaptionSearch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

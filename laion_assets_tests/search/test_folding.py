@@ -150,6 +150,7 @@ def test_what_is_browsed_is_folded_too(captions: CaptionSearch) -> None:
     assert answer.total == ROWS
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("only", [EVERYTHING, SAFE])
 def test_an_image_leads_to_those_that_it_stands_for(
     captions: CaptionSearch, only: SearchFilter

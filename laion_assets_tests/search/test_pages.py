@@ -19,6 +19,7 @@ from laion_assets_tests.raises import raises
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.exhaustive
 def test_pages_follow_one_another(settings: Settings) -> None:
     ingest(settings, "alpha", *(f"fox {'and fox ' * n}" for n in range(25)))
     refresh(settings)

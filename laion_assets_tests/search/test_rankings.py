@@ -455,6 +455,7 @@ def test_what_cannot_be_asked_is_refused(search: CaptionSearch) -> None:
         search.find(like=("a", 7))
 
 
+@pytest.mark.exhaustive
 def test_a_table_without_vectors_says_so(settings: Settings, tmp_path: Any) -> None:
     other = replace(settings, data_dir=tmp_path / "data")
     ingest(other, "a", "a fox")

@@ -75,7 +75,7 @@ def test_each_word_is_found_alike(dataset: lance.LanceDataset, *, is_hiding: boo
     assert sum(bool(ids) for ids, _ in found.values()) > len(WORDS) / 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_lance_of_another_mind_is_asked(
     dataset: lance.LanceDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

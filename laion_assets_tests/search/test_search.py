@@ -170,7 +170,7 @@ ACCENTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", ACCENTS)
 def test_accents_are_found_however_they_are_written(settings: Settings, case: str) -> None:
     query, expected = ACCENTS[case]

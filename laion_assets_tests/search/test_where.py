@@ -79,6 +79,7 @@ ALLOWED = [
 ]
 
 
+@pytest.mark.exhaustive
 def test_a_condition_finds_what_duckdb_finds(store: LanceStore) -> None:
     search = open_search(store, is_newest=True)
     with open_engine() as engine:

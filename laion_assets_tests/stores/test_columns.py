@@ -144,6 +144,7 @@ def test_sets_of_columns_stand_side_by_side(settings: Settings) -> None:
     assert [note.column_set for note in notes(settings)] == ["marks", "vectors"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("deleted", [(0,), (29,), (0, 1, 2, 13, 14, 29), range(5, 30)], ids=str)
 def test_deleted_rows_leave_the_others_in_their_places(
     settings: Settings, deleted: Sequence[int]
@@ -156,6 +157,7 @@ def test_deleted_rows_leave_the_others_in_their_places(
     assert note.value_count == 30 - len(deleted)
 
 
+@pytest.mark.exhaustive
 def test_several_fragments_of_a_shard_come_in_one_commit(settings: Settings) -> None:
     ingest_rows(settings, "a", 10)
     store = LanceStore(settings.lance_dir)
@@ -179,6 +181,7 @@ def test_several_fragments_of_a_shard_come_in_one_commit(settings: Settings) -> 
     assert note.lance_version == before.version + schema_change + 1
 
 
+@pytest.mark.exhaustive
 def test_an_empty_shard_has_no_files_and_a_note(settings: Settings) -> None:
     ingest_rows(settings, "a", 0)
     note = add(settings, "a", mark("x"))
@@ -186,6 +189,7 @@ def test_an_empty_shard_has_no_files_and_a_note(settings: Settings) -> None:
     assert len(notes(settings)) == 1
 
 
+@pytest.mark.exhaustive
 def test_too_few_or_too_many_values_commit_nothing(settings: Settings) -> None:
     ingest_rows(settings, "a", 6)
     add(settings, "a", mark("x"))
@@ -254,6 +258,7 @@ def test_a_load_that_comes_meanwhile_goes_first(settings: Settings, is_copied: b
     assert read(settings, "a") == expected("new", 6)
 
 
+@pytest.mark.exhaustive
 def test_a_fragment_that_somebody_else_took_out_is_refused(settings: Settings) -> None:
     ingest_rows(settings, "a", 6)
     store = LanceStore(settings.lance_dir)

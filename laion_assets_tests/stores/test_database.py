@@ -73,6 +73,7 @@ def test_an_exception_rolls_everything_back(database: Database) -> None:
         assert ("half",) not in connection.execute("SHOW TABLES").fetchall()
 
 
+@pytest.mark.exhaustive
 def test_a_stranger_is_waited_for(database: Database) -> None:
     with database.write():
         pass
@@ -88,6 +89,7 @@ def test_a_stranger_is_waited_for(database: Database) -> None:
         assert connection.execute("SELECT count(*) FROM domain_counts").fetchall() == [(1,)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mode", ["read", "write"])
 def test_a_stranger_that_stays_is_named_in_one_line(database: Database, mode: str) -> None:
     with database.write():
@@ -157,6 +159,7 @@ with Database(Path(sys.argv[1])).read():
 HOLD_READ_ONLY = HOLD.replace("sys.argv[1]", "sys.argv[1], read_only=True")
 
 
+@pytest.mark.exhaustive
 def test_a_reader_of_the_project_is_no_stranger_to_its_writers(database: Database) -> None:
     with database.write():
         pass
@@ -270,6 +273,7 @@ def test_a_file_that_is_written_anew_has_the_same_rows_and_no_others(tmp_path: P
         connection.execute("DELETE FROM rejected_images")
 
 
+@pytest.mark.exhaustive
 def test_a_file_that_another_program_has_is_not_written_anew(tmp_path: Path) -> None:
     database = Database(tmp_path / "laion.duckdb", stranger_wait_s=0.2)
     with database.write():

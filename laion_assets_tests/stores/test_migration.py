@@ -170,6 +170,7 @@ def describe(path: Path) -> set[tuple[str, str, str, bool]]:
         return set(columns.fetchall())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("schema", [FIRST, LAST, ""], ids=["first", "last", "empty"])
 @pytest.mark.parametrize("way", ["read", "write"])
 def test_a_database_of_before_gets_the_schema_of_now(
@@ -229,6 +230,7 @@ def test_releases_of_the_last_commit_without_versions_stay(settings: Settings) -
     assert open_search(LanceStore(settings.lance_dir), tag).find("fox").total == 1
 
 
+@pytest.mark.exhaustive
 def test_a_migration_is_done_whole_or_not_at_all(database: Database) -> None:
     make_database(database.path, FIRST)
     before = describe(database.path)
@@ -259,6 +261,7 @@ def test_a_table_that_a_current_database_lacks_is_created_with_the_next_write(
     assert describe(database.path) == whole
 
 
+@pytest.mark.exhaustive
 def test_a_newer_database_is_refused_and_left_alone(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     with duckdb.connect(str(settings.database)) as connection:
@@ -274,6 +277,7 @@ def test_a_newer_database_is_refused_and_left_alone(settings: Settings) -> None:
     assert describe(settings.database) == before
 
 
+@pytest.mark.exhaustive
 def test_a_newer_lance_table_is_refused(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     tag = refresh(settings)
@@ -315,6 +319,7 @@ def test_a_column_is_added_to_duckdb_by_its_entry_alone(settings: Settings) -> N
         }
 
 
+@pytest.mark.exhaustive
 def test_a_column_is_added_to_lance_by_its_entry_alone(settings: Settings) -> None:
     ingest(settings, "a", "a fox", "a wolf")
     tag = refresh(settings)
@@ -357,6 +362,7 @@ def test_shards_are_replaced_while_lance_is_migrated(settings: Settings) -> None
     assert sorted(images.to_table()["shard"].to_pylist()) == ["a", "b"]
 
 
+@pytest.mark.exhaustive
 def test_a_shard_is_copied_by_the_names_of_the_columns(settings: Settings) -> None:
     """Columns that were added stand last, in DuckDB and in Lance, each in its own order."""
     ingest(settings, "a", "a fox")
@@ -378,6 +384,7 @@ def test_a_shard_is_copied_by_the_names_of_the_columns(settings: Settings) -> No
     assert (row["language"], row["license"]) == ("en", "x")
 
 
+@pytest.mark.exhaustive
 def test_rows_of_other_rules_are_loaded_again(settings: Settings) -> None:
     ingest(settings, "a", "a fox")
     database = Database(settings.database)

@@ -58,6 +58,7 @@ def move_to_bucket(settings: Settings, buckets: Buckets, bucket: str) -> Setting
     return replace(settings, bucket=bucket)
 
 
+@pytest.mark.exhaustive
 def test_tables_tags_and_removals_are_in_the_bucket(
     store: LanceStore, buckets: Buckets, bucket: str, tmp_path: Path
 ) -> None:

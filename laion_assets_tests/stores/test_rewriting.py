@@ -81,7 +81,7 @@ def test_the_vectors_of_a_row_are_zero_and_the_others_stay(tmp_path: Path) -> No
     assert path.read_bytes() == b"no vectors"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_lies_beside_a_shard_loses_the_rows_too(settings: Settings) -> None:
     folder = settings.data_dir / "shards"
     folder.mkdir(parents=True)

@@ -111,7 +111,7 @@ def test_joined_files_are_looked_into(settings: Settings) -> None:
     assert find_differing(settings) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_row_that_was_deleted_is_missed(settings: Settings) -> None:
     ingest_three(settings)
     open_images(settings).delete("shard = 'b' AND row_index = 1")

@@ -188,6 +188,7 @@ def test_the_same_rows_loaded_in_another_order_have_the_same_digest(
     assert make(own, replace(subset, limit=49)).record.digest not in digests
 
 
+@pytest.mark.exhaustive
 def test_rows_that_are_read_in_many_parts_are_the_same(
     own: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +372,7 @@ def test_a_column_that_the_release_lacks_is_named(own: Settings) -> None:
         make(own, DeclaredSubset("lemurs", where="later > 1"))
 
 
+@pytest.mark.exhaustive
 def test_rows_without_tag_are_made_again(own: Settings) -> None:
     """As after a process that was killed between its commit and the tag."""
     subset = DeclaredSubset("lemurs", where="is_wide")

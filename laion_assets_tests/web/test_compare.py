@@ -52,6 +52,7 @@ def test_each_search_has_the_number_of_its_own_page(site: Site) -> None:
     assert found["searches"][0]["counts"][0]["image_count"] == 70
 
 
+@pytest.mark.exhaustive
 def test_the_page_shows_the_numbers_and_leads_to_the_searches(site: Site) -> None:
     html = site.get("/compare?q=fox&q=lemur").text
 
@@ -62,6 +63,7 @@ def test_the_page_shows_the_numbers_and_leads_to_the_searches(site: Site) -> Non
     assert 'href="/compare?q=fox"' in site.get("/search?q=fox").text
 
 
+@pytest.mark.exhaustive
 def test_releases_are_compared_up_to_the_one_that_is_shown(grown: Site) -> None:
     assert count(grown, "/compare.json?q=fox&q=hare") == {"fox": [6], "hare": [6]}
     assert count(grown, "/compare.json?q=fox&history=1") == {"fox": [6, 5, 4, 3]}

@@ -16,7 +16,7 @@ from laion_assets_tests.web.conftest import Released
 from laion_assets_tests.web.site import Site, run_site
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", ["/search.json?q=fox", "/sites/host3.test.json"])
 def test_each_facet_leads_to_as_many_images(site: Site, path: str) -> None:
     found = site.get(path).json()
@@ -106,7 +106,7 @@ def test_a_blank_filter_is_none() -> None:
     assert SearchQuery.read(blank) == SearchQuery()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_declared_columns_are_facets_that_filter_by_a_condition(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     curation = declare(settings, COLUMNS)

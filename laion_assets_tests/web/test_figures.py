@@ -97,7 +97,7 @@ def test_health_is_bad_until_there_is_a_release(settings: Settings) -> None:
         assert site.get("/healthz").json()["images"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_log_has_a_line_for_each_request(
     released: Released, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ def test_a_filter_alone_is_a_search(
     assert f"{len(expected):,} image" in site.get(f"/search?{bound}&max_punsafe=1").text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_condition_that_cannot_be_used_is_refused_with_the_reason(site: Site) -> None:
     for where in ("width", "random() > 0.5", "width > 1) OR (true", "none = 1"):
         answer = site.get(f"/search.json?{urlencode({'where': where})}")

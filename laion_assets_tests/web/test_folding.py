@@ -66,7 +66,7 @@ def test_json_has_one_of_each_and_how_many_more(site: Site) -> None:
     assert site.get("/search.json?q=fox&fold=1&page=4").status_code == 404
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_each_image_leads_to_those_that_it_stands_for(site: Site) -> None:
     found = site.get("/search.json?q=fox&sort=aesthetic&view=grid&fold=1&page=2").json()
 

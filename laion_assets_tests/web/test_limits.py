@@ -135,7 +135,7 @@ def test_who_got_no_answer_in_time_may_wait_on_each_connection_again() -> None:
         is_free.set()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_as_many_connections_as_a_client_may_have_are_all_answered(released: Released) -> None:
     shelf = Shelf(LanceStore(released.settings.lance_dir))
     shelf.refresh()

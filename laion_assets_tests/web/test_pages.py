@@ -527,7 +527,7 @@ def test_the_release_that_is_asked_for_is_shown(released: Released) -> None:
         Shelf(LanceStore(released.settings.lance_dir), "never").refresh()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("limits", "status"),
     [

@@ -359,6 +359,7 @@ def test_what_is_no_picture_is_refused_in_words(
     assert captions(send(site, paint(10, 220, 20)).json())[0] == "cucumber"
 
 
+@pytest.mark.exhaustive
 def test_a_photo_of_any_camera_that_is_too_large_is_refused_in_words(
     sites: tuple[Site, Site],
 ) -> None:

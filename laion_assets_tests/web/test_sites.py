@@ -110,7 +110,7 @@ def test_site_in_a_query_is_the_filter_site(site: Site, written: str) -> None:
     assert left["total"] == 3 - sum("pinimg" in image["url"] for image in filtered["images"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_site_of_the_list_can_be_opened(site: Site) -> None:
     text = site.get("/sites").text
     sites = site.get("/sites.csv").content.decode("utf-8-sig").splitlines()

@@ -77,6 +77,7 @@ def test_a_picture_is_fetched_and_known(server: PictureServer) -> None:
         assert (image.format, image.size) == ("JPEG", (40, 30))
 
 
+@pytest.mark.exhaustive
 def test_a_server_is_told_who_asks_and_whom_to_write_to(server: PictureServer) -> None:
     run_one(server.url("/1.jpg"))
 
@@ -86,6 +87,7 @@ def test_a_server_is_told_who_asks_and_whom_to_write_to(server: PictureServer) -
         assert "Cookie" not in head
 
 
+@pytest.mark.exhaustive
 def test_robots_txt_is_asked_for_once_a_host(server: PictureServer) -> None:
     robots = b"User-agent: *\nDisallow: /private/"
     server.answers["a.test/robots.txt"] = status(200, body=robots)
@@ -149,6 +151,7 @@ def test_a_host_has_few_requests_at_once(server: PictureServer) -> None:
     assert max(server.at_once.values()) <= 2
 
 
+@pytest.mark.exhaustive
 def test_a_busy_server_is_asked_again_when_it_says(server: PictureServer) -> None:
     server.answers["/1.jpg"] = [status(429, "Retry-After: 1"), picture(draw())]
     began = time.monotonic()
@@ -172,6 +175,7 @@ def test_a_server_that_asks_to_come_back_much_later_is_left_alone(server: Pictur
     assert len(server.asked) == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("code", [408, 425, 500, 502, 503, 504, 507, 521, 530])
 def test_what_may_pass_is_tried_again(server: PictureServer, code: int) -> None:
     server.answers["/1.jpg"] = [status(code), status(code), picture(draw())]
@@ -331,6 +335,7 @@ def test_a_cut_off_picture_is_no_picture(server: PictureServer) -> None:
     assert result.reason in {Reason.CONNECTION.value, Reason.BAD_RESPONSE.value}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "body", [b"", b"<html>not found</html>", b"<svg xmlns='x'/>", draw()[:200], b"\xff\xd8\xff" * 9]
 )
@@ -375,6 +380,7 @@ def test_a_host_without_an_address_is_no_dead_link() -> None:
     assert (result.reason, result.is_passing) == (Reason.DNS.value, True)
 
 
+@pytest.mark.exhaustive
 def test_a_host_that_is_down_is_given_up(server: PictureServer) -> None:
     with serve_pictures() as closed:
         port = closed.port
@@ -396,6 +402,7 @@ def test_one_address_is_asked_once_at_a_time(server: PictureServer) -> None:
     assert server.asked.count("a.test/1.jpg") == 1
 
 
+@pytest.mark.exhaustive
 def test_a_failure_of_whoever_keeps_the_results_ends_the_fetch(server: PictureServer) -> None:
     def keep(_results: list[FetchedPicture]) -> None:
         raise OSError(28, "No space left on device")

@@ -108,7 +108,7 @@ def test_a_picture_stands_upright(orientation: int) -> None:
     assert Image.open(io.BytesIO(resized.picture)).getexif().get(0x0112, 1) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_is_transparent_is_white() -> None:
     data = encode(Image.new("RGBA", (300, 300), (0, 0, 0, 0)), "PNG")
     palette = Image.new("P", (300, 300), 0)

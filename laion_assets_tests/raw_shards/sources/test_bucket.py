@@ -113,7 +113,7 @@ def make_npy(rows: int) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_lies_beside_a_shard_comes_with_it_once(
     bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:
@@ -218,7 +218,7 @@ def test_a_changed_object_is_fetched_again(
         assert fetch_shard(find(url, rules), store, rules).sha256 == sha256(content)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_download_goes_on_where_a_killed_process_stopped(
     bucket: Bucket, rules: SourceRules, store: RawStore
 ) -> None:

@@ -406,7 +406,7 @@ def test_what_was_begun_before_the_file_changed_is_not_gone_on_from(
     assert server.requests[1].headers["Range"] == "bytes=1000000-"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_processes_that_want_the_same_shard_transfer_it_once(
     server: FileServer, rules: SourceRules, store: RawStore, start: Start
 ) -> None:
@@ -437,7 +437,7 @@ def small_disk(tmp_path: Path) -> Iterator[RawStore]:
     pytest.skip("a small disk can be mounted by root alone")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_download_onto_a_full_disk_leaves_the_old_file_and_no_part(
     server: FileServer, rules: SourceRules, small_disk: RawStore
 ) -> None:

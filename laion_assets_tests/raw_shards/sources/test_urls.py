@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_named(part: Part, rules: SourceRules) -> 
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
     server: FileServer, part: Part, rules: SourceRules
 ) -> None:
