@@ -13,8 +13,10 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets_tests.integration.conftest import DEMO_ROWS, SAMPLE_SHARD, Shell, count_rows
 from laion_assets_tests.pipeline import refresh
 
+# The demo takes as long as a tenth of all quicker tests.
+pytestmark = pytest.mark.exhaustive
 
-@pytest.mark.exhaustive
+
 def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
     folder = shell.data_dir / "shards"
     shell.variables["LAION_SHARDS"] = str(folder / "*.parquet")
@@ -31,7 +33,6 @@ def test_samples_that_are_made_again_change_no_row(shell: Shell) -> None:
     assert len(lance.dataset(shell.settings.lance_dir / "images.lance").tags.list()) == 1
 
 
-@pytest.mark.exhaustive
 def test_a_second_demo_changes_no_row(whole_demo: Shell) -> None:
     before = count_rows(whole_demo.settings)
     assert len(before[0]) == 7
@@ -67,7 +68,6 @@ def test_every_name_of_the_demo_counts_as_fts5_counts_it(
     assert sum(count for _, count in counts) > sum(count_rows(demo.settings)[0].values()) // 140
 
 
-@pytest.mark.exhaustive
 def test_dagster_and_laion_share_one_history(demo: Shell) -> None:
     result = demo.run(
         *("dagster", "asset", "materialize", "-m", "laion_assets.definitions"),

@@ -80,6 +80,7 @@ def test_there_is_an_example_for_each_section_of_the_card() -> None:
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "number", range(len(EXAMPLES)), ids=[re.sub(r"\W", "-", t) for t, _ in EXAMPLES]
 )
@@ -101,6 +102,7 @@ def test_an_example_runs(
     assert not re.match(r"0\s", said), said
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not HAS_DATASETS, reason="datasets is not installed")
 def test_datasets_loads_a_folder_and_the_hub(place: Path) -> None:
     import datasets

@@ -90,6 +90,7 @@ def ask_all(url: str, times: int = 40) -> list[requests.Response]:
     return [requests.get(url, timeout=60) for _ in range(times)]
 
 
+@pytest.mark.exhaustive
 def test_the_newest_release_is_served_until_somebody_stops_it(demo: Shell) -> None:
     with serve(demo) as url:
         home = requests.get(f"{url}/index.json", timeout=20).json()
@@ -129,6 +130,7 @@ def test_what_cannot_be_served_is_said_in_one_line(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_port_that_is_taken_is_named(demo: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
