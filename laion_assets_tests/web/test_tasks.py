@@ -62,7 +62,7 @@ def test_a_phrase_large_and_safe_by_aesthetic_score(visit: Visit, has_scripts: b
 
     page.get_by_text("Filters", exact=True).click()
     page.get_by_label("Width at least").fill("150")
-    page.get_by_label("Unsafe probability at most").fill("0.1")
+    page.get_by_label("Hide above this unsafe probability").fill("0.1")
     page.get_by_role("button", name="Apply").click()
     assert read_heading(page).startswith('40 images whose caption has "by ana fox", at least 150')
 
