@@ -176,6 +176,7 @@ def _replace_in_a_process(store: LanceStore, shard: str, start: object) -> None:
     replace(store, shard, [f"{shard}{n}" for n in range(50)])
 
 
+@pytest.mark.slow
 def test_many_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     store = LanceStore(tmp_path / "lance")
     context = multiprocessing.get_context("forkserver")

@@ -601,7 +601,14 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("case", FAILURES)
+# A silence is waited for, three times.
+CASES = [
+    pytest.param(case, marks=pytest.mark.slow if case.startswith("stalls") else ())
+    for case in FAILURES
+]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_failure_says_what_to_do_and_the_old_table_stays(
     google: GoogleServer, rules: DownloadRules, database: Database, case: str
 ) -> None:

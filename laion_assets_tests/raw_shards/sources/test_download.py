@@ -183,7 +183,14 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("case", FAILURES)
+# A silence is waited for, three times.
+CASES = [
+    pytest.param(case, marks=pytest.mark.slow if case.startswith("silent") else ())
+    for case in FAILURES
+]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_failure_says_what_to_do_and_the_old_file_stays(
     server: FileServer, rules: SourceRules, store: RawStore, case: str
 ) -> None:
@@ -204,7 +211,7 @@ def test_a_failure_says_what_to_do_and_the_old_file_stays(
     assert (store.folder / ".s.part").exists() == failure.is_part_kept
 
 
-@pytest.mark.parametrize("case", FAILURES)
+@pytest.mark.parametrize("case", CASES)
 def test_after_a_failure_the_right_file_is_fetched(
     server: FileServer, rules: SourceRules, store: RawStore, case: str
 ) -> None:

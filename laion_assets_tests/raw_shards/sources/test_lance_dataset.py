@@ -258,6 +258,7 @@ def test_a_run_of_another_shard_does_not_ask_for_the_dataset(
     assert find_shard([PLACE], SHARDS[1], rules) is not None
 
 
+@pytest.mark.slow
 def test_a_revision_and_a_token_are_used(
     lance_hub: Hub, rules: SourceRules, dataset: Path, store: RawStore
 ) -> None:

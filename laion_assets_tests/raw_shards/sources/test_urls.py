@@ -87,6 +87,7 @@ def test_the_version_behind_a_redirect_is_that_of_the_last_server(
     assert read_version(describe_url(url, None), rules) == 'etag:"v1"'
 
 
+@pytest.mark.slow
 def test_asking_for_a_version_is_tried_again(server: FileServer, rules: SourceRules) -> None:
     url = server.put(PATH, send(503), stall, Serve(CONTENT, etag='"v1"'))
 
