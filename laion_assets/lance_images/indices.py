@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
 from laion_assets.lance_images.caption_words import CaptionWords
@@ -38,9 +39,13 @@ CAPTION_INDEX: Mapping[str, Any] = {
     "remove_stop_words": False,
     "max_token_length": None,
 }
-# Deltas answer as fast as one index, up to a point; with more of them all rows are indexed anew.
+# Deltas answer as fast as one index, up to a point; with more of them their rows are indexed anew.
 # Merging the parts of captions takes longer than that, and memory for all of them.
 MAX_INDEX_DELTAS = 16
+# A part of the captions' index that has so many rows stays as it is. The billions of a cluster make
+# some dozens of parts: a word asks a bucket for 4 to 8 objects of each.
+FULL_PART_ROWS = 50_000_000
+MAX_PART_ROWS = 2 * FULL_PART_ROWS
 # More of them than cores wait for each other, and each makes the index one part longer.
 WORKERS = min(4, os.cpu_count() or 1)
 # What a worker may hold before it writes. With more it needs more memory for more rows, and is no
@@ -73,7 +78,8 @@ def update_indices(store: LanceStore) -> lance.LanceDataset:
         # Those of other fragments stay.
         dataset.commit_existing_index_segments(_name("caption"), "caption", [*built])
     for index in dataset.describe_indices():
-        if (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
+        # `_find_due` sees to those of the captions.
+        if index.name != _name("caption") and (deltas := len(index.segments)) > MAX_INDEX_DELTAS:
             dataset.optimize.optimize_indices(num_indices_to_merge=deltas, index_names=[index.name])
     return dataset
 
@@ -125,7 +131,8 @@ def update_columns(store: LanceStore) -> None:
 def _find_due(dataset: lance.LanceDataset) -> dict[int, int]:
     """Returns the fragments whose captions are to be indexed, with their rows.
 
-    They are those that no part of the index has, or all, if there would be too many parts.
+    They are those that no part of the index has. If there would be too many parts, they are all
+    but those of full parts.
     """
     parts = [
         segment.fragment_ids
@@ -134,20 +141,27 @@ def _find_due(dataset: lance.LanceDataset) -> dict[int, int]:
         for segment in index.segments
     ]
     fragments = dataset.get_fragments()
-    covered = set().union(*parts)
+    covered = set[int]().union(*parts)
     due = {n: f.count_rows() for f in fragments if (n := f.fragment_id) not in covered}
-    if len(parts) + len(_split(due)) <= MAX_INDEX_DELTAS:
+    room = MAX_INDEX_DELTAS - len(_split(due))
+    if len(parts) <= room:
         return due
-    return {f.fragment_id: f.count_rows() for f in fragments}
+    rows = {fragment.fragment_id: fragment.count_rows() for fragment in fragments}
+    full = [part for part in parts if sum(rows.get(n, 0) for n in part) >= FULL_PART_ROWS]
+    if len(parts) - len(full) <= room:
+        return due
+    kept = set[int]().union(*full)
+    return {n: count for n, count in rows.items() if n not in kept}
 
 
 def _split(fragments: Mapping[int, int]) -> list[list[int]]:
-    """Returns up to as many groups as there are workers, of about as many rows each.
+    """Returns groups of about as many rows each: one for each worker, or more if there are many.
 
     Neighbours stay together: only those in the same part of the index can be joined later.
     """
-    count = min(WORKERS, 1 + sum(fragments.values()) // WORKER_ROWS)
-    share = sum(fragments.values()) / count
+    total = sum(fragments.values())
+    count = max(min(WORKERS, 1 + total // WORKER_ROWS), ceil(total / MAX_PART_ROWS))
+    share = total / count
     groups: list[list[int]] = []
     before = 0
     for fragment, rows in sorted(fragments.items()):
@@ -164,7 +178,7 @@ def _build_parts(dataset: lance.LanceDataset, fragments: Mapping[int, int]) -> l
     orders = [_order_part(dataset, group) for group in _split(fragments)]
     if sum(fragments.values()) < WORKER_ROWS:
         return [order.build_of(dataset) for order in orders]
-    return build_in_processes(orders)
+    return build_in_processes(orders, WORKERS)
 
 
 def _order_part(dataset: lance.LanceDataset, fragments: Iterable[int]) -> PartOrder:

@@ -83,14 +83,21 @@ class PartOrder:
         )
 
 
-def build_in_processes(orders: Sequence[PartOrder]) -> list[Index]:
-    """Builds the parts side by side; returns them in the same order.
+def build_in_processes(orders: Sequence[PartOrder], workers: int) -> list[Index]:
+    """Builds the parts, each in a process of its own; returns them in the same order.
+
+    Args:
+        orders: what is to be built.
+        workers: how many processes there are at once.
 
     Raises:
         LaionError: a process died. What Lance raises is raised here, too.
     """
-    with start_building(orders) as parts:
-        return [part.result() for part in parts]
+    parts: list[Index] = []
+    for first in range(0, len(orders), workers):
+        with start_building(orders[first : first + workers]) as building:
+            parts += [part.result() for part in building]
+    return parts
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def test_processes_index_what_one_process_would(
 def test_a_few_rows_get_one_part_without_another_process(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: object) -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("a process for a few rows")
 
     monkeypatch.setattr(indices, "build_in_processes", refuse)
@@ -83,6 +83,31 @@ def test_all_rows_are_indexed_anew_where_there_would_be_too_many_parts(
         4,
         1,
     )
+
+
+@pytest.mark.exhaustive
+def test_full_parts_stay_and_the_others_are_indexed_anew(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indices, "MAX_INDEX_DELTAS", 2)
+    monkeypatch.setattr(indices, "FULL_PART_ROWS", 4)
+    monkeypatch.setattr(indices, "MAX_PART_ROWS", 8)
+    store = LanceStore(settings.lance_dir)
+    for number in range(5):
+        ingest(settings, f"full{number}", *[f"a fox {number}"] * 4)
+    update_indices(store)
+    full = list_parts(store)
+    assert [len(part) for part in full] in ([2, 2, 1], [2, 1, 2], [1, 2, 2])
+    for number in range(6):
+        ingest(settings, f"small{number}", f"a wolf {number}")
+        update_indices(store)
+        parts = list_parts(store)
+        assert set.union(*parts) == list_fragments(store)
+        assert [part for part in parts if part in full] == full
+        assert len(parts) <= len(full) + 2
+
+    search = open_search(store)
+    assert (search.find("fox").total, search.find("wolf").total) == (20, 6)
 
 
 @pytest.mark.exhaustive

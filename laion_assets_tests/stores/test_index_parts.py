@@ -45,7 +45,7 @@ def test_parts_come_in_the_order_in_which_they_were_asked_for(
 ) -> None:
     orders = [order(2), order(0, 1)]
 
-    parts = build_in_processes(orders)
+    parts = build_in_processes(orders, 2)
 
     assert [sorted(part.fragment_ids) for part in parts] == [[2], [0, 1]]
     images = lance.dataset(orders[0].uri)
@@ -55,7 +55,7 @@ def test_parts_come_in_the_order_in_which_they_were_asked_for(
 
 def test_what_lance_refuses_in_a_process_is_raised_here(order: Callable[..., PartOrder]) -> None:
     with pytest.raises(RuntimeError, match="'nothing' does not exist"):
-        build_in_processes([order(0), order(1, column="nothing")])
+        build_in_processes([order(0), order(1, column="nothing")], 2)
 
 
 @pytest.mark.exhaustive
@@ -97,7 +97,7 @@ def test_a_process_that_dies_is_an_error_in_one_line(
     monkeypatch.setattr(sys, "executable", str(killed))
 
     with raises("index-process-died"):
-        build_in_processes([order(0)])
+        build_in_processes([order(0)], 2)
 
 
 def test_a_process_ends_with_the_one_that_started_it() -> None:
