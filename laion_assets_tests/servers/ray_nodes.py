@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +46,7 @@ def find_obstacle() -> str | None:
     unshare = shutil.which("unshare")
     if unshare is None:
         return "unshare is not installed"
-    made = subprocess.run(_isolate("true"), capture_output=True, text=True, check=False)
+    made = subprocess.run(isolate("true"), capture_output=True, text=True, check=False)
     return None if made.returncode == 0 else f"no network of its own: {made.stderr.strip()}"
 
 
@@ -54,7 +54,7 @@ def run_alone(test: str) -> subprocess.CompletedProcess[str]:
     """Runs a test, `path::name`, in a network that has loopback alone."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "", "-p", "no:cacheprovider"]
     return subprocess.run(
-        _isolate(*command, test),
+        isolate(*command, test),
         cwd=REPOSITORY,
         env={**os.environ, ALONE: "1"},
         stdout=subprocess.PIPE,
@@ -78,22 +78,25 @@ def open_loopback() -> None:
         fcntl.ioctl(any_socket, SET_FLAGS, struct.pack("16sH14s", b"lo", flags | UP, b""))
 
 
-def _isolate(*command: str) -> list[str]:
+def isolate(*command: str) -> list[str]:
+    """Returns a command that runs another one in a network of its own."""
     as_root = () if os.geteuid() == 0 else ("--map-root-user",)
     return ["unshare", "--net", *as_root, *command]
 
 
 @dataclass
 class RayNodes:
-    """A cluster of a head and two workers, each of which takes one run at once.
+    """A cluster of a head and workers, each of which takes one run at once.
 
     Attributes:
         folder: has the home and the log of each node.
         environment: what all nodes have in their environment.
+        workers: the nodes beside the head.
     """
 
     folder: Path
     environment: Mapping[str, str]
+    workers: Sequence[str] = WORKERS
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     # Its sockets have long names, and a path of one may have a hundred characters.
     _short: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
@@ -114,7 +117,7 @@ class RayNodes:
         self.start_node(HEAD, "--head", *port, "--include-dashboard", "true", *dashboard)
         self._wait(1)
         # On a busy machine one after the other is quicker.
-        for number, node in enumerate(WORKERS, start=2):
+        for number, node in enumerate(self.workers, start=2):
             self.start_worker(node)
             self._wait(number)
 
@@ -172,16 +175,21 @@ class RayNodes:
 
 
 def list_processes(node: str, word: str = "") -> list[int]:
-    """Returns the processes of a node whose command has a word in it."""
+    """Returns the processes of a node whose command has a word in it.
+
+    Another test may have a cluster with the same addresses, in a network of its own.
+    """
+    network = Path("/proc/self/ns/net").readlink()
     mark = f"{MARK}={node}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
             command = (folder / "cmdline").read_bytes()
+            is_near = (folder / "ns/net").readlink() == network
         except OSError:
             continue
-        if mark in environment and word.encode() in command:
+        if is_near and mark in environment and word.encode() in command:
             found.append(int(folder.name))
     return found
 
@@ -194,9 +202,11 @@ def _kill(pid: int) -> None:
 
 
 @contextmanager
-def run_ray(folder: Path, environment: Mapping[str, str]) -> Iterator[RayNodes]:
+def run_ray(
+    folder: Path, environment: Mapping[str, str], workers: Sequence[str] = WORKERS
+) -> Iterator[RayNodes]:
     """Runs a cluster until the block is left."""
-    nodes = RayNodes(folder, environment)
+    nodes = RayNodes(folder, environment, workers)
     try:
         nodes.start()
         yield nodes
