@@ -110,7 +110,7 @@ def main() -> None:
 @contextmanager
 def serve_slowly(files: Sequence[Path], think_s: float) -> Iterator[str]:
     """Serves files, each in a fixed time; yields the addresses as `LAION_SHARDS` has them."""
-    by_name = {f"/{path.name}": path.read_bytes() for path in files}
+    by_name = {f"/{n:05}.parquet": path.read_bytes() for n, path in enumerate(files)}
     closing = threading.Event()
 
     class Handler(QuietHandler):
@@ -119,21 +119,23 @@ def serve_slowly(files: Sequence[Path], think_s: float) -> Iterator[str]:
 
         def do_GET(self) -> None:  # noqa: N802
             body = self._begin()
-            size = -(-len(body) // PIECES)
+            size = max(1, -(-len(body) // PIECES))
             for first in range(0, len(body), size):
                 if closing.wait(think_s / PIECES):
                     return
                 self.wfile.write(body[first : first + size])
 
         def _begin(self) -> bytes:
-            body = by_name[self.path]
-            self.start(200, {"Content-Length": str(len(body)), "ETag": '"1"'})
+            body = by_name.get(self.path, b"")
+            # The vectors that could lie beside a file are asked for, too.
+            headers = {"Content-Length": str(len(body)), "ETag": '"1"'}
+            self.start(200 if self.path in by_name else 404, headers)
             return body
 
     server = PatientServer(("127.0.0.1", 0), Handler)
     host, port = server.server_address[:2]
     with serve(server, closing):
-        yield " ".join(f"http://{host!s}:{port}{name}" for name in by_name)
+        yield f"http://{host!s}:{port}/{{00000..{len(files) - 1:05}}}.parquet"
 
 
 def measure(folder: Path, nodes: int, address: str, buckets: Buckets, postgres: Postgres) -> Found:
