@@ -64,18 +64,23 @@ def print_report(settings: Settings) -> None:
 
 def _name_program() -> str:
     """Returns how one calls `laion` again."""
-    is_on_path = not is_checkout() and shutil.which("laion") == sys.argv[0]
+    is_on_path = not _is_home() and shutil.which("laion") == sys.argv[0]
     return "laion" if is_on_path else _shorten(Path(sys.argv[0]))
 
 
 def _name_web_ui_command() -> str:
-    return "make dev" if is_checkout() else f"cd {shlex.quote(str(find_home()))} && dagster dev"
+    return "make dev" if _is_home() else f"cd {shlex.quote(str(find_home()))} && dagster dev"
+
+
+def _is_home() -> bool:
+    """Returns whether this is a checkout, and the project in it."""
+    return is_checkout() and find_home() == REPOSITORY
 
 
 def _shorten(path: Path) -> str:
-    """Returns the path as one would type it in the root of the checkout, if there is one."""
+    """Returns the path as one would type it in the root of the checkout, if that is the project."""
     absolute = path.absolute()
-    is_inside = is_checkout() and absolute.is_relative_to(REPOSITORY)
+    is_inside = _is_home() and absolute.is_relative_to(REPOSITORY)
     return str(absolute.relative_to(REPOSITORY) if is_inside else path)
 
 
