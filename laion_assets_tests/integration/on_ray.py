@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,21 +16,19 @@ import pytest
 
 from laion_assets.demo import sample_shards
 from laion_assets.demo.sample_shards import DEFAULT_SPEC, SampleSpec, write_sample_shards
-from laion_assets.settings import REPOSITORY
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.locks import name_digest
 from laion_assets_tests.integration.conftest import Shell
-from laion_assets_tests.integration.web_ui import run_in_background
 from laion_assets_tests.servers.buckets import Buckets
 from laion_assets_tests.servers.postgres import Postgres
 from laion_assets_tests.servers.ray_nodes import (
     HEAD,
     WORKERS,
-    RayNodes,
     is_alone,
     list_processes,
     open_loopback,
-    run_ray,
 )
+from laion_assets_tests.servers.ray_site import LIMIT_S, Site, run_site, wait_for
 
 if is_alone():
     open_loopback()
@@ -42,9 +37,6 @@ else:
 
 SPEC = SampleSpec(shard_count=8, rows_per_shard=200, has_pictures=True)
 ENCODER = {"LAION_EMBEDDINGS": "compute", "LAION_ENCODER": "demo"}
-LIMIT_S = 900
-# As the daemon has it, but for its patience: it looks after runs twice a minute.
-POLLING = ("poll_interval_seconds: 30", "poll_interval_seconds: 3")
 TABLES = ("rejected_images", "domain_counts", "site_counts", "entity_counts", "caption_matches")
 QUERIES = {
     # What differs between two loads of the same file.
@@ -55,22 +47,10 @@ QUERIES = {
 
 
 @dataclass(frozen=True)
-class Site:
-    """A cluster, a daemon, and a machine for commands."""
+class RaySite(Site):
+    """A cluster whose nodes can be hit."""
 
-    nodes: RayNodes
-    shell: Shell
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Starts a command of the machine for commands."""
-        return subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env=self.shell.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    buckets: Buckets
 
     def load_on_two_nodes(self) -> None:
         """Calls a run that is under way failed, so that another one begins while it goes on.
@@ -94,16 +74,64 @@ class Site:
                     nodes = (HEAD, *WORKERS)
                     assert any(list_processes(node, run.run_id) for node in nodes)
 
+    def kill_in(self, step: str, part: str) -> str:
+        """Kills a worker in a step, while it writes an object; returns the run that it had.
+
+        Args:
+            step: of a run.
+            part: of the object's name.
+        """
+        while True:
+            node, run_id = wait_for(lambda: self.find_step(step, WORKERS))
+            with self.buckets.stop(part, node) as gate:
+                assert gate.reached.wait(LIMIT_S)
+                # It may have been done with the step before the gate was shut.
+                if self.find_step(step, [node]) == (node, run_id):
+                    self.nodes.kill(node)
+                    return run_id
+
+    def find_step(self, step: str, nodes: Iterable[str]) -> tuple[str, str] | None:
+        """Returns one of these nodes that has a run in this step, and the run; None if none has."""
+        with self.shell.enter():
+            import dagster as dg
+
+            running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+            with dg.DagsterInstance.get() as instance:
+                for run in instance.get_runs(running):
+                    for stats in instance.get_run_step_stats(run.run_id, [step]):
+                        for node in nodes if stats.end_time is None else ():
+                            if list_processes(node, run.run_id):
+                                return node, run.run_id
+        return None
+
+    def count_tries(self, run_id: str, step: str) -> int:
+        """Returns how often a step of a run was tried to its end."""
+        with self.shell.enter():
+            import dagster as dg
+
+            with dg.DagsterInstance.get() as instance:
+                (stats,) = instance.get_run_step_stats(run_id, [step])
+                return len(stats.attempts_list)
+
     def list_runs(self) -> list[dict[str, object]]:
-        """Returns status, job, shard and tags of each run."""
+        """Returns id, status, job, shard and tags of each run."""
         with self.shell.enter():
             import dagster as dg
 
             with dg.DagsterInstance.get() as instance:
                 return [
-                    {"status": run.status.value, "job": run.job_name, **run.tags}
+                    {
+                        "id": run.run_id,
+                        "status": run.status.value,
+                        "job": run.job_name,
+                        **run.tags,
+                    }
                     for run in instance.get_runs()
                 ]
+
+    def list_failed(self) -> set[object]:
+        """Returns the ids of the runs that have failed."""
+        return {run["id"] for run in self.list_runs() if run["status"] == "FAILURE"}
 
 
 @pytest.fixture
@@ -124,43 +152,18 @@ def alone(tmp_path: Path, source: Path) -> Shell:
 
 
 @pytest.fixture
-def site(tmp_path: Path, source: Path, buckets: Buckets, postgres: Postgres) -> Iterator[Site]:
-    """A cluster with a daemon, and with the same shards."""
-    shared = {
-        **buckets.environment,
-        "AWS_ALLOW_HTTP": "true",
-        "LAION_DATA_DIR": buckets.create(),
-        "LAION_CATALOG": postgres.create_database(),
-    }
-    programs = Path(sys.executable).parent
-    base = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
-    with run_ray(tmp_path / "nodes", {**base, **shared}) as nodes:
-        home = tmp_path / "commands"
-        variables = {
-            **shared,
-            **ENCODER,
-            "LAION_HOME": str(home),
-            "LAION_SHARDS": str(source / "*.parquet"),
-            "LAION_RAY": nodes.jobs,
-            "DAGSTER_HOME": str(home),
-        }
-        shell = Shell(home / "data", variables)
-        home.mkdir()
-        for name in ("dagster.yaml", "workspace.yaml"):
-            text = (REPOSITORY / name).read_text("utf-8").replace(*POLLING)
-            (home / name).write_text(text, "utf-8")
-        command = ["dagster-daemon", "run", "--workspace", str(home / "workspace.yaml")]
-        log = tmp_path / "daemon.log"
-        with run_in_background(command, home, shell.environment, log):
-            wait_for(lambda: "daemons" in log.read_text("utf-8"))
-            yield Site(nodes, shell)
-
-
-def wait_for(is_there: Callable[[], object]) -> None:
-    limit = time.monotonic() + LIMIT_S
-    while not is_there():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+def site(
+    tmp_path: Path,
+    source: Path,
+    buckets: Buckets,
+    postgres: Postgres,
+    request: pytest.FixtureRequest,
+) -> Iterator[RaySite]:
+    """A cluster with a daemon, and with the same shards; the parameter is the head's slots."""
+    settings = {"LAION_SHARDS": str(source / "*.parquet"), **ENCODER}
+    slots = getattr(request, "param", 1)
+    with run_site(tmp_path, buckets, postgres, settings, head_slots=slots) as site:
+        yield RaySite(site.nodes, site.shell, buckets)
 
 
 def read_table(shell: Shell) -> pa.Table:
@@ -169,12 +172,20 @@ def read_table(shell: Shell) -> pa.Table:
     return table.sort_by([("shard", "ascending"), ("row_index", "ascending")])
 
 
+def list_commits(store: LanceStore) -> list[str]:
+    """Returns the shard of each commit that put rows of one into Lance."""
+    dataset = store.open("images")
+    made = [dataset.read_transaction(version["version"]) for version in dataset.versions()]
+    properties = [transaction.transaction_properties or {} for transaction in made if transaction]
+    return [found["shard"] for found in properties if "sha256" in found]
+
+
 def show_release(shell: Shell) -> dict[str, str]:
     shown: dict[str, str] = json.loads(shell.run("laion", "release", "show", "--json").stdout)
     return shown
 
 
-def compare(site: Site, alone: Shell) -> None:
+def compare(site: RaySite, alone: Shell) -> None:
     """Compares all that two places have, value for value."""
     assert read_table(site.shell).equals(read_table(alone))
     here, there = show_release(alone), show_release(site.shell)
@@ -186,7 +197,7 @@ def compare(site: Site, alone: Shell) -> None:
         assert answers[0].stdout == answers[1].stdout, query
 
 
-def test_a_node_that_dies_changes_nothing(site: Site, alone: Shell) -> None:
+def test_a_node_that_dies_changes_nothing(site: RaySite, alone: Shell) -> None:
     """It dies while it loads a shard; the run starts again on another node."""
     told = site.shell.run("laion", "doctor")
     assert told.returncode == 0, told.stdout
@@ -207,8 +218,73 @@ def test_a_node_that_dies_changes_nothing(site: Site, alone: Shell) -> None:
     compare(site, alone)
 
 
+# The head takes none, as on a cluster of machines: it is not to be killed.
+@pytest.mark.parametrize("site", [0], indirect=True)
+def test_nodes_that_die_in_later_steps_change_nothing(site: RaySite, alone: Shell) -> None:
+    """One dies in `pictures`, one in `embeddings`, so that all runs wait; one in a release."""
+    loading = site.start("laion", "backfill", "--all", "--pictures")
+    killed = {site.kill_in("pictures", "/lance/images.lance/data/")}
+    killed.add(site.kill_in("embeddings", "/lance/images.lance/data/"))
+    wait_for(lambda: site.list_failed() == killed)
+    # They wait for a node, and are not failed for it.
+    statuses = {run["status"] for run in site.list_runs()}
+    assert "QUEUED" in statuses
+    assert statuses <= {"FAILURE", "QUEUED", "STARTING", "SUCCESS"}
+    site.nodes.start_killed()
+    killed.add(site.kill_in("release", "/lance/images.lance/_indices/"))
+    site.nodes.start_killed()
+    output, _ = loading.communicate(timeout=LIMIT_S)
+
+    assert loading.returncode == 0, output
+    runs = site.list_runs()
+    assert len(killed) == 3
+    assert site.list_failed() == killed
+    assert {run["dagster/parent_run_id"] for run in runs if "dagster/retry_number" in run} == killed
+    done = Counter(run["job"] for run in runs if run["status"] == "SUCCESS")
+    assert done == {"ingest_shards": 8, "add_pictures": 8, "refresh_counts": 1}
+    compare(site, alone)
+
+
+def test_a_run_that_lost_its_lock_commits_nothing_and_begins_again(
+    site: RaySite, alone: Shell, postgres: Postgres
+) -> None:
+    shard = sample_shards.sample_shard_name(SPEC, 0)
+    digest = name_digest(shard)
+    store = LanceStore.of(site.shell.settings)
+    # An object has this name when all is written, right before the commit.
+    with site.buckets.stop(f"/lance/images.lance/data/{digest}_") as gate:
+        loading = site.start("laion", "backfill", "--all", "--pictures")
+        assert gate.reached.wait(LIMIT_S)
+        (run_id,) = (r["id"] for r in site.list_runs() if r.get("dagster/partition") == shard)
+        ended = postgres.ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE application_name LIKE '%: {digest}'",
+            site.shell.variables["LAION_CATALOG"],
+        )
+        assert ended == [(True,)]
+        # As another node would.
+        with site.shell.enter():
+            taken = store.lock_shard(shard).acquire(blocking=False)
+    with site.shell.enter(), taken:
+        wait_for(lambda: site.count_tries(str(run_id), "lance_images") == 1)
+        assert shard not in list_commits(store)
+    output, _ = loading.communicate(timeout=LIMIT_S)
+
+    assert loading.returncode == 0, output
+    assert site.count_tries(str(run_id), "lance_images") == 2
+    # Of eight runs five waited for one of the three slots, and none was failed for it.
+    assert Counter((run["job"], run["status"]) for run in site.list_runs()) == {
+        ("ingest_shards", "SUCCESS"): 8,
+        ("add_pictures", "SUCCESS"): 8,
+        ("refresh_counts", "SUCCESS"): 1,
+    }
+    with site.shell.enter():
+        assert set(Counter(list_commits(store)).values()) == {1}
+    compare(site, alone)
+
+
 def test_outages_and_a_shard_that_two_nodes_load_change_nothing(
-    site: Site, alone: Shell, postgres: Postgres, buckets: Buckets
+    site: RaySite, alone: Shell, postgres: Postgres, buckets: Buckets
 ) -> None:
     loading = site.start("laion", "backfill", "--all", "--pictures")
     wait_for(lambda: "STARTED" in {run["status"] for run in site.list_runs()})
@@ -225,7 +301,7 @@ def test_outages_and_a_shard_that_two_nodes_load_change_nothing(
     compare(site, alone)
 
 
-def test_ctrl_c_cancels_the_runs_and_the_next_command_goes_on(site: Site, alone: Shell) -> None:
+def test_ctrl_c_cancels_the_runs_and_the_next_command_goes_on(site: RaySite, alone: Shell) -> None:
     loading = site.start("laion", "backfill", "--all", "--pictures")
     wait_for(lambda: "STARTED" in {run["status"] for run in site.list_runs()})
     loading.send_signal(signal.SIGINT)
@@ -243,7 +319,7 @@ def test_ctrl_c_cancels_the_runs_and_the_next_command_goes_on(site: Site, alone:
 
 
 def test_the_demo_runs_on_ray_and_goes_again(
-    site: Site, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+    site: RaySite, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = SampleSpec(rows_per_shard=500, has_pictures=True)
     monkeypatch.setattr(

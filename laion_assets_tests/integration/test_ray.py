@@ -11,6 +11,8 @@ from laion_assets_tests.servers.ray_nodes import find_obstacle, run_alone
 
 FILE = Path(__file__).with_name("on_ray.py")
 OTHERS = (
+    "test_nodes_that_die_in_later_steps_change_nothing",
+    "test_a_run_that_lost_its_lock_commits_nothing_and_begins_again",
     "test_outages_and_a_shard_that_two_nodes_load_change_nothing",
     "test_ctrl_c_cancels_the_runs_and_the_next_command_goes_on",
     "test_the_demo_runs_on_ray_and_goes_again",

@@ -35,14 +35,16 @@ class _QuietHandler(WSGIRequestHandler):
 class Gate:
     """Keeps one request waiting, so that its sender can be killed before it is answered."""
 
-    def __init__(self, part: str) -> None:
-        self._part = part
+    def __init__(self, part: str, sender: str) -> None:
+        self._part, self._sender = part, sender
         self.reached = threading.Event()
         self._opened = threading.Event()
 
     def stops(self, environ: dict[str, Any]) -> bool:
         """Keeps a PUT of an object with this part in its name; returns whether it was one."""
         if environ["REQUEST_METHOD"] != "PUT" or self._part not in environ["PATH_INFO"]:
+            return False
+        if self._sender not in environ.get("HTTP_AUTHORIZATION", ""):
             return False
         self.reached.set()
         self._opened.wait()
@@ -174,9 +176,14 @@ class Buckets:
         return len(self._faults)
 
     @contextmanager
-    def stop(self, part: str) -> Iterator[Gate]:
-        """Lets no PUT of an object with this part in its name pass, until the block is left."""
-        gate = Gate(part)
+    def stop(self, part: str, sender: str = "") -> Iterator[Gate]:
+        """Lets no PUT of an object with this part in its name pass, until the block is left.
+
+        Args:
+            part: of the name.
+            sender: part of the id of its access key; by default it is stopped whoever sends it.
+        """
+        gate = Gate(part, sender)
         self._gates.append(gate)
         try:
             yield gate

@@ -88,15 +88,19 @@ def isolate(*command: str) -> list[str]:
 class RayNodes:
     """A cluster of a head and workers, each of which takes one run at once.
 
+    The id of a node's access key to a bucket is its address, so a bucket knows who asks.
+
     Attributes:
         folder: has the home and the log of each node.
         environment: what all nodes have in their environment.
         workers: the nodes beside the head.
+        head_slots: runs that the head takes at once.
     """
 
     folder: Path
     environment: Mapping[str, str]
     workers: Sequence[str] = WORKERS
+    head_slots: int = 1
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     # Its sockets have long names, and a path of one may have a hundred characters.
     _short: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
@@ -125,18 +129,31 @@ class RayNodes:
         """Starts a node beside the head."""
         self.start_node(node, "--address", f"{HEAD}:{GCS_PORT}")
 
+    def start_killed(self) -> None:
+        """Starts the workers that were killed, and returns when the head knows them."""
+        for node in self.workers:
+            if node not in self._processes:
+                self.start_worker(node)
+        self._wait(1 + len(self.workers))
+
     def start_node(self, node: str, *options: str) -> None:
         """Starts a node."""
         home = self.home(node)
         home.mkdir(parents=True, exist_ok=True)
-        own = ("--node-ip-address", node, "--num-cpus", "1", "--disable-usage-stats", "--block")
+        slots = str(self.head_slots if node == HEAD else 1)
+        own = ("--node-ip-address", node, "--num-cpus", slots, "--disable-usage-stats", "--block")
         size = ("--object-store-memory", str(STORE_BYTES))
         program = str(Path(sys.executable).with_name("ray"))
         with (home / "ray.log").open("ab") as log:
             self._processes[node] = subprocess.Popen(
                 [program, "start", *options, *own, *size],
                 cwd=home,
-                env={**self.environment, "LAION_HOME": str(home), MARK: node},
+                env={
+                    **self.environment,
+                    "LAION_HOME": str(home),
+                    "AWS_ACCESS_KEY_ID": node,
+                    MARK: node,
+                },
                 stdout=log,
                 stderr=log,
             )
@@ -203,10 +220,13 @@ def _kill(pid: int) -> None:
 
 @contextmanager
 def run_ray(
-    folder: Path, environment: Mapping[str, str], workers: Sequence[str] = WORKERS
+    folder: Path,
+    environment: Mapping[str, str],
+    workers: Sequence[str] = WORKERS,
+    head_slots: int = 1,
 ) -> Iterator[RayNodes]:
     """Runs a cluster until the block is left."""
-    nodes = RayNodes(folder, environment, workers)
+    nodes = RayNodes(folder, environment, workers, head_slots)
     try:
         nodes.start()
         yield nodes

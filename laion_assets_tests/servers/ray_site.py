@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from laion_assets.settings import REPOSITORY
 from laion_assets_tests.integration.conftest import Shell
@@ -19,6 +20,7 @@ from laion_assets_tests.servers.postgres import Postgres
 from laion_assets_tests.servers.ray_nodes import WORKERS, RayNodes, run_ray
 
 LIMIT_S = 900
+Found = TypeVar("Found")
 # As the daemon has it, but for its patience: it looks after runs twice a minute.
 POLLING = ("poll_interval_seconds: 30", "poll_interval_seconds: 3")
 
@@ -49,6 +51,7 @@ def run_site(
     postgres: Postgres,
     settings: Mapping[str, str],
     workers: Sequence[str] = WORKERS,
+    head_slots: int = 1,
 ) -> Iterator[Site]:
     """Runs a cluster and its daemon until the block is left, over an empty bucket and history.
 
@@ -58,6 +61,7 @@ def run_site(
         postgres: has the history and the locks.
         settings: of the commands, such as `LAION_SHARDS`.
         workers: the nodes beside the head.
+        head_slots: runs that the head takes at once.
     """
     shared = {
         **buckets.environment,
@@ -67,7 +71,7 @@ def run_site(
     }
     programs = Path(sys.executable).parent
     base = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
-    with run_ray(folder / "nodes", {**base, **shared}, workers) as nodes:
+    with run_ray(folder / "nodes", {**base, **shared}, workers, head_slots) as nodes:
         home = folder / "commands"
         variables = {
             **shared,
@@ -88,9 +92,10 @@ def run_site(
             yield Site(nodes, shell)
 
 
-def wait_for(is_there: Callable[[], object]) -> None:
-    """Waits until something is true, and fails if it takes too long."""
+def wait_for(find: Callable[[], Found | None]) -> Found:
+    """Waits until something is there, and returns it; fails if it takes too long."""
     limit = time.monotonic() + LIMIT_S
-    while not is_there():
+    while not (found := find()):
         assert time.monotonic() < limit
         time.sleep(0.05)
+    return found
