@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import lance
 import lancedb
@@ -14,12 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from lance.file import LanceFileReader
 
+from laion_assets.cli.environment import load_settings, open_instance
+from laion_assets.orchestration.overtaken import PARTITION_TAG
 from laion_assets.stores.fst import KeyMap
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
 from laion_assets.stores.raw_store import RawStore
-from laion_assets_tests.integration.conftest import Shell
+from laion_assets_tests.integration.conftest import Shell, release_source
 from laion_assets_tests.pictures.painting import paint
+from laion_assets_tests.pipeline import read_removals
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -99,6 +103,47 @@ def list_named(data_dir: Path) -> Iterator[str]:
 def list_releases(shell: Shell) -> list[str]:
     listed = shell.run("laion", "release", "list", "--json").stdout
     return [release["release"] for release in json.loads(listed)]
+
+
+def test_a_purge_leaves_no_word_of_a_removed_row(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("name\nfox\n")
+    shell.variables.update(
+        {f"LAION_SHEET_{kind}": str(tmp_path / "names.csv") for kind in ("ARTISTS", "CHARACTERS")},
+        LAION_SHEET_CELEBRITIES=str(tmp_path / "names.csv"),
+    )
+    source = write_source(shell, "one", is_secret=True)
+    old = release_source(shell, source)
+    shell.settings.parquet_dir.mkdir(parents=True)
+    assert shell.run("laion", "export", "parquet").returncode == 0
+    note_run(shell, "one")
+    read_removals(shell.settings, URL)
+    new = release_source(shell, source)
+    held = {path.split("/")[0] for path in find_words(shell.data_dir)[WORD]}
+    assert held >= {"lance", "parquet"}
+
+    asked = shell.run("laion", "purge", old)
+
+    assert asked.returncode == 1
+    assert asked.stdout.splitlines()[1].split()[::4] == [old, "1"]
+    assert list_releases(shell) == [new, old]
+    purged = shell.run("laion", "purge", old, "--yes")
+    assert (purged.returncode, purged.stderr) == (0, "")
+    assert "deleted 1 release, " in purged.stdout
+    assert ", 1 run, " in purged.stdout
+    assert "`laion export parquet` again" in purged.stdout
+    assert list_releases(shell) == [new]
+    assert find_words(shell.data_dir) == {}
+    assert shell.run("laion", "search", "fox", "--json").returncode == 0
+
+
+def note_run(shell: Shell, shard: str) -> None:
+    """Notes in the history that a run of a shard has ended."""
+    tags = {PARTITION_TAG: shard}
+    run = dg.DagsterRun("ingest_shards", status=dg.DagsterRunStatus.SUCCESS, tags=tags)
+    with shell.enter():
+        load_settings()
+        with open_instance() as instance:
+            instance.add_run(run)
 
 
 @pytest.mark.exhaustive
