@@ -57,10 +57,15 @@ def write_source(shell: Shell, shard: str, caption: str = "a caption", rows: int
     return path
 
 
-def release_source(shell: Shell, source: Path) -> str:
-    """Brings a shard to a release without Dagster and its history; returns the tag."""
+def bring_source(shell: Shell, source: Path) -> None:
+    """Brings a shard to DuckDB and Lance without Dagster and its history."""
     load(shell.settings, source.stem, source)
     copy(shell.settings, source.stem)
+
+
+def release_source(shell: Shell, source: Path) -> str:
+    """Brings a shard to a release without Dagster and its history; returns the tag."""
+    bring_source(shell, source)
     return refresh(shell.settings)
 
 

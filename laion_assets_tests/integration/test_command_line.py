@@ -20,11 +20,13 @@ from laion_assets.settings import REPOSITORY
 from laion_assets.stores.raw_store import RawStore
 from laion_assets_tests.integration.conftest import (
     Shell,
+    bring_source,
     count_rows,
     release_source,
     write_source,
 )
 from laion_assets_tests.integration.web_ui import LIMIT_S, wait_for
+from laion_assets_tests.pipeline import refresh
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -412,6 +414,41 @@ def test_a_killed_backfill_has_failed_and_goes_on(shell: Shell) -> None:
 
     assert shell.run("laion", "backfill", "--missing", "--no-refresh").returncode == 0
     assert read_state() == "done"
+
+
+def test_a_removed_shard_is_gone_but_from_the_releases(shell: Shell) -> None:
+    for shard in ("one", "two"):
+        bring_source(shell, source := write_source(shell, shard))
+    tag = refresh(shell.settings)
+
+    removed = shell.run("laion", "remove", "two", "nobody", "--no-refresh")
+
+    assert removed.stdout == "removed two\n"
+    assert f"still at the source: two ({source})" in removed.stderr
+    assert f"still in {tag}, as releases never change" in removed.stderr
+    assert (removed.returncode, "no shard 'nobody'" in removed.stderr) == (2, True)
+    assert count_rows(shell.settings) == ({"one": 3}, {"one": 3})
+
+
+def test_a_backup_is_restored_in_a_folder_without_data(shell: Shell, tmp_path: Path) -> None:
+    tag = release_source(shell, write_source(shell, "one"))
+    backup = str(tmp_path / "backup")
+    made = shell.run("laion", "backup", backup)
+    assert f"{backup}: " in made.stdout
+    assert ", 1 release, " in made.stdout
+    other = replace(shell, data_dir=tmp_path / "other")
+
+    restored = other.run("laion", "restore", backup)
+
+    assert (restored.returncode, restored.stderr) == (0, "")
+    assert restored.stdout.startswith(f"{other.data_dir}: restored 1 shard and 1 release of ")
+    assert count_rows(other.settings) == ({"one": 3}, {"one": 3})
+    assert tag in other.run("laion", "release", "list").stdout
+    # The history did not know the shard.
+    assert "one" in other.run("laion", "status").stdout
+    again = other.run("laion", "restore", backup)
+    assert (again.returncode, "--replace" in again.stderr) == (1, True)
+    assert other.run("laion", "restore", backup, "--replace").returncode == 0
 
 
 @pytest.mark.exhaustive

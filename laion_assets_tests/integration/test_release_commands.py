@@ -4,15 +4,18 @@ from pathlib import Path
 
 import lance
 
-from laion_assets_tests.integration.conftest import Shell, release_source, write_source
-from laion_assets_tests.pipeline import copy, load
+from laion_assets_tests.integration.conftest import (
+    Shell,
+    bring_source,
+    release_source,
+    write_source,
+)
 
 
 def test_releases_are_listed_shown_compared_and_deleted(shell: Shell, tmp_path: Path) -> None:
     name_lists(shell, tmp_path / "names.csv", "Claude Monet", "[Someone]")
     first = release_source(shell, write_source(shell, "one", "[Someone]", rows=3))
-    load(shell.settings, "one", write_source(shell, "one", "Claude Monet", rows=2))
-    copy(shell.settings, "one")
+    bring_source(shell, write_source(shell, "one", "Claude Monet", rows=2))
     second = release_source(shell, write_source(shell, "two", rows=4))
     listed = split_lines(run(shell, "list"))[1:]
     assert [(tag, *counts) for tag, _, _, *counts, _ in listed] == [

@@ -16,7 +16,7 @@ from laion_assets.schemas import CLEANING_VERSION, SCHEMA_VERSION
 from laion_assets.settings import REPOSITORY
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.migration import SCHEMA_KEY
-from laion_assets_tests.integration.conftest import Shell, write_source
+from laion_assets_tests.integration.conftest import Shell, bring_source, write_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unchecked")]
 
@@ -57,11 +57,9 @@ def read_versions(shell: Shell) -> tuple[int, str, bool, str]:
     return schema, lance, is_current, rules
 
 
-@pytest.mark.exhaustive
 def test_older_data_and_history_become_those_of_this_version(shell: Shell) -> None:
     for shard in ("one", "two"):
-        write_source(shell, shard)
-    assert shell.run("laion", "backfill", "--all").returncode == 0
+        bring_source(shell, write_source(shell, shard))
     nothing = shell.run("laion", "upgrade", "--dry-run")
     assert nothing.stdout == "nothing to migrate: data and history are of this version\n"
     make_older(shell)
@@ -81,8 +79,18 @@ def test_older_data_and_history_become_those_of_this_version(shell: Shell) -> No
     assert done.returncode == 0, done.stderr
     assert done.stdout == planned.stdout.replace("would be migrated", "migrated")
     assert read_versions(shell) == (SCHEMA_VERSION, str(SCHEMA_VERSION), True, "0")
+
+
+@pytest.mark.exhaustive
+def test_shards_of_older_rules_are_loaded_again_if_one_says_so(shell: Shell) -> None:
+    for shard in ("one", "two"):
+        write_source(shell, shard)
+    assert shell.run("laion", "backfill", "--all").returncode == 0
+    make_older(shell)
+
     assert shell.run("laion", "upgrade", "--reload").returncode == 0
-    assert read_versions(shell)[3] == CLEANING_VERSION
+
+    assert read_versions(shell) == (SCHEMA_VERSION, str(SCHEMA_VERSION), True, CLEANING_VERSION)
     assert shell.run("laion", "status").returncode == 0
 
 
