@@ -68,7 +68,6 @@ def test_a_column_of_the_shards_is_on_its_row_in_releases_and_in_subsets(
     assert (change.column, change.what) == ("num_faces", "other values")
 
 
-@pytest.mark.exhaustive
 def test_shards_of_other_types_are_refused_or_take_the_type_of_the_column(
     settings: Settings,
 ) -> None:

@@ -32,16 +32,7 @@ def test_the_report_says_what_there_is_and_where(
         assert line in lines
     assert any(line.startswith(f"release {tag}, Lance version ") for line in lines)
     assert not any("--by meaning" in line for line in lines)
-
-
-def test_a_search_by_meaning_is_named_where_there_are_vectors(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ingest(settings, "a", "a red boat")
-    refresh(settings)
-
     print_report(replace(settings, embeddings="compute"))
-
     printed = capsys.readouterr().out
     assert "search 'red boat at sunset' --by meaning" in printed
     assert "drawn for their captions, with their vectors" in printed

@@ -253,7 +253,7 @@ def test_what_cannot_be_read_is_no_sample(tmp_path: Path, content: bytes | None)
     assert not is_sample_file(path)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_only_samples_are_found_by_mark_name_or_rows(settings: Settings) -> None:
     ingest(settings, "mine", "a fox")
     folder = settings.data_dir / "shards"

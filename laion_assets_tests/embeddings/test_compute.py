@@ -162,7 +162,6 @@ def test_each_picture_gets_its_vector(place: Place) -> None:
     )
 
 
-@pytest.mark.exhaustive
 def test_given_vectors_stay_and_the_others_are_computed(place: Place) -> None:
     given = lists([0, 3, 4], None, [0, 0, 0], [float("nan"), 0, 1], None)
     colours = [*COLOURS[:4], None]

@@ -134,7 +134,6 @@ def test_a_backup_replaces_the_one_before(settings: Settings, tmp_path: Path) ->
     assert [p.name for p in (tmp_path / "all").iterdir()] == ["b"]
 
 
-@pytest.mark.exhaustive
 def test_a_backup_that_fails_leaves_the_one_before(settings: Settings, tmp_path: Path) -> None:
     ingest(settings, "a", "a fox")
     before = back_up(settings, tmp_path / "all" / "b")

@@ -174,7 +174,6 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> Path:
     return path
 
 
-@pytest.mark.exhaustive
 def test_an_archive_beside_the_shard_brings_its_pictures_by_key(
     settings: Settings, write_shard: WriteShard
 ) -> None:

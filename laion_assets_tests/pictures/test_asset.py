@@ -135,7 +135,6 @@ def test_fetching_needs_somebody_to_write_to(tmp_path: Path, contact: str) -> No
             Settings.from_environment({**environ, "LAION_FETCH_CONTACT": bad})
 
 
-@pytest.mark.exhaustive
 def test_checks_find_pictures_that_are_not_what_the_tables_say(
     settings: Settings, write_shard: WriteShard
 ) -> None:

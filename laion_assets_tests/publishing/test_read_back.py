@@ -120,7 +120,6 @@ def test_a_release_that_was_read_back_has_the_same_digests(
     check_same(data, third)
 
 
-@pytest.mark.exhaustive
 def test_a_release_of_the_hub_is_read_back(
     data: Settings, other: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

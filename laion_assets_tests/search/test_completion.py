@@ -35,7 +35,7 @@ def test_the_beginning_of_a_word_is_found_before_a_release_after_it_and_between(
     assert replaced == TOTALS | {"a*": 2}
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_captions_are_read_where_the_words_of_an_index_cannot_be(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

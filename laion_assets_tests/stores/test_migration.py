@@ -189,7 +189,6 @@ def test_a_database_of_before_gets_the_schema_of_now(
     assert describe(new) <= describe(old)
 
 
-@pytest.mark.exhaustive
 def test_shards_of_the_first_commit_are_loaded_again_and_released(settings: Settings) -> None:
     make_first(settings)
     database = Database(settings.database)
