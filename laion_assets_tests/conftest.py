@@ -100,8 +100,8 @@ def hub(server: FileServer) -> Iterator[Hub]:
 
 @pytest.fixture
 def rules(server: FileServer) -> SourceRules:
-    """The Hub is the server, and all is short."""
-    return SourceRules(hub_endpoint=server.origin, timeout_s=2, attempts=3, backoff_s=0.01)
+    """The Hub is the server, and pauses are short; the limit of time ends only what hangs."""
+    return SourceRules(hub_endpoint=server.origin, timeout_s=60, attempts=3, backoff_s=0.01)
 
 
 def make_settings(folder: Path, **names: Sequence[str]) -> Settings:

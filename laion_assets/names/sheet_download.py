@@ -20,6 +20,7 @@ from laion_assets.stores.http_client import (
     HTTP_NOT_MODIFIED,
     HTTP_OK,
     MAX_REDIRECTS,
+    PassingError,
     name_failures,
     open_session,
     refuse_status,
@@ -156,6 +157,7 @@ def _download(
 ) -> Download:
     headers = {"If-None-Match": known_etag} if known_etag else {}
     with (
+        _name_slowness(link, rules, deadline),
         name_failures(link, SheetError),
         _follow(session, link, url, rules, headers, deadline) as response,
     ):
@@ -166,6 +168,25 @@ def _download(
         content = _read_body(link, response, rules, deadline)
         _check_is_csv(link, response, content)
         return Download(content, response.headers.get("ETag"))
+
+
+@contextmanager
+def _name_slowness(link: str, rules: DownloadRules, deadline: float) -> Iterator[None]:
+    """Raises that the time for all attempts is over, where a silence lasted until then."""
+    try:
+        yield
+    except PassingError as error:
+        if error.code == "http-no-answer" and time.monotonic() >= deadline:
+            raise _too_slow(link, rules) from error
+        raise
+
+
+def _too_slow(link: str, rules: DownloadRules) -> SheetError:
+    return SheetError(
+        f"{link}: not complete after {rules.deadline_s:g} s; try again later",
+        code="sheet-too-slow",
+        is_passing=True,
+    )
 
 
 @contextmanager
@@ -229,10 +250,7 @@ def _read_body(
                 code="sheet-too-large",
             )
         if time.monotonic() > deadline:
-            raise SheetError(
-                f"{link}: not complete after {rules.deadline_s:g} s; try again later",
-                code="sheet-too-slow",
-            )
+            raise _too_slow(link, rules)
     return bytes(body)
 
 

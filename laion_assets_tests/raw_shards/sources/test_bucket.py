@@ -44,7 +44,7 @@ def rules(moto: str, monkeypatch: pytest.MonkeyPatch) -> SourceRules:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    return SourceRules(bucket_endpoint=moto, timeout_s=2, attempts=1, backoff_s=0.01)
+    return SourceRules(bucket_endpoint=moto, timeout_s=60, attempts=1, backoff_s=0.01)
 
 
 class Bucket:

@@ -63,6 +63,7 @@ class Failure:
         requests: that were made.
         sha256: that was promised.
         is_part_kept: whether what came is there for the next attempt.
+        timeout_s: of a silence; 60 ends only what hangs.
     """
 
     answers: list[Answer]
@@ -70,10 +71,14 @@ class Failure:
     requests: int = 1
     sha256: str | None = None
     is_part_kept: bool = False
+    timeout_s: float = 60
 
 
-def retried(answer: Answer, reason: str, *, is_part_kept: bool = False) -> Failure:
-    return Failure([answer], f"{reason} (3 attempts)", 3, is_part_kept=is_part_kept)
+def retried(
+    answer: Answer, reason: str, *, is_part_kept: bool = False, timeout_s: float = 60
+) -> Failure:
+    reason = f"{reason} (3 attempts)"
+    return Failure([answer], reason, 3, is_part_kept=is_part_kept, timeout_s=timeout_s)
 
 
 SIZE = len(NEW)
@@ -117,11 +122,12 @@ FAILURES = {
         f"the connection broke off at byte {SIZE:,} of {SIZE + 9:,}; {NETWORK}",
         is_part_kept=True,
     ),
-    "silent": retried(stall, "the server does not answer; try again later"),
+    "silent": retried(stall, "the server does not answer; try again later", timeout_s=2),
     "silent in the middle": retried(
         Serve(NEW, stall_bytes=300),
         f"the server fell silent at byte 900 of {SIZE:,}; {NETWORK}",
         is_part_kept=True,
+        timeout_s=2,
     ),
     "cut before the body": retried(
         Serve(NEW, cut_bytes=0),
@@ -185,8 +191,8 @@ FAILURES = {
 
 # A silence is waited for, three times.
 CASES = [
-    pytest.param(case, marks=pytest.mark.slow if case.startswith("silent") else ())
-    for case in FAILURES
+    pytest.param(case, marks=pytest.mark.slow if failure.timeout_s < 60 else ())
+    for case, failure in FAILURES.items()
 ]
 
 
@@ -199,6 +205,7 @@ def test_a_failure_says_what_to_do_and_the_old_file_stays(
     old = fetch_shard(describe_url(url, None), store, rules)
     before = read_folder(store)
     server.put(PATH, *failure.answers)
+    rules = replace(rules, timeout_s=failure.timeout_s)
 
     with pytest.raises(ShardError) as refusal:
         fetch_shard(describe_url(f"{url}?key=hidden", failure.sha256), store, rules)
@@ -218,7 +225,7 @@ def test_after_a_failure_the_right_file_is_fetched(
     failure = FAILURES[case]
     source = describe_url(server.put(PATH, *failure.answers), failure.sha256)
     with pytest.raises(ShardError):
-        fetch_shard(source, store, rules)
+        fetch_shard(source, store, replace(rules, timeout_s=failure.timeout_s))
     server.put(PATH, Serve(NEW, etag='"v3"'))
 
     record = fetch_shard(replace(source, sha256=None, version=None), store, rules)
