@@ -61,6 +61,7 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         from laion_assets.raw_shards.vector_files import read_oddity
         from laion_assets.stores.cache_file import use_caches
         from laion_assets.stores.raw_store import RawStore
+        from laion_assets.stores.shard_chunks import remove_chunks
 
         shard, raws = context.partition_key, RawStore(Path(shards.raw_dir))
         if embedding_rules.mode == "none":
@@ -80,6 +81,7 @@ def build_embeddings_asset(*, is_computing: bool) -> dg.AssetsDefinition:
         if made is None:
             context.log.info(f"{shard} brings no vectors, and has no pictures to compute them from")
             return
+        remove_chunks(lance_store.store, [shard], "vectors")
         note, left_out = made
         rows = note.value_count + left_out.total()
         yield dg.MaterializeResult(

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from laion_assets.embeddings.unit_vectors import find_good, normalise
 from laion_assets.errors import LaionError, StaleTableError
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.shard_chunks import ShardChunks
 from laion_assets.stores.shard_fragments import find_fragments, select_shards
 from laion_assets.stores.vector_cache import VectorCache
 
@@ -64,6 +65,11 @@ class Computing:
         """Vectors of this encoder."""
         return VectorCache(self.cache_dir, self.encoder.digest)
 
+    def open_cache(self, store: LanceStore, shard: str) -> VectorCache:
+        """Returns the same cache, which shares with other machines what it gets for a shard."""
+        chunks = ShardChunks.of(store, shard, "vectors", self.encoder.digest)
+        return replace(self.cache, chunks=chunks)
+
 
 def has_pictures(store: LanceStore, shard: str) -> bool:
     """Returns whether a row of the shard has a picture in Lance."""
@@ -107,7 +113,10 @@ def compute_missing(
         rows = rows.filter(pa.array(is_wanted[rows["row_index"].to_numpy()]))
     pairs = zip(rows[PICTURE_COLUMN].to_pylist(), rows["_rowaddr"].to_pylist(), strict=True)
     addresses = dict(pairs)
-    missing = list(computing.cache.find_missing(addresses))
+    cache = computing.open_cache(store, shard)
+    if known := sum(map(len, cache.take_chunks())):
+        computing.report(f"goes on from {known:,} vectors that were computed before")
+    missing = list(cache.find_missing(addresses))
     needed = LEAST_BYTES + 2 * len(missing) * computing.encoder.dimension * FLOAT16_BYTES
     check_space(computing.cache_dir, needed, f"computing the vectors of shard {shard!r}")
     started = told_at = time.monotonic()
@@ -118,7 +127,7 @@ def compute_missing(
             pictures = chunk[first : first + HELD_PICTURES]
             images = _take(dataset, shard, [addresses[picture] for picture in pictures])
             vectors |= zip(pictures, _embed(computing.encoder, images), strict=True)
-        computing.cache.put(vectors)
+        cache.put(vectors)
         if time.monotonic() > told_at + REPORT_INTERVAL_S:
             told_at = time.monotonic()
             done = start + len(chunk)

@@ -18,6 +18,7 @@ from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import list_loaded
 from laion_assets.stores.raw_store import RawStore
+from laion_assets.stores.shard_chunks import remove_chunks
 from laion_assets.stores.sql import load_sql
 
 
@@ -49,6 +50,7 @@ def remove_traces(
     if store.find("images") is not None:
         with store.lock_shards(shards):
             remove_shards(store, "images", shards)
+    remove_chunks(store, shards)
     for shard in shards:
         raw_store.remove(shard)
 

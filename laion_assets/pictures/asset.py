@@ -71,6 +71,7 @@ def pictures(
     from laion_assets.pictures.fetch_missing import fetch_missing
     from laion_assets.removals.matching import Matcher
     from laion_assets.stores.raw_store import RawStore
+    from laion_assets.stores.shard_chunks import ShardChunks, remove_chunks
 
     if picture_rules.mode == "none":
         context.log.warning("LAION_PICTURES is `none`, so no pictures are kept")
@@ -81,6 +82,9 @@ def pictures(
     is_fetching = picture_rules.mode == "fetch"
     cache = picture_rules.open_cache() if is_fetching else None
     fetching = None
+    if cache is not None:
+        chunks = ShardChunks.of(store, shard, "pictures", cache.size_name)
+        cache = replace(cache, chunks=chunks)
 
     def tell(how_far: str) -> None:
         LOGGER.info("%s: %s", shard, how_far)
@@ -88,6 +92,8 @@ def pictures(
     with ExitStack() as stack:
         if cache is not None:
             stack.enter_context(cache.use())
+            if known := sum(map(len, cache.take_chunks())):
+                tell(f"goes on from {known:,} URLs that were asked before")
         note = add_pictures(database, store, raws, shard, run_id, cache)
         if cache is not None:
             fetching = fetch_missing(
@@ -104,6 +110,7 @@ def pictures(
                 note = add_pictures(database, store, raws, shard, run_id, cache, is_asked=True)
             else:
                 note = note_asked(database, note)
+            remove_chunks(store, [shard], "pictures")
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(note.digest),
         metadata={

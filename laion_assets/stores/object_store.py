@@ -8,7 +8,7 @@ it is refused before anything is written.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +31,8 @@ _MISSING = ("404", "NoSuchKey", "NotFound")
 _REASON_LENGTH = 300
 # As Lance does: half a minute in all.
 _ATTEMPTS = 10
+# No store takes more.
+_REMOVED_AT_ONCE = 1000
 # The name of an object that is made and removed again.
 PROBE = ".laion-probe"
 
@@ -62,6 +64,14 @@ class ObjectStore:
         """Removes an object; one that is not there stays so."""
         with self._name_failures() as client:
             client.delete_object(**self._at(name))
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        """Removes objects, a thousand in one request; those that are not there stay so."""
+        bucket = self._at("")["Bucket"]
+        with self._name_failures() as client:
+            for start in range(0, len(names), _REMOVED_AT_ONCE):
+                keys = [{"Key": self._at(n)["Key"]} for n in names[start:][:_REMOVED_AT_ONCE]]
+                client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
     def find_stamp(self, name: str) -> str | None:
         """Returns what changes with the content of an object; None if there is none."""

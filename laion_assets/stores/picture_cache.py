@@ -13,7 +13,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from laion_assets.stores.cache_file import batch_keys, open_cache, use_caches
 from laion_assets.stores.locks import lock
+from laion_assets.stores.shard_chunks import ShardChunks
 from laion_assets.stores.sql import load_sql
 from laion_assets.stores.sqlite_file import rewrite_sqlite
 
@@ -68,6 +69,9 @@ class FetchedPicture:
     exif: str | None = None
 
 
+_NAMES = {column.name for column in fields(FetchedPicture)}
+
+
 @dataclass(frozen=True)
 class PictureCache:
     """The cache in a folder.
@@ -75,10 +79,12 @@ class PictureCache:
     Attributes:
         folder: holds the file; made when the first picture is kept.
         size_name: a word for mode, size and quality: another one means another picture.
+        chunks: where other machines find what is kept here; None: nowhere.
     """
 
     folder: Path
     size_name: str
+    chunks: ShardChunks | None = None
 
     def lock_fetch(self) -> FileLock:
         """Returns the lock of whoever fetches: limits per host hold for one process at a time."""
@@ -90,6 +96,25 @@ class PictureCache:
 
     def put(self, results: Sequence[FetchedPicture]) -> None:
         """Keeps results, all of them or none; a newer one of a URL replaces the older."""
+        self._insert(results)
+        if self.chunks is not None:
+            self.chunks.add([vars(result) for result in results])
+
+    def take_chunks(self) -> Iterator[list[FetchedPicture]]:
+        """Keeps what other machines have put for the shard, and yields it, chunk by chunk.
+
+        A picture that is known here stays as it is.
+        """
+        if self.chunks is None:
+            return
+        for rows in self.chunks.read_new():
+            # Another version of this project may have written it.
+            results = [FetchedPicture(**{n: row[n] for n in _NAMES & row.keys()}) for row in rows]
+            unknown = set(self.find_missing((r.url for r in results), is_retry=True))
+            self._insert([result for result in results if result.url in unknown])
+            yield results
+
+    def _insert(self, results: Sequence[FetchedPicture]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._open() as connection, connection:
             rows = [(self._digest(result.url), *astuple(result)) for result in results]

@@ -18,6 +18,7 @@ from filelock import Timeout
 from laion_assets.stores.disk_space import measure_folder
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
+from laion_assets.stores.shard_chunks import remove_old_chunks
 
 _DAY_S = 86_400
 # Beside raw files: repaired copies. In the data folder: exports, and what DuckDB had no memory for.
@@ -30,15 +31,17 @@ def remove_scratch(data_dir: Path, store: LanceStore, raws: RawStore, keep_days:
 
     Args:
         data_dir: the data folder.
-        store: the Lance tables; unfinished columns go at once if nobody writes them.
+        store: the Lance tables; unfinished columns go at once if nobody writes them, and chunks of
+            unfinished shards in the bucket as files do.
         raws: the verified files.
         keep_days: how long an unfinished file stays.
 
     Returns:
-        The bytes that were freed.
+        The bytes that were freed on this machine.
     """
     since = time.time() - keep_days * _DAY_S
     freed_bytes = store.clear_staging()
+    remove_old_chunks(store, since)
     for path in _list_scratch(data_dir, raws):
         freed_bytes += _remove_old(path, since)
     # Each publication is made in a folder of its own, which has the name of its lock.

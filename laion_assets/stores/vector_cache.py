@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from laion_assets.stores.cache_file import batch_keys, open_cache
+from laion_assets.stores.shard_chunks import ShardChunks
 from laion_assets.stores.sql import load_sql
 
 
@@ -24,10 +25,12 @@ class VectorCache:
     Attributes:
         folder: holds the file; made when the first vector is kept.
         encoder: digest of the encoder.
+        chunks: where other machines find what is kept here; None: nowhere.
     """
 
     folder: Path
     encoder: str
+    chunks: ShardChunks | None = None
 
     def put(self, vectors: Mapping[str, bytes | None]) -> None:
         """Keeps vectors, all of them or none.
@@ -35,6 +38,20 @@ class VectorCache:
         Args:
             vectors: float16 numbers by the SHA-256 of the picture; None: it has none.
         """
+        self._insert(vectors)
+        if self.chunks is not None:
+            self.chunks.add([{"picture": p, "vector": vector} for p, vector in vectors.items()])
+
+    def take_chunks(self) -> Iterator[Mapping[str, bytes | None]]:
+        """Keeps what other machines have put for the shard, and yields it, chunk by chunk."""
+        if self.chunks is None:
+            return
+        for rows in self.chunks.read_new():
+            vectors = {row["picture"]: row["vector"] for row in rows}
+            self._insert(vectors)
+            yield vectors
+
+    def _insert(self, vectors: Mapping[str, bytes | None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with open_cache(self._path, "stores/cache_create_vectors") as connection, connection:
             rows = [(self._digest(picture), vector) for picture, vector in vectors.items()]

@@ -1,6 +1,7 @@
 """Vectors are computed from pictures where no vector is given, each once, on its own row."""
 
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,8 +81,8 @@ class Place:
         load(self.settings, shard, source)
         copy(self.settings, shard)
         add_pictures(
-            Database(self.settings.database),
-            LanceStore(self.settings.lance_dir),
+            Database.of(self.settings),
+            LanceStore.of(self.settings),
             RawStore(self.settings.raw_dir),
             shard,
             "run",
@@ -95,8 +96,8 @@ class Place:
             cache = self.settings.picture_cache_dir
             computing = Computing(lambda: encoder, cache, chunk_rows, lambda _: None)
         made = add_embeddings(
-            Database(self.settings.database),
-            LanceStore(self.settings.lance_dir),
+            Database.of(self.settings),
+            LanceStore.of(self.settings),
             RawStore(self.settings.raw_dir),
             shard,
             "run",
@@ -105,7 +106,7 @@ class Place:
         return None if made is None else (made[0], dict(made[1]))
 
     def read(self, shard: str = "a") -> dict[int, list[float] | None]:
-        dataset = LanceStore(self.settings.lance_dir).open("images")
+        dataset = LanceStore.of(self.settings).open("images")
         rows = dataset.to_table(["row_index", "img_emb"], filter=f"shard = '{shard}'").to_pylist()
         return {row["row_index"]: row["img_emb"] for row in rows}
 
@@ -115,7 +116,7 @@ class Place:
         return vector is not None and bool(np.abs(np.array(vector)[:3] - expected).max() < 2e-3)
 
     def note(self, shard: str = "a") -> NotedColumns:
-        with Database(self.settings.database).read() as connection:
+        with Database.of(self.settings).read() as connection:
             notes = {n.shard: n for n in read_notes(connection) if n.column_set == "embeddings"}
         return notes[shard]
 
@@ -187,6 +188,23 @@ def test_a_run_that_was_cut_off_goes_on(place: Place) -> None:
     second = place.encoder()
 
     place.add(second, chunk_rows=2)
+
+    assert (first.count, second.count) == (4, 1)
+    assert all(place.is_of(row, colour) for row, colour in enumerate(COLOURS))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("settings", ["bucket"], indirect=True)
+def test_another_machine_goes_on_with_a_run_that_was_cut_off(place: Place, tmp_path: Path) -> None:
+    place.bring("a", COLOURS)
+    first, second = place.encoder(), place.encoder()
+    first.most = 4
+    with pytest.raises(KeyboardInterrupt):
+        place.add(first, chunk_rows=2)
+    elsewhere = replace(place.settings, data_dir=tmp_path / "elsewhere")
+    shutil.copytree(place.settings.raw_dir, elsewhere.raw_dir)
+
+    replace(place, settings=elsewhere).add(second, chunk_rows=2)
 
     assert (first.count, second.count) == (4, 1)
     assert all(place.is_of(row, colour) for row, colour in enumerate(COLOURS))

@@ -14,10 +14,13 @@ import requests
 
 from laion_assets.demo.sample_shards import SampleSpec, write_sample_shards
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.picture_cache import FetchedPicture, PictureCache
+from laion_assets.stores.shard_chunks import ShardChunks
 from laion_assets_tests.integration.conftest import Shell, write_source
 from laion_assets_tests.integration.test_purge import (
     HOST,
     PATH,
+    PICTURE,
     URL,
     WORD,
     find_words,
@@ -157,6 +160,13 @@ def test_nothing_is_left_of_removed_rows_after_a_purge(
     refreshed = shell.run("laion", "backfill", "--missing", "--pictures")
     assert refreshed.returncode == 0, refreshed.stderr
     new, _ = list_releases(shell)
+    # As a run leaves it that was killed before the list had the row.
+    with shell.enter():
+        chunks = ShardChunks.of(LanceStore.of(shell.settings), "one", "pictures", "size")
+        cache = PictureCache(shell.settings.picture_cache_dir, "size", chunks)
+        cache.put([FetchedPicture(URL, "success", picture=PICTURE)])
+    buckets.download(bucket, tmp_path / "left")
+    assert any("unfinished" in p for paths in find_words(tmp_path / "left").values() for p in paths)
 
     purged = shell.run("laion", "purge", old, "--yes")
 

@@ -1,6 +1,7 @@
 """Pictures that a shard does not bring come from their URLs: once, and beside those it brings."""
 
 import io
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,10 +23,12 @@ from laion_assets.runs.backfill import discover_shards, run_job
 from laion_assets.settings import Settings
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
+from laion_assets.stores.shard_chunks import ShardChunks
 from laion_assets_tests.conftest import WriteShard
 from laion_assets_tests.pictures.painting import paint
-from laion_assets_tests.pictures.test_add_pictures import read_lance
+from laion_assets_tests.pictures.test_add_pictures import add, read_lance
 from laion_assets_tests.pipeline import refresh
+from laion_assets_tests.servers.buckets import Buckets
 from laion_assets_tests.servers.picture_server import ADDRESS, PictureServer, serve_pictures, status
 from laion_assets_tests.servers.picture_server import picture as send_picture
 
@@ -91,7 +94,7 @@ def read_facts(settings: Settings, shard: str = "a") -> dict[int, list[object]]:
         "SELECT row_index, source, status, reason, http_status FROM pictures "
         "WHERE shard = ? ORDER BY row_index"
     )
-    with Database(settings.database).read() as connection:
+    with Database.of(settings).read() as connection:
         return {row: facts for row, *facts in connection.execute(query, [shard]).fetchall()}
 
 
@@ -238,6 +241,43 @@ def test_another_shard_with_the_same_urls_asks_nobody(
 
     assert len(server.asked) == asked
     assert read_facts(settings, "b") == read_facts(settings, "a")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("settings", ["bucket"], indirect=True)
+def test_another_machine_asks_nobody_for_what_one_has_fetched_that_died(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    write_shard: WriteShard,
+    server: PictureServer,
+    buckets: Buckets,
+    bucket: str,
+) -> None:
+    write(write_shard, server)
+    ingest(settings, instance)
+    fetching = replace(settings, pictures="fetch", fetch_contact=CONTACT)
+    rules = PictureRules.build(fetching).model_copy(
+        update={"allowed_networks": [f"{ADDRESS}/32"], "attempts": 1}
+    )
+    chunks = ShardChunks.of(LanceStore.of(settings), "a", "pictures", "keep_ratio-256-90")
+    cache = replace(rules.open_cache(), chunks=chunks)
+    # It dies before it has put any of them into the table.
+    add(settings)
+    fetch_missing.fetch_missing(
+        Database.of(settings), cache, "a", rules.fetch_rules, print, max_punsafe=0.5
+    )
+    asked = len(server.asked)
+    assert any(name.endswith(".arrow") for name in buckets.list_names(bucket))
+    elsewhere = replace(settings, data_dir=settings.data_dir.with_name("elsewhere"))
+    shutil.copytree(settings.data_dir / "shards", elsewhere.data_dir / "shards")
+    elsewhere = replace(elsewhere, shards=settings.shards)
+
+    metadata = run(elsewhere, instance)
+
+    assert len(server.asked) == asked
+    assert (metadata["pictures"], metadata["urls_asked"]) == (5, 0)
+    assert [facts[0] for facts in read_facts(settings).values()].count("fetched") == 3
+    assert not any(name.endswith(".arrow") for name in buckets.list_names(bucket))
 
 
 @pytest.fixture
