@@ -5,19 +5,16 @@ A run that is cut off has kept what it had, and the next one goes on from there.
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laion_assets.embeddings.encoder import Encoder
-from laion_assets.embeddings.unit_vectors import find_good, normalise
-from laion_assets.errors import LaionError, StaleTableError
+from laion_assets.embeddings.picture_vectors import Pictures, embed_chunks
+from laion_assets.embeddings.shared_vectors import Placed, embed_there, split_evenly
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.shard_chunks import ShardChunks
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-# So many pictures are held at once, and their pixels: 40 MB for most models.
-HELD_PICTURES = 64
 REPORT_INTERVAL_S = 15
 FLOAT16_BYTES = 2
 PICTURE_COLUMN = "picture_sha256"
@@ -48,12 +43,14 @@ class Computing:
         cache_dir: folder of the cache.
         chunk_rows: pictures after which the vectors are kept for good.
         report: is told now and then how far it is.
+        is_shared: whether free nodes of Ray compute a share.
     """
 
     open_encoder: Callable[[], Encoder]
     cache_dir: Path
     chunk_rows: int
     report: Report
+    is_shared: bool = False
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -119,65 +116,64 @@ def compute_missing(
     missing = list(cache.find_missing(addresses))
     needed = LEAST_BYTES + 2 * len(missing) * computing.encoder.dimension * FLOAT16_BYTES
     check_space(computing.cache_dir, needed, f"computing the vectors of shard {shard!r}")
-    started = told_at = time.monotonic()
-    for start in range(0, len(missing), computing.chunk_rows):
-        chunk = missing[start : start + computing.chunk_rows]
-        vectors: dict[str, bytes | None] = {}
-        for first in range(0, len(chunk), HELD_PICTURES):
-            pictures = chunk[first : first + HELD_PICTURES]
-            images = _take(dataset, shard, [addresses[picture] for picture in pictures])
-            vectors |= zip(pictures, _embed(computing.encoder, images), strict=True)
-        cache.put(vectors)
-        if time.monotonic() > told_at + REPORT_INTERVAL_S:
-            told_at = time.monotonic()
-            done = start + len(chunk)
-            speed = done / max(told_at - started, 0.001)
-            computing.report(f"{done:,} of {len(missing):,} vectors, {speed:,.0f} a second")
+    pictures = Pictures(dataset, shard, {picture: addresses[picture] for picture in missing})
+    _Computation(computing, cache, pictures).run()
     return len(missing)
 
 
-def _take(dataset: object, shard: str, addresses: Sequence[int]) -> Sequence[bytes]:
-    """Returns the pictures at these addresses, in their order."""
-    import numpy as np
-    import pyarrow as pa
+class _Computation:
+    """Computes vectors into the cache, here and on other nodes, and says how far it is."""
 
-    order = np.argsort(addresses)
-    ascending = pa.array(np.array(addresses, np.uint64)[order])
-    taken = dataset._take_rows(ascending, columns=["image"])  # type: ignore[attr-defined]
-    images: list[bytes | None] = taken["image"].to_pylist()
-    if len(images) != len(addresses) or None in images:
-        raise StaleTableError(
-            f"shard {shard!r}: its pictures were replaced while they were read; run it again",
-            code="vectors-pictures-replaced",
-            is_passing=True,
+    def __init__(self, computing: Computing, cache: VectorCache, pictures: Pictures) -> None:
+        self._computing = computing
+        self._cache = cache
+        self._pictures = pictures
+        self._left = set(pictures.addresses)
+        self._started = self._told_at = time.monotonic()
+
+    def run(self) -> None:
+        """Computes all that are missing."""
+        computing, chunks, rows = self._computing, self._cache.chunks, self._computing.chunk_rows
+        missing = list(self._pictures.addresses.items())
+        if not computing.is_shared or chunks is None or len(missing) <= rows:
+            self._compute_here(missing)
+            return
+        from laion_assets.orchestration.other_nodes import SharedWork, share_work
+
+        version = self._pictures.dataset.version
+        work = SharedWork(
+            here=self._compute_here,
+            there=partial(embed_there, computing.open_encoder, chunks, version, rows),
+            split=partial(split_evenly, rows),
+            take=self._take,
+            find_left=lambda share: [placed for placed in share if placed[0] in self._left],
+            takes_gpu=True,
         )
-    places = np.argsort(order)
-    return [image for place in places if (image := images[place]) is not None]
+        share_work(work, missing)
 
+    def _compute_here(self, share: Sequence[Placed]) -> None:
+        encoder, rows = self._computing.encoder, self._computing.chunk_rows
+        for vectors in embed_chunks(encoder, self._pictures, [name for name, _ in share], rows):
+            self._cache.put(vectors)
+            self._left.difference_update(vectors)
+            if time.monotonic() > self._told_at + REPORT_INTERVAL_S:
+                self._take()
+                self._tell()
 
-def _embed(encoder: Encoder, images: Sequence[bytes]) -> list[bytes | None]:
-    """Returns for each picture its vector as float16; None if it has none."""
+    def _take(self) -> int:
+        """Takes what other nodes have computed; returns how much it was."""
+        count = 0
+        for vectors in self._cache.take_chunks():
+            self._left.difference_update(vectors)
+            count += len(vectors)
+        return count
 
-    def prepare(image: bytes) -> NDArray[np.float32] | None:
-        try:
-            return encoder.prepare(image)
-        except LaionError:
-            return None
-
-    # Pillow warns of what it reads anyway.
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        prepared = list(pool.map(prepare, images))
-    found = encoder.embed_prepared([pixels for pixels in prepared if pixels is not None])
-    units = normalise(found)
-    vectors = iter(zip(units.values, find_good(units), strict=True))
-    result: list[bytes | None] = []
-    for pixels in prepared:
-        if pixels is None:
-            result.append(None)
-            continue
-        vector, is_good = next(vectors)
-        result.append(vector.tobytes() if is_good else None)
-    return result
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
+        total = len(self._pictures.addresses)
+        done = total - len(self._left)
+        speed = done / max(self._told_at - self._started, 0.001)
+        self._computing.report(f"{done:,} of {total:,} vectors, {speed:,.0f} a second")
 
 
 def read_vectors(

@@ -23,6 +23,9 @@ class EmbeddingRules(dg.ConfigurableResource):  # type: ignore[type-arg]
     chunk_rows: int = Field(
         default=2000, ge=1, description="Pictures after which the vectors are kept for good."
     )
+    is_shared: bool = Field(
+        default=False, description="Whether free nodes of Ray compute a share of a large shard."
+    )
 
     @classmethod
     def build(cls, settings: Settings) -> EmbeddingRules:
@@ -32,6 +35,7 @@ class EmbeddingRules(dg.ConfigurableResource):  # type: ignore[type-arg]
             encoder=settings.encoder,
             cache_dir=str(settings.picture_cache_dir),
             hub_endpoint=settings.hub_endpoint,
+            is_shared=settings.ray is not None,
         )
 
     def find_encoder(self, wanted: str | None) -> Encoder | None:
@@ -63,4 +67,5 @@ class EmbeddingRules(dg.ConfigurableResource):  # type: ignore[type-arg]
             Path(self.cache_dir),
             self.chunk_rows,
             report,
+            self.is_shared,
         )

@@ -7,9 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from functools import partial
 
 from laion_assets.pictures.fetching.rules import FetchRules, Mode, SizeRules
+from laion_assets.pictures.fetching.shared_fetch import fetch_there, name_host, split_by_host
 from laion_assets.schemas import UNSAFE_LABELS
 from laion_assets.stores.database import Database
 from laion_assets.stores.disk_space import LEAST_BYTES, check_space
@@ -50,7 +51,7 @@ class Fetching:
     def note(self, results: Sequence[FetchedPicture]) -> None:
         """Takes note of what came."""
         self.reasons.update(result.reason or SUCCESS for result in results)
-        self.failed_hosts.update(_name_host(result.url) for result in results if result.reason)
+        self.failed_hosts.update(name_host(result.url) for result in results if result.reason)
         self.seconds = time.monotonic() - self.started
 
     @property
@@ -99,8 +100,6 @@ def fetch_missing(
     Raises:
         DiskSpaceError: the disk has no room for them; no server was asked.
     """
-    from laion_assets.pictures.fetching.fetch_pictures import fetch_pictures
-
     # Nothing is kept of a URL that is not asked for.
     urls = [
         url
@@ -114,31 +113,76 @@ def fetch_missing(
         # In another order each time. A host is given up after some failures in a row, and would
         # else be given up for ever where these come first.
         random.shuffle(missing)
-        fetching = Fetching(len(missing))
+        fetch = _Fetch(cache, rules, missing, report)
         needed = estimate_fetch(len(missing), rules.sizes)
         check_space(cache.folder, needed, f"fetching {len(missing):,} pictures of shard {shard!r}")
+        fetch.run(missing)
+    return fetch.fetching
 
-        def keep(results: list[FetchedPicture]) -> None:
-            cache.put(results)
-            fetching.note(results)
-            if time.monotonic() > fetching.told_at + REPORT_INTERVAL_S:
-                fetching.told_at = time.monotonic()
-                report(fetching.describe())
 
-        if missing:
-            fetch_pictures(missing, rules, keep)
-    return fetching
+class _Fetch:
+    """Fetches into the cache, here and on other nodes, and says how far it is."""
+
+    def __init__(
+        self, cache: PictureCache, rules: FetchRules, urls: Sequence[str], report: Report
+    ) -> None:
+        self.fetching = Fetching(len(urls))
+        self._cache = cache
+        self._rules = rules
+        self._left = set(urls)
+        self._report = report
+
+    def run(self, urls: Sequence[str]) -> None:
+        """Fetches all of them."""
+        least, chunks = self._rules.share_urls, self._cache.chunks
+        if least is None or chunks is None or len(urls) < 2 * least:
+            self._fetch_here(urls)
+            return
+        from laion_assets.orchestration.other_nodes import SharedWork, share_work
+
+        work = SharedWork(
+            here=self._fetch_here,
+            there=partial(fetch_there, self._rules, chunks),
+            split=partial(split_by_host, least),
+            take=self._take,
+            find_left=lambda share: [url for url in share if url in self._left],
+        )
+        share_work(work, urls)
+
+    def _fetch_here(self, urls: Sequence[str]) -> None:
+        from laion_assets.pictures.fetching.fetch_pictures import fetch_pictures
+
+        if urls:
+            fetch_pictures(urls, self._rules, self._keep)
+
+    def _keep(self, results: list[FetchedPicture]) -> None:
+        self._cache.put(results)
+        self._note(results)
+        if time.monotonic() > self.fetching.told_at + REPORT_INTERVAL_S:
+            self._take()
+            self._tell()
+
+    def _take(self) -> int:
+        """Takes what other nodes have fetched; returns how much it was."""
+        count = 0
+        for results in self._cache.take_chunks():
+            self._note(results)
+            count += len(results)
+        return count
+
+    def _note(self, results: Sequence[FetchedPicture]) -> None:
+        """Takes note of what came, of each URL once."""
+        news = [result for result in results if result.url in self._left]
+        self._left.difference_update(result.url for result in news)
+        self.fetching.note(news)
+
+    def _tell(self) -> None:
+        self.fetching.told_at = time.monotonic()
+        self._report(self.fetching.describe())
 
 
 def _name_most(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common(NAMED))
-
-
-def _name_host(url: str) -> str:
-    try:
-        return urlsplit(url.strip()).hostname or "none"
-    except ValueError:
-        return "none"
 
 
 def estimate_fetch(url_count: int, sizes: SizeRules) -> int:

@@ -44,6 +44,10 @@ class PictureRules(dg.ConfigurableResource):  # type: ignore[type-arg]
     allowed_networks: list[str] = Field(
         default=[], description="Addresses that are asked although they are not public."
     )
+    is_shared: bool = Field(
+        default=False, description="Whether free nodes of Ray fetch a share of a large shard."
+    )
+    share_urls: int = Field(default=2000, ge=1, description="URLs that are worth such a share.")
 
     @classmethod
     def build(cls, settings: Settings) -> PictureRules:
@@ -52,6 +56,7 @@ class PictureRules(dg.ConfigurableResource):  # type: ignore[type-arg]
             mode=settings.pictures,
             contact=settings.fetch_contact,
             cache_dir=str(settings.picture_cache_dir),
+            is_shared=settings.ray is not None,
         )
 
     def open_cache(self) -> PictureCache:
@@ -98,4 +103,5 @@ class PictureRules(dg.ConfigurableResource):  # type: ignore[type-arg]
             max_bytes=self.max_bytes,
             denied_hosts=frozenset(host.lower() for host in self.denied_hosts),
             allowed_networks=networks,
+            share_urls=self.share_urls if self.is_shared else None,
         )

@@ -97,6 +97,10 @@ class PictureCache:
     def put(self, results: Sequence[FetchedPicture]) -> None:
         """Keeps results, all of them or none; a newer one of a URL replaces the older."""
         self._insert(results)
+        self.share(results)
+
+    def share(self, results: Sequence[FetchedPicture]) -> None:
+        """Puts results where other machines find them, all of them or none."""
         if self.chunks is not None:
             self.chunks.add([vars(result) for result in results])
 

@@ -39,6 +39,10 @@ class VectorCache:
             vectors: float16 numbers by the SHA-256 of the picture; None: it has none.
         """
         self._insert(vectors)
+        self.share(vectors)
+
+    def share(self, vectors: Mapping[str, bytes | None]) -> None:
+        """Puts vectors where other machines find them, all of them or none."""
         if self.chunks is not None:
             self.chunks.add([{"picture": p, "vector": vector} for p, vector in vectors.items()])
 

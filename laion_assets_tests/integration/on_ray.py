@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from laion_assets.definitions import build_defs
 from laion_assets.demo import sample_shards
 from laion_assets.demo.sample_shards import DEFAULT_SPEC, SampleSpec, write_sample_shards
+from laion_assets.embeddings.resource import EmbeddingRules
+from laion_assets.orchestration.other_nodes import TASK
+from laion_assets.partitions import SHARDS_NAME
+from laion_assets.pictures.resource import PictureRules
+from laion_assets.runs.backfill import Order, Outcome, run_job
+from laion_assets.runs.queued_runs import RunFollower
+from laion_assets.runs.ray_cluster import ask
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.locks import name_digest
 from laion_assets_tests.integration.conftest import Shell
+from laion_assets_tests.pictures.painting import paint
 from laion_assets_tests.servers.buckets import Buckets
+from laion_assets_tests.servers.picture_server import Answer, PictureServer, serve_pictures
+from laion_assets_tests.servers.picture_server import picture as send_picture
 from laion_assets_tests.servers.postgres import Postgres
 from laion_assets_tests.servers.ray_nodes import (
     HEAD,
@@ -58,8 +76,6 @@ class RaySite(Site):
         Neither gets further than to the lock of its shard before both are there.
         """
         with self.shell.enter():
-            import dagster as dg
-
             running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
             with dg.DagsterInstance.get() as instance:
                 run = instance.get_runs(running)[0]
@@ -93,8 +109,6 @@ class RaySite(Site):
     def find_step(self, step: str, nodes: Iterable[str]) -> tuple[str, str] | None:
         """Returns one of these nodes that has a run in this step, and the run; None if none has."""
         with self.shell.enter():
-            import dagster as dg
-
             running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
             with dg.DagsterInstance.get() as instance:
                 for run in instance.get_runs(running):
@@ -106,28 +120,35 @@ class RaySite(Site):
 
     def count_tries(self, run_id: str, step: str) -> int:
         """Returns how often a step of a run was tried to its end."""
-        with self.shell.enter():
-            import dagster as dg
+        with self.shell.enter(), dg.DagsterInstance.get() as instance:
+            (stats,) = instance.get_run_step_stats(run_id, [step])
+            return len(stats.attempts_list)
 
-            with dg.DagsterInstance.get() as instance:
-                (stats,) = instance.get_run_step_stats(run_id, [step])
-                return len(stats.attempts_list)
+    def run(self, *orders: Order) -> list[Outcome]:
+        """Has the daemon run something, and returns how each ended."""
+        with self.shell.enter(), dg.DagsterInstance.get() as instance:
+            follower = RunFollower(instance, self.nodes.jobs)
+            return follower.run_all(orders, lambda _: None, lambda *_: None)
+
+    def read_jobs(self) -> str:
+        """Returns what all runs have printed."""
+        jobs: Any = ask(self.nodes.jobs, "api/jobs/")
+        names = [job["submission_id"] for job in jobs if job["submission_id"]]
+        logs = (ask(self.nodes.jobs, f"api/jobs/{name}/logs")["logs"] for name in names)
+        return "\n".join(logs)
 
     def list_runs(self) -> list[dict[str, object]]:
         """Returns id, status, job, shard and tags of each run."""
-        with self.shell.enter():
-            import dagster as dg
-
-            with dg.DagsterInstance.get() as instance:
-                return [
-                    {
-                        "id": run.run_id,
-                        "status": run.status.value,
-                        "job": run.job_name,
-                        **run.tags,
-                    }
-                    for run in instance.get_runs()
-                ]
+        with self.shell.enter(), dg.DagsterInstance.get() as instance:
+            return [
+                {
+                    "id": run.run_id,
+                    "status": run.status.value,
+                    "job": run.job_name,
+                    **run.tags,
+                }
+                for run in instance.get_runs()
+            ]
 
     def list_failed(self) -> set[object]:
         """Returns the ids of the runs that have failed."""
@@ -342,3 +363,120 @@ def test_the_demo_runs_on_ray_and_goes_again(
     assert removed.returncode == 0, removed.stdout + removed.stderr
     assert not [name for name in buckets.list_names(place) if "/shards/" in name]
     assert json.loads(site.shell.run("laion", "status", "--json").stdout)["shards"] == []
+
+
+ROWS, HOSTS = 300, 30
+FETCHING = {"LAION_PICTURES": "fetch", "LAION_FETCH_CONTACT": "somebody@example.org"}
+
+
+def answer_late(data: bytes) -> Answer:
+    """Answers with a picture, after a while."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        await send_picture(data)(writer)
+
+    return answer
+
+
+@pytest.fixture
+def server() -> Iterator[PictureServer]:
+    """Has a picture for most rows, on each address that begins with 127."""
+    with serve_pictures("0.0.0.0") as served:  # noqa: S104 - there is nothing but loopback
+        served.answers |= {f"/{n}.jpg": answer_late(paint(n, 64, 48)) for n in range(ROWS) if n % 7}
+        yield served
+
+
+def order_pictures(shell: Shell, shard: str) -> Order:
+    """Orders the pictures and vectors of a shard, few of which are worth a share."""
+    pictures = PictureRules.build(shell.settings).model_dump(exclude_none=True)
+    slow = {"allowed_networks": ["127.0.0.0/8"], "connections": 4, "share_urls": 50}
+    vectors = EmbeddingRules.build(shell.settings).model_dump(exclude_none=True)
+    config = {
+        "picture_rules": {"config": {**pictures, **slow}},
+        "embedding_rules": {"config": {**vectors, "chunk_rows": 20}},
+    }
+    job = build_defs(shell.settings).resolve_job_def("add_pictures")
+    return Order(shard, job, shard, {"resources": config})
+
+
+def fetch_alone(site: RaySite, server: PictureServer, source: Path, *shards: str) -> Shell:
+    """Brings shards that have URLs alone to a cluster and to one machine; this one fetches them."""
+    alone = Shell(source.with_name("alone"), {"LAION_SHARDS": str(source / "*.parquet"), **ENCODER})
+    for number, shard in enumerate(shards, start=1):
+        hosts = [f"127.0.{number}.{1 + row % HOSTS}" for row in range(ROWS)]
+        urls = [server.url(f"/{row}.jpg", host) for row, host in enumerate(hosts)]
+        rows = {"url": urls, "caption": [f"row {row}" for row in range(ROWS)]}
+        pq.write_table(pa.table(rows), source / f"{shard}.parquet")
+    for shell in (site.shell, alone):
+        shell.variables.update(FETCHING)
+        loaded = shell.run("laion", "backfill", *shards, "--no-refresh")
+        assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    with alone.enter(), dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(SHARDS_NAME, shards)
+        for order in (order_pictures(alone, shard) for shard in shards):
+            assert run_job(order.job, instance, order.shard, order.config).reason is None
+    assert len(server.asked) == len(shards) * (ROWS + HOSTS)
+    server.asked.clear()
+    return alone
+
+
+def compare_pictures(site: RaySite, alone: Shell) -> None:
+    """Compares the shards with their pictures and vectors, value for value."""
+    assert read_table(site.shell).equals(read_table(alone))
+    query = "SELECT * EXCLUDE (seconds, fetched_at) FROM pictures ORDER BY ALL"
+    answers = [shell.run("laion", "sql", query).stdout for shell in (site.shell, alone)]
+    assert answers[0] == answers[1]
+
+
+def test_nodes_share_a_shard_and_one_of_them_dies(
+    site: RaySite, source: Path, tmp_path: Path, server: PictureServer, buckets: Buckets
+) -> None:
+    """The others do what it had not put into the bucket."""
+    alone = fetch_alone(site, server, source, "fetched")
+    place = site.shell.variables["LAION_DATA_DIR"]
+
+    def list_chunks() -> list[str]:
+        return [name for name in buckets.list_names(place) if "/unfinished/" in name]
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(site.run, order_pictures(site.shell, "fetched"))
+        # Each node has put its first chunk.
+        wait_for(lambda: len(list_chunks()) >= 3 or running.done())
+        helpers = [node for node in (HEAD, *WORKERS) if list_processes(node, TASK)]
+        assert len(helpers) == 2, helpers
+        site.nodes.kill(helpers[-1])
+        buckets.download(place, tmp_path / "bucket")
+        (outcome,) = running.result()
+    kept = [
+        url
+        for path in tmp_path.glob("bucket/**/pictures/**/*.arrow")
+        for url in pa.ipc.open_stream(path.read_bytes()).read_all()["url"].to_pylist()
+    ]
+
+    assert outcome.reason is None
+    compare_pictures(site, alone)
+    assert list_chunks() == []
+    said = re.findall(
+        r"(pictures|embeddings) - other nodes that do a share: (\d)", site.read_jobs()
+    )
+    assert (said[0], said[-1]) == (("pictures", "2"), ("embeddings", "1"))
+    asked = Counter(name for name in server.asked if "robots" not in name)
+    assert len(asked) == ROWS
+    # What anybody had put into the bucket was not asked again.
+    assert kept
+    assert {asked[f"{url.hostname}{url.path}"] for url in map(urlsplit, kept)} == {1}
+
+
+def test_runs_that_take_every_slot_end(site: RaySite, source: Path, server: PictureServer) -> None:
+    """None waits for a share, and no share waits for a run."""
+    shards = ("one", "three", "two")
+    alone = fetch_alone(site, server, source, *shards)
+
+    outcomes = site.run(*(order_pictures(site.shell, shard) for shard in shards))
+
+    assert [outcome.reason for outcome in outcomes] == [None] * 3
+    compare_pictures(site, alone)
+    asked = Counter(name for name in server.asked if "robots" not in name)
+    assert set(asked.values()) == {1}
+    assert len(asked) == 3 * ROWS

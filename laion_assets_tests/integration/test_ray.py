@@ -16,6 +16,8 @@ OTHERS = (
     "test_outages_and_a_shard_that_two_nodes_load_change_nothing",
     "test_ctrl_c_cancels_the_runs_and_the_next_command_goes_on",
     "test_the_demo_runs_on_ray_and_goes_again",
+    "test_nodes_share_a_shard_and_one_of_them_dies",
+    "test_runs_that_take_every_slot_end",
 )
 
 

@@ -138,6 +138,7 @@ class FetchRules:
         removed: the list of removals, whose URLs and hosts are never asked either.
         allowed_networks: addresses that are asked although they are not public.
         decoders: processes that decode.
+        share_urls: so many URLs are worth a share for another node of Ray; None: no other fetches.
     """
 
     contact: str
@@ -156,6 +157,7 @@ class FetchRules:
     removed: Matcher = field(default_factory=Matcher)
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     decoders: int = 2
+    share_urls: int | None = None
 
     @property
     def user_agent(self) -> str:
