@@ -165,7 +165,9 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "embedding_rules": EmbeddingRules.build(settings),
         "curation_file": CurationFile.build(settings),
         "lance_store": LanceResource(
-            path=str(settings.lance_dir), bucket=settings.lance_bucket or ""
+            path=str(settings.lance_dir),
+            bucket=settings.lance_bucket or "",
+            is_shared=settings.ray is not None,
         ),
         "export_files": ExportFiles(datasette=str(settings.datasette_file)),
         **({"publish_rules": rules} if (rules := PublishRules.for_releases(settings)) else {}),

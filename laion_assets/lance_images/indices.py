@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,19 +60,25 @@ SMALL_FRAGMENT_ROWS = 131_072
 MIN_FRAGMENTS_SAVED = 64
 
 
-def update_indices(store: LanceStore) -> lance.LanceDataset:
+def update_indices(store: LanceStore, *, is_shared: bool = False) -> lance.LanceDataset:
     """Makes every index cover every row; returns the table with them.
 
     Rows that are new get a part of the index of their own, at a cost that only they add to. Lance
     builds a part on one core, so the captions are split among several, and the small indices are
     built beside them.
+
+    Args:
+        store: has the table.
+        is_shared: whether free nodes of Ray build some of the parts, where there are more of them
+            than cores here.
     """
     before = store.open("images")
     with ThreadPoolExecutor(1) as pool:
-        parts = pool.submit(_build_parts, before, _find_due(before))
+        # Ray asks for the main thread, and the parts take longer.
+        scalars = pool.submit(_update_scalars, store)
+        built = _build_parts(before, _find_due(before), is_shared=is_shared)
         # The parts are committed after it, all at once.
-        dataset = _update_scalars(store)
-        built = parts.result()
+        dataset = scalars.result()
     # Each commit leaves the dataset at its version. To open that would read again what is known of
     # all fragments.
     if built:
@@ -174,11 +181,18 @@ def _split(fragments: Mapping[int, int]) -> list[list[int]]:
     return [group for group in groups if group]
 
 
-def _build_parts(dataset: lance.LanceDataset, fragments: Mapping[int, int]) -> list[Index]:
+def _build_parts(
+    dataset: lance.LanceDataset, fragments: Mapping[int, int], *, is_shared: bool
+) -> list[Index]:
     orders = [_order_part(dataset, group) for group in _split(fragments)]
     if sum(fragments.values()) < WORKER_ROWS:
         return [order.build_of(dataset) for order in orders]
-    return build_in_processes(orders, WORKERS)
+    build = partial(build_in_processes, workers=WORKERS)
+    if not is_shared or len(orders) <= WORKERS:
+        return build(orders)
+    from laion_assets.orchestration.other_nodes import make_each
+
+    return make_each(build, orders, WORKERS)
 
 
 def _order_part(dataset: lance.LanceDataset, fragments: Iterable[int]) -> PartOrder:

@@ -1,4 +1,4 @@
-"""Has other nodes of Ray do a share of what a run has to do for its shard.
+"""Has other nodes of Ray do a share of what a run has to do.
 
 They are those with a free slot. Their share takes no slot: a run starts beside it, and it never
 waits for one to end. So nobody helps in a cluster that is full of runs, and each run does all by
@@ -11,21 +11,26 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from laion_assets.errors import first_line
 
 LOGGER = logging.getLogger(__name__)
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 # As Ray's dashboard and the list of processes name a share.
 TASK = "share_of_a_shard"
 # How often what the others have made is looked for.
 LOOK_INTERVAL_S = 2
 # If none has made anything for so long, none will: a slow node needs half of it for a chunk.
 SILENCE_S = 1800
+# Threads that wait for one node each.
+MAX_HELPERS = 1_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,89 @@ def share_work(work: SharedWork[Item], items: Sequence[Item]) -> None:
                 if work.find_left(share):
                     given_up.add(node)
             items = work.find_left(items)
+
+
+def make_each(
+    make: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], at_once: int
+) -> list[Result]:
+    """Makes something of each item, here and on the nodes that are free; returns it in their order.
+
+    What a node fails at is made here.
+
+    Args:
+        make: makes something of some items; on another node, where it is unpickled, of one.
+        items: what is given to it.
+        at_once: how many it is given here.
+    """
+    making = _Making[Any, Any](deque(enumerate(items)))
+    # The connection ends first, which ends what the threads wait for.
+    with ThreadPoolExecutor(MAX_HELPERS) as pool, _connect() as is_connected:
+        nodes = _find_free((), False)[0] if is_connected else []
+        helping = [pool.submit(making.make_there, _bind(make, node)) for node in nodes]
+        LOGGER.info("%d other nodes help", len(helping))
+        making.make_here(make, at_once)
+        while helping:
+            helping.pop().result()
+            making.make_here(make, at_once)
+    return [making.made[number] for number in range(len(items))]
+
+
+@dataclass
+class _Making(Generic[Item, Result]):
+    """What is made of items, by several at once.
+
+    Attributes:
+        waiting: the items that nobody has picked, with their numbers.
+        made: what was made, by number.
+    """
+
+    waiting: deque[tuple[int, Item]]
+    made: dict[int, Result] = field(default_factory=dict)
+
+    def make_here(self, make: Callable[[Sequence[Item]], list[Result]], at_once: int) -> None:
+        """Makes some at a time, until none is waiting."""
+        while picked := self._pick(at_once):
+            self.made.update(zip(picked, make([*picked.values()]), strict=True))
+
+    def make_there(self, make_one: Callable[[Item], Result]) -> None:
+        """Makes one at a time, until none is waiting, or one fails, which then waits again."""
+        while picked := self._pick(1):
+            ((number, item),) = picked.items()
+            try:
+                self.made[number] = make_one(item)
+            except Exception as error:  # noqa: BLE001 - it is made here, where it is raised
+                self.waiting.appendleft((number, item))
+                LOGGER.warning("a node that helped failed: %s", first_line(error))
+                return
+
+    def _pick(self, count: int) -> dict[int, Item]:
+        picked = {}
+        # Another thread may take the last one.
+        with suppress(IndexError):
+            for _ in range(count):
+                number, item = self.waiting.popleft()
+                picked[number] = item
+        return picked
+
+
+def _bind(make: Callable[[Sequence[Item]], list[Result]], node: str) -> Callable[[Item], Result]:
+    """Returns what has a node make something of an item."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    where = NodeAffinitySchedulingStrategy(node, soft=False)
+    make_one: Any = ray.remote(num_cpus=0, max_retries=0)(_make_one)
+
+    def make_it(item: Item) -> Result:
+        asked = make_one.options(name=TASK, scheduling_strategy=where).remote(make, item)
+        made: Result = ray.get(asked)
+        return made
+
+    return make_it
+
+
+def _make_one(make: Callable[[Sequence[Item]], list[Result]], item: Item) -> Result:
+    return make([item])[0]
 
 
 def _do_shares(

@@ -86,7 +86,11 @@ def build_release_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         from laion_assets.releases.publish import ReleaseOrder, publish_release
 
         order = ReleaseOrder(
-            context.run.run_id, config.name, config.keep_days, curation=curation_file.read()
+            context.run.run_id,
+            config.name,
+            config.keep_days,
+            curation=curation_file.read(),
+            is_shared=lance_store.is_shared,
         )
         stores = warehouse.database, lance_store.store
         try:

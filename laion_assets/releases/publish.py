@@ -104,6 +104,7 @@ class ReleaseOrder:
             `releases/partial.py`.
         curation: what is declared; columns that are declared no more are dropped. None: nobody
             looked, and all stay.
+        is_shared: whether free nodes of Ray build a share of the indices.
     """
 
     run_id: str
@@ -111,6 +112,7 @@ class ReleaseOrder:
     keep_days: float = DEFAULT_KEEP_DAYS
     is_partial: bool = False
     curation: Curation | None = None
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def publish_release(
         if order.is_partial:
             take_out_unrecorded(database, store)
         drop_old_indices(store)
-        dataset = update_vector_index(store, update_indices(store))
+        dataset = update_vector_index(store, update_indices(store, is_shared=order.is_shared))
         with keep_garbage():
             content = _read_content(database, store, dataset, kinds, order)
             _check_without_removed(store, dataset, content)

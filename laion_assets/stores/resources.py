@@ -47,6 +47,9 @@ class LanceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     bucket: str = Field(
         default="", description="Where the database is, if not in the folder: s3://bucket/prefix."
     )
+    is_shared: bool = Field(
+        default=False, description="Whether free nodes of Ray build a share of the indices."
+    )
 
     @property
     def store(self) -> LanceStore:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ from laion_assets.partitions import SHARDS_NAME
 from laion_assets.pictures.resource import PictureRules
 from laion_assets.runs.backfill import Order, Outcome, run_job
 from laion_assets.runs.queued_runs import RunFollower
-from laion_assets.runs.ray_cluster import ask
+from laion_assets.runs.ray_cluster import ask, start_job
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.locks import name_digest
 from laion_assets_tests.integration.conftest import Shell
@@ -480,3 +481,29 @@ def test_runs_that_take_every_slot_end(site: RaySite, source: Path, server: Pict
     asked = Counter(name for name in server.asked if "robots" not in name)
     assert set(asked.values()) == {1}
     assert len(asked) == 3 * ROWS
+
+
+def test_nodes_build_parts_of_an_index(site: RaySite, alone: Shell) -> None:
+    """One of them dies meanwhile, and another builds what it had begun."""
+    loaded = site.shell.run("laion", "backfill", "--all", "--no-refresh")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    module = "laion_assets_tests.integration.index_on_ray"
+    command = f"{sys.executable} -m {module} {SPEC.rows_per_shard}"
+    with site.shell.enter(), site.buckets.stop("/lance/images.lance/_indices/", WORKERS[0]) as gate:
+        job = start_job(site.nodes.jobs, command)
+        assert gate.reached.wait(LIMIT_S)
+        site.nodes.kill(WORKERS[0])
+    wait_for(lambda: ask(site.nodes.jobs, f"api/jobs/{job}")["status"] in ("SUCCEEDED", "FAILED"))
+
+    said = str(ask(site.nodes.jobs, f"api/jobs/{job}/logs")["logs"])
+    assert f"parts: {[1] * SPEC.shard_count}" in said, said
+    assert "2 other nodes help" in said
+    assert "a node that helped failed" in said
+    site.nodes.start_killed()
+    refreshed = site.shell.run("laion", "backfill", "--missing")
+    assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
+    answers = [
+        json.loads(shell.run("laion", "search", "red boat", "--json").stdout)
+        for shell in (site.shell, alone)
+    ]
+    assert answers[0]["total"] == answers[1]["total"] > 0

@@ -18,6 +18,7 @@ OTHERS = (
     "test_the_demo_runs_on_ray_and_goes_again",
     "test_nodes_share_a_shard_and_one_of_them_dies",
     "test_runs_that_take_every_slot_end",
+    "test_nodes_build_parts_of_an_index",
 )
 
 

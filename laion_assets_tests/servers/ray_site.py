@@ -92,10 +92,10 @@ def run_site(
             yield Site(nodes, shell)
 
 
-def wait_for(find: Callable[[], Found | None]) -> Found:
+def wait_for(look: Callable[[], Found | None]) -> Found:
     """Waits until something is there, and returns it; fails if it takes too long."""
     limit = time.monotonic() + LIMIT_S
-    while not (found := find()):
+    while not (found := look()):
         assert time.monotonic() < limit
         time.sleep(0.05)
     return found
