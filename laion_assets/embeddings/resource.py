@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from laion_assets.orchestration.run_config import set_defaults
+
 if TYPE_CHECKING:
     from laion_assets.embeddings.compute import Computing, Report
     from laion_assets.embeddings.encoder import Encoder
@@ -30,7 +32,8 @@ class EmbeddingRules(dg.ConfigurableResource):  # type: ignore[type-arg]
     @classmethod
     def build(cls, settings: Settings) -> EmbeddingRules:
         """Returns the resource for these settings."""
-        return cls(
+        return set_defaults(
+            cls,
             mode=settings.embeddings,
             encoder=settings.encoder,
             cache_dir=str(settings.picture_cache_dir),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from laion_assets.orchestration.run_config import set_defaults
+
 if TYPE_CHECKING:
     from laion_assets.pictures.fetching.rules import FetchRules
     from laion_assets.settings import Settings
@@ -52,7 +54,8 @@ class PictureRules(dg.ConfigurableResource):  # type: ignore[type-arg]
     @classmethod
     def build(cls, settings: Settings) -> PictureRules:
         """Returns the resource for these settings."""
-        return cls(
+        return set_defaults(
+            cls,
             mode=settings.pictures,
             contact=settings.fetch_contact,
             cache_dir=str(settings.picture_cache_dir),
