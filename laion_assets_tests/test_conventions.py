@@ -426,3 +426,14 @@ def test_every_sql_file_is_used() -> None:
         and not any(m and m[1] in strings for m in (p.fullmatch(name) for p in patterns))
     ]
     assert unused == []
+
+
+def test_every_page_of_docs_is_in_the_navigation() -> None:
+    """`make docs` refuses another one, and CI does not run it."""
+    repository = PACKAGE.parent
+    pages = {p.relative_to(repository / "docs").as_posix() for p in repository.glob("docs/**/*.md")}
+    _, navigation = (repository / "mkdocs.yml").read_text("utf-8").split("\nnav:\n")
+
+    named = re.findall(r"[\w./-]+\.md$", navigation, flags=re.MULTILINE)
+
+    assert sorted(named) == sorted(pages)
