@@ -93,7 +93,7 @@ def make_each(
     # The connection ends first, which ends what the threads wait for.
     with ThreadPoolExecutor(MAX_HELPERS) as pool, _connect() as is_connected:
         nodes = _find_free((), False)[0] if is_connected else []
-        helping = [pool.submit(making.make_there, _bind(make, node)) for node in nodes]
+        helping = [pool.submit(making.make_there, make, _bind(node)) for node in nodes]
         LOGGER.info("%d other nodes help", len(helping))
         making.make_here(make, at_once)
         while helping:
@@ -119,12 +119,16 @@ class _Making(Generic[Item, Result]):
         while picked := self._pick(at_once):
             self.made.update(zip(picked, make([*picked.values()]), strict=True))
 
-    def make_there(self, make_one: Callable[[Item], Result]) -> None:
-        """Makes one at a time, until none is waiting, or one fails, which then waits again."""
+    def make_there(
+        self, make: Callable[[Sequence[Item]], list[Result]], ask: Callable[..., Any]
+    ) -> None:
+        """Has a node make one at a time, until none is waiting, or one fails, which waits again."""
+        import ray
+
         while picked := self._pick(1):
             ((number, item),) = picked.items()
             try:
-                self.made[number] = make_one(item)
+                (self.made[number],) = ray.get(ask(make, [item]))
             except Exception as error:  # noqa: BLE001 - it is made here, where it is raised
                 self.waiting.appendleft((number, item))
                 LOGGER.warning("a node that helped failed: %s", first_line(error))
@@ -140,26 +144,6 @@ class _Making(Generic[Item, Result]):
         return picked
 
 
-def _bind(make: Callable[[Sequence[Item]], list[Result]], node: str) -> Callable[[Item], Result]:
-    """Returns what has a node make something of an item."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    where = NodeAffinitySchedulingStrategy(node, soft=False)
-    make_one: Any = ray.remote(num_cpus=0, max_retries=0)(_make_one)
-
-    def make_it(item: Item) -> Result:
-        asked = make_one.options(name=TASK, scheduling_strategy=where).remote(make, item)
-        made: Result = ray.get(asked)
-        return made
-
-    return make_it
-
-
-def _make_one(make: Callable[[Sequence[Item]], list[Result]], item: Item) -> Result:
-    return make([item])[0]
-
-
 def _do_shares(
     work: SharedWork[Item],
     own: Sequence[Item],
@@ -169,17 +153,9 @@ def _do_shares(
 ) -> None:
     """Does a share here and the others on their nodes, as far as these get."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # What fails is done by another node, not by the same one again.
-    do_share: Any = ray.remote(num_cpus=0, num_gpus=gpus, max_retries=0)(_do_share)
     LOGGER.info("other nodes that do a share: %d", len(others))
-    pending = [
-        do_share.options(
-            name=TASK, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(work.there, share)
-        for node, share in others.items()
-    ]
+    pending = [_bind(node, gpus)(work.there, share) for node, share in others.items()]
     try:
         if own:
             work.here(own)
@@ -201,8 +177,20 @@ def _do_shares(
             ray.cancel(share, force=True)
 
 
-def _do_share(there: Callable[[Sequence[Item]], None], share: Sequence[Item]) -> None:
-    there(share)
+def _bind(node: str, gpus: int = 0) -> Callable[..., Any]:
+    """Returns what has a node call a function with an argument, and takes no slot for it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # What fails is done by another node, not by the same one again.
+    call: Any = ray.remote(num_cpus=0, num_gpus=gpus, max_retries=0)(_call)
+    where = NodeAffinitySchedulingStrategy(node, soft=False)
+    asking: Callable[..., Any] = call.options(name=TASK, scheduling_strategy=where).remote
+    return asking
+
+
+def _call(function: Callable[[Item], Result], argument: Item) -> Result:
+    return function(argument)
 
 
 @contextmanager
