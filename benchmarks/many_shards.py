@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import Rounds, Watch
 from laion_assets.definitions import build_defs, build_resources
-from laion_assets.images.load import load_shard
+from laion_assets.images.load import DEPENDENT_TABLES, load_shard
 from laion_assets.lance_images import indices
 from laion_assets.lance_images.copy import copy_shard
 from laion_assets.partitions import SHARDS_NAME
@@ -136,16 +136,8 @@ class Project:
         """Brings the file of a shard into DuckDB."""
         raw_store = RawStore(self.settings.raw_dir)
         raw = fetch_shard(describe_file(self._source_folder / f"{shard}.parquet"), raw_store)
-        with Database.of(self.settings).write(
-            "shards",
-            "images",
-            "rejected_images",
-            "shard_figures",
-            "caption_matches",
-            "shard_columns",
-            "pictures",
-            shards=[shard],
-        ) as connection:
+        tables = (*DEPENDENT_TABLES, "shard_columns", "pictures")
+        with Database.of(self.settings).write(*tables, shards=[shard]) as connection:
             load_shard(connection, raw, raw_store.path(shard), "run")
 
     def copy(self, shard: str) -> None:

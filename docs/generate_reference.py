@@ -32,6 +32,7 @@ TABLE_MEANINGS = {
     "shards": "One row a shard: the file behind it and the load that is in the tables.",
     "shard_figures": "What shards are compared by in the checks.",
     "sheets": "One row a kind of names: the list that was read last.",
+    "shard_domains": "The images of each domain in each shard, which the counts add up.",
     "caption_matches": "The count of each name for each shard, so that only new pairs are counted.",
     "refreshes": "The state of the shards and names that each table of counts describes.",
     "domain_counts": "Images of each domain. A release has this table in Lance too.",

@@ -160,7 +160,11 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
     return {
         "shards": ShardSource.build(settings),
         "sheets": SheetSource(locations=dict(settings.sheets), removals=settings.removals),
-        "warehouse": Warehouse(path=str(settings.database), bucket=settings.warehouse_bucket or ""),
+        "warehouse": Warehouse(
+            path=str(settings.database),
+            bucket=settings.warehouse_bucket or "",
+            is_shared=settings.ray is not None,
+        ),
         "picture_rules": PictureRules.build(settings),
         "embedding_rules": EmbeddingRules.build(settings),
         "curation_file": CurationFile.build(settings),

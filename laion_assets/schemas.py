@@ -50,7 +50,7 @@ class Column:
 
 # Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
 # data of an older version get it when they are next opened (`stores/migration.py`).
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.
 CLEANING_VERSION = "5"
@@ -346,6 +346,18 @@ CAPTION_MATCHES = (
     Column("image_count", "BIGINT", "Captions of the shard that hold the phrase.", (), True),
 )
 
+SHARD_DOMAINS = (
+    Column("shard", "VARCHAR", "Partition key: the shard's file name.", is_required=True),
+    Column("domain", "VARCHAR", "Host of image URLs.", is_required=True, compression="dict_fsst"),
+    Column(
+        "registered_domain",
+        "VARCHAR",
+        "Its registered domain, as in `images`.",
+        compression="dict_fsst",
+    ),
+    Column("image_count", "BIGINT", "Images of the shard from that host.", is_required=True),
+)
+
 REFRESHES = (
     Column("table_name", "VARCHAR", "A table of counts.", is_required=True),
     Column("snapshot", "VARCHAR", "Digest of the loads of all shards it counts.", (), True),
@@ -434,6 +446,7 @@ TABLES = {
     "rejected_images": REJECTED_IMAGES,
     "shards": SHARDS,
     "shard_figures": SHARD_FIGURES,
+    "shard_domains": SHARD_DOMAINS,
     "sheets": SHEETS,
     "caption_matches": CAPTION_MATCHES,
     "refreshes": REFRESHES,

@@ -86,6 +86,7 @@ RESERVED_NAMES = frozenset(
         "removals",
         "schema_version",
         "shard_columns",
+        "shard_domains",
         "shard_figures",
         "shards",
         "sheets",

@@ -1,8 +1,9 @@
 """Refreshes the tables of counts: images of each domain, captions that match each name.
 
-What a name's captions are is counted once for each shard and kept in `caption_matches`, so that a
-refresh scans only what is missing. Loading a shard removes its rows there. Each refresh notes the
-snapshot, a digest of the loads of all shards, that its table tells of.
+Both are counted once for each shard: the images of its domains as it is loaded, in `shard_domains`,
+and the captions of each name in `caption_matches`, so that a refresh scans only what is missing and
+adds up. Loading a shard removes its rows there. Each refresh notes the snapshot, a digest of the
+loads of all shards, that its table tells of.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,10 @@ import duckdb
 
 from laion_assets.counts.captions import Folding, caption_filter, count_phrases
 from laion_assets.errors import StaleTableError
+from laion_assets.images.load import count_domains
+from laion_assets.settings import Settings
 from laion_assets.stores.database import Database, stream
+from laion_assets.stores.shard_fragments import select_shards
 from laion_assets.stores.sql import load_sql, quote_identifier
 
 if TYPE_CHECKING:
@@ -34,6 +39,8 @@ ROUNDS = 10
 BATCH_ROWS = 131_072
 # Few captions are left where few names are looked for: small batches give every core some.
 LIKELY_ROWS = 16_384
+# After so many shards what was counted is kept, whatever becomes of the rest.
+KEPT_SHARDS = 64
 
 
 @dataclass
@@ -61,6 +68,21 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class CountedGap:
+    """How many captions hold each of the phrases that were missing.
+
+    Attributes:
+        gap: the phrases, and the load.
+        image_counts: captions of the load that hold each phrase.
+        caption_count: captions that were read for it.
+    """
+
+    gap: Gap
+    image_counts: Mapping[str, int]
+    caption_count: int
+
+
+@dataclass(frozen=True)
 class _Names:
     """The names of all kinds, as rows of kind, position, name and phrase."""
 
@@ -74,19 +96,24 @@ class _Names:
 
 
 def refresh_domain_counts(database: Database) -> None:
-    """Counts the images of each domain anew."""
-    with database.write("domain_counts", "refreshes") as connection:
-        _replace_counts(connection, "domain_counts")
+    """Adds up the images of each domain."""
+    _refresh_of_domains(database, "domain_counts")
 
 
 def refresh_site_counts(database: Database) -> None:
-    """Counts the images and hosts of each registered domain anew."""
-    with database.write("site_counts", "refreshes") as connection:
-        _replace_counts(connection, "site_counts")
+    """Adds up the images and hosts of each registered domain."""
+    _refresh_of_domains(database, "site_counts")
 
 
-def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountReport:
+def refresh_entity_counts(
+    database: Database, kinds: Iterable[str], *, is_shared: bool = False
+) -> CountReport:
     """Counts for each name of these kinds the images whose caption matches it.
+
+    Args:
+        database: has the names and the captions.
+        kinds: the kinds.
+        is_shared: whether free nodes of Ray count some of the shards.
 
     Raises:
         StaleTableError: a kind has no table yet, or shards were replaced faster than counted.
@@ -104,13 +131,35 @@ def refresh_entity_counts(database: Database, kinds: Iterable[str]) -> CountRepo
                 return report
             names = _fold_names(lists)
             gaps = select_gaps(connection, names.phrases)
-        found = [_count_gap(database, names.folding, gap, report) for gap in gaps]
-        _store(database, names, found, report)
+        for start in range(0, len(gaps) or 1, KEPT_SHARDS):
+            some = gaps[start : start + KEPT_SHARDS]
+            found = _count_gaps(database, names.folding, some, is_shared=is_shared)
+            report.counted_pairs += sum(len(counted.image_counts) for counted in found)
+            report.scanned_captions += sum(counted.caption_count for counted in found)
+            _store(database, names, found)
     raise StaleTableError(
         "shards kept changing during the count; refresh the counts again",
         is_passing=True,
         code="counts-overtaken",
     )
+
+
+def count_names_of_shard(database: Database, shard: str) -> None:
+    """Counts in a shard the names of all kinds that were counted before, if they are not yet.
+
+    So a refresh, which is one run for all shards, has only to add up. A list that was not read
+    before is counted there.
+    """
+    with database.read() as connection:
+        try:
+            names = _fold_names(_read_lists(connection, _list_counted_kinds(connection)))
+        except StaleTableError:
+            return
+        gaps = select_gaps(connection, names.phrases, shard)
+    found = [_count_gap(database, names.folding, gap) for gap in gaps]
+    if found:
+        with database.write("caption_matches", shards=[shard]) as connection:
+            _insert_all(connection, found)
 
 
 def recount(connection: duckdb.DuckDBPyConnection) -> None:
@@ -119,8 +168,8 @@ def recount(connection: duckdb.DuckDBPyConnection) -> None:
     It is for a reader with tables of its own before those of the file. The names are those of the
     file that are counted there.
     """
-    kinds = connection.execute(load_sql("counts/select_counted_kinds")).fetchall()
-    names = _fold_names(_read_lists(connection, tuple(kind for (kind,) in kinds)))
+    names = _fold_names(_read_lists(connection, _list_counted_kinds(connection)))
+    count_domains(connection, _list_uncounted(connection))
     for table in ("domain_counts", "site_counts"):
         _replace_counts(connection, table)
     for gap in select_gaps(connection, names.phrases):
@@ -147,10 +196,19 @@ def list_fresh(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) -> s
     return _select_fresh(connection, _digest(_read_lists(connection, tuple(kinds))))
 
 
-def select_gaps(connection: duckdb.DuckDBPyConnection, phrases: Sequence[str]) -> list[Gap]:
-    """Returns for each shard the phrases that are not counted for it, where there are any."""
-    parameters = {"phrases": list(phrases)}
-    rows = connection.execute(load_sql("counts/select_gaps"), parameters).fetchall()
+def select_gaps(
+    connection: duckdb.DuckDBPyConnection, phrases: Sequence[str], shard: str | None = None
+) -> list[Gap]:
+    """Returns for each shard the phrases that are not counted for it, where there are any.
+
+    Args:
+        connection: open for reading.
+        phrases: those that are looked for.
+        shard: the only one to look at; None: all.
+    """
+    are_theirs = "true" if shard is None else select_shards([shard])
+    query = load_sql("counts/select_gaps").format(are_theirs=are_theirs)
+    rows = connection.execute(query, {"phrases": list(phrases)}).fetchall()
     return [Gap(*row) for row in rows]
 
 
@@ -165,6 +223,28 @@ def read_phrases(connection: duckdb.DuckDBPyConnection, kinds: Iterable[str]) ->
     """Returns the phrase of each name of these kinds, by name."""
     names = _fold_names(_read_lists(connection, tuple(kinds)))
     return {name: phrase for _, _, name, phrase in names.rows}
+
+
+def _refresh_of_domains(database: Database, table: str) -> None:
+    if database.exists():
+        with database.read() as connection:
+            uncounted = _list_uncounted(connection)
+        if uncounted:
+            # An older version of this project loaded them.
+            with database.write("shard_domains", shards=uncounted) as connection:
+                count_domains(connection, uncounted)
+    with database.write(table, "refreshes") as connection:
+        _replace_counts(connection, table)
+
+
+def _list_counted_kinds(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    kinds = connection.execute(load_sql("counts/select_counted_kinds")).fetchall()
+    return tuple(kind for (kind,) in kinds)
+
+
+def _list_uncounted(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = connection.execute(load_sql("counts/select_uncounted_shards")).fetchall()
+    return [shard for (shard,) in rows]
 
 
 def _read_lists(
@@ -202,9 +282,23 @@ def _fold_names(lists: Mapping[str, list[str]]) -> _Names:
     return names
 
 
-def _count_gap(
-    database: Database, folding: Folding, gap: Gap, report: CountReport
-) -> tuple[Gap, Mapping[str, int]]:
+def _count_gaps(
+    database: Database, folding: Folding, gaps: Sequence[Gap], *, is_shared: bool
+) -> list[CountedGap]:
+    if not is_shared or len(gaps) <= 1:
+        return [_count_gap(database, folding, gap) for gap in gaps]
+    from laion_assets.orchestration.other_nodes import make_each
+
+    return make_each(partial(_count_on_node, database), gaps, 1)
+
+
+def _count_on_node(database: Database, gaps: Sequence[Gap]) -> list[CountedGap]:
+    """Counts on the node where it is unpickled, which may have another place for what it spills."""
+    here = replace(database, path=Settings.from_environment().database)
+    return [_count_gap(here, Folding(), gap) for gap in gaps]
+
+
+def _count_gap(database: Database, folding: Folding, gap: Gap) -> CountedGap:
     filter_ = caption_filter(gap.phrases)
     if filter_ is None:
         query, batch_rows, parameters = "counts/select_captions", BATCH_ROWS, {}
@@ -219,27 +313,22 @@ def _count_gap(
         database.read() as connection,
         stream(connection, load_sql(query), parameters, batch_rows=batch_rows) as reader,
     ):
-        counts = count_phrases(_tally(reader, report), gap.phrases, folding)
-    return gap, counts
+        row_counts: list[int] = []
+        image_counts = count_phrases(_tally(reader, row_counts), gap.phrases, folding)
+    return CountedGap(gap, image_counts, sum(row_counts))
 
 
-def _tally(batches: Iterable[pa.RecordBatch], report: CountReport) -> Iterator[pa.RecordBatch]:
+def _tally(batches: Iterable[pa.RecordBatch], row_counts: list[int]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        report.scanned_captions += batch.num_rows
+        row_counts.append(batch.num_rows)
         yield batch
 
 
-def _store(
-    database: Database,
-    names: _Names,
-    found: Sequence[tuple[Gap, Mapping[str, int]]],
-    report: CountReport,
-) -> None:
-    """Stores what was counted, and replaces `entity_counts` unless a shard changed meanwhile."""
-    report.counted_pairs += sum(len(counts) for _, counts in found)
+def _store(database: Database, names: _Names, found: Sequence[CountedGap]) -> None:
+    """Stores what was counted, and replaces `entity_counts` unless a shard lacks some still."""
     if found and database.is_shared:
         # Under the locks of these shards, and the sums, for which all wait, under the one of all.
-        shards = [gap.shard for gap, _ in found]
+        shards = [counted.gap.shard for counted in found]
         with database.write("caption_matches", shards=shards) as connection:
             _insert_all(connection, found)
         found = ()
@@ -249,11 +338,9 @@ def _store(
             _replace_entity_counts(connection, names)
 
 
-def _insert_all(
-    connection: duckdb.DuckDBPyConnection, found: Sequence[tuple[Gap, Mapping[str, int]]]
-) -> None:
-    for gap, counts in found:
-        _insert_matches(connection, gap, counts)
+def _insert_all(connection: duckdb.DuckDBPyConnection, found: Sequence[CountedGap]) -> None:
+    for counted in found:
+        _insert_matches(connection, counted.gap, counted.image_counts)
 
 
 def _insert_matches(

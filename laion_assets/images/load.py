@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from laion_assets.schemas import CLEANING_VERSION, SPLIT
 from laion_assets.stores.published_shards import ORIGIN_KEY
 from laion_assets.stores.raw_store import RawShard
 from laion_assets.stores.reasons import find_system_reason
+from laion_assets.stores.shard_fragments import select_shards
 from laion_assets.stores.sql import load_sql, quote_path
 
 # In the order in which they use each other.
@@ -36,7 +37,10 @@ MACROS = (
 # Why a row is rejected: as define_rejection_reason.sql has it, or by the list of removals.
 REASONS = ("missing_url", "invalid_url", "missing_caption", "removed")
 # All that is derived from a shard's rows, so that nothing of the old content is left.
-DEPENDENT_TABLES = ("images", "rejected_images", "caption_matches", "shards", "shard_figures")
+DEPENDENT_TABLES = (
+    *("images", "rejected_images", "shard_domains", "caption_matches"),
+    *("shards", "shard_figures"),
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,12 @@ def delete_shard(connection: duckdb.DuckDBPyConnection, shard: str) -> None:
         connection.execute(load_sql(f"images/delete_{table}"), {"shard": shard})
 
 
+def count_domains(connection: duckdb.DuckDBPyConnection, shards: Collection[str]) -> None:
+    """Counts the images of each domain in these shards, but for those that have such counts."""
+    query = load_sql("images/insert_shard_domains").format(are_theirs=select_shards(shards))
+    connection.execute(query)
+
+
 def _is_about_the_machine(error: Exception) -> bool:
     if isinstance(error, OSError):
         # pyarrow raises it without a number where the content of a file is wrong.
@@ -143,6 +153,7 @@ def _insert_file(connection: duckdb.DuckDBPyConnection, raw: RawShard, path: Pat
         ((image_count,),) = connection.execute(statement, shard).fetchall()
         if image_count < raw.file_rows:
             connection.execute(load_sql("images/insert_rejected_images"), shard)
+        count_domains(connection, [raw.shard])
     return int(image_count)
 
 

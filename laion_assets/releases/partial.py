@@ -113,7 +113,7 @@ def show_sound(
     connection.register("lance_rows", reader)
     connection.execute(load_sql("releases/create_carried_images"))
     connection.unregister("lance_rows")
-    for table in ("shards", "caption_matches"):
+    for table in ("shards", "shard_domains", "caption_matches"):
         query = load_sql(f"releases/create_sound_{table}")
         connection.execute(query, {"outdated": sorted(outdated)})
     query = load_sql("releases/create_sound_images").format(are_outdated=select_shards(outdated))

@@ -24,6 +24,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         default="",
         description="Where the tables are, if not in the file: s3://bucket/prefix.",
     )
+    is_shared: bool = Field(
+        default=False, description="Whether free nodes of Ray count the names of some shards."
+    )
     queue_wait_s: float = Field(
         default=3600, description="Seconds to queue behind other processes of this project."
     )

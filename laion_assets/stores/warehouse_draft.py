@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from lance.fragment import FragmentMetadata
 
 # Those of which each shard has many rows.
-KEPT_IN_PARTS = frozenset({"images", "rejected_images", "caption_matches", "pictures"})
+KEPT_IN_PARTS = frozenset(
+    {"images", "rejected_images", "shard_domains", "caption_matches", "pictures"}
+)
 # Says of which schema all tables are.
 VERSION_TABLE = "schema_version"
 # Lance's own measure.

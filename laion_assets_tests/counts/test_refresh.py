@@ -6,8 +6,14 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pytest
 
+from laion_assets.counts import refresh
 from laion_assets.counts.captions import Folding, caption_filter, count_phrases
-from laion_assets.counts.refresh import refresh_domain_counts, refresh_entity_counts
+from laion_assets.counts.refresh import (
+    count_names_of_shard,
+    refresh_domain_counts,
+    refresh_entity_counts,
+    refresh_site_counts,
+)
 from laion_assets.errors import StaleTableError
 from laion_assets.images.load import load_shard
 from laion_assets.names.sheets import parse_sheet, store_sheet
@@ -504,6 +510,89 @@ def test_a_replaced_shard_changes_the_domain_counts(catalogue: Catalogue) -> Non
     refresh_domain_counts(catalogue.database)
 
     assert catalogue.read("SELECT * FROM domain_counts") == [("new.example", 1)]
+
+
+@IN_BOTH_PLACES
+def test_the_domains_of_a_shard_are_counted_as_it_is_loaded(catalogue: Catalogue) -> None:
+    query = "SELECT * FROM shard_domains ORDER BY ALL"
+    catalogue.load("s", "1", "2", "3", urls=["https://x.a.org/1", "https://b.org/", "//x.a.org/2"])
+    of_s = [("s", "b.org", "b.org", 1), ("s", "x.a.org", "a.org", 2)]
+    assert catalogue.read(query) == of_s
+
+    catalogue.load("t", "1", None, urls=["https://b.org/", "https://c.org/"])
+    assert catalogue.read(query) == [*of_s, ("t", "b.org", "b.org", 1)]
+
+    catalogue.load("s", "1", urls=["https://c.org/"])
+    assert catalogue.read(query) == [("s", "c.org", "c.org", 1), ("t", "b.org", "b.org", 1)]
+
+
+@IN_BOTH_PLACES
+def test_shards_that_an_older_version_loaded_are_counted_by_a_refresh(catalogue: Catalogue) -> None:
+    for shard in ("s", "t", "u"):
+        catalogue.load(shard, "1", "2", urls=["https://x.a.org/", f"https://{shard}.a.org/"])
+    catalogue.load("without images", None)
+    query = "SELECT * FROM shard_domains ORDER BY ALL"
+    loaded = catalogue.read(query)
+    with catalogue.database.write("shard_domains", shards=["s", "t"]) as connection:
+        connection.execute("DELETE FROM shard_domains WHERE shard IN ('s', 't')")
+
+    refresh_site_counts(catalogue.database)
+
+    assert catalogue.read("SELECT * FROM site_counts") == [("a.org", 6, 4)]
+    assert catalogue.read(query) == loaded
+
+
+@IN_BOTH_PLACES
+def test_the_names_of_a_shard_can_be_counted_before_a_refresh(catalogue: Catalogue) -> None:
+    catalogue.load("a", "fox", "hen")
+    count_names_of_shard(catalogue.database, "a")
+    assert catalogue.read("SELECT * FROM caption_matches") == []
+    catalogue.store("artists", "Fox", "Hen")
+    refresh_entity_counts(catalogue.database, ["artists"])
+    catalogue.load("a", "a fox", "fox")
+    catalogue.load("b", "a hen")
+
+    count_names_of_shard(catalogue.database, "a")
+    count_names_of_shard(catalogue.database, "a")
+
+    query = "SELECT * FROM caption_matches ORDER BY ALL"
+    assert catalogue.read(query) == [("a", "fox", 2), ("a", "hen", 0)]
+    assert catalogue.counts() == [("artists", "Fox", 1), ("artists", "Hen", 1)]
+    report = refresh_entity_counts(catalogue.database, ["artists"])
+    assert (report.scanned_captions, report.counted_pairs, report.reused_pairs) == (1, 2, 2)
+    assert catalogue.counts() == [("artists", "Fox", 2), ("artists", "Hen", 1)]
+
+
+def test_what_was_counted_is_kept_every_so_many_shards(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends a refresh of many shards loses the last few alone."""
+    monkeypatch.setattr(refresh, "KEPT_SHARDS", 2)
+    shards = "abcde"
+    for shard in shards:
+        catalogue.load(shard, "fox", shard)
+    catalogue.store("artists", "fox")
+    counted: list[str] = []
+
+    def count_until_the_last(
+        database: Database, folding: Folding, gap: refresh.Gap
+    ) -> refresh.CountedGap:
+        if gap.shard == shards[-1]:
+            raise KeyboardInterrupt
+        counted.append(gap.shard)
+        return count_gap(database, folding, gap)
+
+    count_gap = refresh._count_gap
+    monkeypatch.setattr(refresh, "_count_gap", count_until_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        refresh_entity_counts(catalogue.database, ["artists"])
+    monkeypatch.setattr(refresh, "_count_gap", count_gap)
+
+    assert counted == [*shards[:-1]]
+    assert catalogue.counts() == []
+    report = refresh_entity_counts(catalogue.database, ["artists"])
+    assert (report.counted_pairs, report.reused_pairs) == (1, 4)
+    assert catalogue.counts() == [("artists", "fox", 5)]
 
 
 def test_no_image_leaves_no_domain(catalogue: Catalogue) -> None:

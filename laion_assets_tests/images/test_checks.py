@@ -250,7 +250,7 @@ def test_rows_that_vanish_are_missed(
     account = checks["domain_counts.counts_add_up"]
     assert read(account, "sum_of_counts", "images", "images_noted_when_loaded") == [400, 398, 400]
     assert read_table(account, "unaccounted_shards") == [
-        {"shard": "b", "file_rows": 100, "images": 98, "rejected": 0}
+        {"shard": "b", "file_rows": 100, "images": 98, "rejected": 0, "of_domains": 100}
     ]
     compared = checks["lance_images.equals_duckdb"]
     assert read(compared, "differing_shards", "duckdb_rows", "lance_rows") == [1, 398, 400]
@@ -275,6 +275,17 @@ def test_counts_changed_after_the_release_are_found(
     check = run_check(refreshed, instance, "release.counts_equal_duckdb")
     assert not check.passed
     assert read(check, "differing_domain_counts", "differing_entity_counts") == [2, 0]
+
+
+def test_domains_of_a_shard_that_do_not_add_up_to_its_images_are_found(
+    refreshed: Settings, instance: dg.DagsterInstance, database: Database
+) -> None:
+    spoil(database, "DELETE FROM shard_domains WHERE shard = 'b'")
+    check = run_check(refreshed, instance, "domain_counts.counts_add_up")
+    assert not check.passed
+    assert read_table(check, "unaccounted_shards") == [
+        {"shard": "b", "file_rows": 100, "images": 100, "rejected": 0, "of_domains": 0}
+    ]
 
 
 def test_counts_of_sites_that_do_not_add_up_are_found(

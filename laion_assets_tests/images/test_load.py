@@ -113,6 +113,7 @@ def read_all(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
         "images": "SELECT * FROM images ORDER BY shard, row_index",
         "rejected_images": "SELECT * FROM rejected_images ORDER BY shard, row_index",
         "shards": "SELECT * FROM shards ORDER BY shard",
+        "shard_domains": "SELECT * FROM shard_domains ORDER BY ALL",
         "caption_matches": "SELECT * FROM caption_matches ORDER BY shard, phrase",
     }
     return {table: read(connection, query) for table, query in tables.items()}

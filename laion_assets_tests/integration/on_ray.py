@@ -56,7 +56,10 @@ else:
 
 SPEC = SampleSpec(shard_count=8, rows_per_shard=200, has_pictures=True)
 ENCODER = {"LAION_EMBEDDINGS": "compute", "LAION_ENCODER": "demo"}
-TABLES = ("rejected_images", "domain_counts", "site_counts", "entity_counts", "caption_matches")
+TABLES = (
+    *("rejected_images", "shard_domains", "domain_counts", "site_counts"),
+    *("entity_counts", "caption_matches"),
+)
 QUERIES = {
     # What differs between two loads of the same file.
     "shards": "SELECT * EXCLUDE (load_id, run_id, loaded_at, lance_version) FROM shards",
@@ -356,6 +359,8 @@ def test_the_demo_runs_on_ray_and_goes_again(
     assert "What was made" in made.stdout
     jobs = Counter(run["job"] for run in site.list_runs())
     assert jobs == {"ingest_shards": 7, "add_pictures": 7, "refresh_counts": 1}
+    # The names of seven shards are counted on all nodes.
+    assert re.search(r"entity_counts - [1-9] other nodes help", site.read_jobs())
     place = site.shell.variables["LAION_DATA_DIR"]
     assert len([name for name in buckets.list_names(place) if "/shards/" in name]) == 7
 

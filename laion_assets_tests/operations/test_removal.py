@@ -35,6 +35,7 @@ SHARD_TABLES = (
     "shards",
     "shard_figures",
     "caption_matches",
+    "shard_domains",
     "shard_columns",
 )
 # What a removal does, line by line; what they call is a transaction or a commit.

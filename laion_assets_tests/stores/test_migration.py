@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import duckdb
@@ -89,7 +90,7 @@ ADDED = {
     6: {"images.md5", "images.original_width", "images.original_height"},
 }
 # The same of tables that came without a column of another one.
-ADDED_TABLES = {3: {"pictures", "shard_columns"}}
+ADDED_TABLES = {3: {"pictures", "shard_columns"}, 7: {"shard_domains"}}
 NEXT = SCHEMA_VERSION + 1
 NEW = (
     Column("part", "VARCHAR", "A part.", is_required=True, since=NEXT, default="'first'"),
@@ -150,7 +151,11 @@ def make_last(settings: Settings) -> str:
     make_database(settings.database, LAST)
     with duckdb.connect(str(settings.database)) as connection:
         connection.execute(f"ATTACH '{newer}' AS newer (READ_ONLY)")
-        for table in TABLES.keys() - {"schema_version", "site_counts", *ADDED_TABLES[3]}:
+        for table in TABLES.keys() - {
+            "schema_version",
+            "site_counts",
+            *chain(*ADDED_TABLES.values()),
+        }:
             old = connection.sql(f"SELECT * FROM {table} LIMIT 0").columns
             columns = ", ".join(f'"{column}"' for column in old)
             connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM newer.{table}")

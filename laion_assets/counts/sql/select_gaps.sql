@@ -1,6 +1,7 @@
--- In: $phrases.  Out: shard, load_id and the list of phrases not yet counted for it, where there are any.
+-- In: $phrases, {are_theirs}, a predicate of shards.  Out: of each of them that lacks a count of some phrases its name,
+-- load_id and the list of these phrases.
 SELECT shard, load_id, list(phrase ORDER BY phrase) AS phrases
-FROM (SELECT shard, load_id, unnest($phrases::VARCHAR[]) AS phrase FROM shards)
-ANTI JOIN caption_matches USING (shard, phrase)
+FROM (SELECT shard, load_id, unnest($phrases::VARCHAR[]) AS phrase FROM shards WHERE {are_theirs})
+ANTI JOIN (SELECT shard, phrase FROM caption_matches WHERE {are_theirs}) USING (shard, phrase)
 GROUP BY shard, load_id
 ORDER BY shard

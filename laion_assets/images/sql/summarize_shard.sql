@@ -2,7 +2,7 @@
 -- Out: rows, domains, rows that repeat an earlier one's URL and caption, then the generated counts of rows.
 SELECT
     count(*) AS image_count,
-    count(DISTINCT domain) AS domain_count,
+    (SELECT count(*) FROM shard_domains WHERE shard = $shard) AS domain_count,
     count(*) - count(DISTINCT image_id) AS repeated,
     {counts}
 FROM images
