@@ -163,7 +163,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[obj
         "warehouse": Warehouse(
             path=str(settings.database),
             bucket=settings.warehouse_bucket or "",
-            is_shared=settings.ray is not None,
+            shares_counts=settings.ray is not None,
         ),
         "picture_rules": PictureRules.build(settings),
         "embedding_rules": EmbeddingRules.build(settings),

@@ -48,8 +48,8 @@ class Column:
     derivation: str | None = None
 
 
-# Of the columns below. Raise it by 1 when a column is added, and give the column that `since`:
-# data of an older version get it when they are next opened (`stores/migration.py`).
+# Of the tables below. Raise it by 1 when a table or a column is added, and give the column that
+# `since`: data of an older version get it when they are next opened (`stores/migration.py`).
 SCHEMA_VERSION = 7
 # Raise it when the rules change so that a file gives other rows than before; also when a column is
 # added whose values come from the file. Shards of another version are loaded again.

@@ -109,7 +109,8 @@ def counts_add_up(
 ) -> dg.AssetCheckResult:
     """The counts of all domains add up to the rows of `images`.
 
-    And the rows of each shard in `images` and `rejected_images` to those of its file.
+    And the rows of each shard in `images` and `rejected_images` to those of its file, and the
+    images of its domains to those in `images`.
     """
     from laion_assets.images.soundness import account_domains
 
@@ -122,7 +123,7 @@ def counts_add_up(
             "images": account.images,
             "images_noted_when_loaded": account.loaded,
             "unaccounted_shards": show_rows(account.unaccounted),
-            "if_it_fails": "Load the shards that are named again; then refresh the counts.",
+            "if_it_fails": "Refresh the counts. If shards are still named, load them again.",
         },
     )
 
@@ -133,7 +134,7 @@ def site_counts_add_up(
 ) -> dg.AssetCheckResult:
     """The counts of all registered domains add up to the rows of `images`.
 
-    And their hosts to the different hosts there.
+    And their hosts to the different hosts of all shards.
     """
     from laion_assets.stores.sql import load_sql
 

@@ -42,7 +42,9 @@ def build_entity_counts_asset(kinds: Iterable[str]) -> dg.AssetsDefinition:
         from laion_assets.stores.sql import load_sql
 
         try:
-            report = refresh_entity_counts(warehouse.database, kinds, is_shared=warehouse.is_shared)
+            report = refresh_entity_counts(
+                warehouse.database, kinds, is_shared=warehouse.shares_counts
+            )
         except StaleTableError as error:
             if not (error.is_passing and is_overtaken(context.instance, context.run.run_id)):
                 raise

@@ -136,7 +136,7 @@ def refresh_entity_counts(
             found = _count_gaps(database, names.folding, some, is_shared=is_shared)
             report.counted_pairs += sum(len(counted.image_counts) for counted in found)
             report.scanned_captions += sum(counted.caption_count for counted in found)
-            _store(database, names, found)
+            _store(database, names, found, is_last=start + KEPT_SHARDS >= len(gaps))
     raise StaleTableError(
         "shards kept changing during the count; refresh the counts again",
         is_passing=True,
@@ -145,10 +145,10 @@ def refresh_entity_counts(
 
 
 def count_names_of_shard(database: Database, shard: str) -> None:
-    """Counts in a shard the names of all kinds that were counted before, if they are not yet.
+    """Counts the names in a shard, unless they are counted there already.
 
-    So a refresh, which is one run for all shards, has only to add up. A list that was not read
-    before is counted there.
+    So a refresh, which is one run for all shards, has only to add up. It counts the names of lists
+    that were never counted before.
     """
     with database.read() as connection:
         try:
@@ -229,10 +229,11 @@ def _refresh_of_domains(database: Database, table: str) -> None:
     if database.exists():
         with database.read() as connection:
             uncounted = _list_uncounted(connection)
-        if uncounted:
-            # An older version of this project loaded them.
-            with database.write("shard_domains", shards=uncounted) as connection:
-                count_domains(connection, uncounted)
+        # An older version of this project loaded them.
+        for start in range(0, len(uncounted), KEPT_SHARDS):
+            some = uncounted[start : start + KEPT_SHARDS]
+            with database.write("shard_domains", shards=some) as connection:
+                count_domains(connection, some)
     with database.write(table, "refreshes") as connection:
         _replace_counts(connection, table)
 
@@ -324,14 +325,18 @@ def _tally(batches: Iterable[pa.RecordBatch], row_counts: list[int]) -> Iterator
         yield batch
 
 
-def _store(database: Database, names: _Names, found: Sequence[CountedGap]) -> None:
-    """Stores what was counted, and replaces `entity_counts` unless a shard lacks some still."""
-    if found and database.is_shared:
+def _store(
+    database: Database, names: _Names, found: Sequence[CountedGap], *, is_last: bool
+) -> None:
+    """Stores what was counted; at last replaces `entity_counts`, unless a shard changed."""
+    if found and (database.is_shared or not is_last):
         # Under the locks of these shards, and the sums, for which all wait, under the one of all.
         shards = [counted.gap.shard for counted in found]
         with database.write("caption_matches", shards=shards) as connection:
             _insert_all(connection, found)
         found = ()
+    if not is_last:
+        return
     with database.write("entity_counts", "refreshes") as connection:
         _insert_all(connection, found)
         if not select_gaps(connection, names.phrases):

@@ -24,6 +24,15 @@ TYPES = {
 _ERRORS = 3
 
 
+def can_use_gpu() -> bool:
+    """Returns whether models run on a GPU here, if there is one."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        return False
+    return GPU in onnxruntime.get_available_providers()
+
+
 class ModelSession:
     """A model that makes one vector of each picture or text.
 

@@ -47,7 +47,8 @@ class DomainAccount:
         counted: the sum of `domain_counts`.
         images: the rows of `images`.
         loaded: the rows that were noted as they were loaded.
-        unaccounted: the shards whose tables have other rows than their file.
+        unaccounted: the shards whose tables have other rows than their file, or other images than
+            their domains.
     """
 
     counted: int

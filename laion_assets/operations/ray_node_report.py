@@ -6,14 +6,21 @@ each node.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+import laion_assets
+
 # What has to be the same everywhere.
-PACKAGES = ("laion-assets", "dagster", "ray", "pylance", "duckdb")
+PACKAGES = (
+    *("laion-assets", "dagster", "dagster-postgres", "dagster-ray", "ray"),
+    *("duckdb", "lancedb", "polars", "pyarrow", "pylance"),
+)
 # Stands before each report, which comes among what Ray itself prints.
 REPORT_MARK = "laion node report: "
 LIMIT_S = 60
@@ -27,11 +34,26 @@ def list_versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {**found, "python": platform.python_version()}
+    return {**found, "code": digest_code(), "python": platform.python_version()}
 
 
-def describe_node() -> dict[str, Any]:
-    """Returns what a node is like: versions, where its tables and history are, what is wrong."""
+def digest_code() -> str:
+    """Returns twelve digits that name this project's own code: its version does not."""
+    digest = hashlib.sha256()
+    folder = Path(laion_assets.__file__).parent
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".sql")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def describe_node(*, has_gpu: bool = False) -> dict[str, Any]:
+    """Returns what a node is like: versions, where its tables and history are, what is wrong.
+
+    Args:
+        has_gpu: whether Ray gives its GPUs to whoever computes vectors.
+    """
+    from laion_assets.embeddings.model_session import can_use_gpu
     from laion_assets.operations.diagnose_cluster import look_at_bucket, look_at_catalog
     from laion_assets.operations.diagnose_ray import name_places
     from laion_assets.operations.doctor import look
@@ -40,11 +62,13 @@ def describe_node() -> dict[str, Any]:
     settings = Settings.from_environment()
     parts = (("catalog", look_at_catalog), ("bucket", look_at_bucket))
     findings = [found for part, ask in parts for found in look(part, partial(ask, settings))]
-    return {
-        "versions": list_versions(),
-        "places": name_places(settings),
-        "wrong": [found.text for found in findings if not found.is_sound],
-    }
+    wrong = [found.text for found in findings if not found.is_sound]
+    if has_gpu and settings.encoder and not can_use_gpu():
+        wrong.append(
+            "it has a GPU, and vectors would be computed on its processors; install "
+            "`onnxruntime-gpu` there in place of `onnxruntime`"
+        )
+    return {"versions": list_versions(), "places": name_places(settings), "wrong": wrong}
 
 
 def main() -> None:
@@ -58,7 +82,7 @@ def main() -> None:
     asked = {
         node["NodeID"]: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
+        ).remote(has_gpu="GPU" in node["Resources"])
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import RETRY_STRATEGY_TAG
 from dagster._grpc.types import ExecuteRunArgs
 from dagster_ray.core.run_launcher import RayRunLauncher
@@ -12,15 +15,35 @@ from dagster_ray.core.run_launcher import RayRunLauncher
 from laion_assets.runs.ray_cluster import name_job, write_variables
 
 if TYPE_CHECKING:
+    from dagster import DagsterRun
     from dagster._core.launcher import LaunchRunContext
     from dagster._serdes import ConfigurableClassData
 
 # `api execute_run` and what is to be run, after the program that this machine would take.
 ARGUMENTS = 3
+# The daemon asks for each run every half a minute. A head that is busy or starts again may not know
+# one for a while that goes on; after so many times it is taken for lost.
+LOST_AFTER = 3
 
 
 class RayStarter(RayRunLauncher):
     """Starts each run as a job that takes one processor of a node, as Ray counts them."""
+
+    @cached_property
+    def _unknown(self) -> Counter[str]:
+        """How often in a row Ray did not say what became of a run."""
+        return Counter()
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Returns how the job of a run is, as far as Ray says so."""
+        found: CheckRunHealthResult = super().check_run_worker_health(run)
+        if found.status != WorkerStatus.UNKNOWN:
+            del self._unknown[run.run_id]
+            return found
+        self._unknown[run.run_id] += 1
+        if self._unknown[run.run_id] < LOST_AFTER:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return found
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Starts a run. If its node dies, all of its steps run again.

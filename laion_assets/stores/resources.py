@@ -24,7 +24,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         default="",
         description="Where the tables are, if not in the file: s3://bucket/prefix.",
     )
-    is_shared: bool = Field(
+    shares_counts: bool = Field(
         default=False, description="Whether free nodes of Ray count the names of some shards."
     )
     queue_wait_s: float = Field(

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from laion_assets.settings import Settings, find_misspelt
+from laion_assets.settings import REPOSITORY, Settings, find_misspelt
 from laion_assets.web import clip_retrieval, protocol, uploads
 from laion_assets.web.server import KEEP_ALIVE_S
 from laion_assets_tests.integration.deployment import (
@@ -73,8 +73,16 @@ def test_the_cluster_is_valid_and_private() -> None:
 
     services = read_cluster()["services"]
     ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert len(ports) == 5
-    assert all(port.startswith("${LAION_CLUSTER_ADDRESS:-127.0.0.1}:") for port in ports)
+    assert len(ports) == 3
+    assert all(port.startswith("${CLUSTER_ADDRESS:-127.0.0.1}:") for port in ports)
+    # Strangers ask it. What can reach Ray runs code on all nodes.
+    assert services["search"]["networks"] == ["search"]
+    in_it = {name for name, service in services.items() if "search" in service.get("networks", ())}
+    assert in_it == {"search", "store"}
+    assert services["search"]["environment"].keys() & {"LAION_CATALOG", "LAION_RAY"} == set()
+    # The image asks the search page, which the others are not.
+    for name in ("ray-head", "ray-worker", "daemon", "dagster"):
+        assert services[name]["healthcheck"]["test"][0] == "CMD", name
 
 
 def test_the_settings_of_the_cluster_are_those_that_ray_needs() -> None:
@@ -82,7 +90,9 @@ def test_the_settings_of_the_cluster_are_those_that_ray_needs() -> None:
     for name in ("ray-head", "ray-worker", "daemon", "dagster", "search"):
         variables = services[name]["environment"]
         values = {n: re.sub(r"\$\{[^}]+\}", "some", value) for n, value in variables.items()}
-        assert Settings.from_environment(values).ray == "http://ray-head:8265", name
+        ray = None if name == "search" else "http://ray-head:8265"
+        assert Settings.from_environment(values).ray == ray, name
+        assert Settings.from_environment(values).bucket == "s3://laion/data", name
         assert find_misspelt(values) == {}
     assert services["ray-head"]["command"][:4] == ["ray", "start", "--head", "--num-cpus=0"]
     assert "--address=ray-head:6379" in services["ray-worker"]["command"]
@@ -103,12 +113,28 @@ def test_the_pods_of_the_cluster_have_one_image_and_the_same_settings() -> None:
     image = f"{values['image']['repository']}:{values['image']['tag']}"
     sources = [{"configMapRef": {"name": "laion"}}, {"secretRef": {"name": "laion"}}]
     assert values["head"]["envFrom"] == values["worker"]["envFrom"] == sources
-    deployments = [pod for pod in pods if pod["kind"] == "Deployment"]
-    assert len(deployments) == 3
-    for deployment in deployments:
+    deployments = {pod["metadata"]["name"]: pod for pod in pods if pod["kind"] == "Deployment"}
+    assert deployments.keys() == {"laion-daemon", "laion-dagster", "laion-search"}
+    for name, deployment in deployments.items():
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        assert (container["image"], container["envFrom"]) == (image, sources)
+        # Strangers ask the search page, so it does not know how to reach Ray and Postgres.
+        known = [{"secretRef": {"name": "laion-search"}}] if name == "laion-search" else sources
+        assert (container["image"], container["envFrom"]) == (image, known)
+        assert container["securityContext"]["runAsNonRoot"] is True
     assert values["head"]["rayStartParams"]["num-cpus"] == "0"
+    # Of less than it asks for Kubernetes makes no pod, and the chart's own limit is one processor.
+    for part in ("head", "worker"):
+        asked, limit = values[part]["resources"]["requests"], values[part]["resources"]["limits"]
+        assert limit.keys() == asked.keys()
+        assert int(limit["cpu"]) >= int(asked["cpu"])
+    (count,) = values["worker"]["containerEnv"]
+    assert count == {
+        "name": "PYTHON_CPU_COUNT",
+        "value": values["worker"]["resources"]["limits"]["cpu"],
+    }
+    assert (
+        f"\nray=={values['head']['rayVersion']}\n" in (REPOSITORY / "constraints.txt").read_text()
+    )
 
 
 def test_compose_refuses_to_start_without_names_and_login() -> None:

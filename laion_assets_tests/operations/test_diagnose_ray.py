@@ -78,6 +78,7 @@ def test_nodes_that_are_alike_are_a_line_each(cluster: Settings, server: FileSer
     [
         ({"versions": {**list_versions(), "duckdb": "1.0"}}, "duckdb is 1.0 there and "),
         ({"versions": {}}, "laion-assets is missing there and "),
+        ({"versions": {**list_versions(), "code": "0" * 12}}, "code is 000000000000 there and "),
         (
             {"places": {**PLACES, "LAION_CATALOG": None}},
             "LAION_CATALOG is missing there and postgresql://",

@@ -1,13 +1,17 @@
 """Where runs run, and how many at once, as `dagster.yaml` has it."""
 
+import json
+from functools import partial
+
 import dagster as dg
 import pytest
+from dagster._core.launcher import WorkerStatus
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 
 from laion_assets.runs.launching import ONE_A_SHARD
 from laion_assets.runs.ray_cluster import Node, count_slots, list_nodes
 from laion_assets_tests.raises import raises
-from laion_assets_tests.servers.file_server import FileServer
+from laion_assets_tests.servers.file_server import FileServer, send
 
 
 def read_queue(instance: dg.DagsterInstance) -> RunQueueConfig:
@@ -50,3 +54,21 @@ def test_on_ray_runs_are_its_jobs(opened: dg.DagsterInstance) -> None:
     launcher = opened.run_launcher
     assert type(launcher).__name__ == "RayStarter"
     assert launcher.supports_check_run_worker_health
+
+
+@pytest.mark.slow
+def test_a_run_that_the_head_does_not_know_for_a_moment_goes_on(
+    opened: dg.DagsterInstance, head: FileServer
+) -> None:
+    """As a head that is busy, or starts again; nothing is answered that is not put there."""
+    head.put("/api/version", send(200, json.dumps({"ray_version": "2.60.0"}).encode()))
+    run = dg.DagsterRun("ingest_shards", status=dg.DagsterRunStatus.STARTED)
+    ask = partial(opened.run_launcher.check_run_worker_health, run)
+    job = f"/api/jobs/dagster-run-{run.run_id}"
+    found = []
+    for is_known in (False, False, True, False, False, False):
+        status = {"status": "RUNNING", "entrypoint": "", "type": "SUBMISSION"}
+        head.put(job, send(*((200, json.dumps(status).encode()) if is_known else (404, b""))))
+        found.append(ask().status)
+
+    assert found == [WorkerStatus.RUNNING] * 5 + [WorkerStatus.UNKNOWN]

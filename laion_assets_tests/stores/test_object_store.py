@@ -1,10 +1,13 @@
 """Lance tables in a bucket: value for value what they are in a folder, and refused where unsafe."""
 
+import multiprocessing
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import lance
@@ -12,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from laion_assets.curation.subset_table import DeclaredSubset
+from laion_assets.lance_images.table import replace_shard
 from laion_assets.releases.catalog import find_release, list_releases, newest_release
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.search.search import open_search
@@ -19,6 +23,7 @@ from laion_assets.settings import Settings
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.object_store import PROBE, check_safe
 from laion_assets.stores.removal_file import Entry, Removals
+from laion_assets.stores.shard_fragments import find_fragments
 from laion_assets.subsets.clean_subsets import list_unclean
 from laion_assets.subsets.make_subset import SubsetOrder, make_subset
 from laion_assets.training.released_table import open_release
@@ -206,6 +211,52 @@ def test_writers_at_once_lose_nothing(store: LanceStore) -> None:
 
     found = store.open("numbers").to_table()["number"].to_pylist()
     assert sorted(found) == list(range(12))
+
+
+PROCESSES = 8
+NUMBERS = pa.schema([pa.field("shard", pa.string()), pa.field("number", pa.int64())])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("catalog")
+def test_processes_that_replace_shards_of_one_table_lose_and_double_nothing(
+    store: LanceStore, bucket: str, tmp_path: Path
+) -> None:
+    """Eight replace eight shards each, of which all have one row, and then two."""
+    shards = [f"{number:02}" for number in range(PROCESSES**2)]
+    store.ensure("images", NUMBERS)
+    first = pa.table({"shard": shards, "number": [-1] * len(shards)}, NUMBERS)
+    fragments = store.write_fragments("images", first.to_reader(), 1)
+    store.commit("images", lance.Transaction(1, lance.LanceOperation.Append(fragments)))
+    before = store.open("images").version
+
+    places = [tmp_path / str(number) for number in range(PROCESSES)]
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(PROCESSES, context) as pool:
+        every = [shards[number::PROCESSES] for number in range(PROCESSES)]
+        work = partial(replace_in_process, dict(os.environ), bucket)
+        list(pool.map(work, places, every))
+
+    dataset = store.open("images")
+    assert dataset.version == before + len(shards)
+    rows = dataset.to_table().sort_by([("shard", "ascending"), ("number", "ascending")])
+    assert rows.equals(pa.concat_tables(write_numbers(shard) for shard in shards).combine_chunks())
+    assert all(len(find_fragments(dataset, shard)) == 1 for shard in shards)
+
+
+def write_numbers(shard: str) -> pa.Table:
+    return pa.table({"shard": [shard] * 2, "number": [int(shard), 1000 + int(shard)]}, NUMBERS)
+
+
+def replace_in_process(
+    environment: dict[str, str], bucket: str, folder: Path, shards: list[str]
+) -> None:
+    os.environ.update(environment)
+    store = LanceStore(folder / "lance", bucket=f"{bucket}/lance")
+    for shard in shards:
+        rows = write_numbers(shard).to_reader()
+        with store.lock_shard(shard):
+            replace_shard(store, "images", shard, rows, expected_count=2, properties={})
 
 
 WRITES: dict[str, Callable[[LanceStore], object]] = {
