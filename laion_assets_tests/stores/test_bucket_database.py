@@ -17,7 +17,7 @@ import pytest
 from laion_assets.images.load import DEPENDENT_TABLES
 from laion_assets.images.soundness import find_wrong_columns
 from laion_assets.operations.traces import remove_traces
-from laion_assets.schemas import SCHEMA_VERSION, TABLES
+from laion_assets.schemas import TABLES
 from laion_assets.settings import Settings
 from laion_assets.stores.bucket_database import BucketDatabase
 from laion_assets.stores.database import Database
