@@ -78,7 +78,7 @@ def main() -> None:
 
     ray.init(log_to_driver=False)
     # No processor: those may all have runs.
-    task = ray.remote(num_cpus=0, max_retries=0)(describe_node)
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(describe_node)
     asked = {
         node["NodeID"]: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
