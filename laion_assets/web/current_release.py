@@ -69,6 +69,14 @@ class DomainCounts:
         place = pc.index(self._table["domain"], domain.lower()).as_py()
         return None if place < 0 else (self._table["image_count"][place].as_py(), place + 1)
 
+    def has_below(self, host: str) -> bool:
+        """Returns whether a domain is below a host, such as `a.co.uk` below `co.uk`."""
+        import pyarrow.compute as pc
+
+        # A domain may end with a dot.
+        ends = (pc.ends_with(self._table["domain"], f".{host}{dot}") for dot in ("", "."))
+        return any(pc.any(is_below).as_py() for is_below in ends)
+
     def select(self, containing: str = "", order: CountOrder = "count") -> pa.Table:
         """Returns the domains with a text in them, whatever its case."""
         import pyarrow.compute as pc

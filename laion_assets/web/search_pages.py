@@ -53,7 +53,8 @@ def _find_elsewhere(visit: Visit, query: SearchQuery) -> Iterator[Hint]:
         if count := visit.release.search.find_url(url, hosts, query.only).total:
             address = LookupQuery(url=url, release=query.release).write("/lookup")
             yield Hint(query=url, image_count=count, address=address)
-    if place and not place.is_wild:
+    # All images are read for what is below a suffix, so not where there is nothing.
+    if place and not place.is_wild and visit.release.domains.has_below(place.host):
         site = f"*.{place.host}"
         only, search = replace(query.only, site=site), visit.release.search
         if count := search.count(query.q, only) if query.q.strip() else search.browse(only).total:
