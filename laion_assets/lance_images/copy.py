@@ -35,6 +35,7 @@ from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.loads import read_load
 from laion_assets.stores.migration import migrate_lance
 from laion_assets.stores.own_columns import check_table
+from laion_assets.stores.read_ahead import read_ahead
 from laion_assets.stores.shard_files import list_shard_files
 from laion_assets.stores.shard_sums import name_sums
 from laion_assets.stores.sql import load_sql
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 # So many rows of a shard are sorted at a time.
 SORTED_ROWS = 131_072
+# Lance writes on one core, and waits for the next batch: DuckDB makes it meanwhile.
+BATCHES_AHEAD = 2
 # Rows of a shard, and the sum of their ids.
 _Sums = tuple[int, int]
 _NOTHING: _Sums = (0, 0)
@@ -245,13 +248,10 @@ def _copy(
         # What was only carried over may have been there before this project made any.
         made = {note.column_set for note in notes if note.made_from != CARRIED}
         carrier = Carrier(store, shard, load_id, run_id, _list_declared(notes), made)
-        with closing(_read_in_order(connection, shard, file_rows)) as rows:
-            words = CaptionWords()
-            # DuckDB calls every column nullable; the values are the same.
-            batches = (
-                _arrange(b.append_column("caption_words", words.write(b["caption"])), schema)
-                for b in map(carrier.see, rows)
-            )
+        with (
+            closing(_read_in_order(connection, shard, file_rows)) as rows,
+            closing(read_ahead(_prepare(rows, carrier, schema), BATCHES_AHEAD)) as batches,
+        ):
             commit = replace_shard(
                 store,
                 "images",
@@ -280,6 +280,15 @@ def _read_in_order(
         values = {"shard": shard, "first": first, "end": first + SORTED_ROWS}
         with stream(connection, load_sql("lance_images/select_images"), values) as reader:
             yield from reader
+
+
+def _prepare(
+    rows: Iterable[pa.RecordBatch], carrier: Carrier, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    words = CaptionWords()
+    for batch in map(carrier.see, rows):
+        # DuckDB calls every column nullable; the values are the same.
+        yield _arrange(batch.append_column("caption_words", words.write(batch["caption"])), schema)
 
 
 def _list_declared(notes: Iterable[NotedColumns]) -> set[str]:
