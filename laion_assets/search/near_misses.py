@@ -22,6 +22,9 @@ MAX_TOLD = 3
 LEAST_LETTERS, MOST_LETTERS = 4, 24
 # A longer query has too many neighbours.
 MOST_WORDS = 4
+# A word that so many captions have is no slip of the pen, even where a query finds few. To look for
+# its neighbours among all words takes 15 ms.
+USUAL_CAPTIONS = 1_000
 # What a letter is exchanged for: those of English, and those that no folding turns into them.
 LETTERS = "abcdefghijklmnopqrstuvwxyzßæøđł"
 
@@ -87,6 +90,8 @@ def _vary_query(
         for place, word in enumerate(phrases):
             others = counts[:place] + counts[place + 1 :]
             if SEPARATOR in word or min(others, default=image_count + 1) <= image_count:
+                continue
+            if is_spelling and counts[place] >= USUAL_CAPTIONS:
                 continue
             for similar in _find_spellings(search, word) if is_spelling else vary_number(word):
                 if similar in tried[place]:

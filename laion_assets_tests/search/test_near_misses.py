@@ -2,6 +2,7 @@
 
 import pytest
 
+from laion_assets.search import near_misses
 from laion_assets.search.filter import EVERYTHING, SearchFilter
 from laion_assets.search.near_misses import (
     LETTERS,
@@ -26,7 +27,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> CaptionSearch:
     settings = make_settings(tmp_path_factory.mktemp("released"))
     captions = ["two cats", *["a cat"] * 27, *["a red dress"] * 5, "red dresses", "a lemur"]
     ingest(settings, "alpha", *captions, *["smørrebrød on a plate"] * 3, *["straße"] * 2)
-    ingest(settings, "beta", *["a red cat"] * 30, *["a giraffe"] * 25)
+    ingest(settings, "beta", *["a red cat"] * 30, *["a giraffe"] * 25, *["a girafe"] * 2)
     refresh(settings)
     return open_search(LanceStore(settings.lance_dir))
 
@@ -46,7 +47,7 @@ def hint(search: CaptionSearch, query: str, only: SearchFilter = EVERYTHING) -> 
         ("dresses", [NearMiss("dress", 5)]),
         ("red dresses", [NearMiss("red dress", 5)]),
         ("girafe", [NearMiss("giraffe", 25)]),
-        ("girfafe", [NearMiss("giraffe", 25)]),
+        ("girfafe", [NearMiss("giraffe", 25), NearMiss("girafe", 2)]),
         ("smorrebrød", [NearMiss("smørrebrød", 3)]),
         ("strasse", [NearMiss("straße", 2)]),
         ('"a red" cats', [NearMiss('"a red" cat', 30)]),
@@ -56,6 +57,15 @@ def test_a_similar_search_that_finds_more_is_told(
     search: CaptionSearch, query: str, expected: list[NearMiss]
 ) -> None:
     assert hint(search, query) == expected
+
+
+def test_a_word_of_many_captions_is_no_slip_of_the_pen(
+    search: CaptionSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_misses, "USUAL_CAPTIONS", 2)
+    assert hint(search, "girafe") == []
+    assert hint(search, "girfafe") == [NearMiss("giraffe", 25), NearMiss("girafe", 2)]
+    assert hint(search, "cats") == [NearMiss("cat", 57)]
 
 
 @pytest.mark.parametrize("word", ["girafe", "smorrebrød", "strase", "dres", "cats", "plates"])
