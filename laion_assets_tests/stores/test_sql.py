@@ -35,6 +35,7 @@ DUMMIES = {
     "name": "'n'",
     "keys": '"k"',
     "are_outdated": "false",
+    "are_theirs": "true",
     "split": "'train'",
     "type": "VARCHAR",
     "value": "'v'",
