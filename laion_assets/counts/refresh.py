@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -156,7 +155,7 @@ def count_names_of_shard(database: Database, shard: str) -> None:
         except StaleTableError:
             return
         gaps = select_gaps(connection, names.phrases, shard)
-    found = [_count_gap(database, names.folding, gap) for gap in gaps]
+        found = [_count_captions(connection, names.folding, gap) for gap in gaps]
     if found:
         with database.write("caption_matches", shards=[shard]) as connection:
             _insert_all(connection, found)
@@ -172,12 +171,8 @@ def recount(connection: duckdb.DuckDBPyConnection) -> None:
     count_domains(connection, _list_uncounted(connection))
     for table in ("domain_counts", "site_counts"):
         _replace_counts(connection, table)
-    for gap in select_gaps(connection, names.phrases):
-        query = load_sql("counts/select_captions")
-        values = {"shard": gap.shard, "load_id": gap.load_id}
-        with stream(connection, query, values, batch_rows=BATCH_ROWS) as reader:
-            counts = count_phrases(reader, gap.phrases, names.folding)
-        _insert_matches(connection, gap, counts)
+    gaps = select_gaps(connection, names.phrases)
+    _insert_all(connection, [_count_captions(connection, names.folding, gap) for gap in gaps])
     _replace_entity_counts(connection, names)
 
 
@@ -290,16 +285,23 @@ def _count_gaps(
         return [_count_gap(database, folding, gap) for gap in gaps]
     from laion_assets.orchestration.other_nodes import make_each
 
-    return make_each(partial(_count_on_node, database), gaps, 1)
+    return make_each(_count_on_node, gaps, 1)
 
 
-def _count_on_node(database: Database, gaps: Sequence[Gap]) -> list[CountedGap]:
+def _count_on_node(gaps: Sequence[Gap]) -> list[CountedGap]:
     """Counts on the node where it is unpickled, which may have another place for what it spills."""
-    here = replace(database, path=Settings.from_environment().database)
-    return [_count_gap(here, Folding(), gap) for gap in gaps]
+    database = Database.of(Settings.from_environment())
+    return [_count_gap(database, Folding(), gap) for gap in gaps]
 
 
 def _count_gap(database: Database, folding: Folding, gap: Gap) -> CountedGap:
+    with database.read() as connection:
+        return _count_captions(connection, folding, gap)
+
+
+def _count_captions(
+    connection: duckdb.DuckDBPyConnection, folding: Folding, gap: Gap
+) -> CountedGap:
     filter_ = caption_filter(gap.phrases)
     if filter_ is None:
         query, batch_rows, parameters = "counts/select_captions", BATCH_ROWS, {}
@@ -310,10 +312,7 @@ def _count_gap(database: Database, folding: Folding, gap: Gap) -> CountedGap:
             {"filter": filter_},
         )
     parameters |= {"shard": gap.shard, "load_id": gap.load_id}
-    with (
-        database.read() as connection,
-        stream(connection, load_sql(query), parameters, batch_rows=batch_rows) as reader,
-    ):
+    with stream(connection, load_sql(query), parameters, batch_rows=batch_rows) as reader:
         row_counts: list[int] = []
         image_counts = count_phrases(_tally(reader, row_counts), gap.phrases, folding)
     return CountedGap(gap, image_counts, sum(row_counts))
