@@ -37,12 +37,11 @@ class RayStarter(RayRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Returns how the job of a run is, as far as Ray says so."""
         found: CheckRunHealthResult = super().check_run_worker_health(run)
-        if found.status != WorkerStatus.UNKNOWN:
-            del self._unknown[run.run_id]
-            return found
-        self._unknown[run.run_id] += 1
-        if self._unknown[run.run_id] < LOST_AFTER:
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        if found.status == WorkerStatus.UNKNOWN:
+            self._unknown[run.run_id] += 1
+            if self._unknown[run.run_id] < LOST_AFTER:
+                return CheckRunHealthResult(WorkerStatus.RUNNING)
+        del self._unknown[run.run_id]
         return found
 
     def launch_run(self, context: LaunchRunContext) -> None:

@@ -182,12 +182,11 @@ def _find_site(visit: Visit) -> tuple[str, int, int]:
     place = read_place(visit.path["site"])
     found = visit.release.sites.find(place.site) if place else None
     if place is None or found is None:
-        is_above = place is not None and visit.release.domains.has_below(place.host)
-        asked = SearchQuery(site=f"*.{place.host}") if place and is_above else None
-        below = visit.release.search.browse(asked.only, limit=0).total if asked else 0
-        where = (
-            f"; hosts below it have {below:,}: {asked.write('/search')}" if asked and below else ""
-        )
+        where = ""
+        if place and visit.release.domains.has_below(place.host):
+            asked = SearchQuery(site=f"*.{place.host}")
+            if below := visit.release.search.browse(asked.only, limit=0).total:
+                where = f"; hosts below it have {below:,}: {asked.write('/search')}"
         raise NotFoundError(f"release {visit.tag} has no image from {visit.path['site']}{where}")
     return place.site, *found
 
