@@ -6,6 +6,7 @@ so that `laion` works without a checkout, and `laion init` can write a project o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from laion_assets.settings import find_files_dir, is_project
 # Without this file Dagster keeps its history elsewhere, with its own defaults.
 INSTANCE_FILE = "dagster.yaml"
 PROJECT_FILES = (".env", INSTANCE_FILE, "workspace.yaml", "data/curation.toml")
+PACKAGE = Path(__file__).parent
 
 
 def set_up_home(home: Path) -> None:
@@ -71,3 +73,12 @@ def _write_files(folder: Path, names: Iterable[str]) -> None:
                 "a home: LAION_HOME)",
                 code="project-not-writable",
             ) from error
+
+
+def digest_program() -> str:
+    """Returns a digest of the package's modules, statements and templates."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in {".py", ".sql", ".html"}):
+        digest.update(f"{path.relative_to(PACKAGE)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]

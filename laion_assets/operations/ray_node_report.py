@@ -6,15 +6,13 @@ each node.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import laion_assets
+from laion_assets.project import digest_program
 
 # What has to be the same everywhere.
 PACKAGES = (
@@ -34,17 +32,8 @@ def list_versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {**found, "code": digest_code(), "python": platform.python_version()}
-
-
-def digest_code() -> str:
-    """Returns twelve digits that name this project's own code: its version does not."""
-    digest = hashlib.sha256()
-    folder = Path(laion_assets.__file__).parent
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".sql")):
-        digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    # Its own version does not name the code of this project.
+    return {**found, "code": digest_program(), "python": platform.python_version()}
 
 
 def describe_node(*, has_gpu: bool = False) -> dict[str, Any]:

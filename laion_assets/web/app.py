@@ -8,7 +8,6 @@ until there is another release, and its `ETag` names the release and a digest of
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import logging
 import weakref
@@ -33,6 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laion_assets.errors import LaionError
 from laion_assets.pictures.fetching.decoders import Decoders
+from laion_assets.project import digest_program
 from laion_assets.web import clip_retrieval, thumbnails, uploads
 from laion_assets.web.cache import PageCache
 from laion_assets.web.chrome import CARD_PREFIX, INDEX, Chrome
@@ -97,7 +97,6 @@ MEDIA_TYPES = {
 STATIC = Path(__file__).with_name("static")
 OPENSEARCH_TYPE = "application/opensearchdescription+xml"
 # Holds the program that the pages are made by, templates too.
-PACKAGE = Path(__file__).parent.parent
 OPENAPI = "/openapi.json"
 OEMBED = "/oembed"
 # No script, no style and no font but ours, no frame; pictures of others only for who wants them.
@@ -157,7 +156,7 @@ def build_app(
     # Where several processes answer, all of them are asked for less than one gathers.
     shelf.is_busy = lambda: workers.waiting_count > 0
     figures = Figures(shelf, workers)
-    site = Site(shelf, workers, cache, figures, _digest_program(), public_url)
+    site = Site(shelf, workers, cache, figures, digest_program(), public_url)
 
     @asynccontextmanager
     async def watch(_: Starlette) -> AsyncIterator[None]:
@@ -215,15 +214,6 @@ def build_app(
     # Starlette's redirects repeat the Host header, which may be anybody's.
     app.router.redirect_slashes = False
     return _Envelope(app, figures, log_visit)
-
-
-def _digest_program() -> str:
-    """Returns a digest of the package's modules and templates."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in {".py", ".html"}):
-        digest.update(f"{path.relative_to(PACKAGE)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import pytest
 import requests
 from pydantic import TypeAdapter
 
+from laion_assets import project
 from laion_assets.operations.traces import remove_traces
 from laion_assets.raw_shards.samples import SAMPLE_METADATA
 from laion_assets.releases.cleanup import delete_release
 from laion_assets.stores.database import Database
 from laion_assets.stores.lance_store import LanceStore
 from laion_assets.stores.raw_store import RawStore
-from laion_assets.web import app
 from laion_assets.web.app import build_app
 from laion_assets.web.current_release import Shelf
 from laion_assets.web.limits import Limits
@@ -412,8 +412,8 @@ def test_what_a_visitor_has_of_another_program_is_sent_again(
 ) -> None:
     shelf = Shelf(LanceStore(released.settings.lance_dir))
     shelf.refresh()
-    program = shutil.copytree(app.PACKAGE, tmp_path / "program")
-    monkeypatch.setattr(app, "PACKAGE", program)
+    program = shutil.copytree(project.PACKAGE, tmp_path / "program")
+    monkeypatch.setattr(project, "PACKAGE", program)
 
     def ask(etag: str = "") -> requests.Response:
         with run_site(build_app(shelf)) as site:
